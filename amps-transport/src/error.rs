@@ -1,0 +1,78 @@
+//! Why a connection could not be made, and how one ended.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a connection could not be established.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The host name could not be turned into an address.
+    #[error("cannot resolve host \"{host}\": {source}; check the name in the connection string")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        source: Arc<io::Error>,
+    },
+    /// The name has no usable address.
+    #[error("host \"{host}\" has no usable address; check the name in the connection string")]
+    NoAddress {
+        /// The name.
+        host: String,
+    },
+    /// The peer answered that nothing listens there.
+    #[error("connection to {address} was refused; check that the server runs and listens on that port")]
+    Refused {
+        /// Host and port.
+        address: String,
+    },
+    /// Nothing answered in time.
+    #[error("no connection to {address} within {timeout:?}; check the address and the network in between")]
+    TimedOut {
+        /// Host and port.
+        address: String,
+        /// The time that was allowed.
+        timeout: Duration,
+    },
+    /// The socket could not be set up or connected.
+    #[error("cannot connect to {address}: {source}")]
+    Io {
+        /// Host and port.
+        address: String,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer closed the connection in an orderly way.
+    #[error("the peer closed the connection")]
+    EndOfStream,
+    /// The peer reset the connection.
+    #[error("the peer reset the connection")]
+    Reset,
+    /// Reading or writing failed.
+    #[error("the connection failed: {0}")]
+    Io(Arc<io::Error>),
+    /// The event loop that served the connection has ended.
+    #[error("the event loop that served the connection has ended")]
+    LoopEnded,
+}
+
+impl CloseReason {
+    /// Sorts an I/O error into its reason.
+    pub fn from_io(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+                Self::Reset
+            }
+            io::ErrorKind::UnexpectedEof => Self::EndOfStream,
+            _ => Self::Io(Arc::new(error)),
+        }
+    }
+}

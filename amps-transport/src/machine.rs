@@ -1,0 +1,198 @@
+//! The contract between a pure state machine and whatever drives it.
+//!
+//! A [`Machine`] is one *endpoint*: a client, or a whole server engine with all of its
+//! connections. Everything that happens to it arrives as an [`Input`], together with the
+//! time; everything it wants goes into the [`Sink`] that the driver passes in. It holds no
+//! clock, socket, thread or random source of its own, so that the event loop can drive it
+//! in production and a simulator can drive the very same code with a virtual clock and a
+//! seeded network.
+//!
+//! The order of inputs for one connection is always
+//! `Connected | Accepted`, then any number of `Received` and `Writable`, then at most one
+//! `Closed`; or a single `ConnectFailed`. After `Closed`, `ConnectFailed` or a call of
+//! [`Sink::close`] no further input names that connection.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use core::fmt;
+use core::time::Duration;
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+
+use crate::error::{CloseReason, ConnectError};
+use crate::outlet::Outlet;
+use crate::time::Time;
+
+/// Names one connection of one machine. Never used twice by the same machine, so that a
+/// late event of an old connection cannot be taken for one of a new connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+impl fmt::Debug for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "conn{}", self.0)
+    }
+}
+
+/// Names one listening socket of one machine.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ListenerId(pub u64);
+
+/// Where and how to connect. Names are resolved on a helper thread; every address found is
+/// tried in turn until one answers or `timeout` has passed since the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// A host name or an IP address (an IPv6 address without brackets).
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+    /// How long name resolution and all connection attempts together may take.
+    pub timeout: Duration,
+    /// How the socket is set up.
+    pub socket: SocketOptions,
+}
+
+/// How a TCP socket is set up before it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// `TCP_NODELAY`: send small frames at once instead of gathering them. Default on.
+    pub nodelay: bool,
+    /// `SO_KEEPALIVE`: let the kernel probe a silent peer. Default on.
+    pub keepalive: bool,
+    /// `SO_SNDBUF` in bytes; `None` leaves the system's choice.
+    pub send_buffer: Option<usize>,
+    /// `SO_RCVBUF` in bytes; `None` leaves the system's choice.
+    pub recv_buffer: Option<usize>,
+    /// `SO_LINGER`; `None` leaves the system's choice.
+    pub linger: Option<Duration>,
+    /// Local address to bind before connecting; `None` lets the system choose.
+    pub bind: Option<std::net::IpAddr>,
+    /// Which address family is tried first when a name has both. Default IPv4.
+    pub prefer: AddressFamily,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            nodelay: true,
+            keepalive: true,
+            send_buffer: None,
+            recv_buffer: None,
+            linger: None,
+            bind: None,
+            prefer: AddressFamily::V4,
+        }
+    }
+}
+
+/// An IP address family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AddressFamily {
+    /// IPv4 first.
+    #[default]
+    V4,
+    /// IPv6 first.
+    V6,
+}
+
+/// How a machine ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseMode {
+    /// Send what is buffered (for at most one second), then close. No further input is
+    /// delivered for the connection meanwhile.
+    Flush,
+    /// Close at once and drop what is buffered.
+    Abort,
+}
+
+/// One thing that happened to a machine.
+#[derive(Debug)]
+pub enum Input<'a, N> {
+    /// A connection asked for with [`Sink::connect`] is established.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+        /// The address of this end, where there is one.
+        local: Option<SocketAddr>,
+        /// The address of the other end, where there is one.
+        peer: Option<SocketAddr>,
+    },
+    /// A connection asked for with [`Sink::connect`] could not be established.
+    ConnectFailed {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        error: ConnectError,
+    },
+    /// A peer connected to a listener.
+    Accepted {
+        /// The new connection.
+        conn: ConnId,
+        /// The listener that it came in by.
+        listener: ListenerId,
+        /// The address of the other end, where there is one.
+        peer: Option<SocketAddr>,
+    },
+    /// Bytes arrived. The machine takes from the front of `bytes` what it can use; what it
+    /// leaves is offered again, in front of the bytes that come next.
+    Received {
+        /// The connection.
+        conn: ConnId,
+        /// All bytes received and not yet taken.
+        bytes: &'a mut BytesMut,
+    },
+    /// The connection takes bytes again after its [`Outlet`] reported that it was full, or
+    /// somebody asked for [`Outlet::request_flush`].
+    Writable {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// The connection ended, not by this machine's own will.
+    Closed {
+        /// The connection.
+        conn: ConnId,
+        /// How it ended.
+        reason: CloseReason,
+    },
+    /// The time of [`Machine::deadline`] has come (or passed).
+    Timer,
+    /// Another thread posted a note.
+    Note(N),
+}
+
+/// Where a machine puts what it wants done. Calls take effect after the machine's `handle`
+/// returns, in the order in which they were made.
+pub trait Sink {
+    /// Opens a connection; `Connected` or `ConnectFailed` follows, never from within this call.
+    fn connect(&mut self, target: Target) -> ConnId;
+
+    /// Appends bytes to what waits to be sent on `conn`. Unknown connections are ignored.
+    fn send(&mut self, conn: ConnId, bytes: &[u8]);
+
+    /// Ends a connection; no further input names it, and no `Closed` follows.
+    fn close(&mut self, conn: ConnId, mode: CloseMode);
+
+    /// Stops (`false`) or resumes (`true`) reading from `conn`. While stopped, the peer is
+    /// held back by the socket's own flow control.
+    fn set_reading(&mut self, conn: ConnId, on: bool);
+
+    /// The sending half of `conn` for use by other threads, or `None` where the driver has
+    /// no threads (a simulator): then [`Sink::send`] is the only way out. A machine uses one
+    /// way or the other for a connection, never both.
+    fn outlet(&mut self, conn: ConnId) -> Option<Outlet>;
+
+    /// Bytes passed to [`Sink::send`] for `conn` that the peer's socket has not taken yet.
+    fn unsent(&self, conn: ConnId) -> usize;
+}
+
+/// One endpoint, as a pure state machine.
+pub trait Machine {
+    /// What other threads may post to the machine.
+    type Note: Send + 'static;
+
+    /// Takes one input at the time `now` and puts what follows from it into `sink`.
+    fn handle<S: Sink>(&mut self, now: Time, input: Input<'_, Self::Note>, sink: &mut S);
+
+    /// When the machine next wants an [`Input::Timer`], if at all. Asked after every input.
+    fn deadline(&self) -> Option<Time>;
+}
