@@ -1,1 +1,58 @@
-//! To be filled.
+//! The AMPS wire protocol: frames, headers, commands and acknowledgements.
+//!
+//! This crate turns bytes into values and values into bytes, and does nothing else: no
+//! sockets, no clock, no threads, no logging. It is `no_std` (with `alloc`) and contains no
+//! `unsafe` code, so the compiler proves that it does no I/O. Clients, fake servers, capture
+//! readers and proxies share it.
+//!
+//! The three main types:
+//!
+//! * [`FrameDecoder`] cuts a byte stream into frames, however the stream was split;
+//! * [`Message`] decodes one frame's header in place and gives access to every field;
+//! * [`FrameWriter`] encodes one command straight into a connection's write buffer.
+//!
+//! ```
+//! use amps_protocol::{CommandKind, Field, FrameDecoder, FrameWriter, Message};
+//! use bytes::BytesMut;
+//!
+//! let mut stream = BytesMut::new();
+//! FrameWriter::new(&mut stream, CommandKind::Publish)
+//!     .text(Field::Topic, "orders")
+//!     .finish(b"{\"id\":1}");
+//!
+//! let frame = FrameDecoder::default().decode(&mut stream)?.expect("one whole frame");
+//! let message = Message::decode(frame)?;
+//! assert_eq!(message.command(), CommandKind::Publish);
+//! assert_eq!(message.topic().unwrap(), "orders");
+//! assert_eq!(message.data(), b"{\"id\":1}");
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod ack;
+pub use ack::{AckType, AckTypes, Status};
+mod bookmark;
+pub use bookmark::Bookmark;
+mod command;
+pub use command::CommandKind;
+mod endpoint;
+pub use endpoint::{Endpoint, EndpointError, IpPreference, Password, Scheme, TransportOptions};
+mod error;
+pub use error::{FrameTooLong, HeaderError, HeaderFault};
+mod frame;
+pub use frame::{DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, FrameDecoder, LENGTH_PREFIX, next_frame};
+mod header;
+pub use header::{Field, FrameWriter, Header};
+mod message;
+pub use message::Message;
+mod options;
+pub use options::{HeartbeatRequest, Options};
+mod reason;
+pub use reason::ReasonClass;
+mod timestamp;
+pub use timestamp::{format_timestamp, parse_timestamp};
+
+pub use bstr::BStr;

@@ -1,0 +1,83 @@
+//! Cutting a byte stream into frames.
+//!
+//! Owns the length prefix (protocol.md F-1, F-2) and its limit. It knows nothing of what a
+//! frame holds, and never reserves memory because of an announced length.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::error::FrameTooLong;
+
+/// Bytes of the length that precedes every frame; they do not count themselves.
+pub const LENGTH_PREFIX: usize = 4;
+
+/// Longest inbound frame accepted by default: 256 MiB, header and body.
+pub const DEFAULT_MAX_INBOUND: usize = 256 << 20;
+
+/// Longest outbound frame encoded by default: 200 MiB, about what a server accepts.
+pub const DEFAULT_MAX_OUTBOUND: usize = 200 << 20;
+
+/// Length of the first whole frame of `bytes`, *including* its prefix, or `None` if more
+/// bytes are needed.
+///
+/// A length of [`LENGTH_PREFIX`] is an empty frame, which receivers ignore (M-1).
+///
+/// # Errors
+/// The announced length exceeds `limit`.
+#[inline]
+pub fn next_frame(bytes: &[u8], limit: usize) -> Result<Option<usize>, FrameTooLong> {
+    let Some((prefix, rest)) = bytes.split_first_chunk::<LENGTH_PREFIX>() else {
+        return Ok(None);
+    };
+    let length = u32::from_be_bytes(*prefix);
+    if u64::from(length) > limit as u64 {
+        return Err(FrameTooLong { length: length.into(), limit: limit as u64 });
+    }
+    let length = length as usize;
+    Ok((rest.len() >= length).then_some(LENGTH_PREFIX + length))
+}
+
+/// Cuts frames off the front of a growing buffer, however the stream was split.
+///
+/// ```
+/// use amps_protocol::FrameDecoder;
+/// use bytes::BytesMut;
+///
+/// let decoder = FrameDecoder::default();
+/// let mut stream = BytesMut::from(&b"\x00\x00\x00\x02{}\x00\x00"[..]);
+/// assert_eq!(&decoder.decode(&mut stream)?.unwrap()[..], b"{}");
+/// assert!(decoder.decode(&mut stream)?.is_none());
+/// # Ok::<(), amps_protocol::FrameTooLong>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct FrameDecoder {
+    limit: usize,
+}
+
+impl FrameDecoder {
+    /// A decoder that refuses frames whose header and body exceed `limit` bytes.
+    pub const fn new(limit: usize) -> Self {
+        Self { limit }
+    }
+
+    /// Takes the next frame that is not empty, without its prefix, or returns `None` if
+    /// more bytes are needed. No byte is copied.
+    ///
+    /// # Errors
+    /// The announced length exceeds the limit; the stream is then unusable.
+    pub fn decode(&self, stream: &mut BytesMut) -> Result<Option<Bytes>, FrameTooLong> {
+        while let Some(total) = next_frame(stream, self.limit)? {
+            let mut frame = stream.split_to(total).freeze();
+            let _ = frame.split_to(LENGTH_PREFIX);
+            if !frame.is_empty() {
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Default for FrameDecoder {
+    fn default() -> Self {
+        Self::new(DEFAULT_MAX_INBOUND)
+    }
+}

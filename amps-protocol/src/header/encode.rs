@@ -1,0 +1,214 @@
+//! Encoding a frame straight into a write buffer.
+
+use bytes::{BufMut, BytesMut};
+
+use super::escape::escape_into;
+use super::field::Field;
+use crate::ack::AckTypes;
+use crate::command::CommandKind;
+use crate::error::FrameTooLong;
+use crate::frame::LENGTH_PREFIX;
+
+/// Writes one frame at the end of a buffer: the command, then fields, then the body.
+///
+/// Fields are written in the order of the calls; keep to the order of [`Field`], so that
+/// equal commands give equal bytes (debug builds check it). Strings are escaped as needed.
+/// Dropping the writer without [`finish`](Self::finish) takes back what it wrote.
+///
+/// ```
+/// use amps_protocol::{AckType, CommandKind, Field, FrameWriter};
+/// use bytes::BytesMut;
+///
+/// let mut out = BytesMut::new();
+/// FrameWriter::new(&mut out, CommandKind::Subscribe)
+///     .text(Field::CommandId, "1")
+///     .text(Field::Topic, "orders")
+///     .text(Field::SubId, "1")
+///     .acks(AckType::Processed.into())
+///     .finish(b"");
+/// assert_eq!(&out[4..], br#"{"c":"subscribe","cid":"1","t":"orders","sub_id":"1","a":"processed"}"#);
+/// ```
+#[must_use = "nothing is written until `finish` is called"]
+#[derive(Debug)]
+pub struct FrameWriter<'a> {
+    out: &'a mut BytesMut,
+    start: usize,
+    #[cfg(debug_assertions)]
+    last: Field,
+}
+
+impl<'a> FrameWriter<'a> {
+    /// Begins a frame at the end of `out`.
+    #[inline]
+    pub fn new(out: &'a mut BytesMut, command: CommandKind) -> Self {
+        Self::with_token(out, command.token().as_bytes())
+    }
+
+    /// Begins a frame whose command is not one that this crate knows.
+    pub fn with_token(out: &'a mut BytesMut, token: &[u8]) -> Self {
+        let start = out.len();
+        out.put_slice(b"\0\0\0\0{\"c\":\"");
+        write_text(out, token);
+        out.put_u8(b'"');
+        Self {
+            out,
+            start,
+            #[cfg(debug_assertions)]
+            last: Field::Command,
+        }
+    }
+
+    /// Writes a string field.
+    #[inline]
+    pub fn text(mut self, field: Field, value: impl AsRef<[u8]>) -> Self {
+        self.key(field);
+        self.out.put_u8(b'"');
+        write_text(self.out, value.as_ref());
+        self.out.put_u8(b'"');
+        self
+    }
+
+    /// Writes a string field if there is a value.
+    #[inline]
+    pub fn maybe_text(self, field: Field, value: Option<impl AsRef<[u8]>>) -> Self {
+        match value {
+            Some(value) => self.text(field, value),
+            None => self,
+        }
+    }
+
+    /// Writes several strings as one comma list. Commas inside them are not escaped: the
+    /// protocol has no way to.
+    pub fn list<T: AsRef<[u8]>>(mut self, field: Field, values: impl IntoIterator<Item = T>) -> Self {
+        self.key(field);
+        self.out.put_u8(b'"');
+        for (i, value) in values.into_iter().enumerate() {
+            if i > 0 {
+                self.out.put_u8(b',');
+            }
+            write_text(self.out, value.as_ref());
+        }
+        self.out.put_u8(b'"');
+        self
+    }
+
+    /// Writes an integer field.
+    #[inline]
+    pub fn number(mut self, field: Field, value: u64) -> Self {
+        self.key(field);
+        self.out.put_slice(itoa::Buffer::new().format(value).as_bytes());
+        self
+    }
+
+    /// Writes an integer field if there is a value.
+    #[inline]
+    pub fn maybe_number(self, field: Field, value: Option<u64>) -> Self {
+        match value {
+            Some(value) => self.number(field, value),
+            None => self,
+        }
+    }
+
+    /// Writes a boolean field, bare (protocol.md E-4).
+    pub fn flag(mut self, field: Field, value: bool) -> Self {
+        self.key(field);
+        self.out.put_slice(if value { b"true" } else { b"false" });
+        self
+    }
+
+    /// Writes the acknowledgements to ask for; nothing if there are none.
+    pub fn acks(mut self, acks: AckTypes) -> Self {
+        if acks.is_empty() {
+            return self;
+        }
+        self.key(Field::AckType);
+        self.out.put_u8(b'"');
+        for (i, ack) in acks.iter().enumerate() {
+            if i > 0 {
+                self.out.put_u8(b',');
+            }
+            self.out.put_slice(ack.token().as_bytes());
+        }
+        self.out.put_u8(b'"');
+        self
+    }
+
+    /// Ends the header, appends the body and fills in the length. Returns the frame's
+    /// length on the wire, prefix included.
+    ///
+    /// Frames above [`DEFAULT_MAX_OUTBOUND`](crate::DEFAULT_MAX_OUTBOUND) are the caller's to refuse beforehand; here a
+    /// length that the prefix cannot express takes the frame back and returns 0.
+    #[inline]
+    pub fn finish(self, body: &[u8]) -> usize {
+        self.finish_within(body, u32::MAX as usize).unwrap_or(0)
+    }
+
+    /// As [`finish`](Self::finish), but with a limit on header and body together, such as
+    /// [`DEFAULT_MAX_OUTBOUND`](crate::DEFAULT_MAX_OUTBOUND).
+    ///
+    /// # Errors
+    /// The frame would exceed `limit`; nothing was written.
+    pub fn finish_within(mut self, body: &[u8], limit: usize) -> Result<usize, FrameTooLong> {
+        let length = self.out.len() + 1 - self.start - LENGTH_PREFIX + body.len();
+        let limit = limit.min(u32::MAX as usize);
+        if length > limit {
+            return Err(FrameTooLong { length: length as u64, limit: limit as u64 });
+        }
+        self.out.put_u8(b'}');
+        self.out.put_slice(body);
+        let prefix = (length as u32).to_be_bytes();
+        self.out[self.start..self.start + LENGTH_PREFIX].copy_from_slice(&prefix);
+        let written = LENGTH_PREFIX + length;
+        // From here on the frame is whole: let `Drop` keep it.
+        self.start = self.out.len();
+        Ok(written)
+    }
+
+    #[inline]
+    fn key(&mut self, field: Field) {
+        #[cfg(debug_assertions)]
+        {
+            debug_assert!(self.last < field, "{field:?} after {:?} breaks the canonical order", self.last);
+            self.last = field;
+        }
+        self.out.put_slice(b",\"");
+        self.out.put_slice(field.key().as_bytes());
+        self.out.put_slice(b"\":");
+    }
+}
+
+impl Drop for FrameWriter<'_> {
+    fn drop(&mut self) {
+        self.out.truncate(self.start);
+    }
+}
+
+#[inline]
+fn write_text(out: &mut BytesMut, text: &[u8]) {
+    if text.iter().any(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        escape_into(out, text);
+    } else {
+        out.put_slice(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_over_the_limit_is_taken_back() {
+        let mut out = BytesMut::from(&b"before"[..]);
+        let writer = FrameWriter::new(&mut out, CommandKind::Publish).text(Field::Topic, "t");
+        let error = writer.finish_within(&[0; 100], 50).unwrap_err();
+        assert_eq!(error.limit, 50);
+        assert_eq!(&out[..], b"before");
+    }
+
+    #[test]
+    fn an_abandoned_frame_leaves_no_trace() {
+        let mut out = BytesMut::new();
+        drop(FrameWriter::new(&mut out, CommandKind::Publish).text(Field::Topic, "t"));
+        assert!(out.is_empty());
+    }
+}

@@ -1,0 +1,9 @@
+//! Headers: the flat, JSON-like object at the front of every frame.
+
+mod field;
+pub use field::Field;
+mod decode;
+pub use decode::Header;
+mod encode;
+pub use encode::FrameWriter;
+mod escape;

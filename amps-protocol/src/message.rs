@@ -1,0 +1,214 @@
+//! One frame together with the index of its header.
+
+use core::fmt;
+
+use bstr::BStr;
+use bytes::Bytes;
+
+use crate::ack::{AckType, AckTypes, Status};
+use crate::command::CommandKind;
+use crate::error::HeaderError;
+use crate::header::{Field, Header};
+
+/// A decoded frame, borrowed (`Message<&[u8]>`) or owned (`Message<Bytes>`, which shares the
+/// bytes that were received).
+///
+/// Text fields are byte strings, UTF-8 by convention: they come as [`BStr`], which compares
+/// with `str`, prints readably and derefs to `[u8]`. An absent field is `None`; a number
+/// that does not parse counts as absent.
+#[derive(Clone)]
+pub struct Message<B = Bytes> {
+    frame: B,
+    header: Header,
+}
+
+impl<B: AsRef<[u8]>> Message<B> {
+    /// Decodes a frame (without its length prefix).
+    ///
+    /// # Errors
+    /// The header breaks the grammar.
+    #[inline]
+    pub fn decode(frame: B) -> Result<Self, HeaderError> {
+        let mut message = Self { frame, header: Header::default() };
+        message.header.decode(message.frame.as_ref())?;
+        Ok(message)
+    }
+
+    /// Puts a frame and the index that was decoded from it together again.
+    pub const fn from_parts(frame: B, header: Header) -> Self {
+        Self { frame, header }
+    }
+
+    /// Takes frame and index apart.
+    pub fn into_parts(self) -> (B, Header) {
+        (self.frame, self.header)
+    }
+
+    /// The whole frame, header and body.
+    pub fn frame(&self) -> &[u8] {
+        self.frame.as_ref()
+    }
+
+    /// The index of the header.
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// An independent copy.
+    pub fn to_owned(&self) -> Message {
+        Message { frame: Bytes::copy_from_slice(self.frame()), header: self.header.clone() }
+    }
+
+    /// Any text field, escapes undone. See [`Header::get`] for the few fields that are kept
+    /// in decoded form only.
+    #[inline]
+    pub fn get(&self, field: Field) -> Option<&BStr> {
+        self.header.get(self.frame.as_ref(), field).map(BStr::new)
+    }
+
+    /// Any integer field.
+    pub fn number(&self, field: Field) -> Option<u64> {
+        parse_u64(self.get(field)?)
+    }
+
+    /// A boolean field: `true` in any case, quoted or not, is true (protocol.md D-4).
+    pub fn flag(&self, field: Field) -> Option<bool> {
+        Some(self.get(field)?.eq_ignore_ascii_case(b"true"))
+    }
+
+    /// What the frame asks or tells.
+    #[inline]
+    pub fn command(&self) -> CommandKind {
+        self.header.command()
+    }
+
+    /// The body, verbatim; empty if there is none.
+    #[inline]
+    pub fn data(&self) -> &[u8] {
+        self.frame.as_ref().get(self.header.body_offset()..).unwrap_or_default()
+    }
+
+    /// The acknowledgements asked for.
+    pub fn acks(&self) -> AckTypes {
+        self.header.acks()
+    }
+
+    /// Whether this is an acknowledgement of the given kind.
+    pub fn is_ack(&self, kind: AckType) -> bool {
+        self.command() == CommandKind::Ack && self.acks().contains(kind)
+    }
+
+    /// Whether the acknowledged command succeeded. An `ack` without status is a failure.
+    pub fn status(&self) -> Option<Status> {
+        self.header.status()
+    }
+
+    /// Whether the `l` field, where present, tells another body length than the frame does.
+    pub fn length_mismatch(&self) -> bool {
+        self.command() != CommandKind::Sow
+            && self.number(Field::Length).is_some_and(|length| length != self.data().len() as u64)
+    }
+}
+
+macro_rules! text_fields {
+    ($($(#[$doc:meta])* $name:ident => $field:ident;)*) => {
+        impl<B: AsRef<[u8]>> Message<B> {
+            $($(#[$doc])* #[inline] pub fn $name(&self) -> Option<&BStr> { self.get(Field::$field) })*
+        }
+    };
+}
+
+text_fields! {
+    /// The topic that the message was published to; on a queue, the queue's name.
+    topic => Topic;
+    /// The command id that this acknowledges, or that the command bears.
+    command_id => CommandId;
+    /// The subscription, or a comma list of them.
+    sub_id => SubId;
+    /// Every subscription that a delivery matched, comma separated.
+    sub_ids => SubIds;
+    /// The query whose result this is.
+    query_id => QueryId;
+    /// The position in the transaction log; on a queue, what is acknowledged.
+    bookmark => Bookmark;
+    /// The record key.
+    sow_key => SowKey;
+    /// When the lease of a queue message ends, as text. Only queue messages have it.
+    lease => Lease;
+    /// When the server processed the message, as text.
+    timestamp => Timestamp;
+    /// The publisher's own mark.
+    correlation_id => CorrelationId;
+    /// The user who published, or who logs on.
+    user_id => UserId;
+    /// The name of the client.
+    client_name => ClientName;
+    /// The content filter.
+    filter => Filter;
+    /// The options.
+    options => Options;
+    /// Why a command failed, or why a record left focus.
+    reason => Reason;
+    /// The version of the client or of the server.
+    version => Version;
+    /// The connection's message type.
+    message_type => MessageType;
+}
+
+impl<B: AsRef<[u8]>> Message<B> {
+    /// The publisher's sequence number.
+    pub fn sequence(&self) -> Option<u64> {
+        self.number(Field::Sequence)
+    }
+
+    /// Seconds until the message expires.
+    pub fn expiration(&self) -> Option<u64> {
+        self.number(Field::Expiration)
+    }
+}
+
+/// A plain decimal; anything else counts as absent (D-13).
+fn parse_u64(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0u64, |value, &digit| {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 { None } else { value.checked_mul(10)?.checked_add(digit.into()) }
+    })
+}
+
+impl<B: AsRef<[u8]>> fmt::Debug for Message<B> {
+    /// Prints every field but the password, and the length of the body instead of the body.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Message");
+        match self.command() {
+            CommandKind::Unknown => out.field("c", &self.get(Field::Command)),
+            known => out.field("c", &known.token()),
+        };
+        for &field in Field::ALL {
+            match field {
+                Field::Command => {}
+                Field::AckType if !self.acks().is_empty() => {
+                    out.field("a", &format_args!("{}", self.acks()));
+                }
+                Field::Status => {
+                    if let Some(status) = self.status() {
+                        out.field("status", &status);
+                    }
+                }
+                Field::Password => {
+                    if self.get(field).is_some() {
+                        out.field("pw", &format_args!("<hidden>"));
+                    }
+                }
+                _ => {
+                    if let Some(value) = self.get(field) {
+                        out.field(field.key(), &value);
+                    }
+                }
+            }
+        }
+        out.field("body", &format_args!("{} bytes", self.data().len())).finish()
+    }
+}
