@@ -62,6 +62,10 @@ pub enum CloseReason {
     /// The event loop that served the connection has ended.
     #[error("the event loop that served the connection has ended")]
     LoopEnded,
+    /// This side closed the connection. Only an [`Outlet`](crate::Outlet) reports it: the
+    /// machine that called [`Sink::close`](crate::Sink::close) gets no further input.
+    #[error("this side closed the connection")]
+    ThisSide,
 }
 
 impl CloseReason {

@@ -1,0 +1,267 @@
+//! How a connection comes about: which addresses are tried, in which order, for how long.
+//!
+//! Owns [`Plan`], the pure part, and the few calls that resolve names and set up sockets.
+//! Invariants: the loop's thread never resolves a name, and never waits for a handshake; all
+//! attempts of a plan together end by the plan's deadline, and no attempt but the last may
+//! use up the time of those after it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread;
+
+use mio::net::TcpStream;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::error::ConnectError;
+use crate::machine::{AddressFamily, ConnId, SocketOptions, Target};
+use crate::mailbox::{Signal, Signals};
+use crate::time::Time;
+
+/// The attempts to reach one target.
+pub(crate) struct Plan {
+    target: Target,
+    deadline: Time,
+    addresses: VecDeque<SocketAddr>,
+    last_error: Option<ConnectError>,
+}
+
+impl Plan {
+    pub(crate) fn new(target: Target, now: Time) -> Self {
+        let deadline = now + target.timeout;
+        Self { target, deadline, addresses: VecDeque::new(), last_error: None }
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// When the last attempt has to be over.
+    pub(crate) fn deadline(&self) -> Time {
+        self.deadline
+    }
+
+    /// The address, where the host is one and needs no resolver.
+    pub(crate) fn literal(&self) -> Option<SocketAddr> {
+        let ip: IpAddr = self.target.host.parse().ok()?;
+        Some(SocketAddr::new(ip, self.target.port))
+    }
+
+    /// Takes in what the resolver found.
+    pub(crate) fn resolved(&mut self, found: io::Result<Vec<SocketAddr>>) {
+        let host = || self.target.host.clone();
+        match found {
+            Ok(found) => {
+                let options = &self.target.socket;
+                self.addresses = order_addresses(found, options.prefer, options.bind);
+                self.last_error = Some(ConnectError::NoAddress { host: host() });
+            }
+            Err(source) => {
+                self.last_error = Some(ConnectError::Resolve { host: host(), source: Arc::new(source) });
+            }
+        }
+    }
+
+    /// The next address to try, and until when. An equal share of the time that is left goes
+    /// to every address that is left, so that a dead one does not use up all of it.
+    pub(crate) fn next_attempt(&mut self, now: Time) -> Option<(SocketAddr, Time)> {
+        if now >= self.deadline {
+            return None;
+        }
+        let left = u32::try_from(self.addresses.len()).unwrap_or(u32::MAX);
+        let address = self.addresses.pop_front()?;
+        Some((address, now + (self.deadline - now) / left))
+    }
+
+    /// An attempt failed.
+    pub(crate) fn failed(&mut self, error: io::Error) {
+        let address = self.address();
+        self.last_error = Some(match error.kind() {
+            io::ErrorKind::ConnectionRefused => ConnectError::Refused { address },
+            io::ErrorKind::TimedOut => ConnectError::TimedOut { address, timeout: self.target.timeout },
+            _ => ConnectError::Io { address, source: Arc::new(error) },
+        });
+    }
+
+    /// An attempt, or the resolver, took too long.
+    pub(crate) fn timed_out(&mut self) {
+        self.last_error =
+            Some(ConnectError::TimedOut { address: self.address(), timeout: self.target.timeout });
+    }
+
+    /// Why the last attempt failed; a plan that had no time for a single one has timed out.
+    pub(crate) fn into_error(mut self) -> ConnectError {
+        match self.last_error.take() {
+            Some(error) => error,
+            None => ConnectError::TimedOut { address: self.address(), timeout: self.target.timeout },
+        }
+    }
+
+    fn address(&self) -> String {
+        let Target { host, port, .. } = &self.target;
+        if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+}
+
+/// The preferred family first; within a family the resolver's order; no address twice; none
+/// that a socket bound to `bind` could not reach for being of the other family.
+fn order_addresses(
+    found: Vec<SocketAddr>,
+    prefer: AddressFamily,
+    bind: Option<IpAddr>,
+) -> VecDeque<SocketAddr> {
+    let mut ordered = Vec::with_capacity(found.len());
+    for address in found {
+        let reachable = bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4());
+        if reachable && !ordered.contains(&address) {
+            ordered.push(address);
+        }
+    }
+    // The sort is stable, which keeps the resolver's order.
+    ordered.sort_by_key(|address| address.is_ipv4() != (prefer == AddressFamily::V4));
+    ordered.into()
+}
+
+/// Resolves a name on a thread of its own; the result comes as a signal.
+pub(crate) fn resolve(conn: ConnId, target: &Target, signals: Arc<Signals>) -> io::Result<()> {
+    let host = target.host.clone();
+    let port = target.port;
+    let work = move || {
+        let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+        signals.raise(Signal::Resolved(conn, found));
+    };
+    thread::Builder::new().name("amps-resolve".into()).spawn(work).map(drop)
+}
+
+/// Begins a handshake. The socket becomes writable when it is over, one way or the other.
+pub(crate) fn begin(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    apply_options(&SockRef::from(&socket), options)?;
+    if let Some(ip) = options.bind {
+        socket.bind(&SocketAddr::new(ip, 0).into())?;
+    }
+    match socket.connect(&address.into()) {
+        Ok(()) => {}
+        Err(error) if is_in_progress(&error) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(TcpStream::from_std(socket.into()))
+}
+
+/// Whether the handshake is over: `None` if not yet.
+pub(crate) fn outcome(stream: &TcpStream) -> Option<io::Result<()>> {
+    match stream.take_error() {
+        Ok(Some(error)) | Err(error) => return Some(Err(error)),
+        Ok(None) => {}
+    }
+    match stream.peer_addr() {
+        Ok(_) => Some(Ok(())),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected || is_in_progress(&error) => None,
+        Err(error) => Some(Err(error)),
+    }
+}
+
+/// Sets up a socket, new or accepted.
+pub(crate) fn apply_options(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> {
+    socket.set_tcp_nodelay(options.nodelay)?;
+    socket.set_keepalive(options.keepalive)?;
+    apply_buffer_sizes(socket, options)?;
+    if options.linger.is_some() {
+        socket.set_linger(options.linger)?;
+    }
+    Ok(())
+}
+
+/// The sizes have to be known before the handshake, which fixes the window scale; accepted
+/// sockets inherit them from their listener.
+pub(crate) fn apply_buffer_sizes(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> {
+    if let Some(size) = options.send_buffer {
+        socket.set_send_buffer_size(size)?;
+    }
+    if let Some(size) = options.recv_buffer {
+        socket.set_recv_buffer_size(size)?;
+    }
+    Ok(())
+}
+
+fn is_in_progress(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(libc::EINPROGRESS) {
+        return true;
+    }
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn plan(host: &str, seconds: u64) -> Plan {
+        let timeout = Duration::from_secs(seconds);
+        Plan::new(
+            Target { host: host.into(), port: 9007, timeout, socket: SocketOptions::default() },
+            Time::EPOCH,
+        )
+    }
+
+    fn second(seconds: u64) -> Time {
+        Time::EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_preferred_family_comes_first_and_the_order_within_stays() {
+        let found = addresses(&["[::1]:1", "10.0.0.2:1", "[::2]:1", "10.0.0.1:1", "10.0.0.2:1"]);
+        let v4_first = order_addresses(found.clone(), AddressFamily::V4, None);
+        assert_eq!(v4_first, addresses(&["10.0.0.2:1", "10.0.0.1:1", "[::1]:1", "[::2]:1"]));
+        let v6_first = order_addresses(found, AddressFamily::V6, None);
+        assert_eq!(v6_first, addresses(&["[::1]:1", "[::2]:1", "10.0.0.2:1", "10.0.0.1:1"]));
+    }
+
+    #[test]
+    fn a_bound_socket_tries_only_its_own_family() {
+        let found = addresses(&["[::1]:1", "10.0.0.2:1"]);
+        let ordered = order_addresses(found, AddressFamily::V4, Some("::1".parse().unwrap()));
+        assert_eq!(ordered, addresses(&["[::1]:1"]));
+    }
+
+    #[test]
+    fn every_address_gets_its_share_of_what_is_left() {
+        let mut plan = plan("host", 12);
+        plan.resolved(Ok(addresses(&["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"])));
+        assert_eq!(plan.next_attempt(second(0)).unwrap().1, second(4));
+        // The first one fails at once, and leaves its time to the others.
+        assert_eq!(plan.next_attempt(second(0)).unwrap().1, second(6));
+        assert_eq!(plan.next_attempt(second(6)).unwrap().1, second(12));
+        assert_eq!(plan.next_attempt(second(6)), None);
+    }
+
+    #[test]
+    fn no_attempt_begins_after_the_deadline() {
+        let mut plan = plan("host", 5);
+        plan.resolved(Ok(addresses(&["10.0.0.1:1"])));
+        assert_eq!(plan.next_attempt(second(5)), None);
+    }
+
+    #[test]
+    fn errors_name_host_and_port() {
+        let mut refused = plan("::1", 5);
+        refused.failed(io::ErrorKind::ConnectionRefused.into());
+        assert!(matches!(refused.into_error(), ConnectError::Refused { address } if address == "[::1]:9007"));
+        let mut late = plan("host", 5);
+        late.timed_out();
+        assert!(
+            matches!(late.into_error(), ConnectError::TimedOut { address, .. } if address == "host:9007")
+        );
+        let mut empty = plan("host", 5);
+        empty.resolved(Ok(Vec::new()));
+        assert!(matches!(empty.into_error(), ConnectError::NoAddress { host } if host == "host"));
+    }
+}

@@ -1,0 +1,259 @@
+//! The handles to an event loop and to the machines on it.
+//!
+//! Owns what the handles share with the loop's thread. Invariant: the thread lives as long as
+//! some [`EventLoop`] or [`MachineHandle`] does, for each holds the [`Guard`] whose end stops
+//! the loop; the thread itself does not.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use mio::net::TcpListener;
+use mio::{Poll, Registry, Waker};
+
+use crate::driver::{Driver, WAKER};
+use crate::listener;
+use crate::machine::{ListenerId, Machine, SocketOptions};
+use crate::mailbox::{MachineId, Mailbox, Presence, Signal, Signals, lock};
+use crate::time::Clock;
+
+/// A handle to an event loop: one thread that drives any number of [`Machine`]s and all of
+/// their sockets.
+///
+/// A clone is another handle to the same loop. The thread ends when all handles to the loop
+/// and all [`MachineHandle`]s of its machines are gone. The machines are then dropped, on the
+/// loop's thread, and their connections closed as by [`MachineHandle::remove`]. A machine
+/// that itself holds such a handle keeps its loop alive until it is removed.
+pub struct EventLoop<M: Machine> {
+    guard: Arc<Guard<M>>,
+}
+
+impl<M: Machine + Send + 'static> EventLoop<M> {
+    /// Starts a loop on a new thread of that name.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no poller (usually: too many open files) or no thread.
+    pub fn start(thread_name: &str) -> io::Result<Self> {
+        Self::start_with(thread_name, Clock::new())
+    }
+
+    /// Starts a loop that takes the time from `clock`, so that several loops have one time.
+    ///
+    /// # Errors
+    ///
+    /// As for [`EventLoop::start`].
+    pub fn start_with(thread_name: &str, clock: Clock) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let signals = Arc::new(Signals::new(Waker::new(poll.registry(), WAKER)?));
+        let shared = Arc::new(LoopShared {
+            signals: Arc::clone(&signals),
+            controls: Mutex::new(Controls { ended: false, waiting: VecDeque::new() }),
+            clock,
+            registry: poll.registry().try_clone()?,
+            next_id: AtomicU64::new(0),
+        });
+        let driver = Driver::new(poll, Arc::clone(&shared))?;
+        let thread = thread::Builder::new().name(thread_name.to_owned()).spawn(move || driver.run())?;
+        signals.set_thread(thread.thread().id());
+        Ok(Self { guard: Arc::new(Guard(shared)) })
+    }
+
+    /// Puts a machine on the loop, where it lives until it is removed or the loop ends. Its
+    /// [`Machine::deadline`] is asked for at once.
+    ///
+    /// If the loop has ended (because the system's poller failed) the machine is dropped, and
+    /// the handle says so at its first use.
+    pub fn add(&self, machine: M) -> MachineHandle<M> {
+        let shared = &self.guard.0;
+        let (mailbox, presence) = Mailbox::new(shared.next_id(), Arc::clone(&shared.signals));
+        let mailbox = Arc::new(mailbox);
+        if !shared.submit(Control::Add { machine, mailbox: Arc::clone(&mailbox), presence }) {
+            mailbox.close();
+        }
+        MachineHandle { guard: Arc::clone(&self.guard), mailbox }
+    }
+
+    /// Whether the calling thread is the loop's own.
+    pub fn is_current_thread(&self) -> bool {
+        self.guard.0.signals.is_loop_thread()
+    }
+
+    /// The clock that the loop goes by.
+    pub fn clock(&self) -> Clock {
+        self.guard.0.clock
+    }
+}
+
+impl<M: Machine> Clone for EventLoop<M> {
+    fn clone(&self) -> Self {
+        Self { guard: Arc::clone(&self.guard) }
+    }
+}
+
+impl<M: Machine> fmt::Debug for EventLoop<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventLoop").finish_non_exhaustive()
+    }
+}
+
+/// A handle to one machine on an event loop; it can be used from any thread.
+///
+/// A clone is another handle to the same machine. The machine stays when all of its handles
+/// are gone; only [`MachineHandle::remove`] or the end of the loop removes it.
+pub struct MachineHandle<M: Machine> {
+    guard: Arc<Guard<M>>,
+    mailbox: Arc<Mailbox<M::Note>>,
+}
+
+impl<M: Machine> MachineHandle<M> {
+    /// Posts a note, which the machine gets as [`Input::Note`](crate::Input::Note). The notes
+    /// of one thread arrive in the order in which they were posted. Never blocks.
+    ///
+    /// Returns `false` if the machine is gone. After `true` the note is delivered, unless the
+    /// machine panics first.
+    pub fn post(&self, note: M::Note) -> bool {
+        self.mailbox.post(note)
+    }
+
+    /// Listens on `addr`; port 0 lets the system choose one. Returns the address bound. Each
+    /// peer that connects is an [`Input::Accepted`](crate::Input::Accepted); `options` are set
+    /// on its socket (`bind` and `prefer` mean nothing here). The listener stays open until
+    /// [`MachineHandle::stop_listening`], or until the machine is gone.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if the address cannot be bound; `NotConnected` if the machine is gone.
+    pub fn listen(&self, addr: SocketAddr, options: SocketOptions) -> io::Result<(ListenerId, SocketAddr)> {
+        let gone =
+            || io::Error::new(io::ErrorKind::NotConnected, "the machine has been removed from its loop");
+        if self.mailbox.is_closed() {
+            return Err(gone());
+        }
+        let shared = &self.guard.0;
+        let id = ListenerId(shared.next_id());
+        let (socket, bound) = listener::open(addr, &options, id, &shared.registry)?;
+        if !shared.submit(Control::Listen { machine: self.mailbox.id, id, socket, options }) {
+            return Err(gone());
+        }
+        Ok((id, bound))
+    }
+
+    /// Closes a listener soon. Connections that it has accepted stay.
+    pub fn stop_listening(&self, id: ListenerId) {
+        self.guard.0.submit(Control::StopListening { machine: self.mailbox.id, id });
+    }
+
+    /// Removes the machine soon: it gets the notes that have been posted already, and is
+    /// dropped on the loop's thread. Its listeners are closed, and so are its connections, of
+    /// which those with bytes from [`Sink::send`](crate::Sink::send) still unsent get up to
+    /// one second to send them.
+    pub fn remove(&self) {
+        self.guard.0.submit(Control::Remove(self.mailbox.id));
+    }
+
+    /// Removes the machine as [`MachineHandle::remove`] does, and waits until it is dropped
+    /// and its sockets are shut down. On the loop's own thread it does not wait.
+    pub fn remove_and_wait(&self) {
+        self.remove();
+        if !self.is_loop_thread() {
+            self.mailbox.wait_until_gone();
+        }
+    }
+
+    /// Whether the calling thread is the loop's own.
+    pub fn is_loop_thread(&self) -> bool {
+        self.guard.0.signals.is_loop_thread()
+    }
+
+    /// Makes the loop ask [`Machine::deadline`] again, because another thread has made it
+    /// earlier. Cheap; calls that come before the loop gets to it are one.
+    pub fn wake(&self) {
+        self.mailbox.ask_deadline();
+    }
+}
+
+impl<M: Machine> Clone for MachineHandle<M> {
+    fn clone(&self) -> Self {
+        Self { guard: Arc::clone(&self.guard), mailbox: Arc::clone(&self.mailbox) }
+    }
+}
+
+impl<M: Machine> fmt::Debug for MachineHandle<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MachineHandle").field("id", &self.mailbox.id).finish_non_exhaustive()
+    }
+}
+
+/// Stops the loop when the last handle is gone.
+struct Guard<M: Machine>(Arc<LoopShared<M>>);
+
+impl<M: Machine> Drop for Guard<M> {
+    fn drop(&mut self) {
+        self.0.signals.raise(Signal::Stop);
+    }
+}
+
+/// What the handles share with the loop's thread.
+pub(crate) struct LoopShared<M: Machine> {
+    pub(crate) signals: Arc<Signals>,
+    controls: Mutex<Controls<M>>,
+    pub(crate) clock: Clock,
+    registry: Registry,
+    next_id: AtomicU64,
+}
+
+/// What the handles want done.
+pub(crate) enum Control<M: Machine> {
+    Add { machine: M, mailbox: Arc<Mailbox<M::Note>>, presence: Arc<Presence> },
+    Remove(MachineId),
+    Listen { machine: MachineId, id: ListenerId, socket: TcpListener, options: SocketOptions },
+    StopListening { machine: MachineId, id: ListenerId },
+}
+
+struct Controls<M: Machine> {
+    ended: bool,
+    waiting: VecDeque<Control<M>>,
+}
+
+impl<M: Machine> LoopShared<M> {
+    fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Hands a control to the loop; `false` if the loop has ended.
+    fn submit(&self, control: Control<M>) -> bool {
+        let mut controls = lock(&self.controls);
+        if controls.ended {
+            // The control may contain a machine, which must not be dropped under the lock.
+            drop(controls);
+            return false;
+        }
+        controls.waiting.push_back(control);
+        drop(controls);
+        self.signals.raise(Signal::Controls);
+        true
+    }
+
+    pub(crate) fn take_controls(&self) -> VecDeque<Control<M>> {
+        std::mem::take(&mut lock(&self.controls).waiting)
+    }
+
+    /// The loop has ended: nothing is taken any more, and what waits is dropped.
+    pub(crate) fn end(&self) {
+        self.signals.end();
+        let mut controls = lock(&self.controls);
+        controls.ended = true;
+        let waiting = std::mem::take(&mut controls.waiting);
+        drop(controls);
+        for control in &waiting {
+            if let Control::Add { mailbox, .. } = control {
+                mailbox.close();
+            }
+        }
+    }
+}

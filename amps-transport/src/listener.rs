@@ -1,0 +1,133 @@
+//! Listening sockets.
+//!
+//! Owns the table of a loop's listeners and their setup. Invariants: a listener is bound and
+//! registered on its caller's thread, so that the caller learns of every error; the loop
+//! accepts once when it takes the listener over, because connections may have come before.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::connect::{apply_buffer_sizes, apply_options};
+use crate::machine::{ListenerId, SocketOptions};
+use crate::time::Time;
+
+/// As many as may wait between two turns; the system cuts it down to its own limit.
+const BACKLOG: i32 = 4096;
+
+/// When to accept again after the system ran out of descriptors or memory.
+const RETRY_TIME: Duration = Duration::from_millis(50);
+
+/// How many connections may be accepted before others get their turn.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// Marks the tokens of listeners.
+const LISTENER: usize = 1 << (usize::BITS - 1);
+
+pub(crate) struct Listener {
+    pub(crate) owner: usize,
+    pub(crate) socket: TcpListener,
+    pub(crate) options: SocketOptions,
+    /// Accept again at this time, event or not.
+    retry_at: Option<Time>,
+}
+
+/// Binds and registers a listener.
+pub(crate) fn open(
+    address: SocketAddr,
+    options: &SocketOptions,
+    id: ListenerId,
+    registry: &Registry,
+) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    // On Windows this option would let two listeners share a port.
+    #[cfg(not(windows))]
+    socket.set_reuse_address(true)?;
+    apply_buffer_sizes(&SockRef::from(&socket), options)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let mut listener = TcpListener::from_std(socket.into());
+    let bound = listener.local_addr()?;
+    registry.register(&mut listener, token_of(id), Interest::READABLE)?;
+    Ok((listener, bound))
+}
+
+/// The listeners of one loop.
+#[derive(Default)]
+pub(crate) struct Listeners {
+    open: HashMap<u64, Listener>,
+}
+
+impl Listeners {
+    pub(crate) fn add(&mut self, id: ListenerId, owner: usize, socket: TcpListener, options: SocketOptions) {
+        self.open.insert(id.0, Listener { owner, socket, options, retry_at: None });
+    }
+
+    pub(crate) fn close(&mut self, id: ListenerId, owner: usize) {
+        if self.open.get(&id.0).is_some_and(|listener| listener.owner == owner) {
+            self.open.remove(&id.0);
+        }
+    }
+
+    pub(crate) fn close_all_of(&mut self, owner: usize) {
+        self.open.retain(|_, listener| listener.owner != owner);
+    }
+
+    /// Accepts what waits. A connection that fails while it is being set up is the peer's
+    /// affair, and not reported.
+    pub(crate) fn accept(&mut self, id: ListenerId, now: Time) -> Vec<(TcpStream, SocketAddr)> {
+        let mut accepted = Vec::new();
+        let Some(listener) = self.open.get_mut(&id.0) else { return accepted };
+        listener.retry_at = None;
+        while accepted.len() < ACCEPTS_PER_TURN {
+            match listener.socket.accept() {
+                Ok((stream, peer)) => {
+                    if apply_options(&SockRef::from(&stream), &listener.options).is_ok() {
+                        accepted.push((stream, peer));
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return accepted,
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    // Those that wait have had their event, so there will be no other.
+                    _ => {
+                        listener.retry_at = Some(now + RETRY_TIME);
+                        return accepted;
+                    }
+                },
+            }
+        }
+        listener.retry_at = Some(now);
+        accepted
+    }
+
+    /// When some listener wants to accept without an event.
+    pub(crate) fn earliest_retry(&self) -> Option<Time> {
+        self.open.values().filter_map(|listener| listener.retry_at).min()
+    }
+
+    /// The listeners whose time has come.
+    pub(crate) fn due(&self, now: Time) -> Vec<ListenerId> {
+        let due = self.open.iter().filter(|(_, listener)| listener.retry_at.is_some_and(|at| at <= now));
+        due.map(|(id, _)| ListenerId(*id)).collect()
+    }
+
+    pub(crate) fn get(&self, id: ListenerId) -> Option<&Listener> {
+        self.open.get(&id.0)
+    }
+}
+
+fn token_of(id: ListenerId) -> Token {
+    Token(LISTENER | id.0 as usize)
+}
+
+/// The listener that a token names, if it names one.
+pub(crate) fn listener_of(token: Token) -> Option<ListenerId> {
+    (token.0 & LISTENER != 0).then_some(ListenerId((token.0 & !LISTENER) as u64))
+}
