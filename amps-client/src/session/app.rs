@@ -1,0 +1,80 @@
+//! What a session expects of the application behind it.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use amps_protocol::Message;
+use amps_transport::Time;
+use bytes::BytesMut;
+
+use super::outbound::{Generation, Lease};
+use super::subscription::SubKey;
+use crate::error::Error;
+use crate::listener::ConnectionState;
+
+/// A message on its way to one subscription.
+#[derive(Debug)]
+pub struct Delivery<'a, 'b> {
+    /// Whose it is.
+    pub key: SubKey,
+    /// The connection that it came by.
+    pub generation: Generation,
+    /// The message, borrowed from the read buffer.
+    pub message: &'a mut Message<&'b [u8]>,
+    /// Where its frame lies within the read that [`App::end_of_read`] hands over.
+    pub offset: usize,
+    /// The number of its lease, if it has one.
+    pub(crate) lease: Option<Lease>,
+    /// Whether the index may be taken out of `message` (no other subscription needs it).
+    pub last: bool,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Processed: a leased message is acknowledged if its subscription says so.
+    Done,
+    /// Processed, but the application acknowledges by itself.
+    DoneWithoutAck,
+    /// Failed: a leased message of an auto-ack subscription is cancelled.
+    Failed,
+    /// Kept in a stream; the application acknowledges when it has read it.
+    Kept,
+}
+
+/// The application's side: handlers and streams in production, a model in the simulator.
+pub trait App {
+    /// Takes one message.
+    fn deliver(&mut self, delivery: Delivery<'_, '_>) -> Disposition;
+
+    /// The present time, not before `then`: handlers take their time.
+    fn now(&mut self, then: Time) -> Time;
+
+    /// The read that all messages since the last call belonged to is over; `bytes` holds it.
+    fn end_of_read(&mut self, bytes: BytesMut);
+
+    /// Whether the application has taken in so much that reading should stop for now.
+    fn wants_pause(&mut self) -> bool;
+
+    /// The subscription is over; with an error if the application did not ask for that.
+    fn ended(&mut self, key: SubKey, error: Option<Error>);
+
+    /// The connection is gone; unread leased messages belong to the server again.
+    fn interrupted(&mut self, key: SubKey);
+
+    /// The subscription was placed again on a new connection.
+    fn resumed(&mut self, key: SubKey);
+
+    /// No message comes any more; what is there may still be read.
+    fn draining(&mut self, key: SubKey);
+
+    /// The connection's state changed.
+    fn state(&mut self, state: ConnectionState);
+
+    /// Something failed that has no caller.
+    fn report(&mut self, error: &Error);
+
+    /// The connection is gone and nobody reconnects: the application's own handler may.
+    fn disconnected(&mut self, error: &Error);
+
+    /// A message that no subscription took.
+    fn unexpected(&mut self, message: &Message<&[u8]>);
+}

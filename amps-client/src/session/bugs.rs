@@ -1,0 +1,12 @@
+//! Bugs that can be planted to test the simulator.
+
+/// Realistic mistakes, all off. Only the hidden feature `simulation` can turn them on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bugs {
+    /// Acknowledgements of a lost connection are sent on the next one.
+    pub ack_survives_reconnect: bool,
+    /// Each acknowledgement starts the batch's timer anew.
+    pub ack_timer_restarts: bool,
+    /// The granted backlog does not bound the batch.
+    pub batch_above_backlog: bool,
+}

@@ -1,0 +1,81 @@
+//! An orderly end: stop deliveries, finish what is in hand, acknowledge it, then close.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use amps_transport::{CloseMode, Sink, Time};
+
+use super::app::App;
+use super::inbound::Session;
+use super::waiter::{Done, Waiter};
+use crate::error::Error;
+
+/// The longest that the server's last confirmation is waited for.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// The server was asked to deliver no more.
+    Stopping,
+    /// What was delivered is being processed and settled.
+    Finishing,
+    /// Everything was sent; the server was asked to confirm.
+    Confirming,
+}
+
+#[derive(Debug)]
+pub(crate) struct Drain {
+    step: Step,
+    deadline: Time,
+    pub(crate) waiter: Arc<Waiter>,
+    confirmed: Arc<Waiter>,
+    unacknowledged: u64,
+}
+
+impl Drain {
+    pub(crate) fn new(deadline: Time, waiter: Arc<Waiter>) -> Self {
+        Self { step: Step::Stopping, deadline, waiter, confirmed: Arc::default(), unacknowledged: 0 }
+    }
+
+    pub(crate) fn deadline(&self) -> Time {
+        self.deadline
+    }
+
+    /// Tells the caller how it went.
+    pub(crate) fn finish(self, unacknowledged: u64) {
+        let unacknowledged = self.unacknowledged.max(unacknowledged);
+        self.waiter.complete(match unacknowledged {
+            0 => Ok(Done::default()),
+            _ => Err(Error::Unfinished { unacknowledged }),
+        });
+    }
+}
+
+impl<A: App> Session<A> {
+    /// Goes on with an orderly close, as far as it can at this moment.
+    pub(super) fn advance_drain<S: Sink>(&mut self, now: Time, sink: &mut S) {
+        let Some(drain) = &mut self.drain else { return };
+        let late = drain.deadline <= now;
+        if drain.step == Step::Stopping && (late || self.shared.with(|o| o.deliveries_stopped())) {
+            drain.step = Step::Finishing;
+            for key in self.routes.iter().map(|route| route.key).collect::<Vec<_>>() {
+                self.app.draining(key);
+            }
+        }
+        let in_hand = self.in_hand();
+        let Some(drain) = &mut self.drain else { return };
+        if drain.step == Step::Finishing && (late || in_hand == 0) {
+            drain.step = Step::Confirming;
+            drain.unacknowledged = in_hand;
+            drain.deadline = if late { now } else { drain.deadline.min(now + CONFIRM_WITHIN) };
+            let confirmed = Arc::clone(&drain.confirmed);
+            self.shared.with(|outbound| outbound.finish_drain(now, None, &confirmed));
+            self.apply_effects();
+        }
+        let Some(drain) = &mut self.drain else { return };
+        if drain.step == Step::Confirming && (drain.deadline <= now || drain.confirmed.take().is_some()) {
+            self.shut(now, CloseMode::Flush, sink);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The session: the pure heart of a client.
+//!
+//! Two halves share one client. [`Outbound`](outbound::Outbound) stands behind a lock and is used
+//! by every thread; [`Session`] belongs to the event loop, decodes and routes what comes in,
+//! and keeps the connection alive. Neither holds a clock, a socket, a thread or a random
+//! source, so that the simulator drives the same code that ships.
+//!
+//! ```text
+//!            connect                 connected               logon acknowledged
+//!   Idle ───────────► Connecting ───────────────► LoggingOn ───────────────────► Online
+//!    ▲                 │    ▲                       │                              │
+//!    │ gave up / closed│    │ wait is over          │ refused, timed out           │ lost
+//!    │                 ▼    │                       ▼                              ▼
+//!    └──────────────  Backoff ◄────────────────────────────────────────────────────┘
+//! ```
+//!
+//! `Idle` is also where a client without a reconnect policy stays after a loss.
+
+pub(crate) mod acks;
+pub(crate) mod app;
+pub(crate) mod bugs;
+mod drain;
+mod heartbeat;
+mod inbound;
+mod leases;
+pub(crate) mod outbound;
+mod routes;
+mod servers;
+mod shared;
+pub(crate) mod subscription;
+pub(crate) mod waiter;
+mod wire;
+
+pub(crate) use app::{App, Delivery, Disposition};
+pub(crate) use heartbeat::HeartbeatSettings;
+pub(crate) use inbound::{Note, Session, SessionConfig};
+pub(crate) use shared::Shared;

@@ -1,0 +1,191 @@
+//! The lock around the outbound half, and who writes when.
+//!
+//! The thread that makes a frame writes it, if nobody else is writing: no hop to the loop.
+//! The system call happens outside the lock. When frames come back to back, they are left to
+//! gather, and the loop is asked to write them soon; the thread itself writes again once
+//! 32 KiB have gathered.
+
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use amps_transport::{ConnId, Sink, Time, Written};
+
+use super::outbound::Outbound;
+use super::wire::COALESCE_BYTES;
+
+/// Two frames closer together than this are "back to back".
+const BURST_GAP: Duration = Duration::from_micros(5);
+
+/// So many frames back to back are a burst.
+const BURST_LENGTH: u32 = 4;
+
+/// Everything that the threads of one client share.
+pub struct Shared {
+    outbound: Mutex<Guarded>,
+    /// Signalled when bytes left the queue, or the connection changed.
+    room: Condvar,
+    /// Makes the loop look at the session's timers and effects again.
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+struct Guarded {
+    outbound: Outbound,
+    last_write: Time,
+    burst: u32,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// How soon frames must be on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Now.
+    Now,
+    /// Now, unless frames come back to back.
+    Gather,
+}
+
+impl Shared {
+    pub(crate) fn new(outbound: Outbound) -> Self {
+        let guarded = Guarded { outbound, last_write: Time::EPOCH, burst: 0 };
+        Self { outbound: Mutex::new(guarded), room: Condvar::new(), wake: OnceLock::new() }
+    }
+
+    /// Sets how the loop is woken; once.
+    pub(crate) fn on_wake(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.wake.set(wake);
+    }
+
+    /// Uses the outbound half from any thread, then writes what came of it.
+    pub(crate) fn act<T>(&self, now: Time, urgency: Urgency, f: impl FnOnce(&mut Outbound) -> T) -> T {
+        let mut guard = self.lock();
+        let before = guard.outbound.deadline();
+        let result = f(&mut guard.outbound);
+        let wake = guard.outbound.has_effects()
+            || guard.outbound.is_draining()
+            || earlier(guard.outbound.deadline(), before);
+        self.write(guard, now, urgency);
+        if wake {
+            self.wake();
+        }
+        result
+    }
+
+    /// As [`act`](Self::act), for the hot path of publishing: no timer and no effect can
+    /// have changed.
+    pub(crate) fn act_quietly<T>(&self, now: Time, f: impl FnOnce(&mut Outbound) -> T) -> T {
+        let mut guard = self.lock();
+        let result = f(&mut guard.outbound);
+        self.write(guard, now, Urgency::Gather);
+        result
+    }
+
+    /// Uses the outbound half without writing: reads, and what the session does on the loop.
+    pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Outbound) -> T) -> T {
+        f(&mut self.lock().outbound)
+    }
+
+    /// Waits until bytes have left the queue, the connection changed, or `span` passed.
+    pub(crate) fn wait_for_room(&self, span: Duration) {
+        let guard = self.lock();
+        let outbound = &guard.outbound;
+        if outbound.is_up() && outbound.line.wire.queued() >= outbound.limits().queue {
+            drop(self.room.wait_timeout(guard, span).unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    pub(crate) fn notify_room(&self) {
+        self.room.notify_all();
+    }
+
+    pub(crate) fn wake(&self) {
+        if let Some(wake) = self.wake.get() {
+            wake();
+        }
+    }
+
+    /// Writes what waits, from the loop: through the outlet if the driver has threads, into
+    /// the sink if it has not.
+    pub(crate) fn write_from_loop<S: Sink>(&self, conn: Option<ConnId>, sink: &mut S) {
+        let mut guard = self.lock();
+        guard.burst = 0;
+        if guard.outbound.outlet.is_some() {
+            self.write_out(guard);
+        } else if let Some(conn) = conn {
+            while let Some(mut chunk) = guard.outbound.line.wire.take() {
+                sink.send(conn, &chunk.bytes);
+                chunk.bytes.clear();
+                guard.outbound.line.wire.put_back(chunk);
+            }
+        }
+    }
+
+    /// Gives what the socket has not taken yet to the loop, which sends it before it closes.
+    pub(crate) fn hand_over<S: Sink>(&self, conn: ConnId, sink: &mut S) {
+        let mut guard = self.lock();
+        guard.outbound.line.wire.unblock();
+        while let Some(mut chunk) = guard.outbound.line.wire.take() {
+            sink.send(conn, &chunk.bytes);
+            chunk.bytes.clear();
+            guard.outbound.line.wire.put_back(chunk);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Guarded> {
+        self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, mut guard: MutexGuard<'_, Guarded>, now: Time, urgency: Urgency) {
+        let waiting = guard.outbound.line.wire.queued();
+        if waiting == 0 {
+            return;
+        }
+        guard.burst = if now - guard.last_write < BURST_GAP { guard.burst + 1 } else { 0 };
+        guard.last_write = now;
+        if urgency == Urgency::Gather && guard.burst >= BURST_LENGTH && waiting < COALESCE_BYTES {
+            if let Some(outlet) = &guard.outbound.outlet {
+                outlet.request_flush();
+                return;
+            }
+        }
+        self.write_out(guard);
+    }
+
+    /// Writes until nothing waits, the socket is full, or another writer is at work.
+    fn write_out<'a>(&'a self, mut guard: MutexGuard<'a, Guarded>) {
+        let Some(outlet) = guard.outbound.outlet.clone() else { return };
+        let generation = guard.outbound.connection();
+        while let Some(mut chunk) = guard.outbound.line.wire.take() {
+            drop(guard);
+            let written = outlet.try_write(&mut chunk.bytes);
+            guard = self.lock();
+            if guard.outbound.connection() != generation {
+                // The connection was lost meanwhile, and its bytes with it.
+                return;
+            }
+            let full = match written {
+                Ok(Written::All) => false,
+                Ok(Written::Full) => true,
+                // The loop reports the loss; until then nothing more goes out.
+                Err(_) => true,
+            };
+            guard.outbound.line.wire.put_back(chunk);
+            self.room.notify_all();
+            if full {
+                return;
+            }
+        }
+    }
+}
+
+fn earlier(new: Option<Time>, old: Option<Time>) -> bool {
+    match (new, old) {
+        (Some(new), Some(old)) => new < old,
+        (Some(_), None) => true,
+        (None, _) => false,
+    }
+}

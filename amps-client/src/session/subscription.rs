@@ -1,0 +1,83 @@
+//! One subscription as the session knows it.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::fmt;
+
+use amps_protocol::{AckType, CommandKind, Field, FrameWriter, Options};
+use bytes::BytesMut;
+
+use super::acks::{AckSettings, Acks};
+use super::leases::Leases;
+
+/// Names a subscription within its client, in the order in which they were placed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubKey(pub(crate) u64);
+
+impl fmt::Debug for SubKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sub{}", self.0)
+    }
+}
+
+/// What a subscription asks for.
+#[derive(Clone, Debug, Default)]
+pub struct SubscribeSpec {
+    /// The topic, or a regular expression over topics.
+    pub topic: String,
+    /// The content filter.
+    pub filter: Option<String>,
+    /// The options, `max_backlog` among them.
+    pub options: Options,
+    /// The subscription id; `None` takes the command id.
+    pub sub_id: Option<String>,
+    /// Acknowledge leased messages once they are processed.
+    pub auto_ack: bool,
+    /// Overrides the client's batch size.
+    pub ack_batch_size: Option<usize>,
+    /// Place the subscription again after a reconnect.
+    pub resubscribe: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) id: String,
+    pub(crate) spec: SubscribeSpec,
+    /// What the server granted on this connection; `None` if it is no queue.
+    pub(crate) granted: Option<u32>,
+    pub(crate) acks: Acks,
+    pub(crate) leases: Leases,
+}
+
+impl Subscription {
+    pub(crate) fn new(id: String, spec: SubscribeSpec) -> Self {
+        Self { id, spec, granted: None, acks: Acks::default(), leases: Leases::default() }
+    }
+
+    /// Writes the `subscribe` command; `change` adds or replaces options for this once.
+    pub(crate) fn write(&self, cid: u64, change: impl FnOnce(&mut Options), out: &mut BytesMut) {
+        let mut options = self.spec.options.clone();
+        change(&mut options);
+        let options = (!options.is_empty()).then(|| options.to_string());
+        FrameWriter::new(out, CommandKind::Subscribe)
+            .text(Field::CommandId, cid.to_string())
+            .text(Field::Topic, &self.spec.topic)
+            .text(Field::SubId, &self.id)
+            .maybe_text(Field::Filter, self.spec.filter.as_ref())
+            .maybe_text(Field::Options, options)
+            .acks(AckType::Processed.into())
+            .finish(b"");
+    }
+
+    /// The acknowledgements that make a batch full.
+    pub(crate) fn effective_batch(&self, settings: AckSettings) -> usize {
+        let batch_size = self.spec.ack_batch_size.unwrap_or(settings.batch_size);
+        AckSettings { batch_size, ..settings }.effective_batch(self.granted)
+    }
+
+    /// Forgets everything that belonged to the connection that was lost.
+    pub(crate) fn connection_lost(&mut self) {
+        self.granted = None;
+        self.acks.clear();
+        self.leases = Leases::default();
+    }
+}

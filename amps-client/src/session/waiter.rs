@@ -1,0 +1,69 @@
+//! The place where a caller waits for the end of its command.
+//!
+//! Owns promise P7's second half: a result is put in at most once and taken at most once.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+
+/// What the end of a command tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// The backlog that the server granted, if the command was a subscribe to a queue.
+    pub granted_backlog: Option<u32>,
+}
+
+/// One command's result, before and after it is there.
+#[derive(Debug, Default)]
+pub struct Waiter {
+    slot: Mutex<Slot>,
+    filled: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    result: Option<Result<Done>>,
+    /// How often somebody tried to put a result in. More than once is a bug of ours.
+    completions: u32,
+}
+
+impl Waiter {
+    /// Puts the result in and wakes the caller. Later calls change nothing.
+    pub fn complete(&self, result: Result<Done>) {
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.completions += 1;
+        if slot.completions == 1 {
+            slot.result = Some(result);
+            self.filled.notify_all();
+        }
+    }
+
+    /// Takes the result if it is there.
+    pub fn take(&self) -> Option<Result<Done>> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner).result.take()
+    }
+
+    /// How often the command was ended; the simulator asserts that it is at most once.
+    pub fn completions(&self) -> u32 {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner).completions
+    }
+
+    /// Waits for the result, at most until `give_up`.
+    pub(crate) fn wait(&self, give_up: Option<Duration>) -> Option<Result<Done>> {
+        let give_up = give_up.map(|span| Instant::now() + span);
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(result) = slot.result.take() {
+                return Some(result);
+            }
+            slot = match give_up {
+                None => self.filled.wait(slot).unwrap_or_else(PoisonError::into_inner),
+                Some(give_up) => {
+                    let left = give_up.checked_duration_since(Instant::now())?;
+                    self.filled.wait_timeout(slot, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
