@@ -22,6 +22,13 @@ pub struct Message<B = Bytes> {
     header: Header,
 }
 
+impl Message {
+    /// The whole frame, to be sliced without copying it.
+    pub const fn frame_bytes(&self) -> &Bytes {
+        &self.frame
+    }
+}
+
 impl<B: AsRef<[u8]>> Message<B> {
     /// Decodes a frame (without its length prefix).
     ///

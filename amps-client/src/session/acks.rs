@@ -15,11 +15,11 @@ use bytes::BytesMut;
 
 /// When a batch is full, and how long it may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AckSettings {
+pub(crate) struct AckSettings {
     /// Acknowledgements per batch; 0 and 1 send each at once.
-    pub batch_size: usize,
+    pub(crate) batch_size: usize,
     /// The longest a batch waits; zero waits for a full batch only.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 impl Default for AckSettings {

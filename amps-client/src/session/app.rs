@@ -12,28 +12,26 @@ use crate::listener::ConnectionState;
 
 /// A message on its way to one subscription.
 #[derive(Debug)]
-pub struct Delivery<'a, 'b> {
+pub(crate) struct Delivery<'a, 'b> {
     /// Whose it is.
-    pub key: SubKey,
+    pub(crate) key: SubKey,
     /// The connection that it came by.
-    pub generation: Generation,
+    pub(crate) generation: Generation,
     /// The message, borrowed from the read buffer.
-    pub message: &'a mut Message<&'b [u8]>,
+    pub(crate) message: &'a mut Message<&'b [u8]>,
     /// Where its frame lies within the read that [`App::end_of_read`] hands over.
-    pub offset: usize,
+    pub(crate) offset: usize,
     /// The number of its lease, if it has one.
     pub(crate) lease: Option<Lease>,
     /// Whether the index may be taken out of `message` (no other subscription needs it).
-    pub last: bool,
+    pub(crate) last: bool,
 }
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disposition {
+pub(crate) enum Disposition {
     /// Processed: a leased message is acknowledged if its subscription says so.
     Done,
-    /// Processed, but the application acknowledges by itself.
-    DoneWithoutAck,
     /// Failed: a leased message of an auto-ack subscription is cancelled.
     Failed,
     /// Kept in a stream; the application acknowledges when it has read it.
@@ -41,7 +39,7 @@ pub enum Disposition {
 }
 
 /// The application's side: handlers and streams in production, a model in the simulator.
-pub trait App {
+pub(crate) trait App {
     /// Takes one message.
     fn deliver(&mut self, delivery: Delivery<'_, '_>) -> Disposition;
 
@@ -60,8 +58,8 @@ pub trait App {
     /// The connection is gone; unread leased messages belong to the server again.
     fn interrupted(&mut self, key: SubKey);
 
-    /// The subscription was placed again on a new connection.
-    fn resumed(&mut self, key: SubKey);
+    /// The subscription was placed again on a new connection; on a queue nothing was missed.
+    fn resumed(&mut self, key: SubKey, queue: bool);
 
     /// No message comes any more; what is there may still be read.
     fn draining(&mut self, key: SubKey);

@@ -2,11 +2,11 @@
 
 /// Realistic mistakes, all off. Only the hidden feature `simulation` can turn them on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bugs {
+pub(crate) struct Bugs {
     /// Acknowledgements of a lost connection are sent on the next one.
-    pub ack_survives_reconnect: bool,
+    pub(crate) ack_survives_reconnect: bool,
     /// Each acknowledgement starts the batch's timer anew.
-    pub ack_timer_restarts: bool,
+    pub(crate) ack_timer_restarts: bool,
     /// The granted backlog does not bound the batch.
-    pub batch_above_backlog: bool,
+    pub(crate) batch_above_backlog: bool,
 }

@@ -36,7 +36,7 @@ const STABLE_AFTER: Duration = Duration::from_secs(1);
 
 /// What a session is told once.
 #[derive(Clone, Debug)]
-pub struct SessionConfig {
+pub(crate) struct SessionConfig {
     pub(crate) name: String,
     pub(crate) servers: Vec<Endpoint>,
     pub(crate) reconnect: Option<Reconnect>,
@@ -51,7 +51,7 @@ pub struct SessionConfig {
 
 /// What other threads ask of the session.
 #[derive(Debug)]
-pub enum Note {
+pub(crate) enum Note {
     /// Connect and log on; to other servers than configured, if given.
     Connect {
         /// Replaces the configured servers.
@@ -108,7 +108,7 @@ struct Connector {
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub struct Session<A> {
+pub(crate) struct Session<A> {
     pub(super) shared: Arc<Shared>,
     pub(super) app: A,
     config: SessionConfig,
@@ -126,7 +126,7 @@ pub struct Session<A> {
 }
 
 impl<A: App> Session<A> {
-    pub fn new(config: SessionConfig, shared: Arc<Shared>, app: A) -> Self {
+    pub(crate) fn new(config: SessionConfig, shared: Arc<Shared>, app: A) -> Self {
         let rng = Rng(config.seed);
         let servers = Servers::new(config.servers.clone());
         Self {
@@ -147,12 +147,12 @@ impl<A: App> Session<A> {
     }
 
     /// The application behind the session.
-    pub fn app(&mut self) -> &mut A {
+    pub(crate) fn app(&mut self) -> &mut A {
         &mut self.app
     }
 
     /// A word for the state, for reports.
-    pub fn state_name(&self) -> &'static str {
+    pub(crate) fn state_name(&self) -> &'static str {
         match self.state {
             State::Idle => "idle",
             State::Backoff { .. } => "backoff",
@@ -520,13 +520,13 @@ impl<A: App> Session<A> {
         let option = match disposition {
             Disposition::Done => None,
             Disposition::Failed => Some(AckOption::Cancel),
-            Disposition::DoneWithoutAck | Disposition::Kept => return,
+            Disposition::Kept => return,
         };
         let (Some(topic), Some(bookmark)) = (message.topic(), message.bookmark()) else { return };
         // A handler takes its time, and its acknowledgement must not wait for the next one.
         let now = self.app.now(now);
         self.shared.act_quietly(now, |outbound| {
-            outbound.settle(now, lease, topic, bookmark, option.as_ref());
+            outbound.settle_unasked(now, lease, topic, bookmark, option.as_ref());
         });
     }
 
@@ -597,7 +597,7 @@ impl<A: App> Session<A> {
                     self.routes.restart(key);
                     self.app.interrupted(key);
                 }
-                Effect::Resumed { key } => self.app.resumed(key),
+                Effect::Resumed { key, queue } => self.app.resumed(key, queue),
                 Effect::AllResubscribed => self.app.state(ConnectionState::Resubscribed),
                 Effect::HeartbeatsAgreed => self.app.state(ConnectionState::HeartbeatInitiated),
                 Effect::Report(error) => self.app.report(&error),

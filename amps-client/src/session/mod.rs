@@ -26,12 +26,12 @@ mod leases;
 pub(crate) mod outbound;
 mod routes;
 mod servers;
-mod shared;
+pub(crate) mod shared;
 pub(crate) mod subscription;
 pub(crate) mod waiter;
 mod wire;
 
 pub(crate) use app::{App, Delivery, Disposition};
 pub(crate) use heartbeat::HeartbeatSettings;
-pub(crate) use inbound::{Note, Session, SessionConfig};
+pub(crate) use inbound::{Note, Session, SessionConfig, check_endpoint};
 pub(crate) use shared::Shared;

@@ -11,7 +11,7 @@
 //! * a command leaves `commands` exactly once, and its waiter is completed there (P7).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use super::wire::Wire;
 use crate::error::{DisconnectCause, Error, Result};
 
 /// Counts the connections of a client that reached the logon, from 1.
-pub type Generation = u64;
+pub(crate) type Generation = u64;
 
 /// What the outbound half wants the inbound half, and through it the application, to know.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub(crate) enum Effect {
     /// The connection is gone; the subscription waits to be placed again.
     Interrupted { key: SubKey },
     /// The subscription was placed again.
-    Resumed { key: SubKey },
+    Resumed { key: SubKey, queue: bool },
     /// The last subscription of a recovery was answered.
     AllResubscribed,
     /// The server answered the start of heartbeats.
@@ -101,7 +101,7 @@ enum Gate {
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub struct Outbound {
+pub(crate) struct Outbound {
     gate: Gate,
     generation: Generation,
     /// Counts every socket, also those that never reach the logon, and every loss.
@@ -120,7 +120,24 @@ pub struct Outbound {
     /// to do once and is set anew, which is cheaper than waking the loop for every batch.
     ack_timer: Option<Time>,
     draining: bool,
+    /// How many bytes each earlier connection had written when it was lost.
+    written_before: VecDeque<(Generation, u64)>,
     bugs: Bugs,
+}
+
+/// Connections whose fate receipts can still tell.
+const REMEMBERED_CONNECTIONS: usize = 1024;
+
+/// What became of a publish so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublishState {
+    /// It waits to be written.
+    Queued,
+    /// The socket has taken it. The server may or may not have it.
+    Written,
+    /// The connection was lost before it was written: publish it again.
+    Lost,
 }
 
 /// The way out of the current connection, and what is counted on it. Apart from the rest, so
@@ -174,7 +191,7 @@ pub struct Counters {
     pub ack_frames: u64,
     /// Connections that reached the logon.
     pub logons: u64,
-    /// Publishes that a lost connection took with it before they were written.
+    /// Bytes that a lost connection took with it before they were written.
     pub unwritten_bytes_lost: u64,
 }
 
@@ -195,6 +212,7 @@ impl Outbound {
             effects: Vec::new(),
             ack_timer: None,
             draining: false,
+            written_before: VecDeque::new(),
             bugs,
         }
     }
@@ -203,7 +221,7 @@ impl Outbound {
 
     /// Reserves the key of a subscription, so that its messages can be awaited before the
     /// command is written.
-    pub fn reserve(&mut self) -> SubKey {
+    pub(crate) fn reserve(&mut self) -> SubKey {
         self.next_id += 1;
         SubKey(self.next_id)
     }
@@ -212,7 +230,7 @@ impl Outbound {
     ///
     /// # Errors
     /// No connection, the send queue is full, or the message is too large. Nothing was written.
-    pub fn publish(
+    pub(crate) fn publish(
         &mut self,
         now: Time,
         topic: &str,
@@ -243,7 +261,7 @@ impl Outbound {
     ///
     /// # Errors
     /// No connection, or the subscription id is in use.
-    pub fn subscribe(
+    pub(crate) fn subscribe(
         &mut self,
         now: Time,
         key: SubKey,
@@ -266,9 +284,16 @@ impl Outbound {
         Ok(())
     }
 
+    /// A subscription that came to nothing: whoever was to take its messages is let go.
+    pub(crate) fn forget(&mut self, key: SubKey) {
+        if !self.subscriptions.contains_key(&key) {
+            self.effects.push(Effect::RouteRemoved { key });
+        }
+    }
+
     /// Ends a subscription: its pending acknowledgements go out first. Does nothing if it has
     /// ended already.
-    pub fn unsubscribe(&mut self, now: Time, key: SubKey) {
+    pub(crate) fn unsubscribe(&mut self, now: Time, key: SubKey) {
         let Some(mut subscription) = self.subscriptions.remove(&key) else { return };
         if self.is_up() {
             self.line.flush_batch(now, &mut subscription.acks);
@@ -278,6 +303,32 @@ impl Outbound {
             self.line.last_sent = now;
         }
         self.effects.push(Effect::RouteRemoved { key });
+    }
+
+    /// As [`settle`](Self::settle), on behalf of auto-ack: not for messages that the
+    /// application has taken upon itself.
+    pub(crate) fn settle_unasked(
+        &mut self,
+        now: Time,
+        lease: Lease,
+        topic: &[u8],
+        bookmark: &[u8],
+        option: Option<&AckOption>,
+    ) {
+        let subscription = self.subscriptions.get(&lease.key);
+        let exempt = subscription.is_some_and(|subscription| subscription.exempt.contains(&lease.number));
+        if !exempt {
+            self.settle(now, lease, topic, bookmark, option);
+        }
+    }
+
+    /// Exempts one delivery from auto-ack.
+    pub(crate) fn exempt(&mut self, lease: Lease) {
+        if lease.generation == self.generation {
+            if let Some(subscription) = self.subscriptions.get_mut(&lease.key) {
+                subscription.exempt.insert(lease.number);
+            }
+        }
     }
 
     /// Acknowledges a leased message: adds it to its batch, or settles it at once with an
@@ -298,6 +349,9 @@ impl Outbound {
         let Some(subscription) = self.subscriptions.get_mut(&lease.key) else { return };
         if !subscription.leases.settle(lease.number) {
             return;
+        }
+        if !subscription.exempt.is_empty() {
+            subscription.exempt.remove(&lease.number);
         }
         if let Some(option) = option {
             self.line.settle_at_once(now, &mut subscription.acks, topic, bookmark, option);
@@ -346,8 +400,23 @@ impl Outbound {
         Ok(())
     }
 
+    /// What became of a publish.
+    pub(crate) fn publish_state(&self, generation: Generation, end: u64) -> PublishState {
+        let (written, over) = if generation == self.generation && self.is_up() {
+            (self.line.wire.written(), false)
+        } else {
+            let before = self.written_before.iter().find(|(earlier, _)| *earlier == generation);
+            (before.map_or(0, |(_, written)| *written), true)
+        };
+        match (written >= end, over) {
+            (true, _) => PublishState::Written,
+            (false, true) => PublishState::Lost,
+            (false, false) => PublishState::Queued,
+        }
+    }
+
     /// Writes every pending acknowledgement now.
-    pub fn flush_acks(&mut self, now: Time) {
+    pub(crate) fn flush_acks(&mut self, now: Time) {
         if self.is_up() {
             self.flush_acks_due(now, Time::NEVER);
         }
@@ -357,7 +426,7 @@ impl Outbound {
     ///
     /// # Errors
     /// No connection.
-    pub fn flush(&mut self, now: Time, timeout: Option<Duration>, waiter: &Arc<Waiter>) -> Result<()> {
+    pub(crate) fn flush(&mut self, now: Time, timeout: Option<Duration>, waiter: &Arc<Waiter>) -> Result<()> {
         self.require_up()?;
         let cid = self.reserve().0;
         FrameWriter::new(&mut self.line.wire.tail, CommandKind::Flush)
@@ -424,7 +493,7 @@ impl Outbound {
     }
 
     /// Whether application commands may be written.
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         matches!(self.gate, Gate::Up)
     }
 
@@ -487,10 +556,17 @@ impl Outbound {
     /// The connection is gone. With `recover`, subscriptions that want it wait for the next
     /// one; all others end.
     pub(crate) fn connection_lost(&mut self, cause: &DisconnectCause, recover: bool) {
+        let was_up = self.is_up();
         self.gate = Gate::Down(cause.clone());
         self.connection += 1;
         self.outlet = None;
         self.line.stats.unwritten_bytes_lost += self.line.wire.queued() as u64;
+        if was_up {
+            self.written_before.push_back((self.generation, self.line.wire.written()));
+        }
+        if self.written_before.len() > REMEMBERED_CONNECTIONS {
+            self.written_before.pop_front();
+        }
         self.line.wire.reset();
         let survivors = self.bugs.ack_survives_reconnect;
         if !survivors {
@@ -560,7 +636,8 @@ impl Outbound {
             (Purpose::Resubscribe(key), Ok(done)) => {
                 if let Some(subscription) = self.subscriptions.get_mut(&key) {
                     subscription.granted = done.granted_backlog;
-                    self.effects.push(Effect::Resumed { key });
+                    let queue = done.granted_backlog.is_some();
+                    self.effects.push(Effect::Resumed { key, queue });
                 }
                 self.note_recovery();
             }
@@ -613,6 +690,10 @@ impl Outbound {
         let commands = self.commands.values().filter_map(|pending| pending.deadline).min();
         let acks = if self.is_up() { self.ack_timer } else { None };
         [commands, acks].into_iter().flatten().min()
+    }
+
+    pub(crate) const fn ack_timer(&self) -> Option<Time> {
+        self.ack_timer
     }
 
     /// Shows a sign of life.

@@ -20,7 +20,7 @@ const BURST_GAP: Duration = Duration::from_micros(5);
 const BURST_LENGTH: u32 = 4;
 
 /// Everything that the threads of one client share.
-pub struct Shared {
+pub(crate) struct Shared {
     outbound: Mutex<Guarded>,
     /// Signalled when bytes left the queue, or the connection changed.
     room: Condvar,
@@ -69,6 +69,20 @@ impl Shared {
             || guard.outbound.is_draining()
             || earlier(guard.outbound.deadline(), before);
         self.write(guard, now, urgency);
+        if wake {
+            self.wake();
+        }
+        result
+    }
+
+    /// As [`act`](Self::act), for acknowledgements: they come back to back, and move no timer
+    /// but their own.
+    pub(crate) fn act_timed<T>(&self, now: Time, f: impl FnOnce(&mut Outbound) -> T) -> T {
+        let mut guard = self.lock();
+        let before = guard.outbound.ack_timer();
+        let result = f(&mut guard.outbound);
+        let wake = guard.outbound.is_draining() || earlier(guard.outbound.ack_timer(), before);
+        self.write(guard, now, Urgency::Gather);
         if wake {
             self.wake();
         }

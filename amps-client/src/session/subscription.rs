@@ -1,6 +1,7 @@
 //! One subscription as the session knows it.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use amps_protocol::{AckType, CommandKind, Field, FrameWriter, Options};
@@ -11,7 +12,14 @@ use super::leases::Leases;
 
 /// Names a subscription within its client, in the order in which they were placed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SubKey(pub(crate) u64);
+pub(crate) struct SubKey(pub(crate) u64);
+
+impl fmt::Display for SubKey {
+    /// The subscription id that the key becomes, unless the application chooses one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl fmt::Debug for SubKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,21 +29,21 @@ impl fmt::Debug for SubKey {
 
 /// What a subscription asks for.
 #[derive(Clone, Debug, Default)]
-pub struct SubscribeSpec {
+pub(crate) struct SubscribeSpec {
     /// The topic, or a regular expression over topics.
-    pub topic: String,
+    pub(crate) topic: String,
     /// The content filter.
-    pub filter: Option<String>,
+    pub(crate) filter: Option<String>,
     /// The options, `max_backlog` among them.
-    pub options: Options,
+    pub(crate) options: Options,
     /// The subscription id; `None` takes the command id.
-    pub sub_id: Option<String>,
+    pub(crate) sub_id: Option<String>,
     /// Acknowledge leased messages once they are processed.
-    pub auto_ack: bool,
+    pub(crate) auto_ack: bool,
     /// Overrides the client's batch size.
-    pub ack_batch_size: Option<usize>,
+    pub(crate) ack_batch_size: Option<usize>,
     /// Place the subscription again after a reconnect.
-    pub resubscribe: bool,
+    pub(crate) resubscribe: bool,
 }
 
 #[derive(Debug)]
@@ -46,11 +54,13 @@ pub(crate) struct Subscription {
     pub(crate) granted: Option<u32>,
     pub(crate) acks: Acks,
     pub(crate) leases: Leases,
+    /// Leases that auto-ack leaves to the application.
+    pub(crate) exempt: BTreeSet<u64>,
 }
 
 impl Subscription {
     pub(crate) fn new(id: String, spec: SubscribeSpec) -> Self {
-        Self { id, spec, granted: None, acks: Acks::default(), leases: Leases::default() }
+        Self { id, spec, granted: None, acks: Acks::default(), leases: Leases::default(), exempt: BTreeSet::new() }
     }
 
     /// Writes the `subscribe` command; `change` adds or replaces options for this once.
@@ -79,5 +89,6 @@ impl Subscription {
         self.granted = None;
         self.acks.clear();
         self.leases = Leases::default();
+        self.exempt.clear();
     }
 }

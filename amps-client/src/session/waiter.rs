@@ -9,14 +9,14 @@ use crate::error::Result;
 
 /// What the end of a command tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Done {
+pub(crate) struct Done {
     /// The backlog that the server granted, if the command was a subscribe to a queue.
-    pub granted_backlog: Option<u32>,
+    pub(crate) granted_backlog: Option<u32>,
 }
 
 /// One command's result, before and after it is there.
 #[derive(Debug, Default)]
-pub struct Waiter {
+pub(crate) struct Waiter {
     slot: Mutex<Slot>,
     filled: Condvar,
 }
@@ -30,7 +30,7 @@ struct Slot {
 
 impl Waiter {
     /// Puts the result in and wakes the caller. Later calls change nothing.
-    pub fn complete(&self, result: Result<Done>) {
+    pub(crate) fn complete(&self, result: Result<Done>) {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         slot.completions += 1;
         if slot.completions == 1 {
@@ -40,12 +40,12 @@ impl Waiter {
     }
 
     /// Takes the result if it is there.
-    pub fn take(&self) -> Option<Result<Done>> {
+    pub(crate) fn take(&self) -> Option<Result<Done>> {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner).result.take()
     }
 
     /// How often the command was ended; the simulator asserts that it is at most once.
-    pub fn completions(&self) -> u32 {
+    pub(crate) fn completions(&self) -> u32 {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner).completions
     }
 

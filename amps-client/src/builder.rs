@@ -1,0 +1,309 @@
+//! Describing a client.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use amps_protocol::{DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, Endpoint, Message as Raw};
+
+use crate::client::{Client, EventLoop, Parts};
+use crate::dispatcher::Listeners;
+use crate::error::{Error, Result};
+use crate::listener::ConnectionState;
+use crate::reconnect::Reconnect;
+use crate::session::acks::AckSettings;
+use crate::session::outbound::SendLimits;
+use crate::session::{HeartbeatSettings, SessionConfig, check_endpoint};
+use crate::stream::DEFAULT_STREAM_LIMIT;
+
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const DEFAULT_LOGON_TIMEOUT: Duration = Duration::from_secs(5);
+const DEFAULT_CONNECT_DEADLINE: Duration = Duration::from_secs(30);
+const DEFAULT_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_PUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
+/// Heartbeats are on by default only where a reconnect policy depends on noticing a loss.
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(30);
+const DEFAULT_SEND_LIMIT: usize = 64 << 20;
+
+/// A client in the making; see [`Client::builder`].
+///
+/// | What | Default |
+/// |---|---|
+/// | connect: TCP, per attempt | 10 s |
+/// | logon | 5 s |
+/// | connect: all attempts of the first `connect` together | 30 s |
+/// | commands that wait | 30 s |
+/// | publish, while too much waits to be sent | 30 s |
+/// | heartbeat | off; 30 s with a reconnect policy |
+/// | reconnect | off |
+/// | acknowledgements per batch | 1: each is sent at once |
+/// | a batch waits at most | 1 s |
+/// | bytes that wait to be sent | 64 MiB |
+/// | unread bytes of a stream | 64 MiB |
+#[must_use = "a client comes into being by `connect` or `build`"]
+pub struct ClientBuilder {
+    name: String,
+    servers: Vec<String>,
+    reconnect: Option<Reconnect>,
+    heartbeat: Option<Duration>,
+    heartbeat_timeout: Option<Duration>,
+    connect_timeout: Duration,
+    logon_timeout: Duration,
+    connect_deadline: Duration,
+    command_timeout: Option<Duration>,
+    publish_timeout: Duration,
+    acks: AckSettings,
+    send_limit: usize,
+    stream_limit: usize,
+    max_inbound: usize,
+    max_outbound: usize,
+    event_loop: Option<EventLoop>,
+    listeners: Listeners,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(name: String) -> Self {
+        Self {
+            name,
+            servers: Vec::new(),
+            reconnect: None,
+            heartbeat: None,
+            heartbeat_timeout: None,
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            logon_timeout: DEFAULT_LOGON_TIMEOUT,
+            connect_deadline: DEFAULT_CONNECT_DEADLINE,
+            command_timeout: Some(DEFAULT_COMMAND_TIMEOUT),
+            publish_timeout: DEFAULT_PUBLISH_TIMEOUT,
+            acks: AckSettings::default(),
+            send_limit: DEFAULT_SEND_LIMIT,
+            stream_limit: DEFAULT_STREAM_LIMIT,
+            max_inbound: DEFAULT_MAX_INBOUND,
+            max_outbound: DEFAULT_MAX_OUTBOUND,
+            event_loop: None,
+            listeners: Listeners::default(),
+        }
+    }
+
+    /// Adds a server by its connection string, for example
+    /// `tcp://user:password@localhost:9007/amps/json`. Several are tried in order.
+    pub fn server(mut self, uri: impl Into<String>) -> Self {
+        self.servers.push(uri.into());
+        self
+    }
+
+    /// Adds several servers.
+    pub fn servers<S: Into<String>>(mut self, uris: impl IntoIterator<Item = S>) -> Self {
+        self.servers.extend(uris.into_iter().map(Into::into));
+        self
+    }
+
+    /// Reconnects after a loss, and places the subscriptions again.
+    pub fn reconnect(mut self, policy: Reconnect) -> Self {
+        self.reconnect = Some(policy);
+        self
+    }
+
+    /// Exchanges heartbeats: each side sends something at least this often. AMPS counts whole
+    /// seconds; a fraction is rounded up. Zero turns them off.
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.heartbeat = Some(interval);
+        self
+    }
+
+    /// Silence of the server after which the connection counts as lost. Default twice the
+    /// interval; never less than the interval.
+    pub fn heartbeat_timeout(mut self, timeout: Duration) -> Self {
+        self.heartbeat_timeout = Some(timeout);
+        self
+    }
+
+    /// How long one attempt may take to reach a server, name resolution included.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a server may take to answer a logon.
+    pub fn logon_timeout(mut self, timeout: Duration) -> Self {
+        self.logon_timeout = timeout;
+        self
+    }
+
+    /// How long `connect` may take, all attempts together. Reconnecting later is bounded by
+    /// [`Reconnect::give_up_after`] instead.
+    pub fn connect_deadline(mut self, deadline: Duration) -> Self {
+        self.connect_deadline = deadline;
+        self
+    }
+
+    /// How long commands that wait for the server do so; `None` waits until the answer comes
+    /// or the connection is lost.
+    pub fn command_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.command_timeout = timeout;
+        self
+    }
+
+    /// How long `publish` blocks while more than [`send_limit`](Self::send_limit) bytes wait.
+    pub fn publish_timeout(mut self, timeout: Duration) -> Self {
+        self.publish_timeout = timeout;
+        self
+    }
+
+    /// Acknowledgements per batch. A good start is a third of the smallest backlog; the
+    /// granted backlog bounds it in any case.
+    pub fn ack_batch_size(mut self, messages: usize) -> Self {
+        self.acks.batch_size = messages;
+        self
+    }
+
+    /// The longest that a batch of acknowledgements waits to be full; zero waits for ever.
+    pub fn ack_timeout(mut self, timeout: Duration) -> Self {
+        self.acks.timeout = timeout;
+        self
+    }
+
+    /// Bytes that may wait to be sent before publishers are held back.
+    pub fn send_limit(mut self, bytes: usize) -> Self {
+        self.send_limit = bytes;
+        self
+    }
+
+    /// Unread bytes of a stream at which the client stops reading its socket.
+    pub fn stream_limit(mut self, bytes: usize) -> Self {
+        self.stream_limit = bytes;
+        self
+    }
+
+    /// Longest frame accepted from the server; a longer one ends the connection. Default 256 MiB.
+    pub fn max_frame(mut self, bytes: usize) -> Self {
+        self.max_inbound = bytes;
+        self
+    }
+
+    /// Longest message that may be published. Default 200 MiB, about what a server accepts.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.max_outbound = bytes;
+        self
+    }
+
+    /// Serves this client on a thread shared with others.
+    pub fn event_loop(mut self, event_loop: &EventLoop) -> Self {
+        self.event_loop = Some(event_loop.clone());
+        self
+    }
+
+    /// Adds a listener for the states of the connection; see [`Client::on_state`].
+    pub fn on_state(self, listener: impl Fn(ConnectionState) + Send + Sync + 'static) -> Self {
+        if let Ok(mut listeners) = self.listeners.state.lock() {
+            listeners.push(Arc::new(listener));
+        }
+        self
+    }
+
+    /// Sets a listener for errors that have no caller: failed handlers, lost connections, failed
+    /// attempts to reconnect, refused resubscriptions. May be called from several threads.
+    pub fn on_error(mut self, listener: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+        self.listeners.error = Some(Arc::new(listener));
+        self
+    }
+
+    /// Sets a listener for messages that no subscription took, for example late ones of a
+    /// subscription that has ended. Runs on the loop.
+    pub fn on_unexpected(mut self, listener: impl Fn(&Raw<&[u8]>) + Send + Sync + 'static) -> Self {
+        self.listeners.unexpected = Some(Arc::new(listener));
+        self
+    }
+
+    /// Sets what happens after an unexpected disconnect, in place of a reconnect policy. It
+    /// runs on a thread of its own, once per disconnect and not for `close`; it may call
+    /// `connect`, `connect_to` and `subscribe`. Subscriptions have ended by then.
+    pub fn on_disconnect(
+        mut self,
+        handler: impl FnMut(&Client, &Error) -> Result<()> + Send + 'static,
+    ) -> Self {
+        self.listeners.disconnect = Some(Arc::new(Mutex::new(Box::new(handler))));
+        self
+    }
+
+    /// Builds the client without connecting it.
+    ///
+    /// # Errors
+    /// The name or a connection string cannot be used, there is no server, or a reconnect
+    /// policy and a disconnect handler were both given. No socket is opened.
+    pub fn build(self) -> Result<Client> {
+        let invalid = |text: &str| Err(Error::InvalidArgument(text.into()));
+        if self.name.is_empty() {
+            return invalid("the client name is empty; give each client a name of its own");
+        }
+        if self.name.chars().any(char::is_control) {
+            return invalid("the client name contains control characters");
+        }
+        if self.servers.is_empty() {
+            return invalid("no server was given; call server(\"tcp://host:port/amps/json\")");
+        }
+        if self.reconnect.is_some() && self.listeners.disconnect.is_some() {
+            return invalid("a reconnect policy and a disconnect handler exclude each other; choose one");
+        }
+        let servers = self.servers.iter().map(|uri| parse_server(uri)).collect::<Result<_>>()?;
+        let heartbeat = self.heartbeat.or(self.reconnect.is_some().then_some(DEFAULT_HEARTBEAT));
+        let config = SessionConfig {
+            name: self.name,
+            servers,
+            reconnect: self.reconnect,
+            heartbeat: heartbeat_settings(heartbeat, self.heartbeat_timeout),
+            connect_timeout: self.connect_timeout,
+            logon_timeout: self.logon_timeout,
+            connect_deadline: self.connect_deadline,
+            max_inbound: self.max_inbound,
+            // Different for every client, so that their back-offs differ.
+            seed: RandomState::new().build_hasher().finish(),
+        };
+        Client::from_parts(Parts {
+            config,
+            acks: self.acks,
+            limits: SendLimits { queue: self.send_limit, message: self.max_outbound },
+            listeners: self.listeners,
+            event_loop: self.event_loop,
+            command_timeout: self.command_timeout,
+            publish_timeout: self.publish_timeout,
+            stream_limit: self.stream_limit,
+        })
+    }
+
+    /// Builds the client, connects it and logs it on.
+    ///
+    /// # Errors
+    /// As for [`build`](Self::build) and [`Client::connect`].
+    pub fn connect(self) -> Result<Client> {
+        let client = self.build()?;
+        client.connect()?;
+        Ok(client)
+    }
+}
+
+impl std::fmt::Debug for ClientBuilder {
+    /// Does not show connection strings: they may hold passwords.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("name", &self.name)
+            .field("servers", &self.servers.len())
+            .field("reconnect", &self.reconnect)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whole seconds, rounded up; zero is none.
+fn heartbeat_settings(interval: Option<Duration>, timeout: Option<Duration>) -> Option<HeartbeatSettings> {
+    let asked = interval.filter(|interval| !interval.is_zero())?;
+    let seconds = asked.as_secs() + u64::from(asked.subsec_nanos() > 0);
+    let interval = Duration::from_secs(seconds);
+    let timeout = timeout.unwrap_or(2 * interval).max(interval);
+    Some(HeartbeatSettings { interval, timeout })
+}
+
+pub(crate) fn parse_server(uri: &str) -> Result<Endpoint> {
+    let endpoint = uri.parse::<Endpoint>()?;
+    check_endpoint(&endpoint)?;
+    Ok(endpoint)
+}

@@ -1,0 +1,459 @@
+//! The client: one connection to AMPS, shared by any number of threads.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use amps_protocol::Endpoint;
+use amps_transport::{Clock, EventLoop as Loop, MachineHandle};
+
+use crate::builder::ClientBuilder;
+use crate::dispatcher::{Dispatcher, Listeners, Targets};
+use crate::error::{Error, Result};
+use crate::listener::ConnectionState;
+use crate::publish::Receipt;
+use crate::queue::SowDelete;
+use crate::session::acks::{AckOption, AckSettings};
+use crate::session::bugs::Bugs;
+use crate::session::outbound::{Counters, Outbound, SendLimits};
+use crate::session::shared::Urgency;
+use crate::session::waiter::{Done, Waiter};
+use crate::session::{Note, Session, SessionConfig, Shared};
+use crate::subscribe::Subscribe;
+
+/// How long `close` takes at most, unless told otherwise.
+pub const DEFAULT_CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Waits this long for the answer to a command that was sent, then looks whether the loop
+/// has missed its deadline.
+const PAST_DEADLINE: Duration = Duration::from_millis(2);
+
+/// A client of AMPS. Cheap to clone; all clones share one connection.
+///
+/// ```
+/// use amps_client::Client;
+/// # let server = amps_testkit::FakeServer::builder()
+/// #     .queue(amps_testkit::QueueConfig::new("work")).start()?;
+/// # let uri = server.uri("json");
+///
+/// let client = Client::builder("order-entry").server(&uri).connect()?;
+/// let work = client.subscribe("work").max_backlog(30).auto_ack(true).start()?;
+/// client.publish("work", br#"{"id":1}"#)?;
+/// for message in work.take(1) {
+///     println!("{}", String::from_utf8_lossy(message?.data()));
+/// }
+/// client.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Threads
+///
+/// Every method may be called from every thread, and many at once: frames never interleave.
+/// Handlers and listeners run on the client's event loop. There, a call that would wait for
+/// the server returns [`ErrorKind::Usage`](crate::ErrorKind::Usage) at once instead of
+/// waiting for ever; `publish`, `ack` and everything else that does not wait is allowed.
+///
+/// # When the connection is lost
+///
+/// With [`ClientBuilder::reconnect`] the client connects again by itself and places its
+/// subscriptions again. Without, it stays disconnected: subscriptions end, calls return
+/// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected), and
+/// [`connect`](Self::connect) may be called again.
+///
+/// # The end
+///
+/// When the last clone and the last subscription are dropped, pending acknowledgements and
+/// what else waits to be sent is written, for at most a second, and the connection is closed.
+/// [`close`](Self::close) does more: it finishes the work in hand and reports.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+pub(crate) type ClientMachine = Session<Dispatcher>;
+
+/// What all clones share.
+pub(crate) struct Inner {
+    pub(crate) name: String,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Clock,
+    pub(crate) targets: Arc<Targets>,
+    listeners: Arc<Listeners>,
+    pub(crate) handle: MachineHandle<ClientMachine>,
+    pub(crate) command_timeout: Option<Duration>,
+    pub(crate) publish_timeout: Duration,
+    pub(crate) stream_limit: usize,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.handle.post(Note::Shutdown);
+        self.handle.remove();
+    }
+}
+
+/// What `ClientBuilder` has gathered.
+pub(crate) struct Parts {
+    pub(crate) config: SessionConfig,
+    pub(crate) acks: AckSettings,
+    pub(crate) limits: SendLimits,
+    pub(crate) listeners: Listeners,
+    pub(crate) event_loop: Option<EventLoop>,
+    pub(crate) command_timeout: Option<Duration>,
+    pub(crate) publish_timeout: Duration,
+    pub(crate) stream_limit: usize,
+}
+
+impl Client {
+    /// Begins to describe a client. The name identifies it to the server: give every client
+    /// its own, and the same one at every start, for example application, host and user.
+    pub fn builder(name: impl Into<String>) -> ClientBuilder {
+        ClientBuilder::new(name.into())
+    }
+
+    pub(crate) fn from_parts(parts: Parts) -> Result<Self> {
+        let event_loop = match parts.event_loop {
+            Some(event_loop) => event_loop,
+            None => EventLoop::named(&format!("amps-{}", parts.config.name))?,
+        };
+        let clock = event_loop.inner.clock();
+        let name = parts.config.name.clone();
+        let shared = Arc::new(Shared::new(Outbound::new(parts.acks, parts.limits, Bugs::default())));
+        let targets = Arc::new(Targets::default());
+        let listeners = Arc::new(parts.listeners);
+        let back = Arc::new(OnceLock::new());
+        let dispatcher = Dispatcher::new(
+            Arc::clone(&targets),
+            Arc::clone(&listeners),
+            Arc::clone(&back),
+            Arc::clone(&shared),
+            clock,
+        );
+        let handle = event_loop.inner.add(Session::new(parts.config, Arc::clone(&shared), dispatcher));
+        let waker = handle.clone();
+        shared.on_wake(Box::new(move || _ = waker.post(Note::Wake)));
+        let inner = Arc::new(Inner {
+            name,
+            shared,
+            clock,
+            targets,
+            listeners,
+            handle,
+            command_timeout: parts.command_timeout,
+            publish_timeout: parts.publish_timeout,
+            stream_limit: parts.stream_limit,
+        });
+        let _ = back.set(Arc::downgrade(&inner) as Weak<Inner>);
+        Ok(Self { inner })
+    }
+
+    pub(crate) const fn from_inner(inner: Arc<Inner>) -> Self {
+        Self { inner }
+    }
+
+    pub(crate) const fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// The client's name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Connects and logs on to the servers that the builder was given.
+    ///
+    /// Without a reconnect policy each server is tried once, in order. With one, attempts go on
+    /// until one succeeds or `ClientBuilder::connect_deadline` has passed.
+    ///
+    /// # Errors
+    /// The last attempt's error; `Usage` if the client is connected already, or on its loop.
+    pub fn connect(&self) -> Result<()> {
+        self.connect_with(None)
+    }
+
+    /// As [`connect`](Self::connect), to other servers, which replace the configured ones.
+    ///
+    /// # Errors
+    /// As for `connect`, and if a connection string cannot be used.
+    pub fn connect_to<I: IntoIterator<Item = S>, S: AsRef<str>>(&self, servers: I) -> Result<()> {
+        let parse = |uri: S| crate::builder::parse_server(uri.as_ref());
+        let servers: Vec<Endpoint> = servers.into_iter().map(parse).collect::<Result<_>>()?;
+        if servers.is_empty() {
+            return Err(Error::InvalidArgument("connect_to: give at least one connection string".into()));
+        }
+        self.connect_with(Some(servers))
+    }
+
+    fn connect_with(&self, servers: Option<Vec<Endpoint>>) -> Result<()> {
+        self.may_wait("connect")?;
+        let waiter = Arc::<Waiter>::default();
+        self.post(Note::Connect { servers, waiter: Arc::clone(&waiter) })?;
+        self.await_loop(&waiter).map(drop)
+    }
+
+    /// Publishes a message. Returns as soon as it is encoded and, as a rule, written; it does
+    /// not wait for the server. The [`Receipt`] tells what became of it and may be ignored.
+    ///
+    /// While more than `ClientBuilder::send_limit` bytes wait because the server does not take
+    /// them, this blocks, up to `ClientBuilder::publish_timeout`; on the loop it fails at once.
+    ///
+    /// # Errors
+    /// `Disconnected` without a connection, `Full` as above, `InvalidArgument` if the message is
+    /// too large. In each case nothing was sent.
+    pub fn publish(&self, topic: &str, data: impl AsRef<[u8]>) -> Result<Receipt> {
+        self.publish_with(topic, data.as_ref(), None)
+    }
+
+    /// As [`publish`](Self::publish), for a message that expires; AMPS counts whole seconds,
+    /// a fraction is rounded up.
+    ///
+    /// # Errors
+    /// As for `publish`.
+    pub fn publish_expiring(&self, topic: &str, data: impl AsRef<[u8]>, after: Duration) -> Result<Receipt> {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        self.publish_with(topic, data.as_ref(), Some(seconds))
+    }
+
+    fn publish_with(&self, topic: &str, data: &[u8], expiration: Option<u64>) -> Result<Receipt> {
+        let inner = &*self.inner;
+        let mut now = inner.clock.now();
+        let give_up = now + inner.publish_timeout;
+        loop {
+            let result = inner.shared.act_quietly(now, |outbound| outbound.publish(now, topic, data, expiration));
+            match result {
+                Ok((generation, end)) => return Ok(Receipt::new(Arc::clone(&inner.shared), generation, end)),
+                Err(error @ Error::Full { .. }) => {
+                    now = inner.clock.now();
+                    if now >= give_up || inner.handle.is_loop_thread() {
+                        return Err(error);
+                    }
+                    inner.shared.wait_for_room(give_up - now);
+                    now = inner.clock.now();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until the server has processed everything that this client sent before.
+    ///
+    /// Call it before the program ends when it matters that publishes arrived.
+    ///
+    /// # Errors
+    /// `Disconnected`, `TimedOut`, or `Usage` on the loop.
+    pub fn flush(&self, timeout: Duration) -> Result<()> {
+        self.may_wait("flush")?;
+        self.command(Some(timeout), |outbound, now, waiter| outbound.flush(now, Some(timeout), waiter)).map(drop)
+    }
+
+    /// Begins to describe a subscription to a topic, or to all topics that a regular
+    /// expression matches.
+    pub fn subscribe(&self, topic: impl Into<String>) -> Subscribe {
+        Subscribe::new(self.clone(), topic.into())
+    }
+
+    /// Acknowledges a queue message by its topic and bookmark, for instance one of an
+    /// at-most-once queue, to free the backlog. Joins a batch like `Message::ack`, without its
+    /// checks: a bookmark given twice is sent twice, which is harmless.
+    ///
+    /// # Errors
+    /// `Disconnected` without a connection.
+    pub fn ack(&self, topic: &str, bookmark: &str) -> Result<()> {
+        self.ack_loose(topic, bookmark, None)
+    }
+
+    /// As [`ack`](Self::ack), with an option, sent at once.
+    ///
+    /// # Errors
+    /// `Disconnected` without a connection.
+    pub fn ack_with(&self, topic: &str, bookmark: &str, option: &AckOption) -> Result<()> {
+        self.ack_loose(topic, bookmark, Some(option))
+    }
+
+    fn ack_loose(&self, topic: &str, bookmark: &str, option: Option<&AckOption>) -> Result<()> {
+        let now = self.inner.clock.now();
+        self.inner.shared.act_timed(now, |outbound| outbound.ack_loose(now, topic, bookmark, option))
+    }
+
+    /// Removes messages from a queue by bookmarks or by filter, and waits until the server
+    /// has done it. See [`SowDelete`].
+    ///
+    /// # Errors
+    /// `Refused` kinds, `Disconnected`, `TimedOut`, or `Usage` on the loop: use `Message::ack`
+    /// there, or another client.
+    pub fn sow_delete(&self, delete: &SowDelete) -> Result<()> {
+        self.may_wait("sow_delete")?;
+        let timeout = self.inner.command_timeout;
+        let delete = delete.to_queue_delete()?;
+        self.command(timeout, |outbound, now, waiter| outbound.queue_delete(now, &delete, timeout, waiter))
+            .map(drop)
+    }
+
+    /// Sends every pending batch of acknowledgements now. Does not wait for the server.
+    pub fn flush_acks(&self) {
+        let now = self.inner.clock.now();
+        self.inner.shared.act(now, Urgency::Now, |outbound| outbound.flush_acks(now));
+    }
+
+    /// Changes the batch size for acknowledgements; what meets the new size is sent.
+    pub fn set_ack_batch_size(&self, batch_size: usize) {
+        let settings = AckSettings { batch_size, ..self.ack_settings() };
+        self.set_ack_settings(settings);
+    }
+
+    /// Changes how long a batch of acknowledgements may wait, from the next batch on.
+    pub fn set_ack_timeout(&self, timeout: Duration) {
+        let settings = AckSettings { timeout, ..self.ack_settings() };
+        self.set_ack_settings(settings);
+    }
+
+    fn set_ack_settings(&self, settings: AckSettings) {
+        let now = self.inner.clock.now();
+        self.inner.shared.act(now, Urgency::Now, |outbound| outbound.set_ack_settings(now, settings));
+    }
+
+    fn ack_settings(&self) -> AckSettings {
+        self.inner.shared.with(|outbound| outbound.ack_settings())
+    }
+
+    /// Whether commands can be sent at this moment.
+    pub fn is_connected(&self) -> bool {
+        self.inner.shared.with(|outbound| outbound.is_up())
+    }
+
+    /// What was counted since the client was built.
+    pub fn stats(&self) -> Counters {
+        self.inner.shared.with(|outbound| outbound.line.stats)
+    }
+
+    /// Adds a listener for the states of the connection. It runs on the loop: it must not
+    /// wait, and a call of this client that waits returns `Usage` there. Its panic is reported.
+    pub fn on_state(&self, listener: impl Fn(ConnectionState) + Send + Sync + 'static) {
+        let mut listeners = self.inner.listeners.state.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.push(Arc::new(listener));
+    }
+
+    /// Closes in an orderly way, within five seconds; see [`close_within`](Self::close_within).
+    ///
+    /// # Errors
+    /// As for `close_within`.
+    pub fn close(&self) -> Result<()> {
+        self.close_within(DEFAULT_CLOSE_WITHIN)
+    }
+
+    /// Closes in an orderly way: asks the server for no further deliveries, waits until what
+    /// was delivered is processed and acknowledged, sends all acknowledgements, ends the
+    /// subscriptions, has the server confirm, and closes the connection.
+    ///
+    /// Streams yield what they hold and then end, so keep reading them meanwhile, on another
+    /// thread, or drop them before. Closing a client that is not connected just ends its
+    /// attempts. No disconnect handler runs, and nothing reconnects.
+    ///
+    /// # Errors
+    /// `Unfinished` if messages in hand were not acknowledged in time; they go back to their
+    /// queues. `Disconnected` if the connection was lost meanwhile. The client is closed in any
+    /// case. `Usage` on the loop: use [`abort`](Self::abort) there.
+    pub fn close_within(&self, deadline: Duration) -> Result<()> {
+        self.may_wait("close")?;
+        let waiter = Arc::<Waiter>::default();
+        self.post(Note::Close { within: deadline, waiter: Arc::clone(&waiter) })?;
+        self.await_loop(&waiter).map(drop)
+    }
+
+    /// Closes at once: nothing more is sent, what is in hand goes back to its queues, and
+    /// streams end with an error. On the loop it does not wait until that has happened.
+    pub fn abort(&self) {
+        let waiter = Arc::<Waiter>::default();
+        let posted = self.inner.handle.post(Note::Abort { waiter: Arc::clone(&waiter) });
+        if posted && !self.inner.handle.is_loop_thread() {
+            let _ = self.await_loop(&waiter);
+        }
+    }
+
+    /// Refuses a call that would wait for its own thread.
+    pub(crate) fn may_wait(&self, call: &'static str) -> Result<()> {
+        if !self.inner.handle.is_loop_thread() {
+            return Ok(());
+        }
+        Err(Error::Usage(match call {
+            "connect" => "connect would wait for its own event loop; call it from another thread",
+            "subscribe" => "subscribe would wait for its own event loop; call it from another thread",
+            "flush" => "flush would wait for its own event loop; call it from another thread",
+            "sow_delete" => {
+                "sow_delete would wait for its own event loop; call Message::ack, or use another client"
+            }
+            "close" => "close would wait for its own event loop; call abort, or close from another thread",
+            _ => "this call would wait for its own event loop; make it from another thread",
+        }))
+    }
+
+    /// Sends a command and waits for its end.
+    pub(crate) fn command(
+        &self,
+        timeout: Option<Duration>,
+        send: impl FnOnce(&mut Outbound, amps_transport::Time, &Arc<Waiter>) -> Result<()>,
+    ) -> Result<Done> {
+        let waiter = Arc::<Waiter>::default();
+        let now = self.inner.clock.now();
+        self.inner.shared.act(now, Urgency::Now, |outbound| send(outbound, now, &waiter))?;
+        let mut patience = timeout;
+        loop {
+            if let Some(result) = waiter.wait(patience) {
+                return result;
+            }
+            // The loop ends overdue commands; if a slow handler holds it, this thread does.
+            let now = self.inner.clock.now();
+            self.inner.shared.act(now, Urgency::Now, |outbound| outbound.expire_commands(now));
+            patience = Some(PAST_DEADLINE);
+        }
+    }
+
+    fn post(&self, note: Note) -> Result<()> {
+        if self.inner.handle.post(note) {
+            return Ok(());
+        }
+        Err(Error::Usage("the event loop of this client has ended"))
+    }
+
+    /// Waits for the session to end what it was asked by a note; it always does, in time.
+    fn await_loop(&self, waiter: &Waiter) -> Result<Done> {
+        waiter.wait(None).unwrap_or(Err(Error::Usage("the event loop of this client has ended")))
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("name", &self.name()).field("connected", &self.is_connected()).finish()
+    }
+}
+
+/// One thread that serves many clients.
+///
+/// By default every client has an event loop of its own. A thousand clients share one thread
+/// when each is built with [`ClientBuilder::event_loop`]. Handlers of all of them then run on
+/// that thread, and a call that waits is refused there for each of them.
+#[derive(Clone)]
+pub struct EventLoop {
+    inner: Loop<ClientMachine>,
+}
+
+impl EventLoop {
+    /// Starts the thread. It ends when the last client and the last handle are gone.
+    ///
+    /// # Errors
+    /// The system cannot start a thread or has no file descriptors left.
+    pub fn new() -> Result<Self> {
+        Self::named("amps-loop")
+    }
+
+    fn named(name: &str) -> Result<Self> {
+        let inner = Loop::start(name).map_err(|error| Error::EventLoop(Arc::new(error)))?;
+        Ok(Self { inner })
+    }
+}
+
+impl fmt::Debug for EventLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
