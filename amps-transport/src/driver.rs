@@ -309,12 +309,8 @@ impl<M: Machine> Driver<M> {
     fn accept(&mut self, id: ListenerId) {
         let now = self.connections.clock.now();
         for (stream, peer) in self.listeners.accept(id, now) {
-            // The machine may stop listening while it is being told of a connection; those
-            // that were accepted with it are still its own.
-            let owner = match self.listeners.get(id) {
-                Some(listener) => listener.owner,
-                None => return,
-            };
+            // Gone if the machine panicked over an earlier one; the others are closed with it.
+            let Some(owner) = self.listeners.get(id).map(|listener| listener.owner) else { return };
             let Some(resident) = self.machines.get(owner) else { return };
             let presence = Arc::clone(&resident.presence);
             // If it cannot be registered it is dropped, and so the peer gets to know.
@@ -502,10 +498,10 @@ impl<M: Machine> Driver<M> {
 impl<M: Machine> Drop for Driver<M> {
     fn drop(&mut self) {
         self.shared.end();
+        self.connections.end();
         let slots: Vec<_> = self.machines.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             self.evict(slot, CloseMode::Abort);
         }
-        self.connections.end();
     }
 }
