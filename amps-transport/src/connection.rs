@@ -26,8 +26,6 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 
-mod handshake;
-
 use crate::connect::Plan;
 use crate::deadlines::Deadlines;
 use crate::error::{CloseReason, ConnectError};
@@ -35,6 +33,8 @@ use crate::machine::{CloseMode, ConnId, Target};
 use crate::mailbox::{Presence, Signals};
 use crate::outlet::Outlet;
 use crate::time::{Clock, Time};
+
+mod handshake;
 
 /// How long a connection that is closed with [`CloseMode::Flush`] may take to do so.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
