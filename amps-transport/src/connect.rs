@@ -55,7 +55,9 @@ impl Plan {
             Ok(found) => {
                 let options = &self.target.socket;
                 self.addresses = order_addresses(found, options.prefer, options.bind);
-                self.last_error = Some(ConnectError::NoAddress { host: host() });
+                if self.addresses.is_empty() {
+                    self.last_error = Some(ConnectError::NoAddress { host: host() });
+                }
             }
             Err(source) => {
                 self.last_error = Some(ConnectError::Resolve { host: host(), source: Arc::new(source) });

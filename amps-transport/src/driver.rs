@@ -57,8 +57,8 @@ pub(crate) struct Driver<M: Machine> {
     mail: VecDeque<usize>,
     /// Every read goes here first and is then appended to a `BytesMut`. Without unsafe code a
     /// `BytesMut` can be read into only after it has been filled with zeros, all 64 KiB, even
-    /// if ten bytes come; to copy exactly what came is cheaper for small reads, and costs a
-    /// few microseconds for a full one, about a tenth of what the kernel takes to copy it.
+    /// if ten bytes come. To copy exactly what came costs next to nothing for small reads, and
+    /// for full ones less than a tenth of the read itself (0.7 µs of 10 µs when measured).
     scratch: Vec<u8>,
     /// Where bytes are gathered for connections that have no rest of their own.
     inbox: BytesMut,
@@ -309,12 +309,8 @@ impl<M: Machine> Driver<M> {
     fn accept(&mut self, id: ListenerId) {
         let now = self.connections.clock.now();
         for (stream, peer) in self.listeners.accept(id, now) {
-            // The machine may stop listening while it is being told of a connection; those
-            // that were accepted with it are still its own.
-            let owner = match self.listeners.get(id) {
-                Some(listener) => listener.owner,
-                None => return,
-            };
+            // Gone if the machine panicked over an earlier one; the others are closed with it.
+            let Some(owner) = self.listeners.get(id).map(|listener| listener.owner) else { return };
             let Some(resident) = self.machines.get(owner) else { return };
             let presence = Arc::clone(&resident.presence);
             // If it cannot be registered it is dropped, and so the peer gets to know.
@@ -502,10 +498,10 @@ impl<M: Machine> Driver<M> {
 impl<M: Machine> Drop for Driver<M> {
     fn drop(&mut self) {
         self.shared.end();
+        self.connections.end();
         let slots: Vec<_> = self.machines.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             self.evict(slot, CloseMode::Abort);
         }
-        self.connections.end();
     }
 }

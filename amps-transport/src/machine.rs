@@ -147,7 +147,9 @@ pub enum Input<'a, N> {
         /// The connection.
         conn: ConnId,
     },
-    /// The connection ended, not by this machine's own will.
+    /// The connection ended, not by this machine's own will. What was received before has
+    /// been delivered; what [`Sink::send`] had not brought out yet is dropped. The end of
+    /// the peer's stream ends the connection as a whole: there is no half-open state.
     Closed {
         /// The connection.
         conn: ConnId,
@@ -177,8 +179,9 @@ pub trait Sink {
     fn set_reading(&mut self, conn: ConnId, on: bool);
 
     /// The sending half of `conn` for use by other threads, or `None` where the driver has
-    /// no threads (a simulator): then [`Sink::send`] is the only way out. A machine uses one
-    /// way or the other for a connection, never both.
+    /// no threads (a simulator): then [`Sink::send`] is the only way out. `None`, too, for a
+    /// connection that is not established yet or has ended. A machine uses one way or the
+    /// other for a connection, never both.
     fn outlet(&mut self, conn: ConnId) -> Option<Outlet>;
 
     /// Bytes passed to [`Sink::send`] for `conn` that the peer's socket has not taken yet.
