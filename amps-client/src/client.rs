@@ -219,7 +219,8 @@ impl Client {
         let mut now = inner.clock.now();
         let give_up = now + inner.publish_timeout;
         loop {
-            let result = inner.shared.act_quietly(now, |outbound| outbound.publish(now, topic, data, expiration));
+            let result =
+                inner.shared.act_quietly(now, |outbound| outbound.publish(now, topic, data, expiration));
             match result {
                 Ok((generation, end)) => return Ok(Receipt::new(Arc::clone(&inner.shared), generation, end)),
                 Err(error @ Error::Full { .. }) => {
@@ -243,7 +244,8 @@ impl Client {
     /// `Disconnected`, `TimedOut`, or `Usage` on the loop.
     pub fn flush(&self, timeout: Duration) -> Result<()> {
         self.may_wait("flush")?;
-        self.command(Some(timeout), |outbound, now, waiter| outbound.flush(now, Some(timeout), waiter)).map(drop)
+        self.command(Some(timeout), |outbound, now, waiter| outbound.flush(now, Some(timeout), waiter))
+            .map(drop)
     }
 
     /// Begins to describe a subscription to a topic, or to all topics that a regular

@@ -67,10 +67,6 @@ impl<B: AsRef<[u8]>> Message<B> {
         (self.raw, self.origin)
     }
 
-    pub(crate) const fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
     /// Acknowledges the message: it was processed and leaves its queue. It joins the batch of
     /// its subscription; see `ClientBuilder::ack_batch_size`. Never blocks; any thread may call it.
     pub fn ack(&self) {

@@ -33,7 +33,10 @@ enum What {
 
 impl SowDelete {
     /// The messages with these bookmarks.
-    pub fn by_bookmarks<S: Into<String>>(topic: impl Into<String>, bookmarks: impl IntoIterator<Item = S>) -> Self {
+    pub fn by_bookmarks<S: Into<String>>(
+        topic: impl Into<String>,
+        bookmarks: impl IntoIterator<Item = S>,
+    ) -> Self {
         let bookmarks = bookmarks.into_iter().map(Into::into).collect();
         Self { topic: topic.into(), what: What::Bookmarks(bookmarks), option: None }
     }

@@ -148,9 +148,8 @@ impl Subscribe {
         let id = spec.sub_id.clone().unwrap_or_else(|| key.to_string());
         // Before the command is written, so that no message finds nobody.
         inner.targets.add(key, target(id));
-        let placed = client.command(timeout, |outbound, now, waiter| {
-            outbound.subscribe(now, key, spec, timeout, waiter)
-        });
+        let placed = client
+            .command(timeout, |outbound, now, waiter| outbound.subscribe(now, key, spec, timeout, waiter));
         match placed {
             Ok(_) => Ok(key),
             Err(error) => {

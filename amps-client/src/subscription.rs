@@ -170,7 +170,8 @@ impl Subscription {
             let frame = block.bytes.slice(start..end);
             let raw = Raw::from_parts(frame, header);
             let inner = self.client.inner();
-            let origin = Origin { shared: Arc::clone(&inner.shared), clock: inner.clock, key: self.key, lease };
+            let origin =
+                Origin { shared: Arc::clone(&inner.shared), clock: inner.clock, key: self.key, lease };
             if self.auto_ack && lease.is_some() {
                 if let (Some(topic), Some(bookmark)) = (raw.topic(), raw.bookmark()) {
                     let (topic, bookmark) = (part_of(&raw, topic), part_of(&raw, bookmark));

@@ -2,11 +2,12 @@
 
 /// Realistic mistakes, all off. Only the hidden feature `simulation` can turn them on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Bugs {
+#[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public to the simulator only"))]
+pub struct Bugs {
     /// Acknowledgements of a lost connection are sent on the next one.
-    pub(crate) ack_survives_reconnect: bool,
+    pub ack_survives_reconnect: bool,
     /// Each acknowledgement starts the batch's timer anew.
-    pub(crate) ack_timer_restarts: bool,
+    pub ack_timer_restarts: bool,
     /// The granted backlog does not bound the batch.
-    pub(crate) batch_above_backlog: bool,
+    pub batch_above_backlog: bool,
 }

@@ -147,11 +147,13 @@ impl<A: App> Session<A> {
     }
 
     /// The application behind the session.
+    #[cfg(feature = "simulation")]
     pub(crate) fn app(&mut self) -> &mut A {
         &mut self.app
     }
 
     /// A word for the state, for reports.
+    #[cfg(feature = "simulation")]
     pub(crate) fn state_name(&self) -> &'static str {
         match self.state {
             State::Idle => "idle",

@@ -60,7 +60,14 @@ pub(crate) struct Subscription {
 
 impl Subscription {
     pub(crate) fn new(id: String, spec: SubscribeSpec) -> Self {
-        Self { id, spec, granted: None, acks: Acks::default(), leases: Leases::default(), exempt: BTreeSet::new() }
+        Self {
+            id,
+            spec,
+            granted: None,
+            acks: Acks::default(),
+            leases: Leases::default(),
+            exempt: BTreeSet::new(),
+        }
     }
 
     /// Writes the `subscribe` command; `change` adds or replaces options for this once.

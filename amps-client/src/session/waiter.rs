@@ -44,6 +44,7 @@ impl Waiter {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner).result.take()
     }
 
+    #[cfg(feature = "simulation")]
     /// How often the command was ended; the simulator asserts that it is at most once.
     pub(crate) fn completions(&self) -> u32 {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner).completions

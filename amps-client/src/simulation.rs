@@ -1,0 +1,312 @@
+//! The pure heart of a client, open to a simulator. Outside semver; behind the feature
+//! `simulation`.
+//!
+//! [`SimClient`] is the session that ships, both halves of it, with a model in place of the
+//! application. A driver feeds it inputs and the time through [`Machine`]; a model acts like
+//! the application's threads through its methods, after each of which the driver passes
+//! [`SimNote::Wake`], as the production shell does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use amps_protocol::{Message as Raw, Options};
+use amps_transport::{Input, Machine, Sink, Time};
+use bytes::BytesMut;
+
+use crate::error::{Error, Result};
+use crate::listener::ConnectionState;
+use crate::reconnect::Reconnect;
+use crate::session::acks::{AckOption, AckSettings};
+pub use crate::session::bugs::Bugs;
+use crate::session::outbound::{Counters, Lease, Outbound, SendLimits};
+use crate::session::shared::Urgency;
+use crate::session::subscription::{SubKey, SubscribeSpec};
+use crate::session::waiter::Waiter;
+use crate::session::{App, Delivery, Disposition, HeartbeatSettings, Note, Session, SessionConfig, Shared};
+
+/// Names a subscription of one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sub(SubKey);
+
+/// Names one delivery of one leased message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseId(Lease);
+
+/// What a model did with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handled {
+    /// As a handler that returned `Ok`.
+    Done,
+    /// As a handler that failed or panicked.
+    Failed,
+    /// As a stream: to be read later.
+    Kept,
+}
+
+/// The application's side.
+pub trait Model {
+    /// A message arrived.
+    fn deliver(&mut self, sub: Sub, message: &Raw<&[u8]>, lease: Option<LeaseId>) -> Handled;
+    /// A subscription is over; with an error if nobody asked for that.
+    fn ended(&mut self, sub: Sub, error: Option<Error>);
+    /// The connection is gone: unread leased messages belong to the server again.
+    fn interrupted(&mut self, sub: Sub);
+    /// The subscription was placed again.
+    fn resumed(&mut self, sub: Sub, queue: bool);
+    /// No message comes any more; what is there may still be read.
+    fn draining(&mut self, sub: Sub);
+    /// The connection's state changed.
+    fn state(&mut self, state: ConnectionState);
+    /// An error that has no caller.
+    fn report(&mut self, error: &Error);
+}
+
+struct Bridge<M>(M);
+
+impl<M: Model> App for Bridge<M> {
+    fn deliver(&mut self, delivery: Delivery<'_, '_>) -> Disposition {
+        let Delivery { key, message, lease, .. } = delivery;
+        match self.0.deliver(Sub(key), message, lease.map(LeaseId)) {
+            Handled::Done => Disposition::Done,
+            Handled::Failed => Disposition::Failed,
+            Handled::Kept => Disposition::Kept,
+        }
+    }
+    fn now(&mut self, then: Time) -> Time {
+        then
+    }
+    fn end_of_read(&mut self, _: BytesMut) {}
+    fn wants_pause(&mut self) -> bool {
+        false
+    }
+    fn ended(&mut self, key: SubKey, error: Option<Error>) {
+        self.0.ended(Sub(key), error);
+    }
+    fn interrupted(&mut self, key: SubKey) {
+        self.0.interrupted(Sub(key));
+    }
+    fn resumed(&mut self, key: SubKey, queue: bool) {
+        self.0.resumed(Sub(key), queue);
+    }
+    fn draining(&mut self, key: SubKey) {
+        self.0.draining(Sub(key));
+    }
+    fn state(&mut self, state: ConnectionState) {
+        self.0.state(state);
+    }
+    fn report(&mut self, error: &Error) {
+        self.0.report(error);
+    }
+    fn disconnected(&mut self, _: &Error) {}
+    fn unexpected(&mut self, _: &Raw<&[u8]>) {}
+}
+
+/// How a simulated client is set up.
+#[derive(Clone, Debug)]
+pub struct SimConfig {
+    /// The client name.
+    pub name: String,
+    /// Connection strings, in order.
+    pub servers: Vec<String>,
+    /// The reconnect policy.
+    pub reconnect: Option<Reconnect>,
+    /// Heartbeat interval, in whole seconds.
+    pub heartbeat: Option<Duration>,
+    /// Acknowledgements per batch.
+    pub ack_batch_size: usize,
+    /// The longest a batch waits.
+    pub ack_timeout: Duration,
+    /// Bytes that may wait to be sent.
+    pub send_limit: usize,
+    /// For the jitter of the back-off.
+    pub seed: u64,
+    /// Mistakes to make on purpose.
+    pub bugs: Bugs,
+}
+
+/// The end of a command, to be asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Ticket(Arc<Waiter>);
+
+impl Ticket {
+    /// Takes the outcome if the command has ended.
+    pub fn outcome(&self) -> Option<Result<()>> {
+        self.0.take().map(|result| result.map(drop))
+    }
+
+    /// How often the command was ended.
+    pub fn completions(&self) -> u32 {
+        self.0.completions()
+    }
+}
+
+/// What a driver may tell the client.
+#[derive(Debug)]
+pub enum SimNote {
+    /// Connect.
+    Connect(Ticket),
+    /// Close in an orderly way.
+    Close {
+        /// At the latest after this time.
+        within: Duration,
+        /// Told when it is done.
+        ticket: Ticket,
+    },
+    /// Close at once.
+    Abort(Ticket),
+    /// A model acted.
+    Wake,
+}
+
+/// See the module's documentation.
+pub struct SimClient<M> {
+    session: Session<Bridge<M>>,
+    shared: Arc<Shared>,
+}
+
+impl<M: Model> SimClient<M> {
+    /// A client that is not connected.
+    ///
+    /// # Errors
+    /// A connection string cannot be used.
+    pub fn new(config: SimConfig, model: M) -> Result<Self> {
+        let servers =
+            config.servers.iter().map(|uri| crate::builder::parse_server(uri)).collect::<Result<_>>()?;
+        let session = SessionConfig {
+            name: config.name,
+            servers,
+            reconnect: config.reconnect,
+            heartbeat: config.heartbeat.map(|interval| HeartbeatSettings { interval, timeout: 2 * interval }),
+            connect_timeout: Duration::from_secs(10),
+            logon_timeout: Duration::from_secs(5),
+            connect_deadline: Duration::from_secs(3600),
+            max_inbound: 1 << 20,
+            seed: config.seed,
+        };
+        let acks = AckSettings { batch_size: config.ack_batch_size, timeout: config.ack_timeout };
+        let limits = SendLimits { queue: config.send_limit, message: 1 << 20 };
+        let shared = Arc::new(Shared::new(Outbound::new(acks, limits, config.bugs)));
+        Ok(Self { session: Session::new(session, Arc::clone(&shared), Bridge(model)), shared })
+    }
+
+    /// The model.
+    pub fn model(&mut self) -> &mut M {
+        &mut self.session.app().0
+    }
+
+    /// A word for the session's state.
+    pub fn state_name(&self) -> &'static str {
+        self.session.state_name()
+    }
+
+    /// Whether commands can be sent.
+    pub fn is_up(&self) -> bool {
+        self.shared.with(|outbound| outbound.is_up())
+    }
+
+    /// What the client counted.
+    pub fn counters(&self) -> Counters {
+        self.shared.with(|outbound| outbound.line.stats)
+    }
+
+    /// Publishes.
+    ///
+    /// # Errors
+    /// As `Client::publish`, without waiting.
+    pub fn publish(&mut self, now: Time, topic: &str, data: &[u8]) -> Result<()> {
+        self.act(now, |outbound| outbound.publish(now, topic, data, None)).map(drop)
+    }
+
+    /// Places a subscription.
+    ///
+    /// # Errors
+    /// As `Subscribe::start`, before the answer.
+    pub fn subscribe(
+        &mut self,
+        now: Time,
+        topic: &str,
+        max_backlog: u32,
+        auto_ack: bool,
+        timeout: Option<Duration>,
+    ) -> Result<(Sub, Ticket)> {
+        let mut options = Options::new();
+        options.set("max_backlog", max_backlog);
+        let spec = SubscribeSpec {
+            topic: topic.into(),
+            options,
+            auto_ack,
+            resubscribe: true,
+            ..SubscribeSpec::default()
+        };
+        let ticket = Ticket::default();
+        self.act(now, |outbound| {
+            let key = outbound.reserve();
+            outbound.subscribe(now, key, spec, timeout, &ticket.0)?;
+            Ok((Sub(key), ticket.clone()))
+        })
+    }
+
+    /// Ends a subscription.
+    pub fn unsubscribe(&mut self, now: Time, sub: Sub) {
+        self.act(now, |outbound| outbound.unsubscribe(now, sub.0));
+    }
+
+    /// Settles a message: acknowledges it, or with an option.
+    pub fn settle(
+        &mut self,
+        now: Time,
+        lease: LeaseId,
+        topic: &[u8],
+        bookmark: &[u8],
+        option: Option<&AckOption>,
+    ) {
+        self.act(now, |outbound| outbound.settle(now, lease.0, topic, bookmark, option));
+    }
+
+    /// Asks the server to confirm that it has processed everything.
+    ///
+    /// # Errors
+    /// As `Client::flush`, before the answer.
+    pub fn flush(&mut self, now: Time, timeout: Option<Duration>) -> Result<Ticket> {
+        let ticket = Ticket::default();
+        self.act(now, |outbound| outbound.flush(now, timeout, &ticket.0))?;
+        Ok(ticket)
+    }
+
+    fn act<T>(&self, now: Time, f: impl FnOnce(&mut Outbound) -> T) -> T {
+        self.shared.act(now, Urgency::Now, f)
+    }
+}
+
+impl<M: Model> Machine for SimClient<M> {
+    type Note = SimNote;
+
+    fn handle<S: Sink>(&mut self, now: Time, input: Input<'_, SimNote>, sink: &mut S) {
+        let input = match input {
+            Input::Note(note) => Input::Note(match note {
+                SimNote::Connect(ticket) => Note::Connect { servers: None, waiter: ticket.0 },
+                SimNote::Close { within, ticket } => Note::Close { within, waiter: ticket.0 },
+                SimNote::Abort(ticket) => Note::Abort { waiter: ticket.0 },
+                SimNote::Wake => Note::Wake,
+            }),
+            Input::Connected { conn, local, peer } => Input::Connected { conn, local, peer },
+            Input::ConnectFailed { conn, error } => Input::ConnectFailed { conn, error },
+            Input::Accepted { conn, listener, peer } => Input::Accepted { conn, listener, peer },
+            Input::Received { conn, bytes } => Input::Received { conn, bytes },
+            Input::Writable { conn } => Input::Writable { conn },
+            Input::Closed { conn, reason } => Input::Closed { conn, reason },
+            Input::Timer => Input::Timer,
+        };
+        self.session.handle(now, input, sink);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.session.deadline()
+    }
+}
+
+impl<M: std::fmt::Debug> std::fmt::Debug for SimClient<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimClient").finish_non_exhaustive()
+    }
+}
