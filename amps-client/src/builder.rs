@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::listener::ConnectionState;
 use crate::reconnect::Reconnect;
 use crate::session::acks::AckSettings;
-use crate::session::outbound::SendLimits;
+use crate::session::line::SendLimits;
 use crate::session::{HeartbeatSettings, SessionConfig, check_endpoint};
 use crate::stream::DEFAULT_STREAM_LIMIT;
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::session::Shared;
 use crate::session::acks::AckOption;
-use crate::session::outbound::Lease;
+use crate::session::settling::Lease;
 use crate::session::subscription::SubKey;
 
 /// A message that was delivered to a subscription.

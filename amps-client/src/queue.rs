@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::session::acks::AckOption;
-use crate::session::outbound::QueueDelete;
+use crate::session::commands::QueueDelete;
 
 /// Which messages to remove from a queue, by bookmarks or by filter; see
 /// [`Client::sow_delete`](crate::Client::sow_delete).

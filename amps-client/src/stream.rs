@@ -14,7 +14,8 @@ use amps_protocol::Header;
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::session::outbound::{Generation, Lease};
+use crate::session::outbound::Generation;
+use crate::session::settling::Lease;
 
 /// Unread bytes per stream above which reading stops.
 pub(crate) const DEFAULT_STREAM_LIMIT: usize = 64 << 20;

@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::dispatcher::{HandlerResult, Target};
 use crate::error::{Error, Result};
 use crate::message::Message;
+use crate::session::outbound::Outbound;
 use crate::session::subscription::{SubKey, SubscribeSpec};
 use crate::stream::StreamQueue;
 use crate::subscription::{HandlerSubscription, Subscription};
@@ -144,7 +145,7 @@ impl Subscribe {
         self.check()?;
         let Self { client, spec, timeout, .. } = self;
         let inner = client.inner();
-        let key = inner.shared.with(|outbound| outbound.reserve());
+        let key = inner.shared.with(super::session::outbound::Outbound::reserve);
         let id = spec.sub_id.clone().unwrap_or_else(|| key.to_string());
         // Before the command is written, so that no message finds nobody.
         inner.targets.add(key, target(id));

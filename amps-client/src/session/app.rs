@@ -5,7 +5,8 @@ use amps_protocol::Message;
 use amps_transport::Time;
 use bytes::BytesMut;
 
-use super::outbound::{Generation, Lease};
+use super::outbound::Generation;
+use super::settling::Lease;
 use super::subscription::SubKey;
 use crate::error::Error;
 use crate::listener::ConnectionState;

@@ -19,19 +19,26 @@
 pub(crate) mod acks;
 pub(crate) mod app;
 pub(crate) mod bugs;
+pub(crate) mod commands;
+mod connecting;
 mod drain;
 mod heartbeat;
 mod inbound;
 mod leases;
+pub(crate) mod line;
 pub(crate) mod outbound;
+mod receiving;
+mod recovery;
 mod routes;
 mod servers;
+pub(crate) mod settling;
 pub(crate) mod shared;
 pub(crate) mod subscription;
 pub(crate) mod waiter;
 mod wire;
 
 pub(crate) use app::{App, Delivery, Disposition};
+pub(crate) use connecting::check_endpoint;
 pub(crate) use heartbeat::HeartbeatSettings;
-pub(crate) use inbound::{Note, Session, SessionConfig, check_endpoint};
+pub(crate) use inbound::{Note, Session, SessionConfig};
 pub(crate) use shared::Shared;

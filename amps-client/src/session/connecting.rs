@@ -1,0 +1,199 @@
+//! From a connection string to a logon: attempts, waits, giving up.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::time::Duration;
+
+use amps_protocol::{
+    AckType, CommandKind, Endpoint, Field, FrameWriter, IpPreference, Message, Options, ReasonClass, Scheme,
+    Status,
+};
+use amps_transport::{AddressFamily, CloseMode, ConnId, Sink, SocketOptions, Target, Time};
+
+use super::app::App;
+use super::heartbeat::Heartbeat;
+use super::inbound::{Session, State};
+use super::servers::NextAttempt;
+use super::waiter::Done;
+use crate::error::{DisconnectCause, Error, Result};
+use crate::listener::ConnectionState;
+
+/// Logons sent on one connection before a server that keeps challenging is given up.
+const MAX_LOGONS: u32 = 4;
+
+impl<A: App> Session<A> {
+    // ----- connecting -----------------------------------------------------------------
+
+    /// Begins the next attempt, or plans it, or gives up.
+    pub(super) fn attempt<S: Sink>(&mut self, now: Time, sink: &mut S) {
+        let Some(policy) = &self.config.reconnect else {
+            return self.connect(now, sink);
+        };
+        match self.servers.plan(now, policy, &mut self.rng) {
+            NextAttempt::After(Duration::ZERO) => self.connect(now, sink),
+            NextAttempt::After(wait) => self.state = State::Backoff { until: now + wait },
+            NextAttempt::GiveUp => self.give_up(),
+        }
+    }
+
+    pub(super) fn connect<S: Sink>(&mut self, _now: Time, sink: &mut S) {
+        let Some(endpoint) = self.servers.current() else { return self.give_up() };
+        let target = target(endpoint, self.config.connect_timeout);
+        self.state = State::Connecting { conn: sink.connect(target) };
+    }
+
+    pub(super) fn attempt_failed<S: Sink>(&mut self, now: Time, error: Error, sink: &mut S) {
+        self.state = State::Idle;
+        self.servers.failed();
+        self.app.report(&error);
+        self.last_error = Some(error);
+        if self.config.reconnect.is_some() {
+            return self.attempt(now, sink);
+        }
+        match &mut self.connector {
+            Some(connector) if connector.attempts_left > 1 => {
+                connector.attempts_left -= 1;
+                self.connect(now, sink);
+            }
+            _ => self.give_up(),
+        }
+    }
+
+    /// No further attempt: whoever waits is told the last error.
+    pub(super) fn give_up(&mut self) {
+        self.state = State::Idle;
+        let error =
+            self.last_error.take().unwrap_or_else(|| Error::disconnected(DisconnectCause::NeverConnected));
+        let cause = DisconnectCause::GaveUp(Box::new(error.clone()));
+        self.shared.with(|outbound| outbound.give_up(&cause));
+        match self.connector.take() {
+            Some(connector) => connector.waiter.complete(Err(error)),
+            None => {
+                let error = Error::disconnected(cause);
+                self.app.report(&error);
+            }
+        }
+    }
+
+    // ----- logging on -----------------------------------------------------------------
+
+    pub(super) fn connected<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
+        let outlet = sink.outlet(conn);
+        self.shared.with(|outbound| outbound.opening(outlet));
+        self.reading = true;
+        self.app.state(ConnectionState::Connected);
+        self.log_on(now, conn, 1);
+    }
+
+    pub(super) fn log_on(&mut self, now: Time, conn: ConnId, attempts: u32) {
+        let Some(endpoint) = self.servers.current() else { return };
+        let name = &self.config.name;
+        let cid = self.shared.with(|outbound| {
+            let cid = outbound.reserve().0.to_string();
+            let mut options = Options::new();
+            if endpoint.options.pretty {
+                options.set("pretty", true);
+            }
+            FrameWriter::new(&mut outbound.line.wire.tail, CommandKind::Logon)
+                .text(Field::CommandId, &cid)
+                .text(Field::ClientName, name)
+                .maybe_text(Field::UserId, endpoint.user.as_ref())
+                .maybe_text(Field::Password, endpoint.password.as_ref().map(amps_protocol::Password::reveal))
+                .maybe_text(Field::MessageType, endpoint.message_type.as_ref())
+                .maybe_text(Field::Options, (!options.is_empty()).then(|| options.to_string()))
+                .acks(AckType::Processed.into())
+                .text(Field::Version, concat!(env!("CARGO_PKG_VERSION"), ":rust"))
+                .finish(b"");
+            cid
+        });
+        self.state = State::LoggingOn { conn, cid, attempts, until: now + self.config.logon_timeout };
+    }
+
+    pub(super) fn logon_answered<S: Sink>(&mut self, now: Time, ack: &Message<&[u8]>, sink: &mut S) {
+        let State::LoggingOn { conn, cid, attempts, .. } = &self.state else { return };
+        let (conn, attempts) = (*conn, *attempts);
+        if ack.command_id().is_none_or(|answered| answered != cid.as_str()) || !ack.is_ack(AckType::Processed)
+        {
+            return;
+        }
+        match ack.status() {
+            Some(Status::Success) => self.logged_on(now, conn),
+            Some(Status::Retry | Status::Other) | None if attempts < MAX_LOGONS => {
+                self.log_on(now, conn, attempts + 1);
+            }
+            Some(Status::Retry | Status::Other) | None => {
+                let (server, client) = (self.server_name(), self.config.name.clone());
+                let error = Error::LogonRetries { server, client, attempts };
+                self.logon_failed(now, conn, error, sink);
+            }
+            Some(Status::Failure) => {
+                let reason = ack.reason().map_or_else(|| "no reason given".into(), ToString::to_string);
+                let class = ReasonClass::of(&reason);
+                let (server, client) = (self.server_name(), self.config.name.clone());
+                let error = Error::LogonRefused { server, client, class, reason };
+                self.logon_failed(now, conn, error, sink);
+            }
+        }
+    }
+
+    pub(super) fn logged_on(&mut self, now: Time, conn: ConnId) {
+        self.app.state(ConnectionState::LoggedOn);
+        let heartbeat = self.config.heartbeat;
+        let seconds = heartbeat.map(|settings| settings.interval.as_secs());
+        self.shared.with(|outbound| {
+            if !outbound.open(now, seconds) && self.config.reconnect.is_some() {
+                outbound.nothing_to_recover();
+            }
+        });
+        self.heartbeat = heartbeat.map(|settings| Heartbeat::new(now, settings));
+        self.state = State::Online { conn, since: now, stable: false };
+        self.servers.connected();
+        self.last_error = None;
+        if let Some(connector) = self.connector.take() {
+            connector.waiter.complete(Ok(Done::default()));
+        }
+    }
+
+    pub(super) fn logon_failed<S: Sink>(&mut self, now: Time, conn: ConnId, error: Error, sink: &mut S) {
+        sink.close(conn, CloseMode::Abort);
+        self.logon_ended(now, error, sink);
+    }
+
+    /// The connection is closed already.
+    pub(super) fn logon_ended<S: Sink>(&mut self, now: Time, error: Error, sink: &mut S) {
+        let cause = DisconnectCause::GaveUp(Box::new(error.clone()));
+        let recover = self.config.reconnect.is_some();
+        self.shared.with(|outbound| outbound.connection_lost(&cause, recover));
+        self.app.state(ConnectionState::Disconnected);
+        self.attempt_failed(now, error, sink);
+    }
+}
+
+/// Checks that this build can use a connection string.
+///
+/// # Errors
+/// The transport, or something asked of it, is not available.
+pub(crate) fn check_endpoint(endpoint: &Endpoint) -> Result<()> {
+    let feature = match endpoint.scheme {
+        Scheme::Tcp if endpoint.options.zlib => "the parameter compression=zlib".to_owned(),
+        Scheme::Tcp if endpoint.options.http_preflight => "the parameter http_preflight".to_owned(),
+        Scheme::Tcp => return Ok(()),
+        other => format!("the transport \"{}\"", other.name()),
+    };
+    Err(Error::Unavailable { feature })
+}
+
+fn target(endpoint: &Endpoint, timeout: Duration) -> Target {
+    let asked = &endpoint.options;
+    let mut socket = SocketOptions::default();
+    socket.nodelay = asked.nodelay.unwrap_or(socket.nodelay);
+    socket.keepalive = asked.keepalive.unwrap_or(socket.keepalive);
+    socket.send_buffer = asked.send_buffer;
+    socket.recv_buffer = asked.recv_buffer;
+    socket.linger = asked.linger.map(|seconds| Duration::from_secs(seconds.into()));
+    socket.bind = asked.bind;
+    socket.prefer = match asked.prefer {
+        Some(IpPreference::Ipv6) => AddressFamily::V6,
+        _ => AddressFamily::V4,
+    };
+    Target { host: endpoint.host.clone(), port: endpoint.port, timeout, socket }
+}

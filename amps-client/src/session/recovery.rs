@@ -1,0 +1,162 @@
+//! The gate: what happens to commands, subscriptions and acknowledgements when a connection
+//! opens, is lost, or is drained.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use amps_protocol::{AckType, CommandKind, Field, FrameWriter, HeartbeatRequest, Options};
+use amps_transport::{Outlet, Time};
+
+use super::commands::Purpose;
+use super::outbound::{Effect, Gate, Outbound, REMEMBERED_CONNECTIONS};
+use super::subscription::{SubKey, Subscription};
+use super::waiter::{Done, Waiter};
+use crate::error::{DisconnectCause, Error};
+
+impl Outbound {
+    /// A connection is there and the logon may be written. Nobody else writes yet.
+    pub(crate) fn opening(&mut self, outlet: Option<Outlet>) {
+        self.gate = Gate::Opening;
+        self.connection += 1;
+        self.outlet = outlet;
+        self.line.wire.reset();
+    }
+
+    /// The logon succeeded: recovers, in order, then opens the gate. Returns whether there is
+    /// anything to resubscribe.
+    pub(crate) fn open(&mut self, now: Time, heartbeat: Option<u64>) -> bool {
+        self.generation += 1;
+        self.line.stats.logons += 1;
+        self.draining = false;
+        self.line.last_sent = now;
+        if let Some(seconds) = heartbeat {
+            let cid = self.reserve().0;
+            FrameWriter::new(&mut self.line.wire.tail, CommandKind::Heartbeat)
+                .text(Field::CommandId, cid.to_string())
+                .text(Field::Options, HeartbeatRequest::Start(seconds).to_string())
+                .acks(AckType::Processed.into())
+                .finish(b"");
+            self.await_ack(now, cid, Purpose::StartHeartbeats, "start heartbeats".into(), None, None);
+        }
+        let keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
+        for &key in &keys {
+            let cid = self.reserve().0;
+            let subscription = &self.subscriptions[&key];
+            subscription.write(cid, |options| _ = options.remove("replace"), &mut self.line.wire.tail);
+            let action = format!("subscribe \"{}\" again", subscription.spec.topic);
+            self.await_ack(now, cid, Purpose::Resubscribe(key), action, None, None);
+        }
+        self.gate = Gate::Up;
+        !keys.is_empty()
+    }
+
+    /// A recovery without subscriptions is over at once.
+    pub(crate) fn nothing_to_recover(&mut self) {
+        self.effects.push(Effect::AllResubscribed);
+    }
+
+    /// The connection is gone. With `recover`, subscriptions that want it wait for the next
+    /// one; all others end.
+    pub(crate) fn connection_lost(&mut self, cause: &DisconnectCause, recover: bool) {
+        let was_up = self.is_up();
+        self.gate = Gate::Down(cause.clone());
+        self.connection += 1;
+        self.outlet = None;
+        self.line.stats.unwritten_bytes_lost += self.line.wire.queued() as u64;
+        if was_up {
+            self.written_before.push_back((self.generation, self.line.wire.written()));
+        }
+        if self.written_before.len() > REMEMBERED_CONNECTIONS {
+            self.written_before.pop_front();
+        }
+        self.line.wire.reset();
+        let survivors = self.bugs.ack_survives_reconnect;
+        if !survivors {
+            self.loose.clear();
+            self.ack_timer = None;
+        }
+        for (_, pending) in std::mem::take(&mut self.commands) {
+            if let Purpose::Subscribe(key) = pending.purpose {
+                self.subscriptions.remove(&key);
+                self.effects.push(Effect::RouteRemoved { key });
+            }
+            if let Some(waiter) = pending.waiter {
+                waiter.complete(Err(Error::disconnected(cause.clone())));
+            }
+        }
+        let ends = |subscription: &Subscription| !(recover && subscription.spec.resubscribe);
+        let effects = &mut self.effects;
+        self.subscriptions.retain(|&key, subscription| {
+            if ends(subscription) {
+                effects.push(Effect::Ended { key, error: Error::disconnected(cause.clone()) });
+                return false;
+            }
+            if survivors {
+                subscription.granted = None;
+            } else {
+                subscription.connection_lost();
+            }
+            effects.push(Effect::Interrupted { key });
+            true
+        });
+    }
+
+    /// Nothing will be recovered any more: what still waited for a connection ends.
+    pub(crate) fn give_up(&mut self, cause: &DisconnectCause) {
+        self.connection_lost(cause, false);
+    }
+
+    /// First step of an orderly close: no further deliveries. Queue subscriptions are
+    /// replaced by ones without backlog, which keeps their leases; others are ended.
+    pub(crate) fn begin_drain(&mut self, now: Time) {
+        self.draining = true;
+        let keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
+        for key in keys {
+            let subscription = &self.subscriptions[&key];
+            let cid = self.next_id + 1;
+            if subscription.granted.is_some() {
+                let quiet = |options: &mut Options| {
+                    options.set("max_backlog", 0);
+                    options.flag("replace");
+                };
+                subscription.write(cid, quiet, &mut self.line.wire.tail);
+            } else {
+                FrameWriter::new(&mut self.line.wire.tail, CommandKind::Unsubscribe)
+                    .text(Field::CommandId, cid.to_string())
+                    .text(Field::SubId, &subscription.id)
+                    .acks(AckType::Processed.into())
+                    .finish(b"");
+            }
+            self.next_id = cid;
+            self.await_ack(now, cid, Purpose::Drain, "drain".into(), None, None);
+        }
+    }
+
+    /// Whether the server has confirmed that no further delivery comes.
+    pub(crate) fn deliveries_stopped(&self) -> bool {
+        !self.commands.values().any(|pending| pending.purpose == Purpose::Drain)
+    }
+
+    /// Leases settled on this connection, over all live subscriptions.
+    pub(crate) fn settled(&self, key: SubKey) -> u64 {
+        self.subscriptions.get(&key).map_or(0, |subscription| subscription.leases.settled())
+    }
+
+    pub(crate) const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Last step but one: every acknowledgement goes out, then every subscription ends, then
+    /// the server is asked to confirm.
+    pub(crate) fn finish_drain(&mut self, now: Time, timeout: Option<Duration>, waiter: &Arc<Waiter>) {
+        self.flush_acks(now);
+        let keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
+        for key in keys {
+            self.unsubscribe(now, key);
+        }
+        if self.flush(now, timeout, waiter).is_err() {
+            waiter.complete(Ok(Done::default()));
+        }
+    }
+}
