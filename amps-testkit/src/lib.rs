@@ -1,1 +1,5 @@
 //! To be filled.
+
+mod engine;
+#[doc(hidden)]
+pub use engine::filter;
