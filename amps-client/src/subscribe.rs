@@ -145,7 +145,7 @@ impl Subscribe {
         self.check()?;
         let Self { client, spec, timeout, .. } = self;
         let inner = client.inner();
-        let key = inner.shared.with(super::session::outbound::Outbound::reserve);
+        let key = inner.shared.with(Outbound::reserve);
         let id = spec.sub_id.clone().unwrap_or_else(|| key.to_string());
         // Before the command is written, so that no message finds nobody.
         inner.targets.add(key, target(id));

@@ -1,0 +1,76 @@
+//! Publishes the records; and after a lost connection, once more those that nobody has
+//! processed: a server that came back without its log has forgotten them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{JoinHandle, spawn};
+use std::time::Duration;
+
+use amps_client::{Client, ConnectionState, Reconnect};
+
+use crate::BoxError;
+use crate::ledger::Ledger;
+use crate::options::Options;
+
+/// How often the feeder looks whether it has to publish again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+pub fn start(
+    options: &Options,
+    servers: &[String],
+    records: Vec<&'static str>,
+    ledger: &Arc<Ledger>,
+) -> Result<JoinHandle<Result<(), BoxError>>, BoxError> {
+    let logons = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&logons);
+    let client = Client::builder("queue-worker-feeder")
+        .servers(servers)
+        .reconnect(Reconnect::new().initial(Duration::from_millis(50)).max(Duration::from_secs(2)))
+        .on_state(move |state| {
+            if state == ConnectionState::LoggedOn {
+                counter.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+        .connect()?;
+    let (topic, ledger) = (options.topic.clone(), Arc::clone(ledger));
+    Ok(spawn(move || feed(&client, &topic, &records, &ledger, &logons)))
+}
+
+fn feed(
+    client: &Client,
+    topic: &str,
+    records: &[&str],
+    ledger: &Ledger,
+    logons: &AtomicU64,
+) -> Result<(), BoxError> {
+    // The connection by which everything unprocessed was published, from start to end.
+    let mut complete_on = None;
+    while !ledger.is_stopped() {
+        let connection = logons.load(Ordering::SeqCst);
+        if client.is_connected() && complete_on != Some(connection) {
+            let all = publish_unprocessed(client, topic, records, ledger);
+            if all && logons.load(Ordering::SeqCst) == connection {
+                complete_on = Some(connection);
+            }
+        }
+        ledger.wait_for_activity(ledger.activity(), PAUSE);
+    }
+    client.close()?;
+    Ok(())
+}
+
+/// `false` if the connection was lost on the way.
+fn publish_unprocessed(client: &Client, topic: &str, records: &[&str], ledger: &Ledger) -> bool {
+    for (index, record) in records.iter().enumerate() {
+        let id = index + 1;
+        if ledger.is_processed(id) {
+            continue;
+        }
+        if client.publish(topic, record).is_err() {
+            return false;
+        }
+        ledger.published(id);
+    }
+    // Written is not received: let the server confirm.
+    client.flush(Duration::from_secs(30)).is_ok()
+}

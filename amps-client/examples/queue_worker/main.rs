@@ -1,0 +1,123 @@
+//! A queue worker, end to end: 20,000 flight records are published to a topic that a queue
+//! collects; four workers consume the queue with smart pipelining and batched
+//! acknowledgements, and compute delay statistics per origin. Meanwhile one worker's
+//! connection is cut twice, one lease expires, and one worker gives some messages back.
+//!
+//! ```text
+//! cargo run --release --example queue_worker                       # against a fake server inside
+//! cargo run --release --example queue_worker -- --server tcp://localhost:9007/amps/json
+//! ```
+//!
+//! It ends with exit status 0 only if no record was lost and all of that really happened.
+
+mod feeder;
+mod ledger;
+mod options;
+mod report;
+mod tap;
+mod worker;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use amps_testkit::{FakeServer, QueueConfig};
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::ledger::Ledger;
+use crate::options::Options;
+use crate::worker::{Role, Worker};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+const FLIGHTS: &str = include_str!("../../../data/flights.jsonl");
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("queue_worker: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<bool, BoxError> {
+    let records: Vec<&'static str> = FLIGHTS.lines().take(options.records).collect();
+    let server = if options.server.is_empty() { Some(start_fake_server(options)?) } else { None };
+    let servers = server.as_ref().map_or_else(|| options.server.clone(), |server| vec![server.uri("json")]);
+    let ledger = Arc::new(Ledger::new(records.len()));
+
+    let workers = (1..=options.workers)
+        .map(|number| Worker::start(options, &servers, number, &ledger))
+        .collect::<Result<Vec<_>, _>>()?;
+    let feeder = feeder::start(options, &servers, records, &ledger)?;
+    let began = Instant::now();
+
+    let finished = watch(options, &ledger, &workers);
+    let took = began.elapsed();
+    ledger.stop();
+    feeder.join().map_err(|_| "the feeder panicked")??;
+    let rows = workers.into_iter().map(Worker::join).collect::<Result<Vec<_>, _>>()?;
+    if !finished {
+        eprintln!("queue_worker: nothing moved for {} s, giving up", options.patience);
+    }
+    Ok(report::print(&rows, &ledger, took) && finished)
+}
+
+fn start_fake_server(options: &Options) -> Result<FakeServer, BoxError> {
+    let queue = QueueConfig::new(&options.queue)
+        .underlying(&options.topic)
+        .lease(Duration::from_millis(options.lease_ms))
+        .max_backlog(options.backlog);
+    Ok(FakeServer::builder().queue(queue).start()?)
+}
+
+/// Watches until every record is processed and every fault was met, and cuts one worker's
+/// connection twice on the way; `false` if nothing moves any more.
+fn watch(options: &Options, ledger: &Ledger, workers: &[Worker]) -> bool {
+    let bar = progress_bar(ledger.len());
+    let mut cuts = [ledger.len() / 4, ledger.len() / 2].into_iter().peekable();
+    let mut last = (ledger.activity(), Instant::now());
+    let finished = loop {
+        let processed = ledger.processed();
+        bar.set_position(processed as u64);
+        if cuts.peek().is_some_and(|at| processed >= *at) {
+            if let Some(victim) = workers.iter().find(|worker| worker.role() == Role::Cut) {
+                // The second cut waits until the first was recovered from.
+                if victim.is_online() && victim.cut() {
+                    cuts.next();
+                }
+            }
+        }
+        if processed == ledger.len() && cuts.peek().is_none() && workers.iter().all(Worker::is_online) {
+            break true;
+        }
+        let activity = ledger.activity();
+        if activity != last.0 {
+            last = (activity, Instant::now());
+        } else if last.1.elapsed() > Duration::from_secs(options.patience) {
+            break false;
+        }
+        ledger.wait_for_activity(activity, Duration::from_millis(20));
+    };
+    bar.finish_and_clear();
+    finished
+}
+
+fn progress_bar(length: usize) -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = ProgressBar::with_draw_target(Some(length as u64), target);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} records, {per_sec}, {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
