@@ -1,5 +1,5 @@
 //! A scripted peer: the test plays the server, frame by frame, on a real socket.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "a module of every test file, each of which uses a part of it")]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -32,10 +32,26 @@ impl Peer {
     }
 
     pub fn accept(&self) -> Line {
-        let (stream, _) = self.listener.accept().unwrap();
+        let stream = self.accept_stream();
+        stream.set_nonblocking(false).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Line { stream, received: BytesMut::new() }
+    }
+
+    fn accept_stream(&self) -> TcpStream {
+        self.listener.set_nonblocking(true).unwrap();
+        let began = Instant::now();
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => return stream,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    assert!(began.elapsed() < PATIENCE, "nobody connects");
+                    std::thread::park_timeout(Duration::from_millis(1));
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     /// Accepts a connection and answers its logon.

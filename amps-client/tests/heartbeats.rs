@@ -1,0 +1,92 @@
+//! Heartbeats: noticing a dead server, and showing life.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use amps_client::{CommandKind, ErrorKind};
+use common::{PATIENCE, Peer, aside, errors};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn heartbeats_are_started_after_the_logon_in_whole_seconds() {
+    let peer = Peer::new();
+    let (_client, mut line) = peer.connect(peer.client("c").heartbeat(Duration::from_millis(1200)));
+    let start = line.expect(CommandKind::Heartbeat);
+    assert_eq!(start.options().unwrap(), "start,2");
+    assert!(!start.acks().is_empty());
+}
+
+#[test]
+fn without_a_setting_there_are_none_and_a_reconnect_policy_turns_them_on() {
+    let peer = Peer::new();
+    let (_client, mut line) = peer.connect(peer.client("c"));
+    assert!(line.within(Duration::from_millis(50)).is_empty());
+    let (_client, mut line) = peer.connect(peer.client("d").reconnect(Default::default()));
+    assert_eq!(line.expect(CommandKind::Heartbeat).options().unwrap(), "start,30");
+}
+
+#[test]
+fn a_silent_server_is_given_up_after_two_intervals() {
+    let peer = Peer::new();
+    let (builder, reported) = errors(peer.client("c").heartbeat(SECOND));
+    let (client, mut line) = peer.connect(builder);
+    let began = Instant::now();
+    let start = line.expect(CommandKind::Heartbeat);
+    line.ack(&start);
+    let error = reported.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(error.kind(), ErrorKind::Disconnected);
+    assert!(error.to_string().contains("heartbeats"), "{error}");
+    assert!(began.elapsed() >= 2 * SECOND, "{:?}", began.elapsed());
+    assert!(!client.is_connected());
+    let beats = line.rest();
+    assert!(!beats.is_empty(), "the client showed life meanwhile");
+    assert!(beats.iter().all(|beat| beat.options().unwrap() == "beat" && beat.command_id().is_none()));
+}
+
+#[test]
+fn a_heartbeat_of_the_server_is_answered_and_keeps_the_connection() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c").heartbeat(SECOND));
+    let start = line.expect(CommandKind::Heartbeat);
+    line.ack(&start);
+    for _ in 0..3 {
+        let beat = line.expect(CommandKind::Heartbeat);
+        assert_eq!(beat.options().unwrap(), "beat");
+        line.send(r#"{"c":"heartbeat"}"#);
+    }
+    assert!(client.is_connected());
+}
+
+#[test]
+fn a_slow_handler_is_not_mistaken_for_a_silent_server() {
+    let peer = Peer::new();
+    let (builder, reported) = errors(peer.client("c").heartbeat(SECOND));
+    let (client, mut line) = peer.connect(builder);
+    let start = line.expect(CommandKind::Heartbeat);
+    line.ack(&start);
+    let subscriber = client.clone();
+    let (done, handled) = std::sync::mpsc::channel();
+    let starting = aside(move || {
+        let slow = move |_: &amps_client::Message<&[u8]>| {
+            // Longer than the server may be silent.
+            std::thread::park_timeout(Duration::from_millis(2600));
+            done.send(())?;
+            Ok(())
+        };
+        subscriber.subscribe("q").on_message(slow).unwrap()
+    });
+    let sub = line.grant(1);
+    starting.join().unwrap();
+    line.deliver(&sub, "q", [1]);
+    // What a healthy server sends meanwhile waits in the socket until the handler is done.
+    for _ in 0..3 {
+        line.send(r#"{"c":"heartbeat"}"#);
+    }
+    handled.recv_timeout(PATIENCE).unwrap();
+    line.send(r#"{"c":"heartbeat"}"#);
+    line.expect(CommandKind::Heartbeat);
+    assert!(client.is_connected());
+    assert!(reported.try_recv().is_err());
+}

@@ -1,0 +1,284 @@
+//! Losing connections, and coming back.
+
+mod common;
+
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use amps_client::{Client, ClientBuilder, CommandKind, ConnectionState, ErrorKind, Reconnect};
+use common::{PATIENCE, Peer, aside, bookmarks, errors, plain};
+
+fn quick() -> Reconnect {
+    Reconnect::new().initial(Duration::from_millis(10)).jitter(0.0)
+}
+
+/// A client that reconnects, without heartbeats in the way.
+fn resilient(peer: &Peer) -> ClientBuilder {
+    peer.client("c").reconnect(quick()).heartbeat(Duration::ZERO)
+}
+
+#[test]
+fn without_a_policy_the_client_stays_disconnected_and_may_connect_again() {
+    let peer = Peer::new();
+    let (sender, states) = channel();
+    let builder = peer.client("c").on_state(move |state| _ = sender.send(state));
+    let (client, line) = peer.connect(builder);
+    drop(line);
+    for expected in [ConnectionState::Connected, ConnectionState::LoggedOn, ConnectionState::Disconnected] {
+        assert_eq!(states.recv_timeout(PATIENCE).unwrap(), expected);
+    }
+    assert_eq!(client.publish("t", b"x").unwrap_err().kind(), ErrorKind::Disconnected);
+    let again = client.clone();
+    let connecting = aside(move || again.connect());
+    let mut line = peer.accept_logon();
+    connecting.join().unwrap().unwrap();
+    client.publish("t", b"x").unwrap();
+    line.expect(CommandKind::Publish);
+}
+
+#[test]
+fn subscriptions_are_placed_again_in_order_with_all_their_options() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(resilient(&peer));
+    let subscriber = client.clone();
+    let starting = aside(move || {
+        let one = subscriber.subscribe("q").max_backlog(10).filter("/a = 'x\"y'").start().unwrap();
+        let two = subscriber.subscribe("^t.*").options("timestamp,no_sowkey").on_message(|_| Ok(())).unwrap();
+        let three = subscriber.subscribe("gone").no_resubscribe().start().unwrap();
+        (one, two, three)
+    });
+    let before: Vec<_> = (0..3).map(|_| line.grant(5)).collect();
+    let (_one, _two, mut three) = starting.join().unwrap();
+    drop(line);
+    let mut line = peer.accept_logon();
+    for original in &before[..2] {
+        let again = line.expect(CommandKind::Subscribe);
+        assert_eq!(again.sub_id(), original.sub_id());
+        assert_eq!(again.topic(), original.topic());
+        assert_eq!(again.filter(), original.filter());
+        assert_eq!(again.options(), original.options());
+        assert_ne!(again.command_id(), original.command_id());
+    }
+    assert_eq!(three.next().unwrap().unwrap_err().kind(), ErrorKind::Disconnected);
+    assert!(three.next().is_none());
+}
+
+#[test]
+fn a_queue_stream_goes_on_without_its_unread_leases_and_without_a_notice() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(resilient(&peer));
+    let starting = aside(move || client.subscribe("q").max_backlog(10).start().unwrap());
+    let sub = line.grant(10);
+    let mut work = starting.join().unwrap();
+    line.deliver(&sub, "q", 1..=3);
+    let first = work.next().unwrap().unwrap();
+    drop(line);
+    let mut line = peer.accept_logon();
+    let sub = line.grant(10);
+    line.deliver(&sub, "q", [1, 9]);
+    // 2 and 3 were unread: the server has them again, and gives them to whom it likes.
+    let data: Vec<_> = (0..2).map(|_| work.next().unwrap().unwrap().data().to_vec()).collect();
+    assert_eq!(data, [br#"{"id":1}"#, br#"{"id":9}"#]);
+    first.ack();
+    assert!(line.within(Duration::from_millis(60)).is_empty(), "a lease of the old connection is not acknowledged");
+}
+
+#[test]
+fn pending_acknowledgements_die_with_their_connection() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(resilient(&peer).ack_batch_size(10).ack_timeout(Duration::from_millis(30)));
+    let starting = aside(move || client.subscribe("q").max_backlog(10).start().unwrap());
+    let sub = line.grant(10);
+    let mut work = starting.join().unwrap();
+    line.deliver(&sub, "q", 1..=5);
+    let old: Vec<_> = work.by_ref().take(5).map(Result::unwrap).collect();
+    drop(line);
+    let mut line = peer.accept_logon();
+    let sub = line.grant(10);
+    for message in &old {
+        message.ack();
+    }
+    line.deliver(&sub, "q", [7]);
+    work.next().unwrap().unwrap().ack();
+    assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|7|", "only the new lease is acknowledged");
+}
+
+#[test]
+fn a_plain_stream_yields_one_notice_and_goes_on() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(resilient(&peer));
+    let starting = aside(move || {
+        let loud = client.subscribe("t").start().unwrap();
+        let silent = client.subscribe("t").resume_silently().start().unwrap();
+        (loud, silent)
+    });
+    for _ in 0..2 {
+        let subscribe = line.expect(CommandKind::Subscribe);
+        line.ack(&subscribe);
+    }
+    let (mut loud, mut silent) = starting.join().unwrap();
+    drop(line);
+    let mut line = peer.accept_logon();
+    let subs: Vec<_> = (0..2).map(|_| line.expect(CommandKind::Subscribe)).collect();
+    for sub in &subs {
+        line.ack(sub);
+    }
+    let ids = format!("{},{}", subs[0].sub_id().unwrap(), subs[1].sub_id().unwrap());
+    line.send(&plain(&ids, "t", "after"));
+    assert_eq!(loud.next().unwrap().unwrap_err().kind(), ErrorKind::Resumed);
+    assert_eq!(loud.next().unwrap().unwrap().data(), b"after");
+    assert_eq!(silent.next().unwrap().unwrap().data(), b"after");
+}
+
+#[test]
+fn a_resubscription_that_is_refused_ends_that_subscription_and_no_other() {
+    let peer = Peer::new();
+    let (builder, reported) = errors(resilient(&peer));
+    let (client, mut line) = peer.connect(builder);
+    let subscriber = client.clone();
+    let starting = aside(move || {
+        (subscriber.subscribe("a").start().unwrap(), subscriber.subscribe("b").resume_silently().start().unwrap())
+    });
+    line.grant(1);
+    line.grant(1);
+    let (mut a, mut b) = starting.join().unwrap();
+    drop(line);
+    let mut line = peer.accept_logon();
+    let (first, second) = (line.expect(CommandKind::Subscribe), line.expect(CommandKind::Subscribe));
+    line.refuse(&first, "not entitled");
+    line.ack(&second);
+    line.send(&plain(&second.sub_id().unwrap().to_string(), "b", "still here"));
+    assert_eq!(a.next().unwrap().unwrap_err().kind(), ErrorKind::NotEntitled);
+    assert!(a.next().is_none());
+    assert_eq!(b.next().unwrap().unwrap().data(), b"still here");
+    assert!(client.is_connected());
+    let kinds: Vec<_> = reported.try_iter().map(|error| error.kind()).collect();
+    assert!(kinds.contains(&ErrorKind::NotEntitled), "{kinds:?}");
+}
+
+#[test]
+fn the_states_of_a_reconnect_come_in_order() {
+    let peer = Peer::new();
+    let (sender, states) = channel();
+    let builder = peer.client("c").reconnect(quick()).heartbeat(Duration::from_secs(5));
+    let (_client, mut line) = peer.connect(builder.on_state(move |state| _ = sender.send(state)));
+    use ConnectionState as S;
+    let start = line.expect(CommandKind::Heartbeat);
+    assert_eq!(start.options().unwrap(), "start,5");
+    line.ack(&start);
+    for expected in [S::Connected, S::LoggedOn, S::Resubscribed, S::HeartbeatInitiated] {
+        assert_eq!(states.recv_timeout(PATIENCE).unwrap(), expected);
+    }
+    drop(line);
+    let _line = peer.accept_logon();
+    for expected in [S::Disconnected, S::Connected, S::LoggedOn] {
+        assert_eq!(states.recv_timeout(PATIENCE).unwrap(), expected);
+    }
+}
+
+#[test]
+fn the_next_server_is_tried_when_one_fails() {
+    let (first, second) = (Peer::new(), Peer::new());
+    let builder = Client::builder("c").servers([first.uri(), second.uri()]).reconnect(quick());
+    let (client, line) = first.connect(builder);
+    drop(line);
+    let mut line = second.accept_logon();
+    line.expect(CommandKind::Heartbeat);
+    assert!(client.is_connected());
+}
+
+#[test]
+fn a_logon_refused_by_one_server_leads_to_the_next() {
+    let (first, second) = (Peer::new(), Peer::new());
+    let builder = Client::builder("c").servers([first.uri(), second.uri()]).reconnect(quick());
+    let connecting = aside(move || builder.connect());
+    let mut line = first.accept();
+    let logon = line.expect(CommandKind::Logon);
+    line.refuse(&logon, "auth failure");
+    let _line = second.accept_logon();
+    connecting.join().unwrap().unwrap();
+}
+
+#[test]
+fn connect_gives_up_after_its_deadline_with_the_last_error() {
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let builder = Client::builder("c").server(format!("tcp://{unused}/amps/json"));
+    let began = Instant::now();
+    let error =
+        builder.reconnect(quick()).connect_deadline(Duration::from_millis(150)).connect().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    assert!(began.elapsed() >= Duration::from_millis(150));
+}
+
+#[test]
+fn an_outage_beyond_the_policys_limit_ends_subscriptions() {
+    let peer = Peer::new();
+    let policy = quick().give_up_after(Duration::from_millis(100));
+    let (builder, reported) = errors(peer.client("c").reconnect(policy).heartbeat(Duration::ZERO));
+    let (client, mut line) = peer.connect(builder);
+    let starting = aside(move || client.subscribe("q").start().unwrap());
+    line.grant(1);
+    let mut work = starting.join().unwrap();
+    drop(line);
+    drop(peer);
+    assert_eq!(work.next().unwrap().unwrap_err().kind(), ErrorKind::Disconnected);
+    assert!(work.next().is_none());
+    assert!(reported.recv_timeout(PATIENCE).is_ok());
+}
+
+#[test]
+fn a_command_under_way_fails_when_the_connection_is_lost() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(resilient(&peer));
+    let subscriber = client.clone();
+    let subscribing = aside(move || subscriber.subscribe("t").start().map(drop).unwrap_err());
+    line.expect(CommandKind::Subscribe);
+    drop(line);
+    assert_eq!(subscribing.join().unwrap().kind(), ErrorKind::Disconnected);
+    let mut line = peer.accept_logon();
+    assert!(line.within(Duration::from_millis(50)).is_empty(), "what failed is not placed again");
+    drop(client);
+}
+
+#[test]
+fn a_disconnect_handler_reconnects_and_subscribes_anew() {
+    let peer = Peer::new();
+    let (sender, receiver) = channel();
+    let builder = peer.client("c").on_disconnect(move |client, error| {
+        sender.send(error.kind()).unwrap();
+        client.connect()?;
+        client.subscribe("again").on_message(|_| Ok(()))?;
+        Ok(())
+    });
+    let (client, line) = peer.connect(builder);
+    drop(line);
+    assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), ErrorKind::Disconnected);
+    let mut line = peer.accept_logon();
+    let subscribe = line.grant(1);
+    assert_eq!(subscribe.topic().unwrap(), "again");
+    assert!(client.is_connected());
+}
+
+#[test]
+fn a_failing_disconnect_handler_is_reported() {
+    let peer = Peer::new();
+    let (builder, reported) = errors(peer.client("c"));
+    let builder = builder.on_disconnect(|client, _| client.connect_to(["nonsense"]));
+    let (client, line) = peer.connect(builder);
+    drop(line);
+    let kinds: Vec<_> = (0..2).map(|_| reported.recv_timeout(PATIENCE).unwrap().kind()).collect();
+    assert_eq!(kinds, [ErrorKind::Disconnected, ErrorKind::InvalidUri]);
+    assert!(!client.is_connected());
+}
+
+#[test]
+fn a_listener_that_panics_stops_nothing() {
+    let peer = Peer::new();
+    let (builder, reported) = errors(resilient(&peer));
+    let (client, line) = peer.connect(builder.on_state(|_| panic!("bug in the listener")));
+    assert!(client.is_connected());
+    drop(line);
+    let _line = peer.accept_logon();
+    let kinds: Vec<_> = (0..2).map(|_| reported.recv_timeout(PATIENCE).unwrap().kind()).collect();
+    assert!(kinds.contains(&ErrorKind::MessageHandler), "{kinds:?}");
+}
