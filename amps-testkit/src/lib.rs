@@ -1,1 +1,5 @@
-//! To be filled.
+//! A fake AMPS server for tests.
+#![forbid(unsafe_code)]
+
+mod engine;
+pub use engine::*;
