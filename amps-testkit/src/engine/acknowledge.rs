@@ -69,7 +69,13 @@ impl Engine {
             }
         };
         self.dirty.insert(request.queue);
-        self.acknowledge(now, conn, message, AckFrame { sequence: message.sequence(), ..AckFrame::new() }, sink);
+        self.acknowledge(
+            now,
+            conn,
+            message,
+            AckFrame { sequence: message.sequence(), ..AckFrame::new() },
+            sink,
+        );
         let stats = AckFrame { deleted: Some(count as u64), ..AckFrame::new() };
         self.acknowledge_as(now, conn, message, AckType::Stats, stats, sink);
         self.acknowledge_persisted(now, conn, message, true, sink);
@@ -83,9 +89,8 @@ impl Engine {
     ) -> Result<Request, Refusal> {
         let message_type = self.connections.get(&conn).map(|connection| connection.message_type);
         let topic = text(message.topic().map(|topic| &**topic));
-        let named = |queue: &super::queue::Queue| {
-            *queue.name == *topic && Some(queue.message_type) == message_type
-        };
+        let named =
+            |queue: &super::queue::Queue| *queue.name == *topic && Some(queue.message_type) == message_type;
         let queue = self.queues.iter().position(named).ok_or(Reason::InvalidTopic)?;
         let selection = match (message.bookmark(), message.filter()) {
             (Some(list), None) => Selection::Bookmarks(self.read_bookmarks(now, conn, list)),
@@ -106,7 +111,8 @@ impl Engine {
             match BookmarkId::parse(text) {
                 Some(bookmark) => bookmarks.push(bookmark),
                 None => {
-                    let note = format!("acknowledged '{}', which is no bookmark", String::from_utf8_lossy(text));
+                    let note =
+                        format!("acknowledged '{}', which is no bookmark", String::from_utf8_lossy(text));
                     self.note(now, conn, note);
                 }
             }

@@ -339,7 +339,9 @@ pub enum ConfigError {
         queue: String,
     },
     /// The queue would be empty for ever.
-    #[error("queue \"{queue}\": its underlying topic \"{topic}\" has no transaction log; add one with a txlog pattern")]
+    #[error(
+        "queue \"{queue}\": its underlying topic \"{topic}\" has no transaction log; add one with a txlog pattern"
+    )]
     NotLogged {
         /// The queue.
         queue: String,
@@ -353,7 +355,9 @@ pub enum ConfigError {
         queue: String,
     },
     /// Nobody could tell where a publish to the queue's name goes.
-    #[error("queue \"{queue}\" is over a regular expression: say where publishes to its name go (publish_target)")]
+    #[error(
+        "queue \"{queue}\" is over a regular expression: say where publishes to its name go (publish_target)"
+    )]
     PublishTarget {
         /// The queue.
         queue: String,

@@ -125,7 +125,9 @@ impl Engine {
         }
         match command {
             CommandKind::Logon => self.logon(now, conn, message, sink),
-            CommandKind::Publish | CommandKind::DeltaPublish => self.publish_command(now, conn, message, sink),
+            CommandKind::Publish | CommandKind::DeltaPublish => {
+                self.publish_command(now, conn, message, sink)
+            }
             CommandKind::Subscribe | CommandKind::DeltaSubscribe => self.subscribe(now, conn, message, sink),
             CommandKind::Unsubscribe => self.unsubscribe(now, conn, message, sink),
             CommandKind::SowDelete => self.sow_delete(now, conn, message, sink),

@@ -133,7 +133,8 @@ fn pick(
     let mut oldest = Position::MAX;
     let keys: Vec<SubKey> = queue.members.keys().copied().collect();
     for key in keys {
-        let Some(subscription) = subscriptions.get(&key).filter(|subscription| subscription.has_room()) else {
+        let Some(subscription) = subscriptions.get(&key).filter(|subscription| subscription.has_room())
+        else {
             continue;
         };
         let Some(position) = next_match(queue, key, subscription, now) else { continue };
@@ -171,9 +172,7 @@ fn choose(
     let first = candidates.first()?;
     let chosen = match fairness {
         Fairness::Fast => first,
-        Fairness::RoundRobin => {
-            candidates.iter().find(|(key, _)| Some(*key) > last_served).unwrap_or(first)
-        }
+        Fairness::RoundRobin => candidates.iter().find(|(key, _)| Some(*key) > last_served).unwrap_or(first),
         // Of equal shares, `min_by` takes the first.
         Fairness::Proportional => candidates.iter().min_by(|(_, a), (_, b)| share_order(a, b))?,
     };
@@ -182,8 +181,6 @@ fn choose(
 
 /// Compares leased / backlog without dividing.
 fn share_order(a: &Subscription, b: &Subscription) -> std::cmp::Ordering {
-    let share = |x: &Subscription, y: &Subscription| {
-        u64::from(x.leased) * u64::from(y.backlog.unwrap_or(1))
-    };
+    let share = |x: &Subscription, y: &Subscription| u64::from(x.leased) * u64::from(y.backlog.unwrap_or(1));
     share(a, b).cmp(&share(b, a))
 }

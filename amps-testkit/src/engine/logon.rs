@@ -41,7 +41,8 @@ impl Engine {
     fn admit(&self, conn: ConnId, message: &Message<&[u8]>) -> Result<Admission, String> {
         let reason = |reason| self.config.reasons.text(reason).to_owned();
         let user = self.authenticate(message)?;
-        let message_type = self.agreed_type(conn, message).ok_or_else(|| reason(Reason::InvalidMessageType))?;
+        let message_type =
+            self.agreed_type(conn, message).ok_or_else(|| reason(Reason::InvalidMessageType))?;
         let name: Arc<str> = match message.client_name().filter(|name| !name.is_empty()) {
             Some(name) => text(Some(name)).into(),
             None => self.generated_name(conn),
@@ -63,7 +64,9 @@ impl Engine {
             Authentication::Passwords(passwords) => {
                 let user = field_text(message, Field::UserId);
                 let right = passwords.get(&user) == Some(&field_text(message, Field::Password));
-                right.then(|| user.into()).ok_or_else(|| self.config.reasons.text(Reason::AuthFailure).to_owned())
+                right
+                    .then(|| user.into())
+                    .ok_or_else(|| self.config.reasons.text(Reason::AuthFailure).to_owned())
             }
         }
     }

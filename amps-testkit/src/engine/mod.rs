@@ -41,7 +41,8 @@ use amps_transport::{CloseMode, ConnId, Input, ListenerId, Machine, Sink, Time};
 use bytes::BytesMut;
 
 pub use config::{
-    Authentication, Config, ConfigError, ExpirationModel, Fairness, Leasing, LogTopics, QueueConfig, Semantics,
+    Authentication, Config, ConfigError, ExpirationModel, Fairness, Leasing, LogTopics, QueueConfig,
+    Semantics,
 };
 pub use event::{Disconnect, Event, Observe};
 pub use queue::{ExpiryReason, QueueCounters};
@@ -100,12 +101,16 @@ impl Engine {
         let mut queues: Vec<Queue> = Vec::new();
         for queue in &config.queues {
             let queue = Queue::new(queue.clone(), types.id(&queue.message_type), &config.switches)?;
-            if queues.iter().any(|other| other.name == queue.name && other.message_type == queue.message_type) {
+            if queues.iter().any(|other| other.name == queue.name && other.message_type == queue.message_type)
+            {
                 return Err(ConfigError::QueueTwice { queue: queue.name.to_string() });
             }
             let topic = queue.underlying.text();
             if !log.exists() || (queue.underlying.is_literal() && !log.covers(topic)) {
-                return Err(ConfigError::NotLogged { queue: queue.name.to_string(), topic: topic.to_owned() });
+                return Err(ConfigError::NotLogged {
+                    queue: queue.name.to_string(),
+                    topic: topic.to_owned(),
+                });
             }
             queues.push(queue);
         }
@@ -223,7 +228,10 @@ impl Machine for Engine {
             }
             Input::Timer => self.run_timers(now, sink),
             // It connects nowhere, and uses no outlet.
-            Input::Connected { .. } | Input::ConnectFailed { .. } | Input::Writable { .. } | Input::Note(()) => {}
+            Input::Connected { .. }
+            | Input::ConnectFailed { .. }
+            | Input::Writable { .. }
+            | Input::Note(()) => {}
         }
     }
 

@@ -73,7 +73,14 @@ impl Engine {
     }
 
     /// Publishes on behalf of the server.
-    pub fn publish<S: Sink>(&mut self, now: Time, message_type: &str, topic: &str, body: &[u8], sink: &mut S) {
+    pub fn publish<S: Sink>(
+        &mut self,
+        now: Time,
+        message_type: &str,
+        topic: &str,
+        body: &[u8],
+        sink: &mut S,
+    ) {
         let message_type = self.types.id(message_type);
         self.publish_synthetic(now, message_type, topic, body, None, sink);
         self.settle(now, sink);

@@ -145,13 +145,14 @@ impl Queue {
         message_type: TypeId,
         switches: &Switches,
     ) -> Result<Self, ConfigError> {
-        let underlying = TopicPattern::parse(config.underlying_topic(), TopicReading::Guess, false).map_err(
-            |fault| ConfigError::Pattern {
-                what: "underlying topic",
-                pattern: config.underlying_topic().to_owned(),
-                fault,
-            },
-        )?;
+        let underlying =
+            TopicPattern::parse(config.underlying_topic(), TopicReading::Guess, false).map_err(|fault| {
+                ConfigError::Pattern {
+                    what: "underlying topic",
+                    pattern: config.underlying_topic().to_owned(),
+                    fault,
+                }
+            })?;
         if !underlying.is_literal() && config.publish_target.is_none() {
             return Err(ConfigError::PublishTarget { queue: config.name });
         }
@@ -210,10 +211,8 @@ impl Queue {
         if let Some(at) = expires {
             self.expirations.insert((at, position));
         }
-        self.messages.insert(
-            position,
-            QueueMessage { entry, lease: None, deliveries: 0, cancels: 0, expires },
-        );
+        self.messages
+            .insert(position, QueueMessage { entry, lease: None, deliveries: 0, cancels: 0, expires });
     }
 
     fn expiry(&self, entry: &Entry, now: Time) -> Option<Time> {
@@ -467,10 +466,6 @@ impl Queue {
 
     pub(crate) const fn leased_count(&self) -> usize {
         self.leased
-    }
-
-    pub(crate) fn available_count(&self) -> usize {
-        self.available.len()
     }
 
     /// Takes the lease off a message, which is then neither leased nor available.

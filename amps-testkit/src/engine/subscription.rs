@@ -21,7 +21,7 @@ use super::topic::{TopicPattern, TopicReading, TypeId};
 
 /// Names a subscription for as long as it lives; ordered by creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SubKey(pub(crate) u64);
+pub(crate) struct SubKey(pub(crate) u64);
 
 #[derive(Debug)]
 pub(crate) struct Subscription {
@@ -116,7 +116,13 @@ impl Engine {
         }
         self.routes.clear();
         let sub_id = self.config.switches.processed_sub_id.then_some(&*request.id);
-        self.acknowledge(now, conn, message, AckFrame { sub_id, max_backlog: granted, ..AckFrame::new() }, sink);
+        self.acknowledge(
+            now,
+            conn,
+            message,
+            AckFrame { sub_id, max_backlog: granted, ..AckFrame::new() },
+            sink,
+        );
     }
 
     fn read_subscribe(
@@ -164,7 +170,8 @@ impl Engine {
         options: &Options,
         known: &[&str],
     ) -> Result<(), Refusal> {
-        let unknown: Vec<_> = options.iter().map(|(name, _)| name).filter(|name| !known.contains(name)).collect();
+        let unknown: Vec<_> =
+            options.iter().map(|(name, _)| name).filter(|name| !known.contains(name)).collect();
         if unknown.is_empty() {
             return Ok(());
         }
@@ -194,9 +201,8 @@ impl Engine {
     }
 
     fn queues_covered(&self, pattern: &TopicPattern, message_type: TypeId) -> Vec<usize> {
-        let covers = |queue: &super::queue::Queue| {
-            queue.message_type == message_type && pattern.matches(&queue.name)
-        };
+        let covers =
+            |queue: &super::queue::Queue| queue.message_type == message_type && pattern.matches(&queue.name);
         self.queues.iter().enumerate().filter(|(_, queue)| covers(queue)).map(|(index, _)| index).collect()
     }
 
