@@ -31,6 +31,8 @@
 #![forbid(unsafe_code)]
 
 mod engine;
+#[doc(hidden)]
+pub use engine::filter;
 pub use engine::{
     Authentication, BookmarkId, Config, ConfigError, ConnectionSnapshot, Counters, Disconnect, DuplicateAck,
     Engine, Event, ExpirationModel, ExpiryReason, Fairness, LeaseHeader, Leasing, LogTopics, MaxCancels,

@@ -6,7 +6,7 @@
 //! * `config`, `switches`, `reasons`: what can be set;
 //! * `connection` takes frames apart and hands commands to `logon`, `heartbeat`,
 //!   `subscription`, `publish` and `acknowledge`;
-//! * `topic`, `selector`, `txlog`: what those work with;
+//! * `topic`, `selector` (with the language of [`filter`]), `txlog`: what those work with;
 //! * `queue` is one queue, `delivery` decides who gets what from it;
 //! * `reply` is the way out, `timers` the only notion of "later";
 //! * `event` and `snapshot` are how tests look inside.
@@ -20,6 +20,7 @@ mod config;
 mod connection;
 mod delivery;
 mod event;
+pub mod filter;
 mod heartbeat;
 mod logon;
 mod publish;
