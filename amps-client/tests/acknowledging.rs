@@ -5,7 +5,9 @@ mod common;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use amps_client::{AckOption, Client, ClientBuilder, CommandKind, ErrorKind, HandlerSubscription, SowDelete, Subscription};
+use amps_client::{
+    AckOption, Client, ClientBuilder, CommandKind, ErrorKind, HandlerSubscription, SowDelete, Subscription,
+};
 use amps_protocol::Message as Raw;
 use common::{Line, Peer, aside, bookmarks, errors, leased, plain};
 
@@ -23,7 +25,8 @@ fn handler(
     f: impl FnMut(&amps_client::Message<&[u8]>) -> amps_client::HandlerResult + Send + 'static,
 ) -> (HandlerSubscription, Raw) {
     let client = client.clone();
-    let starting = aside(move || client.subscribe("q").max_backlog(100).auto_ack(true).on_message(f).unwrap());
+    let starting =
+        aside(move || client.subscribe("q").max_backlog(100).auto_ack(true).on_message(f).unwrap());
     let sub = line.grant(100);
     (starting.join().unwrap(), sub)
 }
@@ -156,7 +159,11 @@ fn auto_ack_leaves_alone_what_was_settled_or_exempted() {
     kept.keep_lease();
     let third = work.next().unwrap().unwrap();
     assert!(work.next_within(Duration::ZERO).unwrap().is_none());
-    assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|3|", "asking again acknowledges the third");
+    assert_eq!(
+        bookmarks(&line.expect(CommandKind::SowDelete)),
+        "7|3|",
+        "asking again acknowledges the third"
+    );
     kept.ack();
     assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|2|");
     drop(third);
@@ -228,7 +235,10 @@ fn a_message_given_back_goes_out_after_what_was_acknowledged_before() {
     messages[2].cancel();
     let (first, second) = (line.expect(CommandKind::SowDelete), line.expect(CommandKind::SowDelete));
     assert_eq!((bookmarks(&first).as_str(), first.options()), ("7|1|,7|2|", None));
-    assert_eq!((bookmarks(&second).as_str(), second.options().unwrap().to_string().as_str()), ("7|3|", "cancel"));
+    assert_eq!(
+        (bookmarks(&second).as_str(), second.options().unwrap().to_string().as_str()),
+        ("7|3|", "cancel")
+    );
     messages[3].ack_with(&AckOption::Expire);
     assert_eq!(line.expect(CommandKind::SowDelete).options().unwrap(), "expire");
 }

@@ -52,8 +52,13 @@ fn close_reports_what_it_could_not_finish() {
     assert_eq!(error.kind(), ErrorKind::Unfinished);
     assert!(error.to_string().contains("1 messages"), "{error}");
     held.ack();
-    let acked: Vec<_> =
-        seeing_off.join().unwrap().iter().filter(|f| f.command() == CommandKind::SowDelete).map(bookmarks).collect();
+    let acked: Vec<_> = seeing_off
+        .join()
+        .unwrap()
+        .iter()
+        .filter(|f| f.command() == CommandKind::SowDelete)
+        .map(bookmarks)
+        .collect();
     assert_eq!(acked, ["7|2|"], "nothing is acknowledged after the end");
 }
 
@@ -76,7 +81,8 @@ fn close_ends_in_time_even_if_the_server_answers_nothing() {
 #[test]
 fn close_ends_a_reconnect_in_progress() {
     let peer = Peer::new();
-    let policy = amps_client::Reconnect::new().initial(Duration::from_secs(3600)).max(Duration::from_secs(3600));
+    let policy =
+        amps_client::Reconnect::new().initial(Duration::from_secs(3600)).max(Duration::from_secs(3600));
     let (sender, states) = channel();
     let builder = peer.client("c").reconnect(policy).on_state(move |state| _ = sender.send(state));
     let (client, line) = peer.connect(builder);

@@ -13,7 +13,8 @@ fn a_subscribe_that_nobody_answers_times_out_and_is_taken_back() {
     let (client, mut line) = peer.connect(peer.client("c"));
     let subscriber = client.clone();
     let timeout = Duration::from_millis(50);
-    let subscribing = aside(move || subscriber.subscribe("t").timeout(timeout).start().map(drop).unwrap_err());
+    let subscribing =
+        aside(move || subscriber.subscribe("t").timeout(timeout).start().map(drop).unwrap_err());
     let subscribe = line.expect(CommandKind::Subscribe);
     let error = subscribing.join().unwrap();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
@@ -70,7 +71,8 @@ fn the_answer_and_messages_in_one_segment_all_arrive() {
 fn one_message_for_several_subscriptions_reaches_each_once() {
     let peer = Peer::new();
     let (client, mut line) = peer.connect(peer.client("c"));
-    let starting = aside(move || (client.subscribe("a").start().unwrap(), client.subscribe("b").start().unwrap()));
+    let starting =
+        aside(move || (client.subscribe("a").start().unwrap(), client.subscribe("b").start().unwrap()));
     let subs: Vec<_> = (0..2)
         .map(|_| {
             let sub = line.expect(CommandKind::Subscribe);

@@ -80,13 +80,17 @@ fn a_queue_stream_goes_on_without_its_unread_leases_and_without_a_notice() {
     let data: Vec<_> = (0..2).map(|_| work.next().unwrap().unwrap().data().to_vec()).collect();
     assert_eq!(data, [br#"{"id":1}"#, br#"{"id":9}"#]);
     first.ack();
-    assert!(line.within(Duration::from_millis(60)).is_empty(), "a lease of the old connection is not acknowledged");
+    assert!(
+        line.within(Duration::from_millis(60)).is_empty(),
+        "a lease of the old connection is not acknowledged"
+    );
 }
 
 #[test]
 fn pending_acknowledgements_die_with_their_connection() {
     let peer = Peer::new();
-    let (client, mut line) = peer.connect(resilient(&peer).ack_batch_size(10).ack_timeout(Duration::from_millis(30)));
+    let (client, mut line) =
+        peer.connect(resilient(&peer).ack_batch_size(10).ack_timeout(Duration::from_millis(30)));
     let starting = aside(move || client.subscribe("q").max_backlog(10).start().unwrap());
     let sub = line.grant(10);
     let mut work = starting.join().unwrap();
@@ -137,7 +141,10 @@ fn a_resubscription_that_is_refused_ends_that_subscription_and_no_other() {
     let (client, mut line) = peer.connect(builder);
     let subscriber = client.clone();
     let starting = aside(move || {
-        (subscriber.subscribe("a").start().unwrap(), subscriber.subscribe("b").resume_silently().start().unwrap())
+        (
+            subscriber.subscribe("a").start().unwrap(),
+            subscriber.subscribe("b").resume_silently().start().unwrap(),
+        )
     });
     line.grant(1);
     line.grant(1);

@@ -15,7 +15,7 @@ use crate::options::Options;
 /// How often the feeder looks whether it has to publish again.
 const PAUSE: Duration = Duration::from_millis(50);
 
-pub fn start(
+pub(crate) fn start(
     options: &Options,
     servers: &[String],
     records: Vec<&'static str>,

@@ -3,10 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Shared by everybody.
-pub struct Ledger {
+pub(crate) struct Ledger {
     book: Mutex<Book>,
     moved: Condvar,
 }
@@ -24,6 +24,8 @@ struct Book {
     /// The record on which a worker sits until its lease is over.
     held: Option<usize>,
     expired_leases: usize,
+    /// When all but the last record, which waits for its lease to end, were processed.
+    nearly_done: Option<Instant>,
     published: HashSet<usize>,
     delays: HashMap<String, Delays>,
     stopped: bool,
@@ -31,17 +33,17 @@ struct Book {
 
 /// Delay statistics of one origin.
 #[derive(Clone, Copy, Default)]
-pub struct Delays {
+pub(crate) struct Delays {
     /// Flights counted.
-    pub flights: u64,
+    pub(crate) flights: u64,
     /// Sum of delays in minutes.
-    pub minutes: i64,
+    pub(crate) minutes: i64,
     /// The longest delay in minutes.
-    pub longest: i64,
+    pub(crate) longest: i64,
 }
 
 impl Ledger {
-    pub fn new(records: usize) -> Self {
+    pub(crate) fn new(records: usize) -> Self {
         let book = Book {
             processed: vec![false; records + 1],
             processed_count: 0,
@@ -51,6 +53,7 @@ impl Ledger {
             unearned: 0,
             held: None,
             expired_leases: 0,
+            nearly_done: None,
             published: HashSet::new(),
             delays: HashMap::new(),
             stopped: false,
@@ -59,19 +62,19 @@ impl Ledger {
     }
 
     /// The number of records.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.book().processed.len() - 1
     }
 
     /// A record was published (again).
-    pub fn published(&self, id: usize) {
+    pub(crate) fn published(&self, id: usize) {
         let mut book = self.book();
         book.published.insert(id);
         book.activity += 1;
     }
 
     /// A record was delivered; returns how often before.
-    pub fn delivered(&self, id: usize) -> u32 {
+    pub(crate) fn delivered(&self, id: usize) -> u32 {
         let mut book = self.book();
         book.activity += 1;
         if book.held == Some(id) {
@@ -87,7 +90,7 @@ impl Ledger {
     }
 
     /// A worker begins to sit on a record; `false` if somebody else does so already.
-    pub fn hold(&self, id: usize) -> bool {
+    pub(crate) fn hold(&self, id: usize) -> bool {
         let mut book = self.book();
         let free = book.held.is_none() && book.expired_leases == 0;
         if free {
@@ -97,13 +100,16 @@ impl Ledger {
     }
 
     /// A worker has done its work on a record, and earned the right to acknowledge it.
-    pub fn worked(&self, worker: u32, id: usize, bookmark: &[u8], origin: &str, delay: i64) {
+    pub(crate) fn worked(&self, worker: u32, id: usize, bookmark: &[u8], origin: &str, delay: i64) {
         let mut book = self.book();
         book.earned.entry(worker).or_default().insert(bookmark.to_vec());
         book.activity += 1;
         if book.processed.get(id) == Some(&false) {
             book.processed[id] = true;
             book.processed_count += 1;
+            if book.processed_count + 2 == book.processed.len() {
+                book.nearly_done = Some(Instant::now());
+            }
             let delays = book.delays.entry(origin.to_owned()).or_default();
             delays.flights += 1;
             delays.minutes += delay;
@@ -114,42 +120,48 @@ impl Ledger {
     }
 
     /// An acknowledgement of a worker passed by on the wire.
-    pub fn acknowledged(&self, worker: u32, bookmark: &[u8]) {
+    pub(crate) fn acknowledged(&self, worker: u32, bookmark: &[u8]) {
         let mut book = self.book();
         let earned = book.earned.get(&worker).is_some_and(|earned| earned.contains(bookmark));
         book.unearned += usize::from(!earned);
         book.activity += 1;
     }
 
-    pub fn processed(&self) -> usize {
+    pub(crate) fn processed(&self) -> usize {
         self.book().processed_count
     }
 
-    pub fn is_processed(&self, id: usize) -> bool {
+    pub(crate) fn is_processed(&self, id: usize) -> bool {
         self.book().processed.get(id).copied().unwrap_or_default()
     }
 
-    pub fn published_count(&self) -> usize {
+    pub(crate) fn published_count(&self) -> usize {
         self.book().published.len()
     }
 
-    pub fn lost(&self) -> usize {
+    pub(crate) fn lost(&self) -> usize {
         let book = self.book();
         book.published.iter().filter(|id| book.processed.get(**id) != Some(&true)).count()
     }
 
-    pub fn unearned(&self) -> usize {
+    pub(crate) fn unearned(&self) -> usize {
         self.book().unearned
     }
 
-    pub fn expired_leases(&self) -> usize {
+    pub(crate) fn expired_leases(&self) -> usize {
         self.book().expired_leases
     }
 
+    /// How long the work took, without the wait for the one lease that had to end.
+    pub(crate) fn busy_since(&self, began: Instant) -> Duration {
+        self.book().nearly_done.map_or_else(|| began.elapsed(), |end| end - began)
+    }
+
     /// The origins with the longest average delay.
-    pub fn worst_origins(&self, count: usize) -> Vec<(String, Delays)> {
+    pub(crate) fn worst_origins(&self, count: usize) -> Vec<(String, Delays)> {
         let book = self.book();
-        let mut origins: Vec<_> = book.delays.iter().map(|(origin, delays)| (origin.clone(), *delays)).collect();
+        let mut origins: Vec<_> =
+            book.delays.iter().map(|(origin, delays)| (origin.clone(), *delays)).collect();
         let mean = |delays: &Delays| delays.minutes as f64 / delays.flights as f64;
         origins.retain(|(_, delays)| delays.flights >= 20);
         origins.sort_by(|(a_name, a), (b_name, b)| mean(b).total_cmp(&mean(a)).then(a_name.cmp(b_name)));
@@ -158,23 +170,23 @@ impl Ledger {
     }
 
     /// Changes whenever anything happens.
-    pub fn activity(&self) -> u64 {
+    pub(crate) fn activity(&self) -> u64 {
         self.book().activity
     }
 
     /// Waits until something happened since `seen`, at most `patience`.
-    pub fn wait_for_activity(&self, seen: u64, patience: Duration) {
+    pub(crate) fn wait_for_activity(&self, seen: u64, patience: Duration) {
         let book = self.book();
         if book.activity == seen {
             drop(self.moved.wait_timeout(book, patience));
         }
     }
 
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.book().stopped = true;
     }
 
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.book().stopped
     }
 

@@ -59,14 +59,13 @@ fn run(options: &Options) -> Result<bool, BoxError> {
     let began = Instant::now();
 
     let finished = watch(options, &ledger, &workers);
-    let took = began.elapsed();
     ledger.stop();
     feeder.join().map_err(|_| "the feeder panicked")??;
     let rows = workers.into_iter().map(Worker::join).collect::<Result<Vec<_>, _>>()?;
     if !finished {
         eprintln!("queue_worker: nothing moved for {} s, giving up", options.patience);
     }
-    Ok(report::print(&rows, &ledger, took) && finished)
+    Ok(report::print(&rows, &ledger, ledger.busy_since(began)) && finished)
 }
 
 fn start_fake_server(options: &Options) -> Result<FakeServer, BoxError> {
@@ -77,24 +76,23 @@ fn start_fake_server(options: &Options) -> Result<FakeServer, BoxError> {
     Ok(FakeServer::builder().queue(queue).start()?)
 }
 
-/// Watches until every record is processed and every fault was met, and cuts one worker's
-/// connection twice on the way; `false` if nothing moves any more.
+/// Watches until every record is processed, and cuts one worker's connection twice on the way,
+/// the second time once the first is recovered from; `false` if nothing moves any more.
 fn watch(options: &Options, ledger: &Ledger, workers: &[Worker]) -> bool {
     let bar = progress_bar(ledger.len());
     let mut cuts = [ledger.len() / 4, ledger.len() / 2].into_iter().peekable();
+    let victim = workers.iter().find(|worker| worker.role() == Role::Cut);
+    let mut done = 0;
     let mut last = (ledger.activity(), Instant::now());
     let finished = loop {
         let processed = ledger.processed();
         bar.set_position(processed as u64);
-        if cuts.peek().is_some_and(|at| processed >= *at) {
-            if let Some(victim) = workers.iter().find(|worker| worker.role() == Role::Cut) {
-                // The second cut waits until the first was recovered from.
-                if victim.is_online() && victim.cut() {
-                    cuts.next();
-                }
-            }
+        let recovered = victim.is_none_or(|victim| victim.reconnects() >= done);
+        if recovered && cuts.peek().is_some_and(|at| processed >= *at) && victim.is_some_and(Worker::cut) {
+            cuts.next();
+            done += 1;
         }
-        if processed == ledger.len() && cuts.peek().is_none() && workers.iter().all(Worker::is_online) {
+        if processed == ledger.len() && cuts.peek().is_none() && recovered {
             break true;
         }
         let activity = ledger.activity();

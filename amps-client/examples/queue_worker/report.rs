@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::ledger::Ledger;
 use crate::worker::Row;
 
-/// Prints what happened; `true` if nothing was lost and every fault was really met.
-pub fn print(rows: &[Row], ledger: &Ledger, took: Duration) -> bool {
+/// Prints what happened, `took` being the time of the work itself; `true` if nothing was lost and every fault was really met.
+pub(crate) fn print(rows: &[Row], ledger: &Ledger, took: Duration) -> bool {
     println!("origins with the longest delays");
     for (origin, delays) in ledger.worst_origins(5) {
         let mean = delays.minutes as f64 / delays.flights as f64;

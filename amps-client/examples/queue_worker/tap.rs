@@ -13,14 +13,14 @@ use bytes::BytesMut;
 use crate::BoxError;
 use crate::ledger::Ledger;
 
-pub struct Tap {
+pub(crate) struct Tap {
     address: SocketAddr,
     open: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Tap {
     /// Starts to relay connections to `server` on behalf of a worker.
-    pub fn start(server: &Endpoint, worker: u32, ledger: &Arc<Ledger>) -> Result<Self, BoxError> {
+    pub(crate) fn start(server: &Endpoint, worker: u32, ledger: &Arc<Ledger>) -> Result<Self, BoxError> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let open = Arc::new(Mutex::new(Vec::new()));
@@ -30,7 +30,9 @@ impl Tap {
             for client in listener.incoming().flatten() {
                 // A server that is away is one that refuses: drop the client's connection.
                 let Ok(server) = TcpStream::connect((target.0.as_str(), target.1)) else { continue };
-                let (Ok(up), Ok(down)) = (relay_end(&client, &server), relay_end(&server, &client)) else { continue };
+                let (Ok(up), Ok(down)) = (relay_end(&client, &server), relay_end(&server, &client)) else {
+                    continue;
+                };
                 let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
                 connections.clear();
                 connections.extend([client, server]);
@@ -44,7 +46,7 @@ impl Tap {
     }
 
     /// The connection string by which the worker reaches the server through this relay.
-    pub fn uri(&self, server: &Endpoint) -> String {
+    pub(crate) fn uri(&self, server: &Endpoint) -> String {
         let user = server.user.as_ref().map_or_else(String::new, |user| {
             let password = server.password.as_ref().map_or("", |password| password.reveal());
             format!("{}:{}@", percent_encode(user), percent_encode(password))
@@ -54,7 +56,7 @@ impl Tap {
     }
 
     /// Cuts the connection; `false` if there is none.
-    pub fn cut(&self) -> bool {
+    pub(crate) fn cut(&self) -> bool {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for stream in open.iter() {
             let _ = stream.shutdown(Shutdown::Both);
@@ -102,5 +104,7 @@ fn watch(bytes: &[u8], seen: &mut BytesMut, worker: u32, ledger: &Ledger) {
 
 fn percent_encode(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }

@@ -26,7 +26,7 @@ const LEASE_WORTH_WAITING: Duration = Duration::from_secs(120);
 
 /// What makes a worker special, and how it consumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// An iterator with auto-ack.
     Plain,
     /// The same; its connection is cut twice.
@@ -49,17 +49,17 @@ impl Role {
 }
 
 /// What one worker did.
-pub struct Row {
-    pub name: String,
-    pub role: Role,
-    pub processed: u64,
-    pub acknowledged: u64,
-    pub cancelled: u64,
-    pub redelivered: u64,
-    pub reconnects: u64,
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) processed: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) redelivered: u64,
+    pub(crate) reconnects: u64,
 }
 
-pub struct Worker {
+pub(crate) struct Worker {
     role: Role,
     client: Client,
     taps: Vec<Tap>,
@@ -85,7 +85,7 @@ struct Bench {
 }
 
 impl Worker {
-    pub fn start(
+    pub(crate) fn start(
         options: &Options,
         servers: &[String],
         number: u32,
@@ -133,20 +133,22 @@ impl Worker {
         Ok(Self { role, client, taps, counts, thread })
     }
 
-    pub fn role(&self) -> Role {
+    pub(crate) fn role(&self) -> Role {
         self.role
     }
 
-    pub fn is_online(&self) -> bool {
-        self.client.is_connected()
+    /// How often the worker was connected and subscribed again.
+    pub(crate) fn reconnects(&self) -> u64 {
+        self.counts.logons.load(Ordering::SeqCst).saturating_sub(1)
     }
 
     /// Cuts the worker's connection; `false` if there is none.
-    pub fn cut(&self) -> bool {
+    pub(crate) fn cut(&self) -> bool {
         self.taps.iter().any(Tap::cut)
     }
 
-    pub fn join(self) -> Result<Row, BoxError> {
+    pub(crate) fn join(self) -> Result<Row, BoxError> {
+        let reconnects = self.reconnects();
         self.thread.join().map_err(|_| "a worker panicked")??;
         // What this worker could not finish goes back to the queue: nothing is lost by it.
         if let Err(error) = self.client.close() {
@@ -162,7 +164,7 @@ impl Worker {
             acknowledged: self.client.stats().acknowledged,
             cancelled: count(&self.counts.cancelled),
             redelivered: count(&self.counts.redelivered),
-            reconnects: count(&self.counts.logons).saturating_sub(1),
+            reconnects,
         })
     }
 }
