@@ -80,7 +80,7 @@ impl Shell {
             }
             Note::Stop => self.engine.stop(now, sink),
             Note::ListenerType(listener, message_type) => {
-                self.engine.set_listener_type(listener, message_type)
+                self.engine.set_listener_type(listener, message_type);
             }
         }
     }
