@@ -13,6 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn client(server: &FakeServer, name: &str) -> TcpStream {
     let mut client = TcpStream::connect(server.addr()).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_nodelay(true).unwrap();
     send(
         &mut client,
         &format!(r#"{{"c":"logon","cid":"1","client_name":"{name}","mt":"json","a":"processed"}}"#),

@@ -12,8 +12,9 @@ use super::stage::Stage;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct OverTcp {
-    server: FakeServer,
+    // Dropped before the server, which would wait a while for clients to close their side.
     clients: Vec<TcpStream>,
+    server: FakeServer,
     frames: Vec<usize>,
     bytes_per_write: usize,
 }
