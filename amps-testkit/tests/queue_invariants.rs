@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use amps_protocol::{CommandKind, Message};
-use amps_testkit::{Fairness, FakeServer, QueueConfig, QueueSnapshot};
+use amps_testkit::{Fairness, FakeServer, QueueConfig, QueueSnapshot, Semantics};
 use proptest::prelude::*;
 use support::in_process::InProcess;
 use support::stage::Stage;
@@ -21,10 +21,12 @@ enum Operation {
     Publish {
         kind: u8,
     },
+    /// To both queues (`wide`), or only to the one with leases.
     Subscribe {
         client: usize,
         filter: Option<u8>,
         backlog: u32,
+        wide: bool,
     },
     Unsubscribe {
         client: usize,
@@ -48,8 +50,9 @@ fn operation() -> impl Strategy<Value = Operation> {
     let settle = (client.clone(), 0usize..200, prop::sample::select(vec!["", "cancel", "expire"]));
     prop_oneof![
         6 => (0u8..3).prop_map(|kind| Operation::Publish { kind }),
-        3 => (client.clone(), prop::option::of(0u8..3), 0u32..7)
-            .prop_map(|(client, filter, backlog)| Operation::Subscribe { client, filter, backlog }),
+        3 => (client.clone(), prop::option::of(0u8..3), 0u32..7, any::<bool>()).prop_map(
+            |(client, filter, backlog, wide)| Operation::Subscribe { client, filter, backlog, wide }
+        ),
         1 => client.clone().prop_map(|client| Operation::Unsubscribe { client }),
         6 => settle.prop_map(|(client, nth, how)| Operation::Settle { client, nth, how }),
         1 => client.prop_map(|client| Operation::Reconnect { client }),
@@ -64,13 +67,14 @@ struct Play {
     connections: Vec<usize>,
     connected: usize,
     published: u64,
-    /// Bookmarks in the order of first delivery.
-    delivered: Vec<String>,
+    /// Queues and bookmarks in the order of first delivery.
+    delivered: Vec<(String, String)>,
 }
 
 impl Play {
     fn start(queue: QueueConfig) -> Self {
-        let stage = InProcess::start(FakeServer::builder().queue(queue), None);
+        let once = QueueConfig::new("once").underlying("T").semantics(Semantics::AtMostOnce).max_backlog(9);
+        let stage = InProcess::start(FakeServer::builder().queue(queue).queue(once), None);
         let mut play =
             Self { stage, connections: Vec::new(), connected: 0, published: 0, delivered: Vec::new() };
         for client in 0..CLIENTS {
@@ -96,12 +100,13 @@ impl Play {
         match operation {
             Operation::Publish { kind } => {
                 self.published += 1;
-                self.stage.publish("work", &format!("{{\"kind\":{kind}}}"));
+                self.stage.publish("T", &format!("{{\"kind\":{kind}}}"));
             }
-            Operation::Subscribe { client, filter, backlog } => {
+            Operation::Subscribe { client, filter, backlog, wide } => {
+                let topic = if *wide { "^(work|once)$" } else { "work" };
                 let filter = filter.map_or(String::new(), |kind| format!(r#","f":"/kind = {kind}""#));
                 let header = format!(
-                    r#"{{"c":"subscribe","sub_id":"s","t":"work"{filter},"o":"replace,max_backlog={backlog}"}}"#
+                    r#"{{"c":"subscribe","sub_id":"s","t":"{topic}"{filter},"o":"replace,max_backlog={backlog}"}}"#
                 );
                 self.stage.send(self.connections[*client], &frame(&header), 1);
             }
@@ -113,8 +118,9 @@ impl Play {
                 );
             }
             Operation::Settle { client, nth, how } => {
-                let Some(bookmark) = self.delivered.get(nth % self.delivered.len().max(1)) else { return };
-                let header = format!(r#"{{"c":"sow_delete","t":"work","bm":"{bookmark}","o":"{how}"}}"#);
+                let nth = nth % self.delivered.len().max(1);
+                let Some((queue, bookmark)) = self.delivered.get(nth) else { return };
+                let header = format!(r#"{{"c":"sow_delete","t":"{queue}","bm":"{bookmark}","o":"{how}"}}"#);
                 self.stage.send(self.connections[*client], &frame(&header), 1);
             }
             Operation::Reconnect { client } => {
@@ -131,9 +137,12 @@ impl Play {
             while let Some(frame) = self.stage.poll(connection) {
                 let message = Message::decode(frame).unwrap();
                 assert_eq!(message.command(), CommandKind::Publish);
-                let bookmark = message.bookmark().unwrap().to_string();
-                if !self.delivered.contains(&bookmark) {
-                    self.delivered.push(bookmark);
+                let delivery =
+                    (message.topic().unwrap().to_string(), message.bookmark().unwrap().to_string());
+                if !self.delivered.contains(&delivery) {
+                    self.delivered.push(delivery);
+                } else {
+                    assert_ne!(delivery.0, "once", "delivered at most once");
                 }
             }
         }
@@ -151,6 +160,13 @@ impl Play {
         for message in &queue.leased {
             *held.entry(message.holder.as_deref().expect("a lease has a holder")).or_default() += 1;
         }
+        let once = self.stage.queue("once");
+        assert_eq!(
+            once.available.len() as u64
+                + once.counters.delivered
+                + once.counters.expired.values().sum::<u64>(),
+            self.published
+        );
         assert!(held.values().all(|held| *held <= granted), "{held:?} exceeds the backlog of {granted}");
     }
 }
@@ -162,7 +178,7 @@ fn frame(header: &str) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
     fn a_queue_keeps_its_books(
@@ -172,6 +188,7 @@ proptest! {
         limits in (0u32..4, 0u32..4),
     ) {
         let queue = QueueConfig::new("work")
+            .underlying("T")
             .lease(Duration::from_secs(5))
             .max_backlog(backlog)
             .fairness(fairness)

@@ -176,10 +176,12 @@ impl Engine {
     #[doc(hidden)]
     pub fn contradictions(&self) -> Vec<String> {
         let mut found: Vec<String> = self.queues.iter().flat_map(Queue::contradictions).collect();
-        let leased: usize = self.queues.iter().map(Queue::leased_count).sum();
-        let in_hand: usize = self.subscriptions.values().map(|s| s.leased as usize).sum();
-        if in_hand < leased {
-            found.push(format!("{leased} messages are leased, but subscriptions count {in_hand}"));
+        for (key, subscription) in &self.subscriptions {
+            let held: usize = self.queues.iter().map(|queue| queue.unacknowledged_by(*key)).sum();
+            if subscription.leased as usize != held {
+                let id = &subscription.id;
+                found.push(format!("{id} counts {} in hand, the queues count {held}", subscription.leased));
+            }
         }
         found
     }
