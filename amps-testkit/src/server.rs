@@ -300,6 +300,8 @@ impl FakeServer {
 /// Stops the server and waits until its sockets are closed.
 impl std::ops::Drop for FakeServer {
     fn drop(&mut self) {
+        // Closed by the engine, for the loop would wait for clients to close their side.
+        self.machine.post(Note::Stop);
         self.machine.remove_and_wait();
     }
 }

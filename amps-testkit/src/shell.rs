@@ -22,10 +22,25 @@ type Inspection = Box<dyn FnOnce(&Engine, Time) + Send>;
 pub(crate) enum Note {
     Inspect(Inspection),
     Advance(Duration, SyncSender<()>),
-    Publish { message_type: String, topic: String, body: Vec<u8>, done: SyncSender<()> },
-    Drop { client: String, mode: CloseMode, done: SyncSender<bool> },
-    Stall { client: String, stalled: bool, done: SyncSender<bool> },
+    Publish {
+        message_type: String,
+        topic: String,
+        body: Vec<u8>,
+        done: SyncSender<()>,
+    },
+    Drop {
+        client: String,
+        mode: CloseMode,
+        done: SyncSender<bool>,
+    },
+    Stall {
+        client: String,
+        stalled: bool,
+        done: SyncSender<bool>,
+    },
     RestartEmpty(SyncSender<()>),
+    /// Say what is left to say, and close everything.
+    Stop,
     ListenerType(ListenerId, String),
 }
 
@@ -63,8 +78,9 @@ impl Shell {
                 self.engine.restart_empty(now, sink);
                 let _ = done.try_send(());
             }
+            Note::Stop => self.engine.stop(now, sink),
             Note::ListenerType(listener, message_type) => {
-                self.engine.set_listener_type(listener, message_type)
+                self.engine.set_listener_type(listener, message_type);
             }
         }
     }

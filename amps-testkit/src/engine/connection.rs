@@ -126,7 +126,7 @@ impl Engine {
         match command {
             CommandKind::Logon => self.logon(now, conn, message, sink),
             CommandKind::Publish | CommandKind::DeltaPublish => {
-                self.publish_command(now, conn, message, sink)
+                self.publish_command(now, conn, message, sink);
             }
             CommandKind::Subscribe | CommandKind::DeltaSubscribe => self.subscribe(now, conn, message, sink),
             CommandKind::Unsubscribe => self.unsubscribe(now, conn, message, sink),

@@ -182,6 +182,16 @@ impl Engine {
         }
     }
 
+    /// Sends the `persisted` acks that are due, and ends every connection.
+    pub fn stop<S: Sink>(&mut self, now: Time, sink: &mut S) {
+        let connections: Vec<_> = self.connections.keys().copied().collect();
+        for conn in connections {
+            self.flush_conflated(now, conn, sink);
+            let mode = if sink.unsent(conn) == 0 { CloseMode::Abort } else { CloseMode::Flush };
+            self.close(now, conn, Disconnect::Dropped, mode, sink);
+        }
+    }
+
     /// Stops or resumes reading from a client's connections; returns whether there was one.
     pub fn stall_reads<S: Sink>(&mut self, client: &str, stalled: bool, sink: &mut S) -> bool {
         let mut found = false;

@@ -262,7 +262,7 @@ impl Engine {
         self.send_ack(now, conn, AckType::Persisted, ack, sink);
     }
 
-    fn flush_conflated<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
+    pub(super) fn flush_conflated<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
         if self.timers.is_set(Timer::Persisted(conn)) {
             self.send_conflated(now, conn, sink);
         }

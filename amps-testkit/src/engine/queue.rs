@@ -464,8 +464,10 @@ impl Queue {
         [leases, expirations, forget].into_iter().flatten().min()
     }
 
-    pub(crate) const fn leased_count(&self) -> usize {
-        self.leased
+    /// How many messages count on the backlog of a subscription.
+    pub(crate) fn unacknowledged_by(&self, sub: SubKey) -> usize {
+        let sent = self.sent.values().filter(|holder| holder.sub == sub).count();
+        self.held.get(&sub).map_or(0, BTreeSet::len) + sent
     }
 
     /// Takes the lease off a message, which is then neither leased nor available.

@@ -10,6 +10,9 @@ use amps_transport::Time;
 
 use super::Engine;
 use super::queue::{Queue, QueueCounters, QueueMessage};
+use super::selector::Facts;
+use super::subscription::Subscription;
+use super::txlog::Entry;
 
 /// A connection at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,11 +179,29 @@ impl Engine {
     #[doc(hidden)]
     pub fn contradictions(&self) -> Vec<String> {
         let mut found: Vec<String> = self.queues.iter().flat_map(Queue::contradictions).collect();
-        let leased: usize = self.queues.iter().map(Queue::leased_count).sum();
-        let in_hand: usize = self.subscriptions.values().map(|s| s.leased as usize).sum();
-        if in_hand < leased {
-            found.push(format!("{leased} messages are leased, but subscriptions count {in_hand}"));
+        found
+            .extend(self.queues.iter().filter(|queue| queue.can_deliver()).filter_map(|q| self.forgotten(q)));
+        for (key, subscription) in &self.subscriptions {
+            let held: usize = self.queues.iter().map(|queue| queue.unacknowledged_by(*key)).sum();
+            if subscription.leased as usize != held {
+                let id = &subscription.id;
+                found.push(format!("{id} counts {} in hand, the queues count {held}", subscription.leased));
+            }
         }
         found
+    }
+
+    /// A message that somebody could have had, found without the shortcuts of the dispatch.
+    fn forgotten(&self, queue: &Queue) -> Option<String> {
+        let subscriptions = queue.members.keys().filter_map(|key| self.subscriptions.get(key));
+        let wanted = |subscription: &Subscription| {
+            let selector = subscription.selector.as_ref();
+            let matches = |entry: &Entry| {
+                selector.is_none_or(|selector| selector.matches(Facts::of(entry, queue.json), Time::EPOCH))
+            };
+            subscription.has_room().then(|| queue.find_available(0, matches)).flatten()
+        };
+        let (position, id) = subscriptions.filter_map(|s| Some((wanted(s)?, &s.id))).next()?;
+        Some(format!("message {position} of {} waits although {id} would take it", queue.name))
     }
 }

@@ -137,6 +137,9 @@ impl Engine {
             Some(topic) if !topic.is_empty() => text(Some(topic)),
             _ => return Err(Reason::InvalidTopic.into()),
         };
+        if message.bookmark().is_some() {
+            self.note(now, conn, "this server replays nothing: the subscription starts now".to_owned());
+        }
         let literal = options.contains("non_regex_topic") || !self.config.regex_topics;
         let reading = if literal { TopicReading::Literal } else { TopicReading::Guess };
         let pattern = TopicPattern::parse(&topic, reading, self.config.switches.internal_in_regex)

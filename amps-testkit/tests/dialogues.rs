@@ -1,0 +1,45 @@
+//! Every transcript, three ways: in the process, over TCP, and over TCP byte by byte.
+
+mod support;
+
+use support::in_process::InProcess;
+use support::over_tcp::OverTcp;
+use support::script::{Dialogue, parse};
+
+const TRANSCRIPTS: &[&str] = &[
+    include_str!("dialogues/connection.txt"),
+    include_str!("dialogues/publish.txt"),
+    include_str!("dialogues/queue.txt"),
+    include_str!("dialogues/queue_limits.txt"),
+];
+
+fn each(play: impl Fn(&Dialogue)) {
+    for dialogue in TRANSCRIPTS.iter().flat_map(|text| parse(text)) {
+        println!("{}", dialogue.title);
+        play(&dialogue);
+    }
+}
+
+#[test]
+fn dialogues_in_process() {
+    each(|dialogue| {
+        let (builder, message_type) = dialogue.server();
+        dialogue.play(&mut InProcess::start(builder, message_type));
+    });
+}
+
+#[test]
+fn dialogues_over_tcp() {
+    each(|dialogue| {
+        let (builder, message_type) = dialogue.server();
+        dialogue.play(&mut OverTcp::start(builder, message_type, usize::MAX));
+    });
+}
+
+#[test]
+fn dialogues_over_tcp_one_byte_at_a_time() {
+    each(|dialogue| {
+        let (builder, message_type) = dialogue.server();
+        dialogue.play(&mut OverTcp::start(builder, message_type, 1));
+    });
+}

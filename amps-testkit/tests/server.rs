@@ -1,0 +1,158 @@
+//! The handle of a fake server.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use amps_protocol::CommandKind;
+use amps_testkit::{Disconnect, Drop, FakeServer, QueueConfig, What};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A client that has logged on.
+fn client(server: &FakeServer, name: &str) -> TcpStream {
+    let mut client = TcpStream::connect(server.addr()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_nodelay(true).unwrap();
+    send(
+        &mut client,
+        &format!(r#"{{"c":"logon","cid":"1","client_name":"{name}","mt":"json","a":"processed"}}"#),
+    );
+    assert!(receive(&mut client).contains("success"));
+    client
+}
+
+fn send(client: &mut TcpStream, frame: &str) {
+    client.write_all(&(frame.len() as u32).to_be_bytes()).unwrap();
+    client.write_all(frame.as_bytes()).unwrap();
+}
+
+fn receive(client: &mut TcpStream) -> String {
+    let mut prefix = [0; 4];
+    client.read_exact(&mut prefix).unwrap();
+    let mut frame = vec![0; u32::from_be_bytes(prefix) as usize];
+    client.read_exact(&mut frame).unwrap();
+    String::from_utf8(frame).unwrap()
+}
+
+fn is_closed(client: &mut TcpStream) -> bool {
+    !matches!(client.read(&mut [0; 16]), Ok(1..))
+}
+
+#[test]
+fn dropping_a_connection_closes_it_and_says_whether_there_was_one() {
+    for how in [Drop::Fin, Drop::Reset] {
+        let server = FakeServer::builder().start().unwrap();
+        let mut a = client(&server, "a");
+        assert!(!server.drop_connection("b", how));
+        assert!(server.drop_connection("a", how));
+        assert!(is_closed(&mut a));
+        let closed = |entry: &amps_testkit::Entry| matches!(entry.what, What::Closed(Disconnect::Dropped));
+        let entries = server.wait_for(closed, 1, PATIENCE).unwrap();
+        assert_eq!(entries[0].client.as_deref(), Some("a"));
+        assert!(server.connections().is_empty());
+    }
+}
+
+#[test]
+fn a_restart_forgets_everything_and_keeps_the_port() {
+    let server = FakeServer::builder().queue(QueueConfig::new("work")).start().unwrap();
+    let mut a = client(&server, "a");
+    server.publish("work", "1");
+    server.restart_empty();
+    assert!(is_closed(&mut a));
+    assert!(server.queue("work").unwrap().available.is_empty());
+    assert_eq!(server.counters().published, 0);
+    client(&server, "a");
+}
+
+#[test]
+fn a_server_that_stops_accepting_can_accept_again() {
+    let server = FakeServer::builder().start().unwrap();
+    let mut a = client(&server, "a");
+    server.stop_accepting();
+    assert!(TcpStream::connect(server.addr()).is_err());
+    send(&mut a, r#"{"c":"flush","cid":"2","a":"processed"}"#);
+    assert!(receive(&mut a).contains("success"));
+    server.resume_accepting().unwrap();
+    client(&server, "b");
+}
+
+#[test]
+fn a_stalled_client_is_served_later() {
+    let server = FakeServer::builder().start().unwrap();
+    let mut a = client(&server, "a");
+    assert!(server.stall_reads("a", true));
+    send(&mut a, r#"{"c":"flush","cid":"2","a":"processed"}"#);
+    let flushes = |entry: &amps_testkit::Entry| entry.is_command(CommandKind::Flush);
+    let error = server.wait_for(flushes, 1, Duration::from_millis(50)).unwrap_err();
+    assert!(error.to_string().contains("0 of 1 awaited"), "{error}");
+    assert!(error.to_string().contains("logged on"), "{error}");
+    assert!(server.stall_reads("a", false));
+    assert!(receive(&mut a).contains("success"));
+}
+
+#[test]
+fn a_snapshot_names_the_holder_of_a_lease() {
+    let server = FakeServer::builder()
+        .queue(QueueConfig::new("work").lease(Duration::from_secs(30)))
+        .virtual_clock()
+        .start()
+        .unwrap();
+    let mut a = client(&server, "a");
+    send(&mut a, r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"work","a":"processed"}"#);
+    assert!(receive(&mut a).contains("max_backlog=1"));
+    server.publish("work", "{}");
+    assert!(receive(&mut a).contains("\"lp\":\"20260101T000030.000000Z\""));
+
+    let queue = server.queue("work").unwrap();
+    assert_eq!(queue.leased[0].holder.as_deref(), Some("a"));
+    assert_eq!(queue.leased[0].lease_end, Some(server.now() + Duration::from_secs(30)));
+    assert_eq!(queue.leased[0].deliveries, 1);
+    server.advance(Duration::from_secs(30));
+    assert_eq!(server.counters().expired_leases, 1);
+    assert_eq!(server.connections()[0].subscriptions[0].leased, 1);
+}
+
+#[test]
+fn dropping_the_server_closes_its_connections_at_once() {
+    let server = FakeServer::builder().start().unwrap();
+    let mut clients = [client(&server, "a"), client(&server, "b")];
+    let before = Instant::now();
+    drop(server);
+    assert!(before.elapsed() < Duration::from_millis(900), "it waited for its clients");
+    assert!(clients.iter_mut().all(is_closed));
+}
+
+#[test]
+fn twenty_thousand_messages_go_through_a_queue_quickly() {
+    let server = FakeServer::builder().queue(QueueConfig::new("work").max_backlog(100)).start().unwrap();
+    let mut publisher = client(&server, "publisher");
+    let before = Instant::now();
+    let mut batch = Vec::new();
+    for sequence in 1..=20_000 {
+        let frame = format!(r#"{{"c":"p","s":{sequence},"t":"work"}}{{"n":{sequence}}}"#);
+        batch.extend_from_slice(&(frame.len() as u32).to_be_bytes());
+        batch.extend_from_slice(frame.as_bytes());
+    }
+    publisher.write_all(&batch).unwrap();
+    send(&mut publisher, r#"{"c":"flush","cid":"2","a":"processed"}"#);
+    assert!(receive(&mut publisher).contains("success"));
+    let mut worker = client(&server, "worker");
+    send(&mut worker, r#"{"c":"subscribe","sub_id":"s","t":"work","o":"max_backlog=100"}"#);
+    let mut acknowledged = 0;
+    while acknowledged < 20_000 {
+        let mut bookmarks = Vec::new();
+        for _ in 0..100 {
+            let delivery = receive(&mut worker);
+            bookmarks.push(delivery.split("\"bm\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned());
+        }
+        send(&mut worker, &format!(r#"{{"c":"sow_delete","t":"work","bm":"{}"}}"#, bookmarks.join(",")));
+        acknowledged += bookmarks.len();
+    }
+    send(&mut worker, r#"{"c":"flush","cid":"3","a":"processed"}"#);
+    assert!(receive(&mut worker).contains("success"));
+    assert_eq!(server.counters().acknowledged, 20_000);
+    println!("20,000 messages in {:?}", before.elapsed());
+    assert!(before.elapsed() < Duration::from_secs(10));
+}

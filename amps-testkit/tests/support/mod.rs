@@ -1,0 +1,8 @@
+//! Running readable transcripts against a server.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+pub(crate) mod in_process;
+pub(crate) mod over_tcp;
+pub(crate) mod script;
+pub(crate) mod stage;

@@ -1,0 +1,126 @@
+//! A stage with sockets: a fake server, and clients that write as many bytes at a time as told.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use amps_testkit::{FakeServer, FakeServerBuilder, JournalMode, QueueSnapshot, What};
+
+use super::stage::Stage;
+
+/// How long anything may take. A test that fails takes this long; no other does.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct OverTcp {
+    // Dropped before the server, which would wait a while for clients to close their side.
+    clients: Vec<TcpStream>,
+    server: FakeServer,
+    frames: Vec<usize>,
+    bytes_per_write: usize,
+}
+
+impl OverTcp {
+    pub(crate) fn start(
+        builder: FakeServerBuilder,
+        message_type: Option<&str>,
+        bytes_per_write: usize,
+    ) -> Self {
+        let path = message_type.map(|name| format!("/{name}")).unwrap_or_default();
+        let server = builder
+            .listen(format!("tcp://127.0.0.1:0/amps{path}"))
+            .virtual_clock()
+            .journal(JournalMode::All)
+            .start()
+            .unwrap();
+        Self { server, clients: Vec::new(), frames: Vec::new(), bytes_per_write }
+    }
+
+    /// Waits until the server has taken all frames of a connection, or closed it.
+    fn wait_until_taken(&self, conn: usize) {
+        let wanted = self.frames[conn];
+        let taken = std::cell::Cell::new(0);
+        self.server
+            .wait_for(
+                |entry| {
+                    if entry.connection != conn as u64 {
+                        return false;
+                    }
+                    taken.set(taken.get() + usize::from(entry.received().is_some()));
+                    taken.get() >= wanted || matches!(entry.what, What::Closed(_))
+                },
+                1,
+                PATIENCE,
+            )
+            .unwrap();
+        // What follows from the frames has been handed to the sockets after this.
+        self.server.advance(Duration::ZERO);
+    }
+}
+
+impl Stage for OverTcp {
+    fn connect(&mut self) {
+        let client = TcpStream::connect(self.server.addr()).unwrap();
+        client.set_nodelay(true).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.clients.push(client);
+        self.frames.push(0);
+        let accepted = |entry: &amps_testkit::Entry| matches!(entry.what, What::Accepted);
+        self.server.wait_for(accepted, self.clients.len(), PATIENCE).unwrap();
+    }
+
+    fn send(&mut self, conn: usize, bytes: &[u8], frames: usize) {
+        for piece in bytes.chunks(self.bytes_per_write) {
+            self.clients[conn].write_all(piece).unwrap();
+        }
+        // Zero frames means malformed input: wait for the end of the connection.
+        self.frames[conn] = if frames == 0 { usize::MAX } else { self.frames[conn] + frames };
+        self.wait_until_taken(conn);
+    }
+
+    fn receive(&mut self, conn: usize) -> Option<Vec<u8>> {
+        let mut prefix = [0; 4];
+        match self.clients[conn].read_exact(&mut prefix) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+                return None;
+            }
+            Err(error) => panic!("the server sent nothing: {error}"),
+        }
+        let mut frame = vec![0; u32::from_be_bytes(prefix) as usize];
+        self.clients[conn].read_exact(&mut frame).unwrap();
+        Some(frame)
+    }
+
+    fn disconnect(&mut self, conn: usize) {
+        self.clients[conn].shutdown(Shutdown::Both).unwrap();
+        self.close_reason(conn);
+        self.server.advance(Duration::ZERO);
+    }
+
+    fn close_reason(&mut self, conn: usize) -> String {
+        let closed = self
+            .server
+            .wait_for(
+                |entry| entry.connection == conn as u64 && matches!(entry.what, What::Closed(_)),
+                1,
+                PATIENCE,
+            )
+            .unwrap();
+        match closed[0].what {
+            What::Closed(reason) => reason.to_string(),
+            _ => unreachable!("only this was waited for"),
+        }
+    }
+
+    fn advance(&mut self, by: Duration) {
+        self.server.advance(by);
+    }
+
+    fn publish(&mut self, topic: &str, body: &str) {
+        self.server.publish(topic, body);
+    }
+
+    fn queue(&mut self, name: &str) -> QueueSnapshot {
+        self.server.queue(name).expect("the queue is configured")
+    }
+}

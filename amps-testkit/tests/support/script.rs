@@ -1,0 +1,301 @@
+//! The language of transcripts.
+//!
+//! ```text
+//! ## title                                  a dialogue begins
+//! @ queue work lease=30s backlog=5          what the server is told
+//! -- A logs on                              connects client A, logon and its ack
+//! C(A)> publish t=work | {"id":1}           A sends: command, fields, body
+//! S(A)> p t=work bm=$B lp=t+30s !x | {"id":1}
+//! -- advance 30s
+//! -- A quiet                                nothing else was sent to A
+//! -- A closed: heartbeat                    the server closed, for this reason
+//! -- A disconnects
+//! -- queue work: available=1 leased=0
+//! ```
+//!
+//! Of a frame from the server only what is named is compared: `h=v`, `h=*` (present), `h=*v`
+//! (ends so), `h=$V` (binds V, or equals it), `!h` (absent). At the end every client that is
+//! still connected has to be quiet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use amps_protocol::format_timestamp;
+use amps_testkit::{Fairness, FakeServer, FakeServerBuilder, Leasing, QueueConfig, Semantics};
+use serde_json::Value;
+
+use super::stage::Stage;
+
+const CLOCK_START: u64 = 1_767_225_600_000_000_000;
+
+pub(crate) struct Dialogue {
+    pub title: String,
+    lines: Vec<(usize, String)>,
+}
+
+pub(crate) fn parse(text: &str) -> Vec<Dialogue> {
+    let mut dialogues: Vec<Dialogue> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        if let Some(title) = line.strip_prefix("## ") {
+            dialogues.push(Dialogue { title: title.to_owned(), lines: Vec::new() });
+        } else if !line.trim().is_empty() && !line.starts_with('#') {
+            let dialogue = dialogues.last_mut().expect("a title comes first");
+            dialogue.lines.push((number + 1, line.to_owned()));
+        }
+    }
+    dialogues
+}
+
+impl Dialogue {
+    /// The server that the dialogue wants, and the message type of its listener.
+    pub(crate) fn server(&self) -> (FakeServerBuilder, Option<&str>) {
+        let mut builder = FakeServer::builder();
+        let mut message_type = None;
+        for (_, line) in &self.lines {
+            let Some(setting) = line.strip_prefix("@ ") else { continue };
+            let words: Vec<&str> = setting.split_whitespace().collect();
+            builder = match words[..] {
+                ["queue", name, ref rest @ ..] => builder.queue(queue(name, rest)),
+                ["txlog", topics] => builder.txlog(topics),
+                ["no_txlog"] => builder.no_txlog(),
+                ["refuse_logon", ..] => builder.refuse_logon(setting["refuse_logon ".len()..].trim()),
+                ["credentials", user, password] => builder.credentials(user, password),
+                ["ack_conflation", interval] => builder.ack_conflation(duration(interval)),
+                ["type", name] => {
+                    message_type = Some(name);
+                    builder
+                }
+                _ => panic!("unknown setting: {line}"),
+            };
+        }
+        (builder, message_type)
+    }
+
+    pub(crate) fn play(&self, stage: &mut dyn Stage) {
+        let mut cast = Cast { stage, clients: BTreeMap::new(), names: BTreeMap::new() };
+        for (number, line) in &self.lines {
+            let place = format!("{} (line {number}): {line}", self.title);
+            if let Some(event) = line.strip_prefix("-- ") {
+                cast.event(event, &place);
+            } else if let Some(rest) = line.strip_prefix("C(") {
+                let (client, command) = rest.split_once(")> ").expect(&place);
+                cast.send(client, command);
+            } else if let Some(rest) = line.strip_prefix("S(") {
+                let (client, expected) = rest.split_once(")> ").expect(&place);
+                cast.expect(client, expected, &place);
+            } else {
+                assert!(line.starts_with("@ "), "not understood: {place}");
+            }
+        }
+        let open: Vec<String> = cast.clients.keys().cloned().collect();
+        for client in open {
+            cast.quiet(&client, &format!("{}: at the end", self.title));
+        }
+    }
+}
+
+fn queue(name: &str, settings: &[&str]) -> QueueConfig {
+    let mut queue = QueueConfig::new(name);
+    for setting in settings {
+        let (key, value) = setting.split_once('=').unwrap();
+        queue = match key {
+            "lease" => queue.lease(duration(value)),
+            "backlog" => queue.max_backlog(value.parse().unwrap()),
+            "total" => queue.total_backlog(value.parse().unwrap()),
+            "underlying" => queue.underlying(value),
+            "target" => queue.publish_target(value),
+            "expiration" => queue.expiration(duration(value)),
+            "filter" => queue.filter(value),
+            "deliveries" => queue.max_deliveries(value.parse().unwrap()),
+            "cancels" => queue.max_cancels(value.parse().unwrap()),
+            "dead_letter" => queue.dead_letter(value),
+            "semantics" => queue.semantics(match value {
+                "at-most-once" => Semantics::AtMostOnce,
+                _ => Semantics::AtLeastOnce,
+            }),
+            "leasing" => queue.leasing(if value == "strict" { Leasing::Strict } else { Leasing::Sublet }),
+            "fairness" => queue.fairness(match value {
+                "fast" => Fairness::Fast,
+                "round-robin" => Fairness::RoundRobin,
+                "proportional" => Fairness::Proportional,
+                _ => panic!("unknown fairness {value}"),
+            }),
+            _ => panic!("unknown queue setting {key}"),
+        };
+    }
+    queue
+}
+
+struct Cast<'a> {
+    stage: &'a mut dyn Stage,
+    /// Connected clients by name, with the number of the connection.
+    clients: BTreeMap<String, usize>,
+    names: BTreeMap<String, String>,
+}
+
+impl Cast<'_> {
+    fn connection(&mut self, client: &str) -> usize {
+        if let Some(&number) = self.clients.get(client) {
+            return number;
+        }
+        let number = self.names.values().filter(|name| *name == "(connection)").count();
+        self.names.insert(format!("(connection {number})"), "(connection)".to_owned());
+        self.stage.connect();
+        self.clients.insert(client.to_owned(), number);
+        number
+    }
+
+    fn event(&mut self, event: &str, place: &str) {
+        let words: Vec<&str> = event.split_whitespace().collect();
+        match words[..] {
+            ["advance", by] => self.stage.advance(duration(by)),
+            ["server", "publishes", topic, ..] => {
+                self.stage.publish(topic, event.split_once(" | ").map_or("", |(_, body)| body));
+            }
+            ["queue", name, ref counts @ ..] => self.check_queue(name.trim_end_matches(':'), counts, place),
+            [client, "logs", "on"] => {
+                let logon = format!("logon cid=logon client_name={client} mt=json a=processed");
+                self.send(client, &logon);
+                self.expect(client, "ack cid=logon a=processed status=success", place);
+            }
+            [client, "quiet"] => self.quiet(client, place),
+            [client, "disconnects"] => {
+                let number = self.clients.remove(client).expect(place);
+                self.stage.disconnect(number);
+            }
+            [client, "closed:", ..] => {
+                let reason = event.split_once("closed: ").expect(place).1;
+                let number = self.clients.remove(client).expect(place);
+                let rest = self.stage.receive(number);
+                assert_eq!(rest.map(|frame| String::from_utf8_lossy(&frame).into_owned()), None, "{place}");
+                assert_eq!(self.stage.close_reason(number), reason, "{place}");
+            }
+            [client, "sends", "malformed", ..] => {
+                let number = self.connection(client);
+                let bytes = event.split_once("malformed ").expect(place).1;
+                self.stage.send(number, &framed(bytes.as_bytes()), 0);
+            }
+            _ => panic!("unknown event: {place}"),
+        }
+    }
+
+    fn send(&mut self, client: &str, line: &str) {
+        let number = self.connection(client);
+        let (header, body) = line.split_once(" | ").unwrap_or((line, ""));
+        let mut words = words(header).into_iter();
+        let mut frame = format!("{{\"c\":\"{}\"", words.next().unwrap());
+        for word in words {
+            let (key, value) = word.split_once('=').unwrap_or_else(|| panic!("no value: {line}"));
+            let value = self.filled_in(value).replace('\\', "\\\\").replace('"', "\\\"");
+            frame.push_str(&format!(",\"{key}\":\"{value}\""));
+        }
+        frame.push('}');
+        frame.push_str(body);
+        self.stage.send(number, &framed(frame.as_bytes()), 1);
+    }
+
+    /// Puts the values of names in: `$A,$B`.
+    fn filled_in(&self, value: &str) -> String {
+        let part = |part: &str| match part.strip_prefix('$') {
+            Some(name) => self.names.get(name).unwrap_or_else(|| panic!("${name} is unbound")).clone(),
+            None => part.to_owned(),
+        };
+        value.split(',').map(part).collect::<Vec<_>>().join(",")
+    }
+
+    fn expect(&mut self, client: &str, expected: &str, place: &str) {
+        let number = self.clients[client];
+        let frame = self.stage.receive(number).unwrap_or_else(|| panic!("closed instead: {place}"));
+        let shown = format!("{place}\n  the server sent {}", String::from_utf8_lossy(&frame));
+        let mut values = serde_json::Deserializer::from_slice(&frame).into_iter::<Value>();
+        let header = values.next().unwrap().unwrap();
+        let body = String::from_utf8_lossy(&frame[values.byte_offset()..]).into_owned();
+        let (expected_header, expected_body) = match expected.split_once(" | ") {
+            Some((header, body)) => (header, Some(body)),
+            None => (expected, None),
+        };
+        if let Some(expected) = expected_body {
+            assert_eq!(body, expected, "{shown}");
+        }
+        let mut words = words(expected_header).into_iter();
+        assert_eq!(header["c"].as_str(), words.next().as_deref(), "{shown}");
+        for word in words {
+            if let Some(absent) = word.strip_prefix('!') {
+                assert!(header.get(absent).is_none(), "{absent} is present: {shown}");
+                continue;
+            }
+            let (key, pattern) = word.split_once('=').expect(place);
+            let value = match header.get(key) {
+                Some(Value::String(text)) => text.clone(),
+                Some(value) => value.to_string(),
+                None => panic!("{key} is absent: {shown}"),
+            };
+            self.compare(key, &value, pattern, &shown);
+        }
+    }
+
+    fn compare(&mut self, key: &str, value: &str, pattern: &str, shown: &str) {
+        if let Some(name) = pattern.strip_prefix('$') {
+            let known = self.names.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+            assert_eq!(value, known, "{key}: {shown}");
+        } else if let Some(after) = pattern.strip_prefix("t+") {
+            let at = CLOCK_START + duration(after).as_nanos() as u64;
+            assert_eq!(value, format_timestamp(at).to_string(), "{key}: {shown}");
+        } else if let Some(end) = pattern.strip_prefix('*') {
+            assert!(value.ends_with(end), "{key}: {shown}");
+        } else {
+            assert_eq!(value, pattern, "{key}: {shown}");
+        }
+    }
+
+    /// Everything sent before the answer to a flush was expected before.
+    fn quiet(&mut self, client: &str, place: &str) {
+        self.send(client, "flush cid=quiet? a=processed");
+        self.expect(client, "ack cid=quiet? a=processed", &format!("{place} is not quiet"));
+    }
+
+    fn check_queue(&mut self, name: &str, counts: &[&str], place: &str) {
+        let queue = self.stage.queue(name);
+        for count in counts {
+            let (key, expected) = count.split_once('=').expect(place);
+            let expired = || queue.counters.expired.iter().find(|(reason, _)| reason.as_str() == key);
+            let found = match key {
+                "available" => queue.available.len() as u64,
+                "leased" => queue.leased.len() as u64,
+                "acknowledged" => queue.counters.acknowledged,
+                "expired_leases" => queue.counters.expired_leases,
+                "cancels" => queue.counters.cancels,
+                _ => expired().map_or(0, |(_, count)| *count),
+            };
+            assert_eq!(found.to_string(), expected, "{key}: {place}");
+        }
+    }
+}
+
+fn framed(frame: &[u8]) -> Vec<u8> {
+    let mut bytes = (frame.len() as u32).to_be_bytes().to_vec();
+    bytes.extend_from_slice(frame);
+    bytes
+}
+
+/// Splits at spaces that lie outside of double quotes, and takes the quotes away.
+fn words(text: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for c in text.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            _ => words.last_mut().unwrap().push(c),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+fn duration(text: &str) -> Duration {
+    match text.strip_suffix("ms") {
+        Some(millis) => Duration::from_millis(millis.parse().unwrap()),
+        None => Duration::from_secs(text.trim_end_matches('s').parse().unwrap()),
+    }
+}

@@ -1,0 +1,20 @@
+//! Where a dialogue is played: a server, however it is reached.
+
+use std::time::Duration;
+
+use amps_testkit::QueueSnapshot;
+
+/// A server under test. Connections are numbered from 0 in the order of `connect`.
+pub(crate) trait Stage {
+    fn connect(&mut self);
+    /// Sends bytes, and returns when the server has taken `frames` more whole frames.
+    fn send(&mut self, conn: usize, bytes: &[u8], frames: usize);
+    /// The next frame from the server, without its prefix; `None` at the end of the stream.
+    fn receive(&mut self, conn: usize) -> Option<Vec<u8>>;
+    fn disconnect(&mut self, conn: usize);
+    /// Why the server says that the connection ended.
+    fn close_reason(&mut self, conn: usize) -> String;
+    fn advance(&mut self, by: Duration);
+    fn publish(&mut self, topic: &str, body: &str);
+    fn queue(&mut self, name: &str) -> QueueSnapshot;
+}
