@@ -1,1 +1,10 @@
-//! To be filled.
+//! What the benchmarks measure, and the floors that they are measured against.
+//!
+//! Every measurement moves real bytes over loopback. A floor does the same with the least
+//! that any program could do; what counts is the ratio of the two in one run, because
+//! machines differ and drift.
+
+mod peer;
+pub use peer::{BODY, Flood, HEADER, Sponge};
+pub mod publish;
+pub mod receive;

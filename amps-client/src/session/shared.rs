@@ -14,7 +14,7 @@ use super::outbound::Outbound;
 use super::wire::COALESCE_BYTES;
 
 /// Two frames closer together than this are "back to back".
-const BURST_GAP: Duration = Duration::from_micros(5);
+const BURST_GAP: Duration = Duration::from_micros(20);
 
 /// So many frames back to back are a burst.
 const BURST_LENGTH: u32 = 4;

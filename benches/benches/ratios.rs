@@ -1,0 +1,76 @@
+//! What we reach of what is possible: each measurement in turn with its floor, in one run, as
+//! a ratio with its spread. `cargo bench -p benches --bench ratios`.
+
+use std::time::Duration;
+
+use benches::{publish, receive};
+
+const ROUNDS: usize = 15;
+const RECEIVED: usize = 200_000;
+const PUBLISHED: usize = 64_000;
+
+fn main() {
+    println!("median of {ROUNDS} rounds, minimum and maximum in brackets");
+    let mut floor = receive::Floor::new();
+    let mut handler = receive::Handler::new();
+    let mut stream = receive::Stream::new();
+    compare(
+        "receive",
+        RECEIVED,
+        &mut [
+            ("cut, decode, call (floor b)", &mut || Floorless::time(&mut floor)),
+            ("handler", &mut || handler.run(RECEIVED)),
+            ("iterator on another thread", &mut || stream.run(RECEIVED)),
+        ],
+    );
+    let mut floor = receive::Floor::new();
+    compare("receive, bare", RECEIVED, &mut [("cut frames (floor a)", &mut || floor.cut(RECEIVED))]);
+    let (mut sixteen, mut many) = (publish::Floor::new(), publish::Floor::new());
+    let mut publisher = publish::Publisher::new();
+    compare(
+        "publish in bursts",
+        PUBLISHED,
+        &mut [
+            ("one write per 16 frames", &mut || sixteen.run(PUBLISHED, 16)),
+            ("one write per 400 frames", &mut || many.run(PUBLISHED, 400)),
+            ("our publish", &mut || publisher.burst(PUBLISHED)),
+        ],
+    );
+}
+
+/// The floor that a handler is held against.
+struct Floorless;
+
+impl Floorless {
+    fn time(floor: &mut receive::Floor) -> Duration {
+        floor.decode(RECEIVED)
+    }
+}
+
+type Measurement<'a> = (&'a str, &'a mut dyn FnMut() -> Duration);
+
+/// Runs all in turn, round by round, and prints each against the first.
+fn compare(title: &str, messages: usize, all: &mut [Measurement<'_>]) {
+    for (_, run) in all.iter_mut() {
+        run();
+    }
+    let rounds: Vec<Vec<f64>> = (0..ROUNDS)
+        .map(|_| all.iter_mut().map(|(_, run)| messages as f64 / run().as_secs_f64() / 1e6).collect())
+        .collect();
+    println!("\n{title}");
+    for (i, (name, _)) in all.iter().enumerate() {
+        let (low, middle, high) = spread(rounds.iter().map(|round| round[i]).collect());
+        let (worst, ratio, best) = spread(rounds.iter().map(|round| round[i] / round[0]).collect());
+        println!(
+            "  {name:<30} {middle:>6.2} M/s [{low:.2} {high:.2}]   {:>4.0}% of the floor [{:.0} {:.0}]",
+            ratio * 100.0,
+            worst * 100.0,
+            best * 100.0
+        );
+    }
+}
+
+fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
+    values.sort_by(f64::total_cmp);
+    (values[0], values[values.len() / 2], values[values.len() - 1])
+}

@@ -1,0 +1,192 @@
+//! The other end: a peer that writes as fast as the socket takes it, and one that reads.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::spawn;
+
+use amps_protocol::{FrameDecoder, Message};
+use bytes::BytesMut;
+
+/// The header of every message that the flood consists of.
+pub const HEADER: &str = r#"{"c":"p","t":"orders","sids":"1","bm":"14223183437845374372|1234|","ts":"20261121T014300.123456Z","k":"1234567890123456789","l":128}"#;
+
+/// Its body: 128 bytes of JSON.
+pub const BODY: &str = r#"{"id":1234567,"side":"buy","price":99.125,"quantity":1500,"venue":"XNYS","account":"A-1029","note":"day order, no conditions...."}"#;
+
+const CHUNK_FRAMES: usize = 1000;
+
+/// Accepts one connection and floods it with pre-encoded messages when told to.
+#[derive(Debug)]
+pub struct Flood {
+    uri: String,
+    address: String,
+    orders: Sender<usize>,
+}
+
+impl Flood {
+    /// A peer for a client: answers its logon and its subscribe, then waits for orders.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn for_client() -> Self {
+        Self::start(true)
+    }
+
+    /// A peer for a bare socket: waits for orders at once.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn for_socket() -> Self {
+        Self::start(false)
+    }
+
+    fn start(handshake: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = listener.local_addr().expect("an address").to_string();
+        let (orders, ordered) = channel();
+        spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            stream.set_nodelay(true).expect("TCP_NODELAY");
+            if handshake {
+                answer(&mut stream, 2);
+            }
+            flood(&mut stream, &ordered);
+        });
+        Self { uri: format!("tcp://{address}/amps/json"), address, orders }
+    }
+
+    /// The connection string.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// A bare connection.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn connect(&self) -> TcpStream {
+        TcpStream::connect(&self.address).expect("loopback")
+    }
+
+    /// Has `messages` messages sent, a multiple of 1,000.
+    pub fn send(&self, messages: usize) {
+        let _ = self.orders.send(messages);
+    }
+}
+
+/// The bytes of one chunk of messages.
+fn chunk() -> Vec<u8> {
+    let length = (HEADER.len() + BODY.len()) as u32;
+    let mut frame = length.to_be_bytes().to_vec();
+    frame.extend_from_slice(HEADER.as_bytes());
+    frame.extend_from_slice(BODY.as_bytes());
+    frame.repeat(CHUNK_FRAMES)
+}
+
+fn flood(stream: &mut TcpStream, ordered: &Receiver<usize>) {
+    let chunk = chunk();
+    for messages in ordered {
+        for _ in 0..messages / CHUNK_FRAMES {
+            if stream.write_all(&chunk).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Answers the first `commands` commands with success.
+fn answer(stream: &mut TcpStream, commands: usize) {
+    let mut received = BytesMut::new();
+    let mut buffer = [0; 4096];
+    let mut answered = 0;
+    while answered < commands {
+        let count = stream.read(&mut buffer).expect("a command");
+        received.extend_from_slice(&buffer[..count]);
+        while let Some(frame) = FrameDecoder::default().decode(&mut received).expect("a frame") {
+            let command = Message::decode(frame).expect("a header");
+            let cid = command.command_id().expect("a command id");
+            let ack = format!(r#"{{"c":"ack","cid":"{cid}","a":"processed","status":"success"}}"#);
+            stream.write_all(&(ack.len() as u32).to_be_bytes()).expect("a socket");
+            stream.write_all(ack.as_bytes()).expect("a socket");
+            answered += 1;
+        }
+    }
+}
+
+/// Accepts one connection and reads it as fast as it can; tells when so many publishes came.
+#[derive(Debug)]
+pub struct Sponge {
+    uri: String,
+    address: String,
+    expect: Sender<usize>,
+    reached: Receiver<()>,
+}
+
+impl Sponge {
+    /// A peer for a client: answers its logon, then reads.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn for_client() -> Self {
+        Self::start(true)
+    }
+
+    /// A peer for a bare socket.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn for_socket() -> Self {
+        Self::start(false)
+    }
+
+    fn start(handshake: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = listener.local_addr().expect("an address").to_string();
+        let (expect, expected) = channel::<usize>();
+        let (reach, reached) = channel();
+        spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            if handshake {
+                answer(&mut stream, 1);
+            }
+            let mut buffer = vec![0; 256 * 1024];
+            for bytes in expected {
+                let mut left = bytes;
+                while left > 0 {
+                    match stream.read(&mut buffer) {
+                        Ok(count @ 1..) => left = left.saturating_sub(count),
+                        _ => return,
+                    }
+                }
+                let _ = reach.send(());
+            }
+        });
+        Self { uri: format!("tcp://{address}/amps/json"), address, expect, reached }
+    }
+
+    /// The connection string.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// A bare connection.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).expect("loopback");
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        stream
+    }
+
+    /// Announces how many bytes come next.
+    pub fn expect(&self, bytes: usize) {
+        let _ = self.expect.send(bytes);
+    }
+
+    /// Waits until they have come.
+    pub fn wait(&self) {
+        let _ = self.reached.recv();
+    }
+}
