@@ -1,2 +1,51 @@
-//! To be filled.
-fn main() {}
+//! `cargo xtask <chore>`: dispatches to the chores, and nothing else.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use lexopt::prelude::{Long, Short, Value};
+
+const USAGE: &str = "cargo xtask <chore> [options]
+
+chores:
+  ci     everything that must hold before a change lands  [--full]
+  tidy   the rules that no compiler checks
+  bench  measure against what is possible  [--all]
+  sim    run the simulator over many seeds, or replay one";
+
+fn main() -> ExitCode {
+    match dispatch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch() -> Result<(), String> {
+    let mut parser = lexopt::Parser::from_env();
+    let chore = match parser.next().map_err(|error| error.to_string())? {
+        Some(Value(chore)) => chore.to_string_lossy().into_owned(),
+        Some(Long("help") | Short('h')) => {
+            println!("{USAGE}");
+            return Ok(());
+        }
+        _ => return Err(USAGE.into()),
+    };
+    match chore.as_str() {
+        "ci" => xtask::ci::run(flag(&mut parser, "full")?),
+        "tidy" => xtask::tidy::run(),
+        "bench" => xtask::bench::run(flag(&mut parser, "all")?),
+        other => Err(format!("no such chore: {other}\n\n{USAGE}")),
+    }
+}
+
+/// Whether the one optional flag of a chore is given.
+fn flag(parser: &mut lexopt::Parser, name: &str) -> Result<bool, String> {
+    match parser.next().map_err(|error| error.to_string())? {
+        None => Ok(false),
+        Some(Long(given)) if given == name => Ok(true),
+        Some(_) => Err(format!("the only option here is --{name}")),
+    }
+}

@@ -1,0 +1,128 @@
+//! `cargo xtask ci`: what has to hold before a change lands.
+//!
+//! Owns the list of steps. Each is a command that anyone can run by hand.
+
+use std::process::Command;
+use std::time::Instant;
+
+use crate::tidy;
+
+/// Environment and arguments of one step.
+struct Step {
+    name: &'static str,
+    env: &'static [(&'static str, &'static str)],
+    args: &'static [&'static str],
+}
+
+const fn cargo(name: &'static str, args: &'static [&'static str]) -> Step {
+    Step { name, env: &[], args }
+}
+
+const STEPS: &[Step] = &[
+    cargo("format", &["fmt", "--all", "--check"]),
+    cargo("tests, as the README says", &["test", "--workspace"]),
+    cargo("tests with all features", &["test", "--workspace", "--all-features"]),
+    cargo("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    cargo(
+        "clippy with all features",
+        &["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"],
+    ),
+    // Alone, so that no other crate turns its features on.
+    cargo("clippy of the client alone", &["clippy", "-p", "amps-client", "--", "-D", "warnings"]),
+    cargo(
+        "amps-protocol without std",
+        &["clippy", "-p", "amps-protocol", "--no-default-features", "--", "-D", "warnings"],
+    ),
+    Step {
+        name: "documentation",
+        env: &[("RUSTDOCFLAGS", "-D warnings")],
+        args: &["doc", "--workspace", "--no-deps"],
+    },
+    cargo("the example", &["run", "--release", "--example", "queue_worker"]),
+    cargo("the simulator", &["run", "--release", "-p", "xtask", "--", "sim", "--seeds", "2000"]),
+];
+
+/// Planted bugs that the simulator must find, and within how many seeds.
+const BUGS: &[&str] = &["ack-survives-reconnect", "ack-timer-restarts", "batch-above-backlog"];
+
+/// What takes longer than a gate may: run it before a release.
+const FULL: &[Step] = &[
+    cargo("more seeds", &["run", "--release", "-p", "xtask", "--", "sim", "--seeds", "20000"]),
+    cargo("ratios", &["bench", "-p", "benches", "--bench", "ratios"]),
+];
+
+/// Runs every step and stops at the first that fails. `full` adds the long ones.
+///
+/// # Errors
+/// The step that failed, in words.
+pub fn run(full: bool) -> Result<(), String> {
+    tidy::run()?;
+    no_std()?;
+    for step in STEPS {
+        execute(step.name, step.env, step.args)?;
+    }
+    for bug in BUGS {
+        let args =
+            ["run", "--release", "-p", "xtask", "--", "sim", "--bug", bug, "--expect-found-within", "1000"];
+        execute(bug, &[], &args)?;
+    }
+    if full {
+        for step in FULL {
+            execute(step.name, step.env, step.args)?;
+        }
+        for round in 1..=100 {
+            execute(
+                &format!("the example, run {round} of 100"),
+                &[],
+                &["run", "--release", "--example", "queue_worker"],
+            )?;
+        }
+    }
+    println!("all steps passed");
+    Ok(())
+}
+
+/// `amps-protocol` compiles for a target that has no `std`; where that target is not
+/// installed, none of its dependencies has its `std` feature on, and `#![no_std]` keeps the
+/// crate itself from naming it.
+fn no_std() -> Result<(), String> {
+    const TARGET: &str = "x86_64-unknown-none";
+    let installed =
+        Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output().is_ok_and(
+            |output| std::path::Path::new(String::from_utf8_lossy(&output.stdout).trim()).join("").exists(),
+        );
+    if installed {
+        let args = ["build", "-p", "amps-protocol", "--no-default-features", "--target", TARGET];
+        return execute("amps-protocol for a target without std", &[], &args);
+    }
+    let output = Command::new("cargo")
+        .args(["tree", "-p", "amps-protocol", "--no-default-features", "-e", "normal,no-proc-macro,features"])
+        .args(["--prefix", "none"])
+        .output()
+        .map_err(|error| format!("cargo tree: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo tree: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    let tree = String::from_utf8_lossy(&output.stdout);
+    match tree.lines().find(|line| line.contains("feature \"std\"")) {
+        Some(line) => Err(format!("std crept into amps-protocol: {line}")),
+        None => {
+            println!(
+                "== amps-protocol without std: no dependency asks for it (target {TARGET} not installed)"
+            );
+            Ok(())
+        }
+    }
+}
+
+fn execute(name: &str, env: &[(&str, &str)], args: &[&str]) -> Result<(), String> {
+    println!("== {name}: cargo {}", args.join(" "));
+    let began = Instant::now();
+    let status = Command::new("cargo")
+        .args(args)
+        .envs(env.iter().copied())
+        .status()
+        .map_err(|error| format!("{name}: {error}"))?;
+    println!("== {name}: {:.1} s", began.elapsed().as_secs_f64());
+    if status.success() { Ok(()) } else { Err(format!("{name} failed ({status})")) }
+}

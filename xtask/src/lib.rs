@@ -1,0 +1,6 @@
+//! Chores of this workspace, as a library so that their own tests can call them.
+#![forbid(unsafe_code)]
+
+pub mod bench;
+pub mod ci;
+pub mod tidy;
