@@ -301,7 +301,7 @@ fn acknowledgements_from_many_threads_are_each_sent_once() {
     let messages: Vec<_> = work.by_ref().take(1000).map(Result::unwrap).collect();
     std::thread::scope(|scope| {
         for part in messages.chunks(250) {
-            scope.spawn(move || part.iter().for_each(|message| message.ack()));
+            scope.spawn(move || part.iter().for_each(amps_client::Message::ack));
         }
     });
     let mut seen: Vec<String> = Vec::new();

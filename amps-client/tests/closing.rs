@@ -24,10 +24,10 @@ fn close_finishes_the_work_in_hand_then_acknowledges_then_unsubscribes() {
     let seeing_off = aside(move || line.see_off());
     // The consumer goes on reading what it has, then the stream ends.
     drop(first);
-    assert_eq!(work.by_ref().map(|message| message.unwrap().data().to_vec()).count(), 2);
+    assert_eq!(work.by_ref().map(Result::unwrap).filter(amps_client::Message::is_leased).count(), 2);
     closing.join().unwrap().unwrap();
     let seen = seeing_off.join().unwrap();
-    let kinds: Vec<_> = seen.iter().map(|frame| frame.command()).collect();
+    let kinds: Vec<_> = seen.iter().map(amps_client::RawMessage::command).collect();
     use CommandKind as K;
     assert_eq!(kinds, [K::Subscribe, K::SowDelete, K::Unsubscribe, K::Flush]);
     let quiet = seen[0].options().unwrap().to_string();

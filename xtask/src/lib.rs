@@ -3,4 +3,5 @@
 
 pub mod bench;
 pub mod ci;
+pub mod kill;
 pub mod tidy;

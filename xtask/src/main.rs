@@ -10,6 +10,7 @@ const USAGE: &str = "cargo xtask <chore> [options]
 chores:
   ci     everything that must hold before a change lands  [--full]
   tidy   the rules that no compiler checks
+  kill   the example, while its server is killed  [--rounds N]
   bench  measure against what is possible  [--all]
   sim    run the simulator over many seeds, or replay one";
 
@@ -36,6 +37,7 @@ fn dispatch() -> Result<(), String> {
     match chore.as_str() {
         "ci" => xtask::ci::run(flag(&mut parser, "full")?),
         "tidy" => xtask::tidy::run(),
+        "kill" => xtask::kill::run(number(&mut parser, "rounds", 5)?),
         "bench" => xtask::bench::run(flag(&mut parser, "all")?),
         other => Err(format!("no such chore: {other}\n\n{USAGE}")),
     }
@@ -47,5 +49,17 @@ fn flag(parser: &mut lexopt::Parser, name: &str) -> Result<bool, String> {
         None => Ok(false),
         Some(Long(given)) if given == name => Ok(true),
         Some(_) => Err(format!("the only option here is --{name}")),
+    }
+}
+
+/// The value of the one optional option of a chore.
+fn number(parser: &mut lexopt::Parser, name: &str, default: u32) -> Result<u32, String> {
+    match parser.next().map_err(|error| error.to_string())? {
+        None => Ok(default),
+        Some(Long(given)) if given == name => {
+            let value = parser.value().map_err(|error| error.to_string())?;
+            value.to_string_lossy().parse().map_err(|_| format!("--{name} takes a number"))
+        }
+        Some(_) => Err(format!("the only option here is --{name} N")),
     }
 }

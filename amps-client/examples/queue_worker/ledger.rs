@@ -99,6 +99,12 @@ impl Ledger {
         free
     }
 
+    /// The worker that sits on a record has lost its connection, and the lease with it: that
+    /// proves nothing, so another record has to be held.
+    pub(crate) fn release(&self) {
+        self.book().held = None;
+    }
+
     /// A worker has done its work on a record, and earned the right to acknowledge it.
     pub(crate) fn worked(&self, worker: u32, id: usize, bookmark: &[u8], origin: &str, delay: i64) {
         let mut book = self.book();

@@ -100,19 +100,19 @@ impl Worker {
             uris.push(tap.uri(&endpoint));
             taps.push(tap);
         }
-        let logons = Arc::clone(&counts);
+        let role = Role::of(number);
+        let (logons, book) = (Arc::clone(&counts), Arc::clone(ledger));
         let client = Client::builder(format!("queue-worker-{number}"))
             .servers(uris)
             .ack_batch_size(options.batch)
             .ack_timeout(Duration::from_millis(100))
             .reconnect(Reconnect::new().initial(Duration::from_millis(50)).max(Duration::from_secs(2)))
-            .on_state(move |state| {
-                if state == ConnectionState::Resubscribed {
-                    logons.logons.fetch_add(1, Ordering::SeqCst);
-                }
+            .on_state(move |state| match state {
+                ConnectionState::Resubscribed => _ = logons.logons.fetch_add(1, Ordering::SeqCst),
+                ConnectionState::Disconnected if role == Role::Holder => book.release(),
+                _ => {}
             })
             .connect()?;
-        let role = Role::of(number);
         let work = client.subscribe(&options.queue).max_backlog(options.backlog);
         let bench = Bench { number, ledger: Arc::clone(ledger), counts: Arc::clone(&counts) };
         let thread = match role {
