@@ -188,7 +188,7 @@ impl Client {
     fn connect_with(&self, servers: Option<Vec<Endpoint>>) -> Result<()> {
         self.may_wait("connect")?;
         let waiter = Arc::<Waiter>::default();
-        self.post(Note::Connect { servers, waiter: Arc::clone(&waiter) })?;
+        self.post(Note::Connect { servers, waiter: Arc::clone(&waiter).into() })?;
         self.await_loop(&waiter).map(drop)
     }
 
@@ -359,7 +359,7 @@ impl Client {
     pub fn close_within(&self, deadline: Duration) -> Result<()> {
         self.may_wait("close")?;
         let waiter = Arc::<Waiter>::default();
-        self.post(Note::Close { within: deadline, waiter: Arc::clone(&waiter) })?;
+        self.post(Note::Close { within: deadline, waiter: Arc::clone(&waiter).into() })?;
         self.await_loop(&waiter).map(drop)
     }
 
@@ -367,7 +367,7 @@ impl Client {
     /// streams end with an error. On the loop it does not wait until that has happened.
     pub fn abort(&self) {
         let waiter = Arc::<Waiter>::default();
-        let posted = self.inner.handle.post(Note::Abort { waiter: Arc::clone(&waiter) });
+        let posted = self.inner.handle.post(Note::Abort { waiter: Arc::clone(&waiter).into() });
         if posted && !self.inner.handle.is_loop_thread() {
             let _ = self.await_loop(&waiter);
         }
@@ -418,7 +418,8 @@ impl Client {
         Err(Error::Usage("the event loop of this client has ended"))
     }
 
-    /// Waits for the session to end what it was asked by a note; it always does, in time.
+    /// Waits for the session to end what it was asked by a note; it always does, in time, or
+    /// ends itself.
     fn await_loop(&self, waiter: &Waiter) -> Result<Done> {
         waiter.wait(None).unwrap_or(Err(Error::Usage("the event loop of this client has ended")))
     }

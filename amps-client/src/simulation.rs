@@ -286,9 +286,9 @@ impl<M: Model> Machine for SimClient<M> {
     fn handle<S: Sink>(&mut self, now: Time, input: Input<'_, SimNote>, sink: &mut S) {
         let input = match input {
             Input::Note(note) => Input::Note(match note {
-                SimNote::Connect(ticket) => Note::Connect { servers: None, waiter: ticket.0 },
-                SimNote::Close { within, ticket } => Note::Close { within, waiter: ticket.0 },
-                SimNote::Abort(ticket) => Note::Abort { waiter: ticket.0 },
+                SimNote::Connect(ticket) => Note::Connect { servers: None, waiter: ticket.0.into() },
+                SimNote::Close { within, ticket } => Note::Close { within, waiter: ticket.0.into() },
+                SimNote::Abort(ticket) => Note::Abort { waiter: ticket.0.into() },
                 SimNote::Wake => Note::Wake,
             }),
             Input::Connected { conn, local, peer } => Input::Connected { conn, local, peer },

@@ -8,7 +8,7 @@ use amps_transport::{CloseMode, Sink, Time};
 
 use super::app::App;
 use super::inbound::Session;
-use super::waiter::{Done, Waiter};
+use super::waiter::{Done, Reply, Waiter};
 use crate::error::Error;
 
 /// The longest that the server's last confirmation is waited for.
@@ -28,13 +28,13 @@ enum Step {
 pub(crate) struct Drain {
     step: Step,
     deadline: Time,
-    pub(crate) waiter: Arc<Waiter>,
+    pub(crate) waiter: Reply,
     confirmed: Arc<Waiter>,
     unacknowledged: u64,
 }
 
 impl Drain {
-    pub(crate) fn new(deadline: Time, waiter: Arc<Waiter>) -> Self {
+    pub(crate) fn new(deadline: Time, waiter: Reply) -> Self {
         Self { step: Step::Stopping, deadline, waiter, confirmed: Arc::default(), unacknowledged: 0 }
     }
 

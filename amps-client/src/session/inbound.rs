@@ -15,7 +15,7 @@ use super::outbound::{Effect, Generation};
 use super::routes::Routes;
 use super::servers::Servers;
 use super::shared::Shared;
-use super::waiter::{Done, Waiter};
+use super::waiter::{Done, Reply};
 use crate::error::{DisconnectCause, Error};
 use crate::listener::ConnectionState;
 use crate::reconnect::{Reconnect, Rng};
@@ -48,19 +48,19 @@ pub(crate) enum Note {
         /// Replaces the configured servers.
         servers: Option<Vec<Endpoint>>,
         /// Told when the logon succeeded, or nothing more will be tried.
-        waiter: Arc<Waiter>,
+        waiter: Reply,
     },
     /// Close in an orderly way within a time.
     Close {
         /// For everything together.
         within: Duration,
         /// Told when it is done.
-        waiter: Arc<Waiter>,
+        waiter: Reply,
     },
     /// Close at once.
     Abort {
         /// Told when it is done.
-        waiter: Arc<Waiter>,
+        waiter: Reply,
     },
     /// Something changed in the outbound half.
     Wake,
@@ -91,7 +91,7 @@ impl State {
 /// The caller of `connect`, until its outcome is known.
 #[derive(Debug)]
 pub(super) struct Connector {
-    pub(super) waiter: Arc<Waiter>,
+    pub(super) waiter: Reply,
     until: Time,
     /// Servers still to try, where no policy retries.
     pub(super) attempts_left: usize,
@@ -186,7 +186,7 @@ impl<A: App> Session<A> {
         &mut self,
         now: Time,
         servers: Option<Vec<Endpoint>>,
-        waiter: Arc<Waiter>,
+        waiter: Reply,
         sink: &mut S,
     ) {
         if !matches!(self.state, State::Idle) {
@@ -363,6 +363,14 @@ impl<A: App> Session<A> {
         self.servers
             .current()
             .map_or_else(String::new, |endpoint| format!("{}:{}", endpoint.host, endpoint.port))
+    }
+}
+
+impl<A> Drop for Session<A> {
+    /// Nobody drives the session any more: whoever waits is told.
+    fn drop(&mut self) {
+        self.shared.with(|outbound| outbound.give_up(&DisconnectCause::ClosedByUser));
+        self.shared.notify_room();
     }
 }
 

@@ -8,7 +8,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use amps_transport::{ConnId, Sink, Time, Written};
+use amps_transport::{ConnId, Sink, Time};
 
 use super::outbound::Outbound;
 use super::wire::COALESCE_BYTES;
@@ -181,15 +181,12 @@ impl Shared {
                 // The connection was lost meanwhile, and its bytes with it.
                 return;
             }
-            let full = match written {
-                Ok(Written::All) => false,
-                Ok(Written::Full) => true,
-                // The loop reports the loss; until then nothing more goes out.
-                Err(_) => true,
-            };
+            // An error is reported by the loop as the loss of the connection; until then the
+            // rest stays where it is, as if the socket were full.
+            let failed = written.is_err();
             guard.outbound.line.wire.put_back(chunk);
             self.room.notify_all();
-            if full {
+            if failed {
                 return;
             }
         }

@@ -2,16 +2,39 @@
 //!
 //! Owns promise P7's second half: a result is put in at most once and taken at most once.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What the end of a command tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Done {
     /// The backlog that the server granted, if the command was a subscribe to a queue.
     pub(crate) granted_backlog: Option<u32>,
+}
+
+/// The session's end of a caller's wait. Lost unanswered, for instance in the mailbox of a loop
+/// that ended, it tells the caller so.
+#[derive(Debug)]
+pub(crate) struct Reply(Arc<Waiter>);
+
+impl Reply {
+    pub(crate) fn complete(&self, result: Result<Done>) {
+        self.0.complete(result);
+    }
+}
+
+impl From<Arc<Waiter>> for Reply {
+    fn from(waiter: Arc<Waiter>) -> Self {
+        Self(waiter)
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }
 
 /// One command's result, before and after it is there.
@@ -36,6 +59,14 @@ impl Waiter {
         if slot.completions == 1 {
             slot.result = Some(result);
             self.filled.notify_all();
+        }
+    }
+
+    /// Ends the command if nothing has ended it: whoever could is gone.
+    fn abandon(&self) {
+        let open = self.slot.lock().unwrap_or_else(PoisonError::into_inner).completions == 0;
+        if open {
+            self.complete(Err(Error::Usage("the event loop of this client has ended")));
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Wire {
     out: Option<usize>,
     /// The socket is full: nobody writes until the loop says that it has room.
     blocked: bool,
+    /// The loop said so while a writer was at work, who has yet to find the socket full.
+    unblocked_meanwhile: bool,
     /// Bytes written on this connection.
     written: u64,
 }
@@ -68,6 +70,7 @@ impl Wire {
         }
         let size = bytes.len();
         self.out = Some(size);
+        self.unblocked_meanwhile = false;
         Some(Chunk { bytes, size })
     }
 
@@ -83,13 +86,15 @@ impl Wire {
             }
         } else {
             self.front = bytes;
-            self.blocked = true;
+            // Room that was announced in between is not announced again: try once more.
+            self.blocked = !std::mem::take(&mut self.unblocked_meanwhile);
         }
     }
 
     /// The socket takes bytes again.
     pub(crate) fn unblock(&mut self) {
         self.blocked = false;
+        self.unblocked_meanwhile = self.out.is_some();
     }
 
     /// Begins anew for another connection.
@@ -117,5 +122,17 @@ mod tests {
         wire.unblock();
         let chunk = wire.take().unwrap();
         assert_eq!(&chunk.bytes[..], b"rst");
+    }
+
+    #[test]
+    fn room_announced_while_a_writer_is_at_work_is_not_lost() {
+        let mut wire = Wire::default();
+        wire.tail.extend_from_slice(b"frame");
+        let chunk = wire.take().unwrap();
+        wire.unblock();
+        wire.put_back(chunk);
+        let chunk = wire.take().expect("the socket may have room by now");
+        wire.put_back(chunk);
+        assert!(wire.take().is_none(), "this time it is full");
     }
 }
