@@ -10,30 +10,47 @@ use amps_client::{Client, ConnectionState, Reconnect};
 
 use crate::BoxError;
 use crate::ledger::Ledger;
-use crate::options::Options;
+
+/// A server that does not answer in this time is not there.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often the feeder looks whether it has to publish again.
 const PAUSE: Duration = Duration::from_millis(50);
 
-pub(crate) fn start(
-    options: &Options,
-    servers: &[String],
-    records: Vec<&'static str>,
-    ledger: &Arc<Ledger>,
-) -> Result<JoinHandle<Result<(), BoxError>>, BoxError> {
-    let logons = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&logons);
-    let client = Client::builder("queue-worker-feeder")
-        .servers(servers)
-        .reconnect(Reconnect::new().initial(Duration::from_millis(50)).max(Duration::from_secs(2)))
-        .on_state(move |state| {
-            if state == ConnectionState::LoggedOn {
-                counter.fetch_add(1, Ordering::SeqCst);
-            }
-        })
-        .connect()?;
-    let (topic, ledger) = (options.topic.clone(), Arc::clone(ledger));
-    Ok(spawn(move || feed(&client, &topic, &records, &ledger, &logons)))
+/// The feeder's connection, and how often it was made.
+pub(crate) struct Feeder {
+    client: Client,
+    logons: Arc<AtomicU64>,
+}
+
+impl Feeder {
+    /// Connects. The first to do so: a server that cannot be reached is found here.
+    pub(crate) fn connect(servers: &[String]) -> Result<Self, BoxError> {
+        let logons = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&logons);
+        let client = Client::builder("queue-worker-feeder")
+            .servers(servers)
+            .connect_deadline(CONNECT_WITHIN)
+            .reconnect(Reconnect::new().initial(Duration::from_millis(50)).max(Duration::from_secs(2)))
+            .on_state(move |state| {
+                if state == ConnectionState::LoggedOn {
+                    counter.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+            .connect()?;
+        Ok(Self { client, logons })
+    }
+
+    /// Publishes on a thread of its own until the run is over.
+    pub(crate) fn start(
+        self,
+        topic: &str,
+        records: Vec<&'static str>,
+        ledger: &Arc<Ledger>,
+    ) -> JoinHandle<Result<(), BoxError>> {
+        let (topic, ledger) = (topic.to_owned(), Arc::clone(ledger));
+        spawn(move || feed(&self.client, &topic, &records, &ledger, &self.logons))
+    }
 }
 
 fn feed(

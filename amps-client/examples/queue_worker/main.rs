@@ -26,6 +26,7 @@ use amps_testkit::{FakeServer, QueueConfig};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::feeder::Feeder;
 use crate::ledger::Ledger;
 use crate::options::Options;
 use crate::worker::{Role, Worker};
@@ -52,10 +53,11 @@ fn run(options: &Options) -> Result<bool, BoxError> {
     let servers = server.as_ref().map_or_else(|| options.server.clone(), |server| vec![server.uri("json")]);
     let ledger = Arc::new(Ledger::new(records.len()));
 
+    let feeder = Feeder::connect(&servers)?;
     let workers = (1..=options.workers)
         .map(|number| Worker::start(options, &servers, number, &ledger))
         .collect::<Result<Vec<_>, _>>()?;
-    let feeder = feeder::start(options, &servers, records, &ledger)?;
+    let feeder = feeder.start(&options.topic, records, &ledger);
     let began = Instant::now();
 
     let finished = watch(options, &ledger, &workers);
