@@ -1,2 +1,51 @@
-//! To be filled.
+//! A fake AMPS server for tests: queues with leases, content filters, a transaction log,
+//! heartbeats, and a clock that the test moves.
+//!
+//! The three main types:
+//!
+//! * [`FakeServer`] listens on loopback, and shows what happened and what it holds;
+//! * [`QueueConfig`] describes a queue;
+//! * [`Engine`] is the server itself, as a pure state machine: no socket, thread or clock.
+//!
+//! ```
+//! use amps_testkit::{FakeServer, QueueConfig};
+//! use std::time::Duration;
+//!
+//! let server = FakeServer::builder()
+//!     .queue(QueueConfig::new("work").underlying("flights").lease(Duration::from_secs(30)))
+//!     .virtual_clock()
+//!     .start()?;
+//!
+//! // Connect a client to `server.uri("json")`, and let something happen.
+//! server.publish("flights", r#"{"flight":"LH400"}"#);
+//! server.advance(Duration::from_secs(30));
+//!
+//! let work = server.queue("work").expect("it was configured");
+//! assert_eq!(work.available.len(), 1);
+//! assert_eq!(server.counters().published, 1);
+//! # Ok::<(), amps_testkit::StartError>(())
+//! ```
+//!
+//! Each server stands for itself: nothing is global, ports are chosen by the system, and a
+//! server ends when its handle is dropped.
+#![forbid(unsafe_code)]
+
+mod engine;
+#[doc(hidden)]
+pub use engine::filter;
+pub use engine::{
+    Authentication, BookmarkId, Config, ConfigError, ConnectionSnapshot, Counters, Disconnect, DuplicateAck,
+    Engine, Event, ExpirationModel, ExpiryReason, Fairness, LeaseHeader, Leasing, LogTopics, MaxCancels,
+    Observe, QueueConfig, QueueCounters, QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons,
+    ReturnPosition, Semantics, SubscriptionSnapshot, Switches, UnknownOptions,
+};
+
+mod builder;
+pub use builder::FakeServerBuilder;
+mod journal;
+pub use journal::{Entry, JournalMode, WaitTimeout, What};
+mod server;
+pub use server::{Drop, FakeServer, Listening, StartError};
+mod shell;
+
 pub mod sim;

@@ -1,0 +1,214 @@
+//! `sow_delete` on queues: done, give back, expire now, hold longer (server.md 6.6).
+//!
+//! Owns the rules of who may acknowledge what. Acknowledging what is not there is never an
+//! error; if it never was there, the acknowledgement is remembered.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::time::Duration;
+
+use amps_protocol::{AckType, Message, Options};
+use amps_transport::{ConnId, Sink, Time};
+
+use super::Engine;
+use super::config::{Leasing, Semantics};
+use super::logon::parse_interval;
+use super::queue::{ExpiryReason, Unsuccessful};
+use super::reasons::Reason;
+use super::reply::{AckFrame, Refusal};
+use super::selector::{Facts, Selector};
+use super::subscription::text;
+use super::txlog::{BookmarkId, Position};
+
+/// What is to become of the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Done,
+    Cancel,
+    Expire,
+    Extend(Duration),
+}
+
+/// Which messages are meant.
+enum Selection {
+    Bookmarks(Vec<BookmarkId>),
+    Matching(Selector),
+}
+
+struct Request {
+    queue: usize,
+    selection: Selection,
+    verdict: Verdict,
+}
+
+impl Engine {
+    pub(super) fn sow_delete<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        sink: &mut S,
+    ) {
+        let request = match self.read_sow_delete(now, conn, message) {
+            Ok(request) => request,
+            Err(refusal) => return self.fail_sequenced(now, conn, message, refusal, sink),
+        };
+        if self.is_duplicate(conn, message) {
+            return self.acknowledge_duplicate(now, conn, message, sink);
+        }
+        let count = match request.selection {
+            Selection::Bookmarks(bookmarks) => {
+                let judge = |bookmark: BookmarkId| {
+                    self.judge_bookmark(now, conn, request.queue, bookmark, request.verdict)
+                };
+                bookmarks.into_iter().map(judge).filter(|&done| done).count()
+            }
+            Selection::Matching(selector) => {
+                let matching = self.matching(now, request.queue, &selector);
+                let judge = |position| self.judge(now, conn, request.queue, position, request.verdict);
+                matching.into_iter().map(judge).filter(|&done| done).count()
+            }
+        };
+        self.dirty.insert(request.queue);
+        self.acknowledge(
+            now,
+            conn,
+            message,
+            AckFrame { sequence: message.sequence(), ..AckFrame::new() },
+            sink,
+        );
+        let stats = AckFrame { deleted: Some(count as u64), ..AckFrame::new() };
+        self.acknowledge_as(now, conn, message, AckType::Stats, stats, sink);
+        self.acknowledge_persisted(now, conn, message, true, sink);
+    }
+
+    fn read_sow_delete(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+    ) -> Result<Request, Refusal> {
+        let message_type = self.connections.get(&conn).map(|connection| connection.message_type);
+        let topic = text(message.topic().map(|topic| &**topic));
+        let named =
+            |queue: &super::queue::Queue| *queue.name == *topic && Some(queue.message_type) == message_type;
+        let queue = self.queues.iter().position(named).ok_or(Reason::InvalidTopic)?;
+        let selection = match (message.bookmark(), message.filter()) {
+            (Some(list), None) => Selection::Bookmarks(self.read_bookmarks(now, conn, list)),
+            (None, Some(filter)) => Selection::Matching(
+                Selector::parse(&text(Some(filter)))
+                    .map_err(|fault| Refusal::because(Reason::BadFilter, fault))?,
+            ),
+            _ => return Err(Reason::InvalidOptions.into()),
+        };
+        let verdict = read_verdict(&text(message.options().map(|o| &**o)))?;
+        Ok(Request { queue, selection, verdict })
+    }
+
+    /// Bookmarks that are none are noted, and otherwise ignored.
+    fn read_bookmarks(&mut self, now: Time, conn: ConnId, list: &[u8]) -> Vec<BookmarkId> {
+        let mut bookmarks = Vec::new();
+        for text in list.split(|&byte| byte == b',') {
+            match BookmarkId::parse(text) {
+                Some(bookmark) => bookmarks.push(bookmark),
+                None => {
+                    let note =
+                        format!("acknowledged '{}', which is no bookmark", String::from_utf8_lossy(text));
+                    self.note(now, conn, note);
+                }
+            }
+        }
+        bookmarks
+    }
+
+    /// Deletes take part in the publisher's sequence (PUB-22).
+    fn is_duplicate(&mut self, conn: ConnId, message: &Message<&[u8]>) -> bool {
+        let Some(sequence) = message.sequence().filter(|&sequence| sequence > 0) else { return false };
+        let identity = self.connections.get(&conn).and_then(|connection| connection.identity.as_ref());
+        let Some(hash) = identity.map(|identity| identity.hash) else { return false };
+        !self.log.advance(hash, sequence)
+    }
+
+    fn matching(&self, now: Time, queue: usize, selector: &Selector) -> Vec<Position> {
+        let queue = &self.queues[queue];
+        let matches = |(position, message): (Position, &super::queue::QueueMessage)| {
+            selector.matches(Facts::of(&message.entry, queue.json), now).then_some(position)
+        };
+        queue.messages().filter_map(matches).collect()
+    }
+
+    fn judge_bookmark(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        index: usize,
+        bookmark: BookmarkId,
+        verdict: Verdict,
+    ) -> bool {
+        let queue = &mut self.queues[index];
+        if let Some(position) = queue.position_of(bookmark) {
+            return self.judge(now, conn, index, position, verdict);
+        }
+        if queue.config.semantics == Semantics::AtMostOnce {
+            let leasing = queue.config.leasing;
+            let allowed = |holder: super::queue::Holder| leasing == Leasing::Sublet || holder.conn == conn;
+            let holder = queue.acknowledge_sent(bookmark, allowed);
+            self.free_backlog(holder);
+            return holder.is_some();
+        }
+        let never_seen = bookmark.sequence > self.log.highest(bookmark.publisher);
+        if never_seen && verdict == Verdict::Done {
+            queue.defer(bookmark, now);
+        }
+        self.note(now, conn, format!("acknowledged {bookmark}, which is not in the queue"));
+        false
+    }
+
+    /// Does what the client asked with one message; `false` if it may not, or to no effect.
+    fn judge(&mut self, now: Time, conn: ConnId, index: usize, position: Position, verdict: Verdict) -> bool {
+        let queue = &mut self.queues[index];
+        let lease = queue.lease_of(position);
+        let foreign = lease.is_some_and(|lease| lease.holder.conn != conn);
+        if foreign && queue.config.leasing == Leasing::Strict {
+            return false;
+        }
+        match verdict {
+            Verdict::Done => {
+                let holder = queue.acknowledge(position);
+                self.free_backlog(holder);
+                true
+            }
+            Verdict::Cancel => {
+                let (holder, expired) = queue.give_back(position, Unsuccessful::Cancelled, now);
+                self.free_backlog(holder);
+                self.bury(index, expired);
+                holder.is_some()
+            }
+            Verdict::Expire => {
+                let holder = queue.end_lease(position);
+                let expired = queue.expire(position, ExpiryReason::ForcedExpire);
+                self.free_backlog(holder);
+                self.bury(index, expired);
+                true
+            }
+            Verdict::Extend(period) => {
+                queue.extend(position, now + period);
+                false
+            }
+        }
+    }
+}
+
+fn read_verdict(options: &str) -> Result<Verdict, Refusal> {
+    let options = Options::parse(options);
+    let extension = match options.get("lease_extension") {
+        Some(text) => Some(parse_interval(text).ok_or(Reason::InvalidOptions)?),
+        None => None,
+    };
+    match (options.contains("cancel"), options.contains("expire"), extension) {
+        (false, false, None) => Ok(Verdict::Done),
+        (true, false, None) => Ok(Verdict::Cancel),
+        (false, true, None) => Ok(Verdict::Expire),
+        (false, false, Some(period)) => Ok(Verdict::Extend(period)),
+        _ => Err(Reason::InvalidOptions.into()),
+    }
+}

@@ -1,0 +1,365 @@
+//! What an engine is told before it starts.
+//!
+//! Owns the configuration model and its checks. Nothing here changes while the engine runs.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::reasons::Reasons;
+use super::switches::Switches;
+
+/// The version that the server claims to have.
+pub(crate) const SERVER_VERSION: &str = "5.3.5.0";
+
+/// The configuration of an engine.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The name of the instance; part of generated client names. Default `amps-testkit`.
+    pub instance: String,
+    /// Which topics have a transaction log. Default: all.
+    pub log: LogTopics,
+    /// The queues. Default: none.
+    pub queues: Vec<QueueConfig>,
+    /// Who may log on. Default: everybody.
+    pub authentication: Authentication,
+    /// How long conflated `persisted` acks are gathered, unless the logon says otherwise.
+    /// Default 1 s.
+    pub ack_conflation: Duration,
+    /// The longest inbound frame, in bytes. Default 200 MiB.
+    pub max_frame: usize,
+    /// Whether a topic with regular expression characters is a pattern. Default `true`.
+    pub regex_topics: bool,
+    /// Answers to open questions.
+    pub switches: Switches,
+    /// The texts of refusals.
+    pub reasons: Reasons,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            instance: "amps-testkit".into(),
+            log: LogTopics::Matching(vec![".*".into()]),
+            queues: Vec::new(),
+            authentication: Authentication::Disabled,
+            ack_conflation: Duration::from_secs(1),
+            max_frame: amps_protocol::DEFAULT_MAX_OUTBOUND,
+            regex_topics: true,
+            switches: Switches::default(),
+            reasons: Reasons::default(),
+        }
+    }
+}
+
+/// Which topics have a transaction log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTopics {
+    /// There is no transaction log at all, so that client names need not be unique either.
+    None,
+    /// Topics that match one of these, each a name or a regular expression.
+    Matching(Vec<String>),
+}
+
+/// Who may log on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Authentication {
+    /// Everybody; the authenticated name stays empty.
+    #[default]
+    Disabled,
+    /// Users with these passwords; their name becomes their identity.
+    Passwords(BTreeMap<String, String>),
+    /// Nobody; every logon fails with this reason.
+    Refuse(String),
+}
+
+/// Whether a message that was not acknowledged comes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Semantics {
+    /// Leased, and delivered again if the lease ends without acknowledgement.
+    #[default]
+    AtLeastOnce,
+    /// Leaves the queue when it is sent.
+    AtMostOnce,
+}
+
+/// Which of several willing subscriptions gets the next message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fairness {
+    /// The first in the order of subscription.
+    Fast,
+    /// The next after the one served last, in the order of subscription.
+    RoundRobin,
+    /// The one with the smallest share of its backlog in use.
+    Proportional,
+}
+
+/// Who may acknowledge a leased message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leasing {
+    /// Anybody.
+    #[default]
+    Sublet,
+    /// The connection that holds the lease.
+    Strict,
+}
+
+/// How a message's own expiration and the queue's are combined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpirationModel {
+    /// The message's, if it has one, else the queue's.
+    #[default]
+    Default,
+    /// The queue's.
+    Queue,
+    /// The later one; none counts as never.
+    Latest,
+    /// The earlier one.
+    Earliest,
+}
+
+/// The configuration of one queue.
+///
+/// ```
+/// use amps_testkit::{Fairness, QueueConfig};
+/// use std::time::Duration;
+///
+/// let queue = QueueConfig::new("work")
+///     .underlying("flights")
+///     .lease(Duration::from_secs(30))
+///     .max_backlog(10)
+///     .fairness(Fairness::RoundRobin)
+///     .max_deliveries(3);
+/// assert_eq!(queue.name(), "work");
+/// ```
+#[derive(Clone, Debug)]
+pub struct QueueConfig {
+    pub(crate) name: String,
+    pub(crate) message_type: String,
+    pub(crate) underlying: Option<String>,
+    pub(crate) publish_target: Option<String>,
+    pub(crate) semantics: Semantics,
+    pub(crate) lease: Option<Duration>,
+    pub(crate) total_backlog: Option<usize>,
+    pub(crate) subscription_backlog: u32,
+    pub(crate) expiration: Option<Duration>,
+    pub(crate) expiration_model: ExpirationModel,
+    pub(crate) filter: Option<String>,
+    pub(crate) fairness: Option<Fairness>,
+    pub(crate) leasing: Leasing,
+    pub(crate) max_deliveries: u32,
+    pub(crate) max_cancels: u32,
+    pub(crate) deferred_ack_expiration: Duration,
+    pub(crate) dead_letter: Option<String>,
+}
+
+impl QueueConfig {
+    /// A queue of JSON messages, at least once, without lease period, with a backlog of one
+    /// message per subscription, over the topic of its own name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            message_type: "json".into(),
+            underlying: None,
+            publish_target: None,
+            semantics: Semantics::default(),
+            lease: None,
+            total_backlog: None,
+            subscription_backlog: 1,
+            expiration: None,
+            expiration_model: ExpirationModel::default(),
+            filter: None,
+            fairness: None,
+            leasing: Leasing::default(),
+            max_deliveries: 0,
+            max_cancels: 0,
+            deferred_ack_expiration: Duration::from_secs(24 * 60 * 60),
+            dead_letter: None,
+        }
+    }
+
+    /// The queue's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The message type. Default `json`.
+    #[must_use]
+    pub fn message_type(mut self, name: impl Into<String>) -> Self {
+        self.message_type = name.into();
+        self
+    }
+
+    /// The topic, or the regular expression of topics, whose messages enter. Default: the
+    /// queue's own name.
+    #[must_use]
+    pub fn underlying(mut self, topic: impl Into<String>) -> Self {
+        self.underlying = Some(topic.into());
+        self
+    }
+
+    /// The topic that messages published to the queue's name are stored under. Default: the
+    /// underlying topic; required if that is a regular expression.
+    #[must_use]
+    pub fn publish_target(mut self, topic: impl Into<String>) -> Self {
+        self.publish_target = Some(topic.into());
+        self
+    }
+
+    /// At least once (default) or at most once.
+    #[must_use]
+    pub fn semantics(mut self, semantics: Semantics) -> Self {
+        self.semantics = semantics;
+        self
+    }
+
+    /// How long a lease lasts, from sending. Default: leases do not time out.
+    #[must_use]
+    pub fn lease(mut self, period: Duration) -> Self {
+        self.lease = Some(period);
+        self
+    }
+
+    /// The most messages that one subscription may have unacknowledged. Default 1.
+    #[must_use]
+    pub fn max_backlog(mut self, per_subscription: u32) -> Self {
+        self.subscription_backlog = per_subscription;
+        self
+    }
+
+    /// The most messages of the queue that may be leased in total. Default: no limit.
+    #[must_use]
+    pub fn total_backlog(mut self, messages: usize) -> Self {
+        self.total_backlog = Some(messages);
+        self
+    }
+
+    /// How long a message stays in the queue. Default: for ever.
+    #[must_use]
+    pub fn expiration(mut self, period: Duration) -> Self {
+        self.expiration = Some(period);
+        self
+    }
+
+    /// How the expiration of a message and of the queue are combined.
+    #[must_use]
+    pub fn expiration_model(mut self, model: ExpirationModel) -> Self {
+        self.expiration_model = model;
+        self
+    }
+
+    /// Which messages of the underlying topic enter. Default: all.
+    #[must_use]
+    pub fn filter(mut self, filter: impl Into<String>) -> Self {
+        self.filter = Some(filter.into());
+        self
+    }
+
+    /// Who gets the next message. Default: proportional; for at-most-once, round-robin.
+    #[must_use]
+    pub fn fairness(mut self, fairness: Fairness) -> Self {
+        self.fairness = Some(fairness);
+        self
+    }
+
+    /// Who may acknowledge. Default: anybody.
+    #[must_use]
+    pub fn leasing(mut self, leasing: Leasing) -> Self {
+        self.leasing = leasing;
+        self
+    }
+
+    /// After how many unsuccessful deliveries a message expires; 0 (default) for never.
+    #[must_use]
+    pub fn max_deliveries(mut self, deliveries: u32) -> Self {
+        self.max_deliveries = deliveries;
+        self
+    }
+
+    /// After how many cancels a message expires; 0 (default) for never.
+    #[must_use]
+    pub fn max_cancels(mut self, cancels: u32) -> Self {
+        self.max_cancels = cancels;
+        self
+    }
+
+    /// How long an acknowledgement of a message that is not there yet is remembered.
+    /// Default one day.
+    #[must_use]
+    pub fn deferred_ack_expiration(mut self, period: Duration) -> Self {
+        self.deferred_ack_expiration = period;
+        self
+    }
+
+    /// The topic that expired messages are published to. Default: none.
+    #[must_use]
+    pub fn dead_letter(mut self, topic: impl Into<String>) -> Self {
+        self.dead_letter = Some(topic.into());
+        self
+    }
+
+    pub(crate) fn underlying_topic(&self) -> &str {
+        self.underlying.as_deref().unwrap_or(&self.name)
+    }
+
+    pub(crate) fn effective_fairness(&self) -> Fairness {
+        self.fairness.unwrap_or(match self.semantics {
+            Semantics::AtLeastOnce => Fairness::Proportional,
+            Semantics::AtMostOnce => Fairness::RoundRobin,
+        })
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A topic pattern that does not compile.
+    #[error("{what} \"{pattern}\" is not a regular expression: {fault}")]
+    Pattern {
+        /// What it is for.
+        what: &'static str,
+        /// Its text.
+        pattern: String,
+        /// What the compiler says.
+        fault: String,
+    },
+    /// A queue's filter does not parse.
+    #[error("the filter of queue \"{queue}\" does not parse: {fault}")]
+    Filter {
+        /// The queue.
+        queue: String,
+        /// What the parser says.
+        fault: String,
+    },
+    /// Two queues of one name and type.
+    #[error("queue \"{queue}\" is configured twice")]
+    QueueTwice {
+        /// The queue.
+        queue: String,
+    },
+    /// The queue would be empty for ever.
+    #[error(
+        "queue \"{queue}\": its underlying topic \"{topic}\" has no transaction log; add one with a txlog pattern"
+    )]
+    NotLogged {
+        /// The queue.
+        queue: String,
+        /// The underlying topic.
+        topic: String,
+    },
+    /// AMPS allows at-most-once queues round-robin only.
+    #[error("queue \"{queue}\": an at-most-once queue is always round-robin")]
+    AtMostOnceFairness {
+        /// The queue.
+        queue: String,
+    },
+    /// Nobody could tell where a publish to the queue's name goes.
+    #[error(
+        "queue \"{queue}\" is over a regular expression: say where publishes to its name go (publish_target)"
+    )]
+    PublishTarget {
+        /// The queue.
+        queue: String,
+    },
+}

@@ -1,0 +1,209 @@
+//! Connections: accepting, cutting frames, handing out commands, ending (server.md 1).
+//!
+//! Owns the state of a connection. Invariant: a connection that is not in the table gets no
+//! frame and holds no subscription, lease or timer.
+//!
+//! ```text
+//! Accepted ──logon──▶ Ready ──▶ (gone)
+//!     └──refused, or another command──▶ (gone)
+//! ```
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use amps_protocol::{AckType, CommandKind, LENGTH_PREFIX, Message, next_frame};
+use amps_transport::{CloseMode, ConnId, ListenerId, Sink, Time};
+use bytes::{Buf, BytesMut};
+
+use super::Engine;
+use super::event::{Disconnect, Event, Observe};
+use super::reasons::Reason;
+use super::reply::AckFrame;
+use super::subscription::SubKey;
+use super::timers::Timer;
+use super::topic::TypeId;
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Counted from 0 in the order of arrival.
+    pub(crate) index: u64,
+    pub(crate) listener: ListenerId,
+    pub(crate) peer: Option<SocketAddr>,
+    /// Set by the logon; what follows means nothing before.
+    pub(crate) identity: Option<Identity>,
+    pub(crate) client_name: Arc<str>,
+    pub(crate) message_type: TypeId,
+    pub(crate) subscriptions: BTreeMap<Arc<str>, SubKey>,
+    pub(crate) heartbeat: Option<Duration>,
+    pub(crate) last_sent: Time,
+    pub(crate) ack_conflation: Duration,
+}
+
+/// Who logged on.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    /// Empty if nobody was authenticated.
+    pub(crate) user: Arc<str>,
+    /// The first part of the client's bookmarks.
+    pub(crate) hash: u64,
+    /// The same for publishes without sequence number (BMK-02).
+    pub(crate) server_hash: u64,
+}
+
+impl Connection {
+    pub(crate) const fn is_ready(&self) -> bool {
+        self.identity.is_some()
+    }
+}
+
+impl Engine {
+    pub(super) fn accept(&mut self, now: Time, conn: ConnId, listener: ListenerId, peer: Option<SocketAddr>) {
+        let index = self.accepted;
+        self.accepted += 1;
+        let connection = Connection {
+            index,
+            listener,
+            peer,
+            identity: None,
+            client_name: "".into(),
+            message_type: TypeId(usize::MAX),
+            subscriptions: BTreeMap::new(),
+            heartbeat: None,
+            last_sent: now,
+            ack_conflation: self.config.ack_conflation,
+        };
+        self.connections.insert(conn, connection);
+        if self.observe != Observe::Nothing {
+            self.events.push((now, Event::Accepted { conn, index, peer }));
+        }
+    }
+
+    /// Takes all whole frames from the front of `bytes`.
+    pub(super) fn receive<S: Sink>(&mut self, now: Time, conn: ConnId, bytes: &mut BytesMut, sink: &mut S) {
+        if self.connections.get(&conn).is_some_and(|connection| connection.heartbeat.is_some())
+            && !self.config.switches.heartbeat_only_beat
+        {
+            self.timers.set(Timer::Silence(conn), None);
+        }
+        while self.connections.contains_key(&conn) {
+            let total = match next_frame(bytes, self.config.max_frame) {
+                Ok(Some(total)) => total,
+                Ok(None) => return,
+                Err(_) => {
+                    self.close(now, conn, Disconnect::UnknownCommand, CloseMode::Flush, sink);
+                    break;
+                }
+            };
+            if total > LENGTH_PREFIX {
+                match Message::decode(&bytes[LENGTH_PREFIX..total]) {
+                    Ok(message) => self.take_command(now, conn, &message, sink),
+                    Err(_) => self.close(now, conn, Disconnect::UnknownCommand, CloseMode::Flush, sink),
+                }
+                self.settle(now, sink);
+            }
+            bytes.advance(total);
+        }
+        self.settle(now, sink);
+        // Nobody reads the rest of a connection that was closed.
+        bytes.clear();
+    }
+
+    fn take_command<S: Sink>(&mut self, now: Time, conn: ConnId, message: &Message<&[u8]>, sink: &mut S) {
+        self.observe_command(now, conn, message);
+        let command = message.command();
+        let ready = self.connections.get(&conn).is_some_and(Connection::is_ready);
+        if !ready && !matches!(command, CommandKind::Logon | CommandKind::Missing | CommandKind::Unknown) {
+            return self.demand_logon(now, conn, message, sink);
+        }
+        if message.acks().contains(AckType::Received) && is_known(command) {
+            let sequence = message.sequence();
+            let ack = AckFrame { sequence, ..AckFrame::new() };
+            self.acknowledge_as(now, conn, message, AckType::Received, ack, sink);
+        }
+        match command {
+            CommandKind::Logon => self.logon(now, conn, message, sink),
+            CommandKind::Publish | CommandKind::DeltaPublish => {
+                self.publish_command(now, conn, message, sink)
+            }
+            CommandKind::Subscribe | CommandKind::DeltaSubscribe => self.subscribe(now, conn, message, sink),
+            CommandKind::Unsubscribe => self.unsubscribe(now, conn, message, sink),
+            CommandKind::SowDelete => self.sow_delete(now, conn, message, sink),
+            CommandKind::Flush => self.flush(now, conn, message, sink),
+            CommandKind::Heartbeat => self.heartbeat(now, conn, message, sink),
+            CommandKind::Ack if self.config.switches.accept_client_ack => {
+                self.sow_delete(now, conn, message, sink);
+            }
+            CommandKind::Sow | CommandKind::SowAndSubscribe | CommandKind::SowAndDeltaSubscribe => {
+                self.refuse(now, conn, message, Reason::InvalidTopic.into(), sink);
+            }
+            _ => self.break_off(now, conn, message, sink),
+        }
+    }
+
+    fn observe_command(&mut self, now: Time, conn: ConnId, message: &Message<&[u8]>) {
+        let wanted = match self.observe {
+            Observe::Nothing => false,
+            Observe::Commands => message.command() != CommandKind::Publish,
+            Observe::All => true,
+        };
+        if wanted {
+            self.events.push((now, Event::Received { conn, message: message.to_owned() }));
+        }
+    }
+
+    /// A command that the server does not know ends the connection (CONN-50).
+    fn break_off<S: Sink>(&mut self, now: Time, conn: ConnId, message: &Message<&[u8]>, sink: &mut S) {
+        if message.command() != CommandKind::Missing {
+            self.refuse(now, conn, message, Reason::UnknownCommand.into(), sink);
+        }
+        self.close(now, conn, Disconnect::UnknownCommand, CloseMode::Flush, sink);
+    }
+
+    /// Ends a connection from this side.
+    pub(super) fn close<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        reason: Disconnect,
+        mode: CloseMode,
+        sink: &mut S,
+    ) {
+        if self.forget(now, conn, reason) {
+            sink.close(conn, mode);
+        }
+    }
+
+    /// Forgets a connection and returns what it held (CONN-81); `false` if it is unknown.
+    pub(super) fn forget(&mut self, now: Time, conn: ConnId, reason: Disconnect) -> bool {
+        let Some(connection) = self.connections.get(&conn) else { return false };
+        let subscriptions: Vec<_> = connection.subscriptions.values().copied().collect();
+        for key in subscriptions {
+            self.end_subscription(now, key);
+        }
+        self.connections.remove(&conn);
+        for timer in [Timer::Persisted(conn), Timer::Silence(conn), Timer::Beat(conn)] {
+            self.timers.set(timer, None);
+        }
+        if self.observe != Observe::Nothing {
+            self.events.push((now, Event::Closed { conn, reason }));
+        }
+        true
+    }
+}
+
+const fn is_known(command: CommandKind) -> bool {
+    !matches!(
+        command,
+        CommandKind::Missing
+            | CommandKind::Unknown
+            | CommandKind::Ack
+            | CommandKind::GroupBegin
+            | CommandKind::GroupEnd
+            | CommandKind::Oof
+            | CommandKind::StartTimer
+            | CommandKind::StopTimer
+    )
+}

@@ -1,0 +1,186 @@
+//! Who gets which queue message (server.md 6.4, 6.5, 6.7).
+//!
+//! Owns the dispatch algorithm and the count of what each subscription has in hand. It takes
+//! the oldest available message that any subscription with room matches, and gives it to the
+//! one that fairness picks, until nothing moves. Each filter looks at each message once: a
+//! member's cursor remembers how far it has looked.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use amps_protocol::{CommandKind, Field, FrameWriter, format_timestamp};
+use amps_transport::{Sink, Time};
+
+use super::Engine;
+use super::config::{Fairness, Semantics};
+use super::queue::{ExpiryReason, Holder, Member, Queue, Unsuccessful};
+use super::selector::Facts;
+use super::subscription::{SubKey, Subscription};
+use super::switches::{LeaseHeader, QueueTopic};
+use super::timers::Timer;
+use super::txlog::{Entry, Position};
+
+/// `lp` of a lease that does not end.
+const FAR_FUTURE: &str = "99991231T235959.000000Z";
+
+impl Engine {
+    /// Delivers all that can be delivered, and publishes what expired.
+    pub(super) fn settle<S: Sink>(&mut self, now: Time, sink: &mut S) {
+        loop {
+            while let Some(queue) = self.dirty.pop_first() {
+                self.dispatch(queue, now, sink);
+                self.timers.set(Timer::Queue(queue), self.queues[queue].deadline());
+            }
+            let Some((queue, entry)) = self.dead_letters.pop_front() else { return };
+            if let Some(target) = self.queues[queue].config.dead_letter.clone() {
+                let correlation = entry.correlation.as_deref();
+                self.publish_synthetic(now, entry.message_type, &target, &entry.body, correlation, sink);
+            }
+        }
+    }
+
+    fn dispatch<S: Sink>(&mut self, queue: usize, now: Time, sink: &mut S) {
+        while let Some((position, sub)) = pick(&mut self.queues[queue], &self.subscriptions, now) {
+            self.deliver(queue, position, sub, now, sink);
+        }
+    }
+
+    fn deliver<S: Sink>(&mut self, index: usize, position: Position, sub: SubKey, now: Time, sink: &mut S) {
+        let Some(subscription) = self.subscriptions.get_mut(&sub) else { return };
+        let queue = &mut self.queues[index];
+        let holder = Holder { sub, conn: subscription.conn };
+        let Some((entry, until)) = queue.deliver(position, holder, now) else { return };
+        subscription.leased += 1;
+        self.delivered += 1;
+        let switches = &self.config.switches;
+        let lease = match (until, queue.config.semantics) {
+            (Some(at), _) => Some(format_timestamp(at.as_unix_nanos()).to_string()),
+            (None, Semantics::AtLeastOnce) => far_future(switches.lease_without_period),
+            (None, Semantics::AtMostOnce) => far_future(switches.lease_at_most_once),
+        };
+        let topic = match switches.queue_topic {
+            QueueTopic::Queue => &queue.name,
+            QueueTopic::Underlying => &entry.topic,
+        };
+        let timestamp =
+            subscription.wants_timestamp.then(|| format_timestamp(entry.at.as_unix_nanos()).to_string());
+        FrameWriter::new(&mut self.out, CommandKind::Publish)
+            .text(Field::Bookmark, entry.bookmark.to_string())
+            .text(Field::Topic, topic.as_bytes())
+            .text(Field::SubIds, subscription.id.as_bytes())
+            .maybe_text(Field::CorrelationId, entry.correlation.as_deref())
+            .maybe_text(Field::Lease, lease)
+            .maybe_text(Field::Timestamp, timestamp)
+            .maybe_number(Field::Length, switches.publish_length.then_some(entry.body.len() as u64))
+            .finish(&entry.body);
+        self.transmit(now, holder.conn, sink);
+    }
+
+    /// A message is off a subscription's backlog: other queues may use the room.
+    pub(super) fn free_backlog(&mut self, holder: Option<Holder>) {
+        let Some(holder) = holder else { return };
+        let Some(subscription) = self.subscriptions.get_mut(&holder.sub) else { return };
+        subscription.leased = subscription.leased.saturating_sub(1);
+        for (index, queue) in self.queues.iter().enumerate() {
+            if queue.members.contains_key(&holder.sub) {
+                self.dirty.insert(index);
+            }
+        }
+    }
+
+    /// A message expired: it may have to be published elsewhere.
+    pub(super) fn bury(&mut self, queue: usize, expired: Option<(Arc<Entry>, ExpiryReason)>) {
+        if let Some((entry, _)) = expired {
+            if self.queues[queue].config.dead_letter.is_some() {
+                self.dead_letters.push_back((queue, entry));
+            }
+        }
+    }
+
+    /// Leases, messages and deferred acks whose time is up.
+    pub(super) fn queue_timer(&mut self, now: Time, index: usize) {
+        self.dirty.insert(index);
+        while let Some(position) = self.queues[index].lease_due(now) {
+            let (holder, expired) = self.queues[index].give_back(position, Unsuccessful::TimedOut, now);
+            self.free_backlog(holder);
+            self.bury(index, expired);
+        }
+        while let Some(position) = self.queues[index].expiration_due(now) {
+            let holder = self.queues[index].end_lease(position);
+            self.free_backlog(holder);
+            let expired = self.queues[index].expire(position, ExpiryReason::TimeLimit);
+            self.bury(index, expired);
+        }
+        self.queues[index].forget_due(now);
+    }
+}
+
+fn far_future(header: LeaseHeader) -> Option<String> {
+    (header == LeaseHeader::FarFuture).then(|| FAR_FUTURE.to_owned())
+}
+
+/// The oldest message that somebody can take, and who takes it.
+fn pick(
+    queue: &mut Queue,
+    subscriptions: &BTreeMap<SubKey, Subscription>,
+    now: Time,
+) -> Option<(Position, SubKey)> {
+    if !queue.can_deliver() {
+        return None;
+    }
+    let mut candidates: Vec<(SubKey, &Subscription)> = Vec::new();
+    let mut oldest = Position::MAX;
+    let keys: Vec<SubKey> = queue.members.keys().copied().collect();
+    for key in keys {
+        let Some(subscription) = subscriptions.get(&key).filter(|subscription| subscription.has_room())
+        else {
+            continue;
+        };
+        let Some(position) = next_match(queue, key, subscription, now) else { continue };
+        if position < oldest {
+            oldest = position;
+            candidates.clear();
+        }
+        if position == oldest {
+            candidates.push((key, subscription));
+        }
+    }
+    choose(queue.fairness, &candidates, queue.last_served).map(|sub| (oldest, sub))
+}
+
+/// The oldest available message that a subscription matches.
+fn next_match(queue: &mut Queue, key: SubKey, subscription: &Subscription, now: Time) -> Option<Position> {
+    let Some(selector) = &subscription.selector else { return queue.oldest_available() };
+    let member = *queue.members.get(&key)?;
+    if let Some(position) = member.confirmed.filter(|&position| queue.is_available(position)) {
+        return Some(position);
+    }
+    let json = queue.json;
+    let found = queue.find_available(member.cursor, |entry| selector.matches(Facts::of(entry, json), now));
+    let cursor = found.unwrap_or(queue.end());
+    queue.members.insert(key, Member { cursor, confirmed: found });
+    found
+}
+
+/// Candidates are in the order of subscription.
+fn choose(
+    fairness: Fairness,
+    candidates: &[(SubKey, &Subscription)],
+    last_served: Option<SubKey>,
+) -> Option<SubKey> {
+    let first = candidates.first()?;
+    let chosen = match fairness {
+        Fairness::Fast => first,
+        Fairness::RoundRobin => candidates.iter().find(|(key, _)| Some(*key) > last_served).unwrap_or(first),
+        // Of equal shares, `min_by` takes the first.
+        Fairness::Proportional => candidates.iter().min_by(|(_, a), (_, b)| share_order(a, b))?,
+    };
+    Some(chosen.0)
+}
+
+/// Compares leased / backlog without dividing.
+fn share_order(a: &Subscription, b: &Subscription) -> std::cmp::Ordering {
+    let share = |x: &Subscription, y: &Subscription| u64::from(x.leased) * u64::from(y.backlog.unwrap_or(1));
+    share(a, b).cmp(&share(b, a))
+}

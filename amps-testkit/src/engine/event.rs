@@ -1,0 +1,104 @@
+//! What an observer of the engine can see.
+//!
+//! Owns the vocabulary only. Events are gathered while an input is handled, in the order in
+//! which things happened, and taken by the driver afterwards.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use amps_protocol::Message;
+use amps_transport::ConnId;
+
+/// How much the engine reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Observe {
+    /// Nothing.
+    Nothing,
+    /// Connections, and what clients send except publishes.
+    #[default]
+    Commands,
+    /// Every frame, in both directions.
+    All,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A client connected.
+    Accepted {
+        /// The connection.
+        conn: ConnId,
+        /// Its number, counted from 0.
+        index: u64,
+        /// The address of the client.
+        peer: Option<SocketAddr>,
+    },
+    /// A client logged on.
+    LoggedOn {
+        /// The connection.
+        conn: ConnId,
+        /// The name of the client.
+        client: Arc<str>,
+    },
+    /// A client sent a frame.
+    Received {
+        /// The connection.
+        conn: ConnId,
+        /// The frame.
+        message: Message,
+    },
+    /// The server sent a frame.
+    Sent {
+        /// The connection.
+        conn: ConnId,
+        /// The frame.
+        message: Message,
+    },
+    /// A connection ended.
+    Closed {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        reason: Disconnect,
+    },
+    /// Something a client should perhaps not have done.
+    Noted {
+        /// The connection.
+        conn: ConnId,
+        /// What.
+        note: String,
+    },
+}
+
+/// Why a connection ended (server.md CONN-80).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Disconnect {
+    /// The client went away.
+    ConnectionClosed,
+    /// Another connection took the client name.
+    NameInUse,
+    /// No sign of life.
+    Heartbeat,
+    /// An unknown command, or malformed input.
+    UnknownCommand,
+    /// The logon was refused, or missing.
+    Auth,
+    /// The test, or the server's stop, ended it.
+    Dropped,
+}
+
+impl fmt::Display for Disconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ConnectionClosed => "connection closed",
+            Self::NameInUse => "name in use",
+            Self::Heartbeat => "heartbeat",
+            Self::UnknownCommand => "unknown command",
+            Self::Auth => "auth",
+            Self::Dropped => "dropped",
+        })
+    }
+}

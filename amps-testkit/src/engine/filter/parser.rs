@@ -1,0 +1,408 @@
+//! Builds the tree of an expression: recursive descent, one method per grammar rule.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use super::ast::{Affix, Comparison, Expr, Operator};
+use super::error::FilterError;
+use super::functions::{self, Function, Signature};
+use super::lexer::{Lexer, Token, unescape};
+use super::like::Pattern;
+use super::value::{Field, Value};
+
+/// The longest expression, in bytes.
+pub(super) const LONGEST: usize = 256 * 1024;
+/// How deep parentheses, calls, `NOT` and signs may be nested.
+pub(super) const DEEPEST: usize = 200;
+
+/// Words that can follow a value; anything else there is an error.
+const AFTER_VALUE: &str = "an operator or the end of the expression";
+const VALUE: &str = "a field, a literal or a function";
+
+#[derive(Debug)]
+pub(super) struct Parser<'t> {
+    lexer: Lexer<'t>,
+    text: &'t str,
+    token: Token<'t>,
+    /// Where `token` starts and ends.
+    start: usize,
+    end: usize,
+    depth: usize,
+    deterministic: bool,
+}
+
+/// Parses a filter; the flag says whether it is deterministic.
+pub(super) fn parse(text: &str) -> Result<(Expr, bool), FilterError> {
+    if text.len() > LONGEST {
+        return Err(FilterError::TooLong { length: text.len(), limit: LONGEST });
+    }
+    let mut parser = Parser {
+        lexer: Lexer::new(text),
+        text,
+        token: Token::End,
+        start: 0,
+        end: 0,
+        depth: 0,
+        deterministic: true,
+    };
+    parser.advance()?;
+    let expr = parser.expression()?;
+    if parser.token != Token::End {
+        return Err(parser.unexpected(AFTER_VALUE));
+    }
+    Ok((expr, parser.deterministic))
+}
+
+impl<'t> Parser<'t> {
+    fn advance(&mut self) -> Result<Token<'t>, FilterError> {
+        let (token, start, end) = self.lexer.next()?;
+        (self.start, self.end) = (start, end);
+        Ok(std::mem::replace(&mut self.token, token))
+    }
+
+    /// Whether the token is this word, in any case.
+    fn at_word(&self, word: &str) -> bool {
+        matches!(self.token, Token::Name(name) if name.eq_ignore_ascii_case(word))
+    }
+
+    fn take_word(&mut self, word: &str) -> Result<bool, FilterError> {
+        let found = self.at_word(word);
+        if found {
+            self.advance()?;
+        }
+        Ok(found)
+    }
+
+    fn expect_word(&mut self, word: &'static str) -> Result<(), FilterError> {
+        if self.take_word(word)? { Ok(()) } else { Err(self.unexpected(word)) }
+    }
+
+    fn take_symbol(&mut self, symbol: &'static str) -> Result<bool, FilterError> {
+        let found = self.token == Token::Symbol(symbol);
+        if found {
+            self.advance()?;
+        }
+        Ok(found)
+    }
+
+    fn expect_symbol(&mut self, symbol: &'static str, expected: &'static str) -> Result<(), FilterError> {
+        if self.take_symbol(symbol)? { Ok(()) } else { Err(self.unexpected(expected)) }
+    }
+
+    fn unexpected(&self, expected: &'static str) -> FilterError {
+        let found = match self.token {
+            Token::End => String::from("the end of the text"),
+            _ => {
+                let text = self.text.get(self.start..self.end).unwrap_or_default();
+                let short: String = text.chars().take(32).collect();
+                if short.len() < text.len() { format!("'{short}...'") } else { format!("'{short}'") }
+            }
+        };
+        FilterError::Unexpected { offset: self.start, expected, found, hint: self.hint(expected) }
+    }
+
+    /// What the author probably meant.
+    fn hint(&self, expected: &str) -> &'static str {
+        match self.token {
+            Token::Stray("&&") => "AMPS writes AND",
+            Token::Stray("||") => "AMPS writes OR",
+            Token::Stray("!") => "AMPS writes NOT",
+            Token::Stray("~" | "=~") => "AMPS writes LIKE",
+            Token::Stray("!~") => "AMPS writes NOT LIKE",
+            Token::Stray(text)
+                if text.eq_ignore_ascii_case("[any]") || text.eq_ignore_ascii_case("[all]") =>
+            {
+                "an array already compares as true if any element does"
+            }
+            Token::Stray(text) if text.len() > 2 && text.starts_with('[') => {
+                "a field in brackets is written [/name], and only a view can name a topic"
+            }
+            Token::Name(name) if name.eq_ignore_ascii_case("CONTAINS") => "AMPS has LIKE and INSTR for that",
+            Token::Name(_) if expected == VALUE => "a field is written /name, a string in quotes",
+            Token::Path(_) if expected == AFTER_VALUE => "to divide, put a blank after the '/'",
+            Token::Symbol("=" | "==" | "!=" | "<>" | "<" | "<=" | ">" | ">=") if expected == AFTER_VALUE => {
+                "comparisons cannot be chained"
+            }
+            _ => "",
+        }
+    }
+
+    /// Parses something one level deeper, if that is still allowed.
+    fn nested(&mut self, rule: fn(&mut Self) -> Result<Expr, FilterError>) -> Result<Expr, FilterError> {
+        if self.depth == DEEPEST {
+            return Err(FilterError::TooDeep { offset: self.start, limit: DEEPEST });
+        }
+        self.depth += 1;
+        let expr = rule(self);
+        self.depth -= 1;
+        expr
+    }
+
+    fn expression(&mut self) -> Result<Expr, FilterError> {
+        self.nested(Self::or_expr)
+    }
+
+    fn or_expr(&mut self) -> Result<Expr, FilterError> {
+        self.chain("OR", Self::and_expr, Expr::Or)
+    }
+
+    fn and_expr(&mut self) -> Result<Expr, FilterError> {
+        self.chain("AND", Self::not_expr, Expr::And)
+    }
+
+    fn chain(
+        &mut self,
+        word: &str,
+        rule: fn(&mut Self) -> Result<Expr, FilterError>,
+        make: fn(Vec<Expr>) -> Expr,
+    ) -> Result<Expr, FilterError> {
+        let first = rule(self)?;
+        if !self.at_word(word) {
+            return Ok(first);
+        }
+        let mut operands = vec![first];
+        while self.take_word(word)? {
+            operands.push(rule(self)?);
+        }
+        Ok(make(operands))
+    }
+
+    fn not_expr(&mut self) -> Result<Expr, FilterError> {
+        if self.take_word("NOT")? {
+            return Ok(Expr::Not(Box::new(self.nested(Self::not_expr)?)));
+        }
+        self.predicate()
+    }
+
+    fn predicate(&mut self) -> Result<Expr, FilterError> {
+        let subject = self.additive()?;
+        if let Some(comparison) = self.comparison() {
+            self.advance()?;
+            let (left, right) = (Box::new(subject), Box::new(self.additive()?));
+            return Ok(Expr::Compare { comparison, left, right });
+        }
+        if self.take_word("IS")? {
+            return self.null_test(subject);
+        }
+        let negated = self.take_word("NOT")?;
+        let subject = Box::new(subject);
+        let expr = if self.take_word("IN")? {
+            Expr::In { subject, members: self.list()? }
+        } else if self.take_word("BETWEEN")? {
+            let low = Box::new(self.additive()?);
+            self.expect_word("AND")?;
+            Expr::Between { subject, low, high: Box::new(self.additive()?) }
+        } else if self.take_word("LIKE")? {
+            Expr::Like { subject, pattern: self.pattern()? }
+        } else if self.take_word("BEGINS")? {
+            self.affix(Affix::Begins, subject)?
+        } else if self.take_word("ENDS")? {
+            self.affix(Affix::Ends, subject)?
+        } else if negated {
+            return Err(self.unexpected("IN, BETWEEN, LIKE, BEGINS WITH or ENDS WITH after NOT"));
+        } else {
+            return Ok(*subject);
+        };
+        Ok(if negated { Expr::Not(Box::new(expr)) } else { expr })
+    }
+
+    fn comparison(&self) -> Option<Comparison> {
+        let Token::Symbol(symbol) = self.token else { return None };
+        Some(match symbol {
+            "=" | "==" => Comparison::Equal,
+            "!=" | "<>" => Comparison::NotEqual,
+            "<" => Comparison::Less,
+            "<=" => Comparison::LessOrEqual,
+            ">" => Comparison::Greater,
+            ">=" => Comparison::GreaterOrEqual,
+            _ => return None,
+        })
+    }
+
+    fn null_test(&mut self, subject: Expr) -> Result<Expr, FilterError> {
+        let negated = self.take_word("NOT")?;
+        let subject = Box::new(subject);
+        let test = if self.take_word("NULL")? {
+            Expr::IsNull(subject)
+        } else if self.take_word("NAN")? {
+            Expr::IsNan(subject)
+        } else {
+            return Err(self.unexpected("NULL or NAN after IS"));
+        };
+        Ok(if negated { Expr::Not(Box::new(test)) } else { test })
+    }
+
+    fn affix(&mut self, affix: Affix, subject: Box<Expr>) -> Result<Expr, FilterError> {
+        self.expect_word("WITH")?;
+        Ok(Expr::Affix { affix, subject, members: self.list()? })
+    }
+
+    /// One expression or more in parentheses.
+    fn list(&mut self) -> Result<Vec<Expr>, FilterError> {
+        self.expect_symbol("(", "a list in parentheses")?;
+        let mut members = vec![self.expression()?];
+        while self.take_symbol(",")? {
+            members.push(self.expression()?);
+        }
+        self.expect_symbol(")", "',' or ')'")?;
+        Ok(members)
+    }
+
+    /// A string that is a regular expression, or a raw string that is not.
+    fn pattern(&mut self) -> Result<Pattern, FilterError> {
+        let Token::Text { text, verbatim } = self.token else {
+            return Err(self.unexpected("a pattern in quotes"));
+        };
+        let pattern = if verbatim {
+            Pattern::verbatim(text)
+        } else {
+            Pattern::compile(text).map_err(|reason| FilterError::BadPattern { offset: self.start, reason })?
+        };
+        self.advance()?;
+        Ok(pattern)
+    }
+
+    fn additive(&mut self) -> Result<Expr, FilterError> {
+        self.arithmetic(Self::multiplicative, |token| match token {
+            Token::Symbol("+") => Some(Operator::Add),
+            Token::Symbol("-") => Some(Operator::Subtract),
+            _ => None,
+        })
+    }
+
+    fn multiplicative(&mut self) -> Result<Expr, FilterError> {
+        self.arithmetic(Self::unary, |token| match token {
+            Token::Symbol("*") => Some(Operator::Multiply),
+            Token::Symbol("/") => Some(Operator::Divide),
+            Token::Symbol("%") => Some(Operator::Modulo),
+            Token::Name(name) if name.eq_ignore_ascii_case("MOD") => Some(Operator::Modulo),
+            _ => None,
+        })
+    }
+
+    fn arithmetic(
+        &mut self,
+        rule: fn(&mut Self) -> Result<Expr, FilterError>,
+        operator: fn(&Token<'t>) -> Option<Operator>,
+    ) -> Result<Expr, FilterError> {
+        let first = rule(self)?;
+        let mut rest = Vec::new();
+        while let Some(operator) = operator(&self.token) {
+            self.advance()?;
+            rest.push((operator, rule(self)?));
+        }
+        Ok(if rest.is_empty() { first } else { Expr::Arithmetic { first: Box::new(first), rest } })
+    }
+
+    fn unary(&mut self) -> Result<Expr, FilterError> {
+        let negative = self.token == Token::Symbol("-");
+        if negative || self.token == Token::Symbol("+") {
+            self.advance()?;
+            return Ok(Expr::Sign { negative, operand: Box::new(self.nested(Self::unary)?) });
+        }
+        self.primary()
+    }
+
+    fn primary(&mut self) -> Result<Expr, FilterError> {
+        match &self.token {
+            Token::Name(name) => {
+                let name = *name;
+                self.word(name)
+            }
+            Token::Symbol("(") => {
+                self.advance()?;
+                let expr = self.expression()?;
+                self.expect_symbol(")", "an operator or ')'")?;
+                Ok(expr)
+            }
+            Token::Number(_) | Token::Text { .. } | Token::Path(_) => match self.advance()? {
+                Token::Number(number) => Ok(Expr::Literal(Field::new(number))),
+                Token::Text { text, verbatim } => {
+                    let bytes = if verbatim { text.as_bytes().to_vec() } else { unescape(text) };
+                    Ok(Expr::Literal(Field::string(bytes)))
+                }
+                Token::Path(_) if self.at_word("OF") => {
+                    Err(FilterError::NotInFilters { offset: self.start, what: "OF CURRENT or OF PREVIOUS" })
+                }
+                Token::Path(path) => Ok(Expr::Path(path)),
+                _ => Err(self.unexpected(VALUE)),
+            },
+            _ => Err(self.unexpected(VALUE)),
+        }
+    }
+
+    /// A literal that is a word, or a call.
+    fn word(&mut self, name: &str) -> Result<Expr, FilterError> {
+        let literal = [("NULL", Value::Null), ("TRUE", Value::Bool(true)), ("FALSE", Value::Bool(false))]
+            .into_iter()
+            .find(|(word, _)| word.eq_ignore_ascii_case(name));
+        if let Some((_, value)) = literal {
+            self.advance()?;
+            return Ok(Expr::Literal(Field::new(value)));
+        }
+        let offset = self.start;
+        let is_call = self.text.get(self.end..).unwrap_or_default().trim_ascii_start().starts_with('(');
+        if !is_call || is_keyword(name) {
+            return Err(self.unexpected(VALUE));
+        }
+        if functions::is_aggregate(name) {
+            return Err(FilterError::Aggregate { offset, name: name.to_owned() });
+        }
+        let Some(signature) = functions::find(name) else {
+            return Err(FilterError::UnknownFunction { offset, name: name.to_owned() });
+        };
+        self.advance()?;
+        self.deterministic &= signature.function.is_deterministic();
+        self.call(signature, offset)
+    }
+
+    fn call(&mut self, signature: &'static Signature, offset: usize) -> Result<Expr, FilterError> {
+        let takes_pattern = matches!(signature.function, Function::RegexpMatch | Function::RegexpReplace);
+        self.expect_symbol("(", "'('")?;
+        let mut arguments = Vec::new();
+        let mut pattern = None;
+        if self.token != Token::Symbol(")") {
+            loop {
+                if takes_pattern && arguments.len() == 1 && pattern.is_none() {
+                    pattern = Some(self.pattern()?);
+                } else {
+                    arguments.push(self.expression()?);
+                }
+                if !self.take_symbol(",")? {
+                    break;
+                }
+            }
+        }
+        self.expect_symbol(")", "',' or ')'")?;
+        let found = arguments.len() + usize::from(pattern.is_some());
+        if !(signature.least..=signature.most).contains(&found) {
+            let expected = arity(signature);
+            return Err(FilterError::ArgumentCount { offset, name: signature.name, expected, found });
+        }
+        let function = signature.function;
+        let Some(pattern) = pattern else { return Ok(Expr::Call { function, arguments }) };
+        let mut arguments = arguments.into_iter().map(Box::new);
+        Ok(match (arguments.next(), arguments.next()) {
+            (Some(subject), Some(replacement)) => Expr::RegexpReplace { subject, pattern, replacement },
+            (Some(subject), None) => Expr::RegexpMatch { subject, pattern },
+            (None, _) => Expr::Literal(Field::NULL),
+        })
+    }
+}
+
+/// Words that are never the name of a function.
+fn is_keyword(name: &str) -> bool {
+    ["AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "BEGINS", "ENDS", "WITH", "IS", "NAN", "MOD", "OF"]
+        .iter()
+        .any(|keyword| keyword.eq_ignore_ascii_case(name))
+}
+
+/// The number of arguments in words.
+fn arity(signature: &Signature) -> String {
+    let plural = |count: usize| if count == 1 { "argument" } else { "arguments" };
+    match (signature.least, signature.most) {
+        (0, 0) => String::from("no argument"),
+        (least, usize::MAX) => format!("at least {least} {}", plural(least)),
+        (least, most) if least == most => format!("{least} {}", plural(least)),
+        (least, most) => format!("{least} to {most} arguments"),
+    }
+}

@@ -1,0 +1,187 @@
+//! Logon (server.md 1.3 to 1.5).
+//!
+//! Owns who may come in, under which name, and what happens to whoever had the name before.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use amps_protocol::{Field, Message, Options, Status};
+use amps_transport::{CloseMode, ConnId, Sink, Time};
+
+use super::Engine;
+use super::config::{Authentication, SERVER_VERSION};
+use super::connection::{Connection, Identity};
+use super::event::{Disconnect, Event, Observe};
+use super::reasons::Reason;
+use super::reply::AckFrame;
+use super::subscription::{field_text, text};
+use super::txlog::{BookmarkId, name_hash};
+
+/// What a logon that is accepted amounts to.
+struct Admission {
+    user: Arc<str>,
+    name: Arc<str>,
+    message_type: String,
+}
+
+impl Engine {
+    pub(super) fn logon<S: Sink>(&mut self, now: Time, conn: ConnId, message: &Message<&[u8]>, sink: &mut S) {
+        if self.connections.get(&conn).is_some_and(Connection::is_ready) {
+            return self.refuse(now, conn, message, Reason::DuplicateLogon.into(), sink);
+        }
+        match self.admit(conn, message) {
+            Ok(admission) => self.welcome(now, conn, message, &admission, sink),
+            Err(reason) => self.turn_away(now, conn, message, &reason, sink),
+        }
+    }
+
+    /// # Errors
+    /// The reason for refusing, as the client will read it.
+    fn admit(&self, conn: ConnId, message: &Message<&[u8]>) -> Result<Admission, String> {
+        let reason = |reason| self.config.reasons.text(reason).to_owned();
+        let user = self.authenticate(message)?;
+        let message_type =
+            self.agreed_type(conn, message).ok_or_else(|| reason(Reason::InvalidMessageType))?;
+        let name: Arc<str> = match message.client_name().filter(|name| !name.is_empty()) {
+            Some(name) => text(Some(name)).into(),
+            None => self.generated_name(conn),
+        };
+        let other_user = |conn: ConnId| {
+            let identity = self.connections.get(&conn).and_then(|connection| connection.identity.as_ref());
+            identity.is_some_and(|identity| identity.user != user)
+        };
+        if self.log.exists() && self.clients_named(&name).any(other_user) {
+            return Err(reason(Reason::NameInUse));
+        }
+        Ok(Admission { user, name, message_type })
+    }
+
+    fn authenticate(&self, message: &Message<&[u8]>) -> Result<Arc<str>, String> {
+        match &self.config.authentication {
+            Authentication::Disabled => Ok("".into()),
+            Authentication::Refuse(reason) => Err(reason.clone()),
+            Authentication::Passwords(passwords) => {
+                let user = field_text(message, Field::UserId);
+                let right = passwords.get(&user) == Some(&field_text(message, Field::Password));
+                right
+                    .then(|| user.into())
+                    .ok_or_else(|| self.config.reasons.text(Reason::AuthFailure).to_owned())
+            }
+        }
+    }
+
+    /// The connection's message type: the listener's, or the one that the logon names (CONN-30).
+    fn agreed_type(&self, conn: ConnId, message: &Message<&[u8]>) -> Option<String> {
+        let fixed = self.connections.get(&conn).and_then(|c| self.listeners.get(&c.listener));
+        let named = message.message_type().filter(|name| !name.is_empty()).map(|name| text(Some(name)));
+        match (fixed, named) {
+            (Some(fixed), Some(named)) if *fixed != named => None,
+            (Some(fixed), _) => Some(fixed.clone()),
+            (None, named) => named,
+        }
+    }
+
+    fn generated_name(&self, conn: ConnId) -> Arc<str> {
+        let index = self.connections.get(&conn).map_or(0, |connection| connection.index);
+        format!("{}-any-tcp-{index}-{}", self.config.instance, conn.0).into()
+    }
+
+    fn welcome<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        admission: &Admission,
+        sink: &mut S,
+    ) {
+        if self.log.exists() {
+            let predecessors: Vec<_> = self.clients_named(&admission.name).collect();
+            for predecessor in predecessors {
+                self.close(now, predecessor, Disconnect::NameInUse, CloseMode::Flush, sink);
+            }
+        }
+        let name = &admission.name;
+        let hash = name_hash(name);
+        let message_type = self.types.id(&admission.message_type);
+        let server_hash = name_hash(&format!("{name}@{}", self.config.instance));
+        let conflation = ack_conflation(message);
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        connection.client_name = Arc::clone(name);
+        connection.message_type = message_type;
+        connection.identity = Some(Identity { user: Arc::clone(&admission.user), hash, server_hash });
+        connection.ack_conflation = conflation.unwrap_or(self.config.ack_conflation);
+        if self.observe != Observe::Nothing {
+            self.events.push((now, Event::LoggedOn { conn, client: Arc::clone(name) }));
+        }
+        let sequence = self.log.highest(hash);
+        let disabled = matches!(self.config.authentication, Authentication::Disabled);
+        let reason = disabled.then(|| self.config.reasons.text(Reason::AuthenticationDisabled).to_owned());
+        let ack = AckFrame {
+            sequence: Some(sequence),
+            bookmark: Some(BookmarkId { publisher: hash, sequence }),
+            client_name: Some(name),
+            user: (!disabled).then_some(&*admission.user),
+            correlation: message.correlation_id().map(|x| &**x),
+            reason: reason.as_deref(),
+            version: Some(SERVER_VERSION),
+            ..AckFrame::new()
+        };
+        self.acknowledge(now, conn, message, ack, sink);
+    }
+
+    fn turn_away<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        reason: &str,
+        sink: &mut S,
+    ) {
+        let ack = AckFrame { status: Status::Failure, reason: Some(reason), ..AckFrame::new() };
+        self.acknowledge(now, conn, message, ack, sink);
+        if self.config.switches.close_on_refused_logon {
+            let name_taken = reason == self.config.reasons.text(Reason::NameInUse);
+            let recorded = if name_taken { Disconnect::NameInUse } else { Disconnect::Auth };
+            self.close(now, conn, recorded, CloseMode::Flush, sink);
+        }
+    }
+
+    /// Another command came before the logon (CONN-18).
+    pub(super) fn demand_logon<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        sink: &mut S,
+    ) {
+        if self.config.switches.logon_required_ack {
+            self.refuse(now, conn, message, Reason::LogonRequired.into(), sink);
+        }
+        self.close(now, conn, Disconnect::Auth, CloseMode::Flush, sink);
+    }
+}
+
+fn ack_conflation(message: &Message<&[u8]>) -> Option<Duration> {
+    let options = Options::parse(&text(message.options().map(|o| &**o)));
+    parse_interval(options.get("ack_conflation")?)
+}
+
+/// Reads an interval such as `100ms`, `5s` or `2` (FMT-02).
+pub(super) fn parse_interval(text: &str) -> Option<Duration> {
+    let text = text.trim().to_ascii_lowercase();
+    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let seconds = match unit.trim() {
+        "ns" => 1e-9,
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        "w" => 604_800.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()
+}

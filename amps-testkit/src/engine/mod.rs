@@ -1,0 +1,242 @@
+//! The engine: a whole AMPS server as a pure state machine.
+//!
+//! Everything it knows comes in as bytes and as the time, everything it wants goes into a
+//! [`Sink`]; equal inputs give equal outputs. Reading order:
+//!
+//! * `config`, `switches`, `reasons`: what can be set;
+//! * `connection` takes frames apart and hands commands to `logon`, `heartbeat`,
+//!   `subscription`, `publish` and `acknowledge`;
+//! * `topic`, `selector` (with the language of [`filter`]), `txlog`: what those work with;
+//! * `queue` is one queue, `delivery` decides who gets what from it;
+//! * `reply` is the way out, `timers` the only notion of "later";
+//! * `event` and `snapshot` are how tests look inside.
+//!
+//! Invariant: after every input, no message is available that somebody with room and a
+//! matching filter could have had (`settle`).
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod acknowledge;
+mod config;
+mod connection;
+mod delivery;
+mod event;
+pub mod filter;
+mod heartbeat;
+mod logon;
+mod publish;
+mod queue;
+mod reasons;
+mod reply;
+mod selector;
+mod snapshot;
+mod subscription;
+mod switches;
+mod timers;
+mod topic;
+mod txlog;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use amps_transport::{CloseMode, ConnId, Input, ListenerId, Machine, Sink, Time};
+use bytes::BytesMut;
+
+pub use config::{
+    Authentication, Config, ConfigError, ExpirationModel, Fairness, Leasing, LogTopics, QueueConfig,
+    Semantics,
+};
+pub use event::{Disconnect, Event, Observe};
+pub use queue::{ExpiryReason, QueueCounters};
+pub use reasons::{Reason, Reasons};
+pub use snapshot::{ConnectionSnapshot, Counters, QueueSnapshot, QueuedMessage, SubscriptionSnapshot};
+pub use switches::{
+    DuplicateAck, LeaseHeader, MaxCancels, QueueTopic, ReturnPosition, Switches, UnknownOptions,
+};
+pub use txlog::BookmarkId;
+
+use connection::Connection;
+use queue::Queue;
+use subscription::{SubKey, Subscription};
+use timers::{Timer, Timers};
+use topic::{MessageTypes, Routes};
+use txlog::{Entry, TxLog};
+
+/// A whole server, without sockets, threads or clock.
+///
+/// It is an [`amps_transport::Machine`], so an event loop can serve it, and so can a
+/// simulation.
+pub struct Engine {
+    config: Config,
+    types: MessageTypes,
+    listeners: BTreeMap<ListenerId, String>,
+    connections: BTreeMap<ConnId, Connection>,
+    subscriptions: BTreeMap<SubKey, Subscription>,
+    routes: Routes,
+    log: TxLog,
+    queues: Vec<Queue>,
+    /// Queues in which something may be deliverable.
+    dirty: BTreeSet<usize>,
+    /// Messages that expired in a queue and wait to be published elsewhere.
+    dead_letters: VecDeque<(usize, Arc<Entry>)>,
+    timers: Timers,
+    /// Where the next frame is encoded; empty between frames.
+    out: BytesMut,
+    observe: Observe,
+    events: Vec<(Time, Event)>,
+    accepted: u64,
+    next_sub: u64,
+    generated_ids: u64,
+    server_sequence: u64,
+    published: u64,
+    delivered: u64,
+}
+
+impl Engine {
+    /// An engine without connections.
+    ///
+    /// # Errors
+    /// The configuration contradicts itself.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        let mut types = MessageTypes::default();
+        let log = TxLog::new(&config.log)?;
+        let mut queues: Vec<Queue> = Vec::new();
+        for queue in &config.queues {
+            let queue = Queue::new(queue.clone(), types.id(&queue.message_type), &config.switches)?;
+            if queues.iter().any(|other| other.name == queue.name && other.message_type == queue.message_type)
+            {
+                return Err(ConfigError::QueueTwice { queue: queue.name.to_string() });
+            }
+            let topic = queue.underlying.text();
+            if !log.exists() || (queue.underlying.is_literal() && !log.covers(topic)) {
+                return Err(ConfigError::NotLogged {
+                    queue: queue.name.to_string(),
+                    topic: topic.to_owned(),
+                });
+            }
+            queues.push(queue);
+        }
+        Ok(Self {
+            config,
+            types,
+            listeners: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            routes: Routes::default(),
+            log,
+            queues,
+            dirty: BTreeSet::new(),
+            dead_letters: VecDeque::new(),
+            timers: Timers::default(),
+            out: BytesMut::new(),
+            observe: Observe::default(),
+            events: Vec::new(),
+            accepted: 0,
+            next_sub: 0,
+            generated_ids: 0,
+            server_sequence: 0,
+            published: 0,
+            delivered: 0,
+        })
+    }
+
+    /// How much is reported as events. Default [`Observe::Commands`]: whoever sets up an
+    /// engine that reports has to take the events now and then.
+    pub fn set_observe(&mut self, observe: Observe) {
+        self.observe = observe;
+    }
+
+    /// Takes the events since the last call, with the time of each.
+    pub fn take_events(&mut self) -> Vec<(Time, Event)> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Binds a listener to one message type. Others take any, which the logon has to name.
+    pub fn set_listener_type(&mut self, listener: ListenerId, message_type: impl Into<String>) {
+        self.listeners.insert(listener, message_type.into());
+    }
+
+    /// Ends every connection of a client name; returns whether there was one.
+    pub fn drop_client<S: Sink>(&mut self, now: Time, client: &str, mode: CloseMode, sink: &mut S) -> bool {
+        let named: Vec<_> = self.clients_named(client).collect();
+        for &conn in &named {
+            self.close(now, conn, Disconnect::Dropped, mode, sink);
+        }
+        self.settle(now, sink);
+        !named.is_empty()
+    }
+
+    /// Ends every connection and forgets every message, sequence number and lease.
+    pub fn restart_empty<S: Sink>(&mut self, now: Time, sink: &mut S) {
+        let connections: Vec<_> = self.connections.keys().copied().collect();
+        for conn in connections {
+            self.close(now, conn, Disconnect::Dropped, CloseMode::Abort, sink);
+        }
+        // The configuration was valid before, so this cannot fail; if it did, keeping the
+        // present state would be the lesser evil.
+        if let Ok(fresh) = Self::new(self.config.clone()) {
+            let old = std::mem::replace(self, fresh);
+            self.observe = old.observe;
+            self.events = old.events;
+            self.listeners = old.listeners;
+            self.accepted = old.accepted;
+        }
+    }
+
+    /// Stops or resumes reading from a client's connections; returns whether there was one.
+    pub fn stall_reads<S: Sink>(&mut self, client: &str, stalled: bool, sink: &mut S) -> bool {
+        let mut found = false;
+        for conn in self.clients_named(client) {
+            sink.set_reading(conn, !stalled);
+            found = true;
+        }
+        found
+    }
+
+    fn clients_named(&self, client: &str) -> impl Iterator<Item = ConnId> {
+        let named = self.connections.iter().filter(move |(_, c)| c.is_ready() && *c.client_name == *client);
+        named.map(|(conn, _)| *conn)
+    }
+
+    fn note(&mut self, now: Time, conn: ConnId, note: String) {
+        if self.observe != Observe::Nothing {
+            self.events.push((now, Event::Noted { conn, note }));
+        }
+    }
+
+    fn run_timers<S: Sink>(&mut self, now: Time, sink: &mut S) {
+        while let Some(timer) = self.timers.take_due(now) {
+            match timer {
+                Timer::Queue(queue) => self.queue_timer(now, queue),
+                Timer::Persisted(conn) => self.send_conflated(now, conn, sink),
+                Timer::Silence(conn) => self.close(now, conn, Disconnect::Heartbeat, CloseMode::Flush, sink),
+                Timer::Beat(conn) => self.beat(now, conn, sink),
+            }
+            self.settle(now, sink);
+        }
+    }
+}
+
+impl Machine for Engine {
+    type Note = ();
+
+    fn handle<S: Sink>(&mut self, now: Time, input: Input<'_, ()>, sink: &mut S) {
+        match input {
+            Input::Accepted { conn, listener, peer } => self.accept(now, conn, listener, peer),
+            Input::Received { conn, bytes } => self.receive(now, conn, bytes, sink),
+            Input::Closed { conn, .. } => {
+                self.forget(now, conn, Disconnect::ConnectionClosed);
+                self.settle(now, sink);
+            }
+            Input::Timer => self.run_timers(now, sink),
+            // It connects nowhere, and uses no outlet.
+            Input::Connected { .. }
+            | Input::ConnectFailed { .. }
+            | Input::Writable { .. }
+            | Input::Note(()) => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+}

@@ -1,0 +1,366 @@
+//! Publishing: log, queues, plain subscriptions, acks (server.md 2.2, 2.3, 2.7, 5.5).
+//!
+//! Owns the order of steps of one publish, and the conflation of `persisted` acks: at most
+//! one timer per connection, which covers everything up to the highest sequence number.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::sync::Arc;
+
+use amps_protocol::{AckType, CommandKind, Field, FrameWriter, Message, Status, format_timestamp};
+use amps_transport::{ConnId, Sink, Time};
+
+use super::Engine;
+use super::reasons::Reason;
+use super::reply::{AckFrame, Refusal};
+use super::selector::Facts;
+use super::subscription::{SubKey, Subscription, text};
+use super::switches::DuplicateAck;
+use super::timers::Timer;
+use super::topic::{INTERNAL, Route, TypeId};
+use super::txlog::{BookmarkId, Entry, name_hash};
+
+/// Publishes here are accepted and dropped (TOP-07).
+const DEVNULL: &str = "/AMPS/devnull";
+
+/// A message on its way in.
+struct Publication<'a> {
+    message_type: TypeId,
+    body: &'a [u8],
+    correlation: Option<&'a [u8]>,
+    expiration: Option<u64>,
+    publisher: Arc<str>,
+    /// Present if the topic is logged.
+    bookmark: Option<BookmarkId>,
+}
+
+impl Engine {
+    pub(super) fn publish_command<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        sink: &mut S,
+    ) {
+        let Some(connection) = self.connections.get(&conn) else { return };
+        let message_type = connection.message_type;
+        let sequence = message.sequence().filter(|&sequence| sequence > 0);
+        let route = match self.publish_route(message_type, message.topic().map(|topic| &**topic)) {
+            Ok(route) => route,
+            Err(refusal) => return self.fail_sequenced(now, conn, message, refusal, sink),
+        };
+        let Some(Connected { publisher, hash, server_hash }) = self.publisher(conn) else { return };
+        let bookmark = match (route.logged, sequence) {
+            (false, _) => None,
+            (true, Some(sequence)) => {
+                if !self.log.advance(hash, sequence) {
+                    return self.acknowledge_duplicate(now, conn, message, sink);
+                }
+                Some(BookmarkId { publisher: hash, sequence })
+            }
+            (true, None) => Some(self.server_bookmark(server_hash)),
+        };
+        self.published += 1;
+        let publication = Publication {
+            message_type,
+            body: message.data(),
+            correlation: message.correlation_id().map(|x| &**x),
+            expiration: message.expiration(),
+            publisher,
+            bookmark,
+        };
+        self.spread(now, &route, publication, sink);
+        self.acknowledge_publish(now, conn, message, route.logged, sink);
+    }
+
+    /// Publishes on behalf of the server.
+    pub fn publish<S: Sink>(
+        &mut self,
+        now: Time,
+        message_type: &str,
+        topic: &str,
+        body: &[u8],
+        sink: &mut S,
+    ) {
+        let message_type = self.types.id(message_type);
+        self.publish_synthetic(now, message_type, topic, body, None, sink);
+        self.settle(now, sink);
+    }
+
+    pub(super) fn publish_synthetic<S: Sink>(
+        &mut self,
+        now: Time,
+        message_type: TypeId,
+        topic: &str,
+        body: &[u8],
+        correlation: Option<&[u8]>,
+        sink: &mut S,
+    ) {
+        let route = self.route(message_type, topic.as_bytes());
+        let publisher: Arc<str> = self.config.instance.as_str().into();
+        let server_hash = name_hash(&format!("@{publisher}"));
+        let bookmark = route.logged.then(|| self.server_bookmark(server_hash));
+        self.published += 1;
+        let publication =
+            Publication { message_type, body, correlation, expiration: None, publisher, bookmark };
+        self.spread(now, &route, publication, sink);
+    }
+
+    fn server_bookmark(&mut self, publisher: u64) -> BookmarkId {
+        self.server_sequence += 1;
+        self.log.advance(publisher, self.server_sequence);
+        BookmarkId { publisher, sequence: self.server_sequence }
+    }
+
+    fn publisher(&self, conn: ConnId) -> Option<Connected> {
+        let connection = self.connections.get(&conn)?;
+        let identity = connection.identity.as_ref()?;
+        let publisher = Arc::clone(&connection.client_name);
+        Some(Connected { publisher, hash: identity.hash, server_hash: identity.server_hash })
+    }
+
+    fn publish_route(&mut self, message_type: TypeId, topic: Option<&[u8]>) -> Result<Arc<Route>, Refusal> {
+        let topic = topic.filter(|topic| !topic.is_empty()).ok_or(Reason::InvalidTopic)?;
+        if topic.starts_with(INTERNAL.as_bytes()) && topic != DEVNULL.as_bytes() {
+            let detail = format!("{} is a topic of the server's own", text(Some(topic)));
+            return Err(Refusal::because(Reason::InvalidTopic, detail));
+        }
+        Ok(self.route(message_type, topic))
+    }
+
+    /// Log, queues, then everybody else.
+    fn spread<S: Sink>(&mut self, now: Time, route: &Route, publication: Publication<'_>, sink: &mut S) {
+        self.fan_out(now, route, &publication, sink);
+        let Some(bookmark) = publication.bookmark else { return };
+        let entry = Arc::new(Entry {
+            position: self.log.next_position(),
+            bookmark,
+            message_type: publication.message_type,
+            topic: Arc::clone(&route.topic),
+            body: publication.body.into(),
+            correlation: publication.correlation.map(Into::into),
+            publisher: publication.publisher,
+            at: now,
+            expiration: publication.expiration,
+        });
+        for &index in &route.queues {
+            let queue = &mut self.queues[index];
+            let json = queue.json;
+            let wanted = queue.entry_filter.as_ref().is_none_or(|f| f.matches(Facts::of(&entry, json), now));
+            if wanted {
+                queue.enter(Arc::clone(&entry), now);
+                self.dirty.insert(index);
+            }
+        }
+        self.log.append(entry);
+    }
+
+    /// One frame for each connection, with all subscriptions that match (DEL-01).
+    fn fan_out<S: Sink>(&mut self, now: Time, route: &Route, publication: &Publication<'_>, sink: &mut S) {
+        if route.audience.is_empty() || *route.topic == *DEVNULL {
+            return;
+        }
+        let facts = Facts {
+            topic: &route.topic,
+            body: publication.body,
+            correlation: publication.correlation,
+            bookmark: publication.bookmark,
+            publisher: &publication.publisher,
+            json: self.types.name(publication.message_type) == "json",
+        };
+        for (conn, keys) in &route.audience {
+            let wanting = |key: &&SubKey| {
+                let subscription = self.subscriptions.get(*key);
+                subscription.is_some_and(|s| s.selector.as_ref().is_none_or(|f| f.matches(facts, now)))
+            };
+            let matching: Vec<SubKey> = keys.iter().filter(wanting).copied().collect();
+            if !matching.is_empty() {
+                self.send_plain(now, *conn, &matching, facts, sink);
+            }
+        }
+    }
+
+    fn send_plain<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        matching: &[SubKey],
+        facts: Facts<'_>,
+        sink: &mut S,
+    ) {
+        self.delivered += 1;
+        let subscriptions = || matching.iter().filter_map(|key| self.subscriptions.get(key));
+        let any = |wants: fn(&Subscription) -> bool| subscriptions().any(wants);
+        let bookmark = facts.bookmark.filter(|_| any(|s| s.wants_bookmark)).map(|b| b.to_string());
+        let timestamp = any(|s| s.wants_timestamp).then(|| format_timestamp(now.as_unix_nanos()).to_string());
+        let length = self.config.switches.publish_length.then_some(facts.body.len() as u64);
+        let writer = FrameWriter::new(&mut self.out, CommandKind::Publish)
+            .maybe_text(Field::Bookmark, bookmark)
+            .text(Field::Topic, facts.topic)
+            .list(Field::SubIds, subscriptions().map(|s| s.id.as_bytes()))
+            .maybe_text(Field::CorrelationId, facts.correlation)
+            .maybe_text(Field::Timestamp, timestamp)
+            .maybe_number(Field::Length, length);
+        writer.finish(facts.body);
+        self.transmit(now, conn, sink);
+    }
+
+    fn acknowledge_publish<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        logged: bool,
+        sink: &mut S,
+    ) {
+        if message.acks().is_empty() {
+            return;
+        }
+        let ack = AckFrame { sequence: message.sequence(), ..AckFrame::new() };
+        self.acknowledge_as(now, conn, message, AckType::Processed, ack, sink);
+        self.acknowledge_as(now, conn, message, AckType::Completed, ack, sink);
+        self.acknowledge_persisted(now, conn, message, logged, sink);
+    }
+
+    /// Conflated where the topic is logged and the publisher counts; else at once.
+    pub(super) fn acknowledge_persisted<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        logged: bool,
+        sink: &mut S,
+    ) {
+        if !message.acks().contains(AckType::Persisted) {
+            return;
+        }
+        let sequence = message.sequence().filter(|&sequence| sequence > 0);
+        if logged && sequence.is_some() {
+            return self.persisted_is_due(now, conn, sink);
+        }
+        let ack = AckFrame { sequence, ..AckFrame::new() };
+        self.acknowledge_as(now, conn, message, AckType::Persisted, ack, sink);
+    }
+
+    fn persisted_is_due<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
+        let Some(connection) = self.connections.get(&conn) else { return };
+        if connection.ack_conflation.is_zero() {
+            return self.send_conflated(now, conn, sink);
+        }
+        let timer = Timer::Persisted(conn);
+        if !self.timers.is_set(timer) {
+            self.timers.set(timer, Some(now + connection.ack_conflation));
+        }
+    }
+
+    /// One ack for every sequence number so far.
+    pub(super) fn send_conflated<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
+        self.timers.set(Timer::Persisted(conn), None);
+        let Some(Connected { hash, .. }) = self.publisher(conn) else { return };
+        let sequence = self.log.highest(hash);
+        let bookmark = Some(BookmarkId { publisher: hash, sequence });
+        let ack = AckFrame { sequence: Some(sequence), bookmark, ..AckFrame::new() };
+        self.send_ack(now, conn, AckType::Persisted, ack, sink);
+    }
+
+    fn flush_conflated<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
+        if self.timers.is_set(Timer::Persisted(conn)) {
+            self.send_conflated(now, conn, sink);
+        }
+    }
+
+    pub(super) fn acknowledge_duplicate<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        sink: &mut S,
+    ) {
+        match self.config.switches.duplicate_ack {
+            DuplicateAck::Success => self.acknowledge_publish(now, conn, message, true, sink),
+            DuplicateAck::Reason => self.fail_sequenced(now, conn, message, Reason::Duplicate.into(), sink),
+        }
+    }
+
+    /// A publish, or a delete, fails: what came before succeeds first (PUB-24).
+    pub(super) fn fail_sequenced<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        refusal: Refusal,
+        sink: &mut S,
+    ) {
+        let reason = self.config.reasons.text(refusal.reason).to_owned();
+        self.refuse(now, conn, message, refusal, sink);
+        let sequence = message.sequence().filter(|&sequence| sequence > 0);
+        if sequence.is_some() && message.acks().contains(AckType::Persisted) {
+            self.flush_conflated(now, conn, sink);
+            let ack =
+                AckFrame { sequence, status: Status::Failure, reason: Some(&reason), ..AckFrame::new() };
+            self.acknowledge_as(now, conn, message, AckType::Persisted, ack, sink);
+        }
+        if let (Some(sequence), true) = (sequence, self.config.switches.failed_advances) {
+            if let Some(Connected { hash, .. }) = self.publisher(conn) {
+                self.log.advance(hash, sequence);
+            }
+        }
+    }
+
+    pub(super) fn flush<S: Sink>(&mut self, now: Time, conn: ConnId, message: &Message<&[u8]>, sink: &mut S) {
+        let acks = message.acks();
+        if acks.contains(AckType::Persisted) || acks.contains(AckType::Completed) {
+            self.flush_conflated(now, conn, sink);
+        }
+        for kind in [AckType::Processed, AckType::Persisted, AckType::Completed] {
+            self.acknowledge_as(now, conn, message, kind, AckFrame::new(), sink);
+        }
+    }
+
+    /// Whom a publish to `topic` concerns. A queue's own name stands for its target.
+    fn route(&mut self, message_type: TypeId, topic: &[u8]) -> Arc<Route> {
+        if let Some(route) = self.routes.get(message_type, topic) {
+            return route;
+        }
+        let name = text(Some(topic));
+        let of_type = |queue: &&super::queue::Queue| queue.message_type == message_type;
+        let target = self.queues.iter().filter(of_type).find(|queue| *queue.name == *name).map(|queue| {
+            let config = &queue.config;
+            config.publish_target.as_deref().unwrap_or(config.underlying_topic()).to_owned()
+        });
+        let name: Arc<str> = target.unwrap_or(name).into();
+        let is_queue = self.queues.iter().filter(of_type).any(|queue| queue.name == name);
+        let entered = |(_, queue): &(usize, &super::queue::Queue)| {
+            queue.message_type == message_type && queue.underlying.matches(&name)
+        };
+        let route = Arc::new(Route {
+            logged: self.log.covers(&name),
+            queues: self.queues.iter().enumerate().filter(entered).map(|(index, _)| index).collect(),
+            // Where queue and topic share a name, its subscriptions are the queue's.
+            audience: if is_queue { Vec::new() } else { self.audience(message_type, &name) },
+            topic: name,
+        });
+        self.routes.insert(message_type, topic, Arc::clone(&route));
+        route
+    }
+
+    fn audience(&self, message_type: TypeId, topic: &str) -> Vec<(ConnId, Vec<SubKey>)> {
+        let mut audience: Vec<(ConnId, Vec<SubKey>)> = Vec::new();
+        for (&key, subscription) in &self.subscriptions {
+            if subscription.message_type != message_type || !subscription.pattern.matches(topic) {
+                continue;
+            }
+            match audience.iter_mut().find(|(conn, _)| *conn == subscription.conn) {
+                Some((_, keys)) => keys.push(key),
+                None => audience.push((subscription.conn, vec![key])),
+            }
+        }
+        audience
+    }
+}
+
+/// Who publishes.
+struct Connected {
+    publisher: Arc<str>,
+    hash: u64,
+    server_hash: u64,
+}

@@ -1,0 +1,516 @@
+//! One queue: what waits, what is leased to whom, and what is remembered.
+//!
+//! Owns the life of a queue message (server.md 6):
+//!
+//! ```text
+//!  enter ──▶ available ──lease──▶ leased ──▶ gone (acknowledged, or expired with a reason)
+//!                 ▲                  │
+//!                 └──── give back ───┘
+//! ```
+//!
+//! Invariants: a message is in `available` exactly if it is not leased; `leases` holds exactly
+//! the leases that end by time; nothing is scanned per message but what a filter has not
+//! looked at yet. It sends nothing and counts no backlog: that is `delivery`'s.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use amps_transport::{ConnId, Time};
+
+use super::config::{ConfigError, ExpirationModel, Fairness, QueueConfig, Semantics};
+use super::selector::Selector;
+use super::subscription::SubKey;
+use super::switches::{MaxCancels, ReturnPosition, Switches};
+use super::topic::{TopicPattern, TopicReading, TypeId};
+use super::txlog::{BookmarkId, Entry, Position};
+
+/// Why a message expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ExpiryReason {
+    /// Its time was up.
+    TimeLimit,
+    /// A client asked for it.
+    ForcedExpire,
+    /// It was cancelled too often.
+    MaxCancels,
+    /// It was delivered too often.
+    MaxDeliveries,
+}
+
+impl ExpiryReason {
+    /// The word that AMPS uses.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TimeLimit => "time_limit",
+            Self::ForcedExpire => "forced_expire",
+            Self::MaxCancels => "max_cancels",
+            Self::MaxDeliveries => "max_deliveries",
+        }
+    }
+}
+
+/// A lease, or for at-most-once a message that was sent and not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) sub: SubKey,
+    pub(crate) conn: ConnId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lease {
+    pub(crate) holder: Holder,
+    /// `None` if it does not end by time.
+    pub(crate) until: Option<Time>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct QueueMessage {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) lease: Option<Lease>,
+    pub(crate) deliveries: u32,
+    pub(crate) cancels: u32,
+    pub(crate) expires: Option<Time>,
+}
+
+/// A subscription as this queue sees it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Member {
+    /// No available message before this position matches the filter.
+    pub(crate) cursor: Position,
+    /// The message at this position matches the filter.
+    pub(crate) confirmed: Option<Position>,
+}
+
+/// Totals since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueCounters {
+    /// Messages that entered.
+    pub entered: u64,
+    /// Frames sent, redeliveries included.
+    pub delivered: u64,
+    /// Messages acknowledged.
+    pub acknowledged: u64,
+    /// Leases that ended by time.
+    pub expired_leases: u64,
+    /// Leases that ended because their holder went away.
+    pub returned_leases: u64,
+    /// Messages given back by their holder.
+    pub cancels: u64,
+    /// Messages that expired, by reason.
+    pub expired: BTreeMap<ExpiryReason, u64>,
+}
+
+/// How a lease ended without acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsuccessful {
+    TimedOut,
+    HolderLeft,
+    Cancelled,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) config: QueueConfig,
+    pub(crate) name: Arc<str>,
+    pub(crate) message_type: TypeId,
+    pub(crate) json: bool,
+    pub(crate) underlying: TopicPattern,
+    pub(crate) fairness: Fairness,
+    pub(crate) entry_filter: Option<Selector>,
+    pub(crate) members: BTreeMap<SubKey, Member>,
+    pub(crate) last_served: Option<SubKey>,
+    pub(crate) counters: QueueCounters,
+    messages: BTreeMap<Position, QueueMessage>,
+    by_bookmark: BTreeMap<BookmarkId, Position>,
+    available: BTreeSet<Position>,
+    leases: BTreeSet<(Time, Position)>,
+    expirations: BTreeSet<(Time, Position)>,
+    held: BTreeMap<SubKey, BTreeSet<Position>>,
+    /// At-most-once: sent, and still on somebody's backlog.
+    sent: BTreeMap<BookmarkId, Holder>,
+    deferred: BTreeMap<BookmarkId, Time>,
+    forget: BTreeSet<(Time, BookmarkId)>,
+    leased: usize,
+    max_cancels: MaxCancels,
+    expire_leased: bool,
+    return_position: ReturnPosition,
+    tail: Position,
+}
+
+impl Queue {
+    pub(crate) fn new(
+        config: QueueConfig,
+        message_type: TypeId,
+        switches: &Switches,
+    ) -> Result<Self, ConfigError> {
+        let underlying =
+            TopicPattern::parse(config.underlying_topic(), TopicReading::Guess, false).map_err(|fault| {
+                ConfigError::Pattern {
+                    what: "underlying topic",
+                    pattern: config.underlying_topic().to_owned(),
+                    fault,
+                }
+            })?;
+        if !underlying.is_literal() && config.publish_target.is_none() {
+            return Err(ConfigError::PublishTarget { queue: config.name });
+        }
+        let fairness = config.effective_fairness();
+        if config.semantics == Semantics::AtMostOnce && fairness != Fairness::RoundRobin {
+            return Err(ConfigError::AtMostOnceFairness { queue: config.name });
+        }
+        let entry_filter = match &config.filter {
+            Some(text) => Some(
+                Selector::parse(text)
+                    .map_err(|fault| ConfigError::Filter { queue: config.name.clone(), fault })?,
+            ),
+            None => None,
+        };
+        Ok(Self {
+            name: config.name.as_str().into(),
+            json: config.message_type == "json",
+            config,
+            message_type,
+            underlying,
+            fairness,
+            entry_filter,
+            members: BTreeMap::new(),
+            last_served: None,
+            counters: QueueCounters::default(),
+            messages: BTreeMap::new(),
+            by_bookmark: BTreeMap::new(),
+            available: BTreeSet::new(),
+            leases: BTreeSet::new(),
+            expirations: BTreeSet::new(),
+            held: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            deferred: BTreeMap::new(),
+            forget: BTreeSet::new(),
+            leased: 0,
+            max_cancels: switches.max_cancels,
+            expire_leased: switches.expire_leased,
+            return_position: switches.return_position,
+            tail: 0,
+        })
+    }
+
+    /// A message enters, unless it was acknowledged before it came.
+    pub(crate) fn enter(&mut self, entry: Arc<Entry>, now: Time) {
+        self.counters.entered += 1;
+        if let Some(until) = self.deferred.remove(&entry.bookmark) {
+            self.forget.remove(&(until, entry.bookmark));
+            self.counters.acknowledged += 1;
+            return;
+        }
+        let position = entry.position;
+        let expires = self.expiry(&entry, now);
+        self.tail = self.tail.max(position);
+        self.by_bookmark.insert(entry.bookmark, position);
+        self.available.insert(position);
+        if let Some(at) = expires {
+            self.expirations.insert((at, position));
+        }
+        self.messages
+            .insert(position, QueueMessage { entry, lease: None, deliveries: 0, cancels: 0, expires });
+    }
+
+    fn expiry(&self, entry: &Entry, now: Time) -> Option<Time> {
+        let own = entry.expiration.filter(|&seconds| seconds > 0).map(Duration::from_secs);
+        let queue = self.config.expiration;
+        let period = match self.config.expiration_model {
+            // An `e` of 0 is set, and means never.
+            ExpirationModel::Default if entry.expiration.is_some() => own,
+            ExpirationModel::Default | ExpirationModel::Queue => queue,
+            ExpirationModel::Latest => own.zip(queue).map(|(own, queue)| own.max(queue)),
+            ExpirationModel::Earliest => own.into_iter().chain(queue).min(),
+        };
+        period.map(|period| now + period)
+    }
+
+    /// Whether anything could be delivered if somebody wanted it.
+    pub(crate) fn can_deliver(&self) -> bool {
+        !self.available.is_empty() && self.config.total_backlog.is_none_or(|limit| self.leased < limit)
+    }
+
+    pub(crate) fn oldest_available(&self) -> Option<Position> {
+        self.available.first().copied()
+    }
+
+    /// The first available message at or after `from` that `matches` accepts.
+    pub(crate) fn find_available(
+        &self,
+        from: Position,
+        mut matches: impl FnMut(&Entry) -> bool,
+    ) -> Option<Position> {
+        self.available
+            .range(from..)
+            .copied()
+            .find(|position| self.messages.get(position).is_some_and(|message| matches(&message.entry)))
+    }
+
+    pub(crate) fn is_available(&self, position: Position) -> bool {
+        self.available.contains(&position)
+    }
+
+    /// Behind everything that is in the queue.
+    pub(crate) const fn end(&self) -> Position {
+        self.tail + 1
+    }
+
+    /// Hands a message to a subscription; returns it with the end of its lease.
+    pub(crate) fn deliver(
+        &mut self,
+        position: Position,
+        holder: Holder,
+        now: Time,
+    ) -> Option<(Arc<Entry>, Option<Time>)> {
+        if !self.available.remove(&position) {
+            return None;
+        }
+        self.counters.delivered += 1;
+        self.last_served = Some(holder.sub);
+        if self.config.semantics == Semantics::AtMostOnce {
+            let message = self.forget_message(position)?;
+            self.sent.insert(message.entry.bookmark, holder);
+            return Some((message.entry, None));
+        }
+        let until = self.config.lease.map(|period| now + period);
+        let expire_leased = self.expire_leased;
+        let message = self.messages.get_mut(&position)?;
+        message.deliveries += 1;
+        message.lease = Some(Lease { holder, until });
+        if let (Some(at), false) = (message.expires, expire_leased) {
+            self.expirations.remove(&(at, position));
+        }
+        if let Some(at) = until {
+            self.leases.insert((at, position));
+        }
+        self.leased += 1;
+        self.held.entry(holder.sub).or_default().insert(position);
+        Some((Arc::clone(&message.entry), until))
+    }
+
+    /// The message with a bookmark, if it is in the queue.
+    pub(crate) fn position_of(&self, bookmark: BookmarkId) -> Option<Position> {
+        self.by_bookmark.get(&bookmark).copied()
+    }
+
+    pub(crate) fn lease_of(&self, position: Position) -> Option<Lease> {
+        self.messages.get(&position)?.lease
+    }
+
+    pub(crate) fn messages(&self) -> impl Iterator<Item = (Position, &QueueMessage)> {
+        self.messages.iter().map(|(position, message)| (*position, message))
+    }
+
+    /// A message is done. Returns who held it.
+    pub(crate) fn acknowledge(&mut self, position: Position) -> Option<Holder> {
+        let holder = self.end_lease(position);
+        if self.forget_message(position).is_some() {
+            self.counters.acknowledged += 1;
+        }
+        holder
+    }
+
+    /// At-most-once: a message that was sent is done. Returns whose backlog it was on.
+    pub(crate) fn acknowledge_sent(
+        &mut self,
+        bookmark: BookmarkId,
+        allowed: impl Fn(Holder) -> bool,
+    ) -> Option<Holder> {
+        let holder = *self.sent.get(&bookmark)?;
+        if !allowed(holder) {
+            return None;
+        }
+        self.sent.remove(&bookmark);
+        self.counters.acknowledged += 1;
+        Some(holder)
+    }
+
+    /// Remembers the acknowledgement of a message that has not come yet.
+    pub(crate) fn defer(&mut self, bookmark: BookmarkId, now: Time) {
+        let until = now + self.config.deferred_ack_expiration;
+        if let Some(old) = self.deferred.insert(bookmark, until) {
+            self.forget.remove(&(old, bookmark));
+        }
+        self.forget.insert((until, bookmark));
+    }
+
+    /// A lease ends without acknowledgement. Returns who held it, and the message with the
+    /// reason if it expires instead of becoming available.
+    pub(crate) fn give_back(
+        &mut self,
+        position: Position,
+        how: Unsuccessful,
+        now: Time,
+    ) -> (Option<Holder>, Option<(Arc<Entry>, ExpiryReason)>) {
+        let holder = self.end_lease(position);
+        if holder.is_none() {
+            return (None, None);
+        }
+        match how {
+            Unsuccessful::TimedOut => self.counters.expired_leases += 1,
+            Unsuccessful::HolderLeft => self.counters.returned_leases += 1,
+            Unsuccessful::Cancelled => self.counters.cancels += 1,
+        }
+        let Some(message) = self.messages.get_mut(&position) else { return (holder, None) };
+        message.cancels += u32::from(how == Unsuccessful::Cancelled);
+        if let Some(reason) = Self::limit_reached(message, &self.config, self.max_cancels, now) {
+            return (holder, self.expire(position, reason));
+        }
+        if let Some(at) = message.expires {
+            self.expirations.insert((at, position));
+        }
+        let position = self.place_of_return(position);
+        self.available.insert(position);
+        for member in self.members.values_mut().filter(|member| member.cursor > position) {
+            *member = Member { cursor: position, confirmed: None };
+        }
+        (holder, None)
+    }
+
+    fn limit_reached(
+        message: &QueueMessage,
+        config: &QueueConfig,
+        max_cancels: MaxCancels,
+        now: Time,
+    ) -> Option<ExpiryReason> {
+        let cancels_allowed = match max_cancels {
+            MaxCancels::Reach => message.cancels < config.max_cancels,
+            MaxCancels::Exceed => message.cancels <= config.max_cancels,
+        };
+        if config.max_cancels > 0 && message.cancels > 0 && !cancels_allowed {
+            return Some(ExpiryReason::MaxCancels);
+        }
+        if config.max_deliveries > 0 && message.deliveries >= config.max_deliveries {
+            return Some(ExpiryReason::MaxDeliveries);
+        }
+        message.expires.is_some_and(|at| at <= now).then_some(ExpiryReason::TimeLimit)
+    }
+
+    /// Moves a message to the tail if returned messages go there.
+    fn place_of_return(&mut self, position: Position) -> Position {
+        if self.return_position == ReturnPosition::Original || position == self.tail {
+            return position;
+        }
+        let Some(message) = self.messages.remove(&position) else { return position };
+        if let Some(at) = message.expires {
+            self.expirations.remove(&(at, position));
+            self.expirations.insert((at, self.tail + 1));
+        }
+        self.tail += 1;
+        self.by_bookmark.insert(message.entry.bookmark, self.tail);
+        self.messages.insert(self.tail, message);
+        self.tail
+    }
+
+    /// A message leaves by expiring. Ends its lease, if there is one, without counting it.
+    pub(crate) fn expire(
+        &mut self,
+        position: Position,
+        reason: ExpiryReason,
+    ) -> Option<(Arc<Entry>, ExpiryReason)> {
+        let message = self.forget_message(position)?;
+        *self.counters.expired.entry(reason).or_default() += 1;
+        Some((message.entry, reason))
+    }
+
+    /// Gives a lease a new end; `false` if there is no lease.
+    pub(crate) fn extend(&mut self, position: Position, until: Time) -> bool {
+        let Some(lease) = self.messages.get_mut(&position).and_then(|message| message.lease.as_mut()) else {
+            return false;
+        };
+        if let Some(old) = lease.until.replace(until) {
+            self.leases.remove(&(old, position));
+        }
+        self.leases.insert((until, position));
+        true
+    }
+
+    /// What a subscription holds, in queue order.
+    pub(crate) fn held_by(&self, sub: SubKey) -> Vec<Position> {
+        self.held.get(&sub).into_iter().flatten().copied().collect()
+    }
+
+    /// At-most-once: nobody waits for acknowledgements of this subscription any more.
+    pub(crate) fn forget_sent(&mut self, sub: SubKey) {
+        self.sent.retain(|_, holder| holder.sub != sub);
+    }
+
+    /// The next lease that has ended, still in place.
+    pub(crate) fn lease_due(&self, now: Time) -> Option<Position> {
+        self.leases.first().filter(|(at, _)| *at <= now).map(|(_, position)| *position)
+    }
+
+    /// The next message whose time is up, still in place.
+    pub(crate) fn expiration_due(&self, now: Time) -> Option<Position> {
+        self.expirations.first().filter(|(at, _)| *at <= now).map(|(_, position)| *position)
+    }
+
+    /// Forgets deferred acknowledgements whose time is up.
+    pub(crate) fn forget_due(&mut self, now: Time) {
+        while let Some(&(at, bookmark)) = self.forget.first().filter(|(at, _)| *at <= now) {
+            self.forget.remove(&(at, bookmark));
+            self.deferred.remove(&bookmark);
+        }
+    }
+
+    /// When something happens by itself.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let leases = self.leases.first().map(|(at, _)| *at);
+        let expirations = self.expirations.first().map(|(at, _)| *at);
+        let forget = self.forget.first().map(|(at, _)| *at);
+        [leases, expirations, forget].into_iter().flatten().min()
+    }
+
+    pub(crate) const fn leased_count(&self) -> usize {
+        self.leased
+    }
+
+    /// Takes the lease off a message, which is then neither leased nor available.
+    pub(crate) fn end_lease(&mut self, position: Position) -> Option<Holder> {
+        let lease = self.messages.get_mut(&position)?.lease.take()?;
+        if let Some(at) = lease.until {
+            self.leases.remove(&(at, position));
+        }
+        if let Some(held) = self.held.get_mut(&lease.holder.sub) {
+            held.remove(&position);
+            if held.is_empty() {
+                self.held.remove(&lease.holder.sub);
+            }
+        }
+        self.leased -= 1;
+        Some(lease.holder)
+    }
+
+    fn forget_message(&mut self, position: Position) -> Option<QueueMessage> {
+        let message = self.messages.remove(&position)?;
+        self.available.remove(&position);
+        self.by_bookmark.remove(&message.entry.bookmark);
+        if let Some(at) = message.expires {
+            self.expirations.remove(&(at, position));
+        }
+        Some(message)
+    }
+
+    /// Every contradiction in the queue's books, for tests.
+    pub(crate) fn contradictions(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (position, message) in &self.messages {
+            if self.available.contains(position) == message.lease.is_some() {
+                found.push(format!("message {position} is both available and leased, or neither"));
+            }
+            if self.by_bookmark.get(&message.entry.bookmark) != Some(position) {
+                found.push(format!("message {position} cannot be found by its bookmark"));
+            }
+        }
+        if self.messages.len() != self.available.len() + self.leased {
+            found.push("available and leased do not add up".to_owned());
+        }
+        if self.held.values().map(BTreeSet::len).sum::<usize>() != self.leased {
+            found.push("the holders do not hold what is leased".to_owned());
+        }
+        found
+    }
+}

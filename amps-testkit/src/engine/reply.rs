@@ -1,0 +1,156 @@
+//! Acknowledgements, and how frames leave the engine.
+//!
+//! Owns the encoding of `ack` frames and the rules of who gets which (server.md 0.4). Every
+//! frame that leaves the engine passes `transmit`.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use amps_protocol::{AckType, CommandKind, Field, FrameWriter, LENGTH_PREFIX, Message, Status};
+use amps_transport::{ConnId, Sink, Time};
+
+use super::Engine;
+use super::event::{Event, Observe};
+use super::reasons::Reason;
+use super::txlog::BookmarkId;
+
+/// What an `ack` carries beside the kind and the command's id.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AckFrame<'a> {
+    pub(crate) command_id: Option<&'a [u8]>,
+    pub(crate) sequence: Option<u64>,
+    pub(crate) bookmark: Option<BookmarkId>,
+    pub(crate) client_name: Option<&'a str>,
+    pub(crate) user: Option<&'a str>,
+    pub(crate) sub_id: Option<&'a str>,
+    pub(crate) correlation: Option<&'a [u8]>,
+    pub(crate) max_backlog: Option<u32>,
+    pub(crate) deleted: Option<u64>,
+    pub(crate) status: Status,
+    pub(crate) reason: Option<&'a str>,
+    pub(crate) version: Option<&'a str>,
+}
+
+impl AckFrame<'_> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            command_id: None,
+            sequence: None,
+            bookmark: None,
+            client_name: None,
+            user: None,
+            sub_id: None,
+            correlation: None,
+            max_backlog: None,
+            deleted: None,
+            status: Status::Success,
+            reason: None,
+            version: None,
+        }
+    }
+}
+
+/// Why a command fails: the reason that the client is told, and for the journal the detail.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) reason: Reason,
+    pub(crate) detail: Option<String>,
+}
+
+impl Refusal {
+    pub(crate) const fn because(reason: Reason, detail: String) -> Self {
+        Self { reason, detail: Some(detail) }
+    }
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, detail: None }
+    }
+}
+
+impl Engine {
+    /// Sends the `processed` ack of a command that asked for it.
+    pub(super) fn acknowledge<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        ack: AckFrame<'_>,
+        sink: &mut S,
+    ) {
+        self.acknowledge_as(now, conn, message, AckType::Processed, ack, sink);
+    }
+
+    /// Sends one kind of ack to a command that asked for it.
+    pub(super) fn acknowledge_as<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        kind: AckType,
+        ack: AckFrame<'_>,
+        sink: &mut S,
+    ) {
+        if message.acks().contains(kind) {
+            let command_id = message.command_id().map(|id| &**id);
+            self.send_ack(now, conn, kind, AckFrame { command_id, ..ack }, sink);
+        }
+    }
+
+    /// Fails a command: a `processed` failure, if asked for (ACK-07).
+    pub(super) fn refuse<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        refusal: Refusal,
+        sink: &mut S,
+    ) {
+        let text = self.config.reasons.text(refusal.reason).to_owned();
+        if let Some(detail) = refusal.detail {
+            self.note(now, conn, format!("{text}: {detail}"));
+        }
+        let ack = AckFrame { status: Status::Failure, reason: Some(&text), ..AckFrame::new() };
+        self.acknowledge(now, conn, message, ack, sink);
+    }
+
+    pub(super) fn send_ack<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        kind: AckType,
+        ack: AckFrame<'_>,
+        sink: &mut S,
+    ) {
+        let writer = FrameWriter::new(&mut self.out, CommandKind::Ack)
+            .maybe_text(Field::CommandId, ack.command_id)
+            .maybe_number(Field::Sequence, ack.sequence)
+            .maybe_text(Field::Bookmark, ack.bookmark.map(|bookmark| bookmark.to_string()))
+            .maybe_text(Field::ClientName, ack.client_name)
+            .maybe_text(Field::UserId, ack.user)
+            .maybe_text(Field::SubId, ack.sub_id)
+            .maybe_text(Field::CorrelationId, ack.correlation)
+            .maybe_text(Field::Options, ack.max_backlog.map(|backlog| format!("max_backlog={backlog}")))
+            .maybe_number(Field::RecordsDeleted, ack.deleted)
+            .acks(kind.into())
+            .text(Field::Status, ack.status.token())
+            .maybe_text(Field::Reason, ack.reason)
+            .maybe_text(Field::Version, ack.version);
+        writer.finish(b"");
+        self.transmit(now, conn, sink);
+    }
+
+    /// Sends the one frame that has been encoded into `out`.
+    pub(super) fn transmit<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.last_sent = now;
+            sink.send(conn, &self.out);
+            if self.observe == Observe::All {
+                let frame = self.out.get(LENGTH_PREFIX..).unwrap_or_default();
+                if let Ok(message) = Message::decode(frame) {
+                    self.events.push((now, Event::Sent { conn, message: message.to_owned() }));
+                }
+            }
+        }
+        self.out.clear();
+    }
+}

@@ -1,0 +1,73 @@
+//! Content filters over published messages.
+//!
+//! Owns the bridge between a message and the expression language; the language itself knows
+//! nothing of the engine. Only JSON is taken apart; messages of other types have no fields.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::time::Duration;
+
+use amps_transport::Time;
+
+use super::filter::{Context, Filter, JsonDocument, NoFields};
+use super::txlog::{BookmarkId, Entry};
+
+/// What a filter can see of a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) body: &'a [u8],
+    pub(crate) correlation: Option<&'a [u8]>,
+    pub(crate) bookmark: Option<BookmarkId>,
+    pub(crate) publisher: &'a str,
+    /// Whether the body is JSON.
+    pub(crate) json: bool,
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn of(entry: &'a Entry, json: bool) -> Self {
+        Self {
+            topic: &entry.topic,
+            body: &entry.body,
+            correlation: entry.correlation.as_deref(),
+            bookmark: Some(entry.bookmark),
+            publisher: &entry.publisher,
+            json,
+        }
+    }
+}
+
+/// A content filter.
+#[derive(Clone, Debug)]
+pub(crate) struct Selector(Filter);
+
+impl Selector {
+    /// # Errors
+    /// What is wrong with the text.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        Filter::parse(text).map(Self).map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn matches(&self, facts: Facts<'_>, now: Time) -> bool {
+        let now = Duration::from_nanos(now.as_unix_nanos());
+        let bookmark = facts.bookmark.map_or_else(String::new, |bookmark| bookmark.to_string());
+        let context = Context {
+            topic: facts.topic,
+            bookmark: &bookmark,
+            message_size: facts.body.len() as u64,
+            correlation_id: facts.correlation.unwrap_or_default(),
+            now,
+            last_updated: Some(now),
+            client_name: facts.publisher,
+            ..Context::default()
+        };
+        if facts.json {
+            self.0.matches(&JsonDocument::new(facts.body), &context)
+        } else {
+            self.0.matches(&NoFields, &context)
+        }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        self.0.text()
+    }
+}

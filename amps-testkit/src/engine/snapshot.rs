@@ -1,0 +1,186 @@
+//! Views of the engine's state, for tests and for the handle of a server.
+//!
+//! Owns copies only: nothing here can change the engine.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use amps_transport::Time;
+
+use super::Engine;
+use super::queue::{Queue, QueueCounters, QueueMessage};
+
+/// A connection at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionSnapshot {
+    /// Counted from 0 in the order of arrival.
+    pub index: u64,
+    /// The address of the client.
+    pub peer: Option<SocketAddr>,
+    /// The client's name; `None` before the logon.
+    pub client_name: Option<String>,
+    /// The authenticated user; empty if there is none.
+    pub user: String,
+    /// The message type; empty before the logon.
+    pub message_type: String,
+    /// The interval of heartbeats, where they run.
+    pub heartbeat: Option<Duration>,
+    /// The subscriptions, in the order of creation.
+    pub subscriptions: Vec<SubscriptionSnapshot>,
+}
+
+/// A subscription at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriptionSnapshot {
+    /// Its id.
+    pub id: String,
+    /// The topic, or the pattern of topics.
+    pub topic: String,
+    /// The content filter.
+    pub filter: Option<String>,
+    /// The options as sent.
+    pub options: String,
+    /// The granted backlog, if it covers a queue.
+    pub backlog: Option<u32>,
+    /// Queue messages in hand.
+    pub leased: u32,
+}
+
+/// A queue at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueSnapshot {
+    /// Its name.
+    pub name: String,
+    /// What waits, oldest first.
+    pub available: Vec<QueuedMessage>,
+    /// What is leased, oldest first.
+    pub leased: Vec<QueuedMessage>,
+    /// Totals since the start.
+    pub counters: QueueCounters,
+}
+
+/// A message in a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedMessage {
+    /// What acknowledges it.
+    pub bookmark: String,
+    /// The body.
+    pub body: Vec<u8>,
+    /// The client that holds the lease, if one does.
+    pub holder: Option<String>,
+    /// The subscription that holds the lease, if one does.
+    pub sub_id: Option<String>,
+    /// When the lease ends, if it ends by time.
+    pub lease_end: Option<Time>,
+    /// How often it was delivered.
+    pub deliveries: u32,
+    /// How often it was cancelled.
+    pub cancels: u32,
+}
+
+/// Totals of the whole server since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages published: accepted, duplicates not counted.
+    pub published: u64,
+    /// Frames with messages sent, redeliveries included.
+    pub delivered: u64,
+    /// Queue messages acknowledged.
+    pub acknowledged: u64,
+    /// Leases that ended by time.
+    pub expired_leases: u64,
+    /// Queue messages given back by their holder.
+    pub cancels: u64,
+}
+
+impl Engine {
+    /// The connections, in the order of arrival.
+    pub fn connections(&self) -> Vec<ConnectionSnapshot> {
+        let snapshot = |connection: &super::Connection| ConnectionSnapshot {
+            index: connection.index,
+            peer: connection.peer,
+            client_name: connection.is_ready().then(|| connection.client_name.to_string()),
+            user: connection.identity.as_ref().map_or_else(String::new, |identity| identity.user.to_string()),
+            message_type: self.types.name(connection.message_type).to_owned(),
+            heartbeat: connection.heartbeat,
+            subscriptions: self.subscriptions_of(connection),
+        };
+        let mut connections: Vec<_> = self.connections.values().map(snapshot).collect();
+        connections.sort_by_key(|connection| connection.index);
+        connections
+    }
+
+    fn subscriptions_of(&self, connection: &super::Connection) -> Vec<SubscriptionSnapshot> {
+        let mut keys: Vec<_> = connection.subscriptions.values().copied().collect();
+        keys.sort_unstable();
+        let found = keys.iter().filter_map(|key| self.subscriptions.get(key));
+        found
+            .map(|subscription| SubscriptionSnapshot {
+                id: subscription.id.to_string(),
+                topic: subscription.pattern.text().to_owned(),
+                filter: subscription.selector.as_ref().map(|selector| selector.text().to_owned()),
+                options: subscription.options.to_string(),
+                backlog: subscription.backlog,
+                leased: subscription.leased,
+            })
+            .collect()
+    }
+
+    /// The queue of that name.
+    pub fn queue(&self, name: &str) -> Option<QueueSnapshot> {
+        let queue = self.queues.iter().find(|queue| *queue.name == *name)?;
+        let (leased, available): (Vec<_>, Vec<_>) =
+            queue.messages().map(|(_, message)| message).partition(|message| message.lease.is_some());
+        Some(QueueSnapshot {
+            name: name.to_owned(),
+            available: available.into_iter().map(|message| self.queued(message)).collect(),
+            leased: leased.into_iter().map(|message| self.queued(message)).collect(),
+            counters: queue.counters.clone(),
+        })
+    }
+
+    fn queued(&self, message: &QueueMessage) -> QueuedMessage {
+        let holder = message.lease.map(|lease| lease.holder);
+        let connection = holder.and_then(|holder| self.connections.get(&holder.conn));
+        let subscription = holder.and_then(|holder| self.subscriptions.get(&holder.sub));
+        QueuedMessage {
+            bookmark: message.entry.bookmark.to_string(),
+            body: message.entry.body.to_vec(),
+            holder: connection.map(|connection| connection.client_name.to_string()),
+            sub_id: subscription.map(|subscription| subscription.id.to_string()),
+            lease_end: message.lease.and_then(|lease| lease.until),
+            deliveries: message.deliveries,
+            cancels: message.cancels,
+        }
+    }
+
+    /// Totals since the start.
+    pub fn counters(&self) -> Counters {
+        let sum = |count: fn(&QueueCounters) -> u64| self.queues.iter().map(|q| count(&q.counters)).sum();
+        Counters {
+            published: self.published,
+            delivered: self.delivered,
+            acknowledged: sum(|counters| counters.acknowledged),
+            expired_leases: sum(|counters| counters.expired_leases),
+            cancels: sum(|counters| counters.cancels),
+        }
+    }
+
+    /// Messages in the transaction log.
+    pub fn logged(&self) -> usize {
+        self.log.len()
+    }
+
+    /// Every contradiction in the engine's books. Empty, unless the engine is wrong.
+    #[doc(hidden)]
+    pub fn contradictions(&self) -> Vec<String> {
+        let mut found: Vec<String> = self.queues.iter().flat_map(Queue::contradictions).collect();
+        let leased: usize = self.queues.iter().map(Queue::leased_count).sum();
+        let in_hand: usize = self.subscriptions.values().map(|s| s.leased as usize).sum();
+        if in_hand < leased {
+            found.push(format!("{leased} messages are leased, but subscriptions count {in_hand}"));
+        }
+        found
+    }
+}

@@ -1,0 +1,132 @@
+//! Choices where the documentation is silent or contradicts itself.
+//!
+//! Owns every rule of this kind that a test may want to turn (server.md 11); nothing else
+//! in the engine decides such a question on its own.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+/// Where public sources leave a question open: which answer the server gives.
+///
+/// ```
+/// use amps_testkit::{MaxCancels, Switches};
+///
+/// let switches = Switches { max_cancels: MaxCancels::Exceed, ..Switches::default() };
+/// assert!(switches.logon_required_ack);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switches {
+    /// `logon.required_ack`: a command before the logon gets a failure ack (if it asked for
+    /// `processed`) before the connection is closed. Default `true`.
+    pub logon_required_ack: bool,
+    /// `logon.close_on_failure`: a refused logon closes the connection. Default `true`.
+    pub close_on_refused_logon: bool,
+    /// `ack.processed_sub_id`: the `processed` ack of a subscribe carries `sub_id`. Default `false`.
+    pub processed_sub_id: bool,
+    /// `wire.publish_msg_len`: deliveries carry `l`. Default `true`.
+    pub publish_length: bool,
+    /// `queue.max_cancels`. Default [`MaxCancels::Reach`].
+    pub max_cancels: MaxCancels,
+    /// `queue.expire_leased`: a message may expire while it is leased. Default `false`: it
+    /// expires when the lease ends unsuccessfully.
+    pub expire_leased: bool,
+    /// `queue.lp_without_lease` for at-least-once queues without a lease period. Default
+    /// [`LeaseHeader::FarFuture`].
+    pub lease_without_period: LeaseHeader,
+    /// `queue.lp_without_lease` for at-most-once queues. Default [`LeaseHeader::Absent`].
+    pub lease_at_most_once: LeaseHeader,
+    /// `queue.topic_header`: `t` of a queue delivery. Default [`QueueTopic::Queue`].
+    pub queue_topic: QueueTopic,
+    /// `queue.return_position`: where a returned message goes. Default [`ReturnPosition::Original`].
+    pub return_position: ReturnPosition,
+    /// `heartbeat.only_beat`: only heartbeat commands count as life. Default `false`: every
+    /// inbound byte counts.
+    pub heartbeat_only_beat: bool,
+    /// `dup.ack`: what a duplicate publish that asks for `persisted` is told. Default
+    /// [`DuplicateAck::Success`].
+    pub duplicate_ack: DuplicateAck,
+    /// `dup.failed_advances`: a sequenced publish that failed counts as seen. Default `true`.
+    pub failed_advances: bool,
+    /// `topics.internal_in_regex`: `.*` receives `/AMPS/...` traffic too. Default `false`.
+    pub internal_in_regex: bool,
+    /// `options.unknown`. Default [`UnknownOptions::Ignore`].
+    pub unknown_options: UnknownOptions,
+    /// An `ack` command from a client is taken as a queue acknowledgement (protocol.md C-7)
+    /// instead of closing the connection. Default `false`.
+    pub accept_client_ack: bool,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self {
+            logon_required_ack: true,
+            close_on_refused_logon: true,
+            processed_sub_id: false,
+            publish_length: true,
+            max_cancels: MaxCancels::Reach,
+            expire_leased: false,
+            lease_without_period: LeaseHeader::FarFuture,
+            lease_at_most_once: LeaseHeader::Absent,
+            queue_topic: QueueTopic::Queue,
+            return_position: ReturnPosition::Original,
+            heartbeat_only_beat: false,
+            duplicate_ack: DuplicateAck::Success,
+            failed_advances: true,
+            internal_in_regex: false,
+            unknown_options: UnknownOptions::Ignore,
+            accept_client_ack: false,
+        }
+    }
+}
+
+/// When the limit of cancels removes a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxCancels {
+    /// With the n-th cancel.
+    Reach,
+    /// With the cancel after the n-th.
+    Exceed,
+}
+
+/// What `lp` says where no lease ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseHeader {
+    /// `99991231T235959.000000Z`.
+    FarFuture,
+    /// There is no `lp`.
+    Absent,
+}
+
+/// Which topic a queue delivery names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueTopic {
+    /// The name of the queue.
+    Queue,
+    /// The topic that the message was published to.
+    Underlying,
+}
+
+/// Where a message goes that comes back to its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReturnPosition {
+    /// To its old place, so that it is the next to be delivered.
+    Original,
+    /// Behind everything that waits.
+    Tail,
+}
+
+/// What the publisher of a duplicate is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DuplicateAck {
+    /// Success: the next conflated ack covers it.
+    Success,
+    /// Failure, with the reason `duplicate`.
+    Reason,
+}
+
+/// What becomes of a command with an option that the server does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownOptions {
+    /// The option is ignored, and noted in the journal.
+    Ignore,
+    /// The command fails with `invalid options`.
+    Reject,
+}

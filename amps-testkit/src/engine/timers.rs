@@ -1,0 +1,68 @@
+//! What is to happen when.
+//!
+//! Owns one deadline per [`Timer`], in order. Ties go by the order of the variants.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use amps_transport::{ConnId, Time};
+
+/// Something that waits for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// The next lease, expiration or forgotten ack of a queue.
+    Queue(usize),
+    /// Conflated `persisted` acks are due.
+    Persisted(ConnId),
+    /// A client that was asked for a sign of life has given none.
+    Silence(ConnId),
+    /// A heartbeat is due.
+    Beat(ConnId),
+}
+
+/// The deadlines.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    at: BTreeMap<Timer, Time>,
+    order: BTreeSet<(Time, Timer)>,
+}
+
+impl Timers {
+    /// Sets, moves or (with `None`) removes a deadline.
+    pub(crate) fn set(&mut self, timer: Timer, at: Option<Time>) {
+        let old = self.at.get(&timer).copied();
+        if old == at {
+            return;
+        }
+        if let Some(old) = old {
+            self.order.remove(&(old, timer));
+        }
+        match at {
+            Some(at) => {
+                self.at.insert(timer, at);
+                self.order.insert((at, timer));
+            }
+            None => {
+                self.at.remove(&timer);
+            }
+        }
+    }
+
+    pub(crate) fn is_set(&self, timer: Timer) -> bool {
+        self.at.contains_key(&timer)
+    }
+
+    pub(crate) fn next(&self) -> Option<Time> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the earliest timer out if its time has come.
+    pub(crate) fn take_due(&mut self, now: Time) -> Option<Timer> {
+        let (at, timer) = *self.order.first()?;
+        if at > now {
+            return None;
+        }
+        self.set(timer, None);
+        Some(timer)
+    }
+}

@@ -1,0 +1,142 @@
+//! Which topics a subscription, a queue or a log covers.
+//!
+//! Owns the reading of topic names as literals or patterns (server.md 2.1), and the cache of
+//! [`Route`]s: for every topic published to, who is concerned. The cache is dropped whenever
+//! a subscription changes.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use amps_transport::ConnId;
+use fancy_regex::Regex;
+
+use super::subscription::SubKey;
+
+/// Routes kept before the cache starts anew.
+const MAX_ROUTES: usize = 65_536;
+
+/// Topics of the server's own.
+pub(crate) const INTERNAL: &str = "/AMPS";
+
+/// A message type, numbered in the order of appearance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TypeId(pub(crate) usize);
+
+/// The names of the message types seen so far.
+#[derive(Debug, Default)]
+pub(crate) struct MessageTypes(Vec<String>);
+
+impl MessageTypes {
+    pub(crate) fn id(&mut self, name: &str) -> TypeId {
+        let known = self.0.iter().position(|known| known == name);
+        TypeId(known.unwrap_or_else(|| {
+            self.0.push(name.to_owned());
+            self.0.len() - 1
+        }))
+    }
+
+    pub(crate) fn name(&self, id: TypeId) -> &str {
+        self.0.get(id.0).map_or("", String::as_str)
+    }
+}
+
+/// A topic name as somebody who receives writes it.
+#[derive(Clone, Debug)]
+pub(crate) enum TopicPattern {
+    Literal(Arc<str>),
+    Pattern {
+        regex: Regex,
+        /// Whether it may match topics of the server's own (TOP-07).
+        internal: bool,
+    },
+}
+
+/// How a topic name is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TopicReading {
+    /// A pattern if it contains a character that has a meaning in patterns (TOP-02).
+    Guess,
+    /// A name, whatever it contains (TOP-04, TOP-05).
+    Literal,
+}
+
+impl TopicPattern {
+    /// # Errors
+    /// What the regular expression compiler says.
+    pub(crate) fn parse(text: &str, reading: TopicReading, all_internal: bool) -> Result<Self, String> {
+        if reading == TopicReading::Literal || !has_metacharacter(text) {
+            return Ok(Self::Literal(text.into()));
+        }
+        let regex = Regex::new(text).map_err(|error| error.to_string())?;
+        let internal = all_internal || text.starts_with(INTERNAL) || text.starts_with("^/AMPS");
+        Ok(Self::Pattern { regex, internal })
+    }
+
+    pub(crate) fn matches(&self, topic: &str) -> bool {
+        match self {
+            Self::Literal(name) => **name == *topic,
+            Self::Pattern { internal: false, .. } if topic.starts_with(INTERNAL) => false,
+            // A pattern that exhausts its backtracking budget does not match.
+            Self::Pattern { regex, .. } => regex.is_match(topic).unwrap_or(false),
+        }
+    }
+
+    pub(crate) const fn is_literal(&self) -> bool {
+        matches!(self, Self::Literal(_))
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Literal(name) => name,
+            Self::Pattern { regex, .. } => regex.as_str(),
+        }
+    }
+}
+
+fn has_metacharacter(text: &str) -> bool {
+    text.contains(['^', '$', '.', '*', '?', '+', '(', ')', '[', ']', '{', '}', '|', '\\'])
+}
+
+/// Who is concerned by a publish to one topic.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) topic: Arc<str>,
+    /// The transaction log covers the topic.
+    pub(crate) logged: bool,
+    /// Indices of the queues that the message enters.
+    pub(crate) queues: Vec<usize>,
+    /// Plain subscriptions by connection, each in the order of creation.
+    pub(crate) audience: Vec<(ConnId, Vec<SubKey>)>,
+}
+
+/// The routes found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    by_type: Vec<BTreeMap<Vec<u8>, Arc<Route>>>,
+    count: usize,
+}
+
+impl Routes {
+    pub(crate) fn get(&self, message_type: TypeId, topic: &[u8]) -> Option<Arc<Route>> {
+        self.by_type.get(message_type.0)?.get(topic).cloned()
+    }
+
+    pub(crate) fn insert(&mut self, message_type: TypeId, topic: &[u8], route: Arc<Route>) {
+        if self.count >= MAX_ROUTES {
+            self.clear();
+        }
+        if self.by_type.len() <= message_type.0 {
+            self.by_type.resize_with(message_type.0 + 1, BTreeMap::new);
+        }
+        if let Some(routes) = self.by_type.get_mut(message_type.0) {
+            routes.insert(topic.to_vec(), route);
+            self.count += 1;
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.by_type.clear();
+        self.count = 0;
+    }
+}

@@ -1,0 +1,311 @@
+//! A server on loopback: the handle that tests hold.
+//!
+//! Owns the event loop, the listeners and the way to the engine on the loop's thread. Every
+//! method returns when its effect is complete.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use amps_transport::{CloseMode, EventLoop, ListenerId, MachineHandle, SocketOptions, Time};
+
+use crate::builder::{FakeServerBuilder, Listen};
+use crate::engine::{ConnectionSnapshot, Counters, Engine, QueueSnapshot};
+use crate::journal::{Entry, Journal, JournalMode, WaitTimeout};
+use crate::shell::{Note, Shell};
+
+/// How a connection is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drop {
+    /// In an orderly way: what was sent before still arrives.
+    Fin,
+    /// At once: what was not sent yet is lost.
+    Reset,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration contradicts itself.
+    #[error(transparent)]
+    Config(#[from] crate::engine::ConfigError),
+    /// An address to listen on that is none.
+    #[error("cannot listen on \"{text}\": {fault}")]
+    Address {
+        /// The address as given.
+        text: String,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
+    /// An address could not be bound.
+    #[error("cannot listen on {addr}: {source}")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The event loop could not be started.
+    #[error("cannot start an event loop: {0}")]
+    EventLoop(io::Error),
+}
+
+/// A fake AMPS server that listens on loopback until it is dropped.
+///
+/// ```
+/// use amps_testkit::{FakeServer, QueueConfig};
+/// use std::time::Duration;
+///
+/// let server = FakeServer::builder()
+///     .queue(QueueConfig::new("work").lease(Duration::from_secs(30)).max_backlog(10))
+///     .virtual_clock()
+///     .start()?;
+/// server.publish("work", "{\"job\":1}");
+/// assert!(server.uri("json").starts_with("tcp://127.0.0.1:"));
+/// assert_eq!(server.queue("work").unwrap().available.len(), 1);
+/// # Ok::<(), amps_testkit::StartError>(())
+/// ```
+pub struct FakeServer {
+    // Declared first, so that it goes before the loop does.
+    machine: MachineHandle<Shell>,
+    _event_loop: EventLoop<Shell>,
+    listeners: Mutex<Vec<Bound>>,
+    journal: Arc<Journal>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    listen: Listen,
+    addr: SocketAddr,
+    /// `None` while the server does not accept.
+    id: Option<ListenerId>,
+}
+
+/// A listener: its name, and where clients find it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// `any-tcp`, or the message type that it is bound to and `-tcp`.
+    pub name: String,
+    /// The address bound.
+    pub addr: SocketAddr,
+    /// `tcp://ADDRESS/amps`, with the message type that it is bound to.
+    pub uri: String,
+}
+
+impl FakeServer {
+    /// Begins to describe a server.
+    pub fn builder() -> FakeServerBuilder {
+        FakeServerBuilder::default()
+    }
+
+    pub(crate) fn start(
+        mut engine: Engine,
+        listen: Vec<Listen>,
+        virtual_clock: bool,
+        journal_mode: JournalMode,
+        journal_cap: usize,
+    ) -> Result<Self, StartError> {
+        engine.set_observe(journal_mode.observe());
+        let journal = Arc::new(Journal::new(journal_cap));
+        let event_loop = EventLoop::start("amps-testkit").map_err(StartError::EventLoop)?;
+        let machine = event_loop.add(Shell::new(engine, virtual_clock, Arc::clone(&journal)));
+        let listeners = Mutex::default();
+        let server = Self { machine, _event_loop: event_loop, listeners, journal };
+        for listen in listen {
+            let bound = server.open(listen.addr, &listen)?;
+            server.lock_listeners().push(bound);
+        }
+        Ok(server)
+    }
+
+    fn open(&self, addr: SocketAddr, listen: &Listen) -> Result<Bound, StartError> {
+        let bind = |source| StartError::Bind { addr, source };
+        let (id, bound) = self.machine.listen(addr, SocketOptions::default()).map_err(bind)?;
+        if let Some(message_type) = &listen.message_type {
+            self.machine.post(Note::ListenerType(id, message_type.clone()));
+        }
+        Ok(Bound { listen: listen.clone(), addr: bound, id: Some(id) })
+    }
+
+    /// The connection string of the first listener, for one message type:
+    /// `tcp://127.0.0.1:PORT/amps/json`.
+    pub fn uri(&self, message_type: &str) -> String {
+        format!("tcp://{}/amps/{message_type}", self.addr())
+    }
+
+    /// The address of the first listener.
+    pub fn addr(&self) -> SocketAddr {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        self.lock_listeners().first().map_or(nowhere, |bound| bound.addr)
+    }
+
+    /// All listeners, in the order in which they were asked for.
+    pub fn listeners(&self) -> Vec<Listening> {
+        let describe = |bound: &Bound| {
+            let (name, path) = match &bound.listen.message_type {
+                Some(message_type) => (message_type.as_str(), format!("/{message_type}")),
+                None => ("any", String::new()),
+            };
+            let uri = format!("tcp://{}/amps{path}", bound.addr);
+            Listening { name: format!("{name}-tcp"), addr: bound.addr, uri }
+        };
+        self.lock_listeners().iter().map(describe).collect()
+    }
+
+    /// Moves the virtual clock. Timers fire in the order of their deadlines; when this
+    /// returns, all that follows has been handed to the sockets. Without a virtual clock it
+    /// does nothing.
+    pub fn advance(&self, by: Duration) {
+        self.ask(|done| Note::Advance(by, done));
+        self.handed_over();
+    }
+
+    /// The server's time.
+    pub fn now(&self) -> Time {
+        self.inspect(|_, now| now).unwrap_or_default()
+    }
+
+    /// Publishes a JSON message on behalf of the server. To publish under another message
+    /// type see [`FakeServer::publish_as`].
+    pub fn publish(&self, topic: &str, body: impl AsRef<[u8]>) {
+        self.publish_as("json", topic, body);
+    }
+
+    /// Publishes a message of any type on behalf of the server.
+    pub fn publish_as(&self, message_type: &str, topic: &str, body: impl AsRef<[u8]>) {
+        let (message_type, topic, body) = (message_type.to_owned(), topic.to_owned(), body.as_ref().to_vec());
+        self.ask(|done| Note::Publish { message_type, topic, body, done });
+        self.handed_over();
+    }
+
+    /// Ends every connection of a client; `false` if there was none.
+    pub fn drop_connection(&self, client: &str, how: Drop) -> bool {
+        let mode = match how {
+            Drop::Fin => CloseMode::Flush,
+            Drop::Reset => CloseMode::Abort,
+        };
+        let client = client.to_owned();
+        let dropped = self.ask(|done| Note::Drop { client, mode, done });
+        self.handed_over();
+        dropped.unwrap_or_default()
+    }
+
+    /// Stops (`true`) or resumes (`false`) reading from a client, as a server that hangs;
+    /// returns `false` if there is no such client.
+    pub fn stall_reads(&self, client: &str, stalled: bool) -> bool {
+        let client = client.to_owned();
+        self.ask(|done| Note::Stall { client, stalled, done }).unwrap_or_default()
+    }
+
+    /// Drops every connection, and forgets every message, lease and sequence number, as a
+    /// server that was started anew on the same port without its files.
+    pub fn restart_empty(&self) {
+        self.ask(Note::RestartEmpty);
+        self.handed_over();
+    }
+
+    /// Closes the listeners: who connects now is refused. Connections stay.
+    pub fn stop_accepting(&self) {
+        for bound in self.lock_listeners().iter_mut() {
+            if let Some(id) = bound.id.take() {
+                self.machine.stop_listening(id);
+            }
+        }
+        self.handed_over();
+    }
+
+    /// Opens the listeners again, on the same ports.
+    ///
+    /// # Errors
+    /// Another process has taken a port.
+    pub fn resume_accepting(&self) -> Result<(), StartError> {
+        for bound in self.lock_listeners().iter_mut().filter(|bound| bound.id.is_none()) {
+            *bound = self.open(bound.addr, &bound.listen)?;
+        }
+        Ok(())
+    }
+
+    /// The connections, in the order of arrival.
+    pub fn connections(&self) -> Vec<ConnectionSnapshot> {
+        self.inspect(|engine, _| engine.connections()).unwrap_or_default()
+    }
+
+    /// A queue with all of its messages, or `None` if there is no such queue.
+    pub fn queue(&self, name: &str) -> Option<QueueSnapshot> {
+        let name = name.to_owned();
+        self.inspect(move |engine, _| engine.queue(&name)).flatten()
+    }
+
+    /// Totals since the start (or the last [`FakeServer::restart_empty`]).
+    pub fn counters(&self) -> Counters {
+        self.inspect(|engine, _| engine.counters()).unwrap_or_default()
+    }
+
+    /// What was recorded, oldest first. How much that is says [`FakeServerBuilder::journal`].
+    pub fn journal(&self) -> Vec<Entry> {
+        self.journal.entries()
+    }
+
+    /// How many entries the journal has dropped because of its cap.
+    pub fn journal_dropped(&self) -> u64 {
+        self.journal.dropped()
+    }
+
+    /// Waits until the journal has `count` entries that `wanted` accepts, those recorded
+    /// before included, and returns them.
+    ///
+    /// # Errors
+    /// They did not come within `timeout` (of real time). The error shows what came instead.
+    pub fn wait_for(
+        &self,
+        wanted: impl Fn(&Entry) -> bool,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<Vec<Entry>, WaitTimeout> {
+        self.journal.wait_for(wanted, count, timeout)
+    }
+
+    fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Engine, Time) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.ask(|done| {
+            Note::Inspect(Box::new(move |engine, now| {
+                let _nobody_waits = done.try_send(look(engine, now));
+            }))
+        })
+    }
+
+    /// Posts a note and waits for its answer; `None` if the loop has ended.
+    fn ask<T>(&self, note: impl FnOnce(SyncSender<T>) -> Note) -> Option<T> {
+        let (done, answer) = sync_channel(1);
+        self.machine.post(note(done)).then(|| answer.recv().ok()).flatten()
+    }
+
+    /// Waits until what the engine sent so far has been handed to the sockets: that happens
+    /// between one note and the next.
+    fn handed_over(&self) {
+        self.inspect(|_, _| ());
+    }
+
+    fn lock_listeners(&self) -> std::sync::MutexGuard<'_, Vec<Bound>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Stops the server and waits until its sockets are closed.
+impl std::ops::Drop for FakeServer {
+    fn drop(&mut self) {
+        self.machine.remove_and_wait();
+    }
+}
+
+impl fmt::Debug for FakeServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeServer").field("listeners", &self.listeners()).finish_non_exhaustive()
+    }
+}

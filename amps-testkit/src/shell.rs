@@ -1,0 +1,111 @@
+//! The engine on an event loop: which time it sees, and who is told what it did.
+//!
+//! Owns the virtual clock. Invariant: under a virtual clock the engine sees no other time, and
+//! its timers fire only while the clock is being moved.
+
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use amps_transport::{CloseMode, Input, ListenerId, Machine, Sink, Time};
+
+use crate::engine::Engine;
+use crate::journal::Journal;
+
+/// 2026-01-01T00:00:00Z, where virtual clocks start.
+pub(crate) const VIRTUAL_START: Time = Time::from_unix_nanos(1_767_225_600_000_000_000);
+
+/// What is done with the engine on the loop's thread.
+type Inspection = Box<dyn FnOnce(&Engine, Time) + Send>;
+
+/// What the handle of a server wants done.
+pub(crate) enum Note {
+    Inspect(Inspection),
+    Advance(Duration, SyncSender<()>),
+    Publish { message_type: String, topic: String, body: Vec<u8>, done: SyncSender<()> },
+    Drop { client: String, mode: CloseMode, done: SyncSender<bool> },
+    Stall { client: String, stalled: bool, done: SyncSender<bool> },
+    RestartEmpty(SyncSender<()>),
+    ListenerType(ListenerId, String),
+}
+
+pub(crate) struct Shell {
+    engine: Engine,
+    /// The time of the virtual clock, if there is one.
+    virtual_now: Option<Time>,
+    journal: Arc<Journal>,
+}
+
+impl Shell {
+    pub(crate) fn new(engine: Engine, virtual_clock: bool, journal: Arc<Journal>) -> Self {
+        Self { engine, virtual_now: virtual_clock.then_some(VIRTUAL_START), journal }
+    }
+
+    fn take_note<S: Sink>(&mut self, now: Time, note: Note, sink: &mut S) {
+        // Whoever asked may have stopped waiting: then nobody hears the answer.
+        match note {
+            Note::Inspect(inspect) => inspect(&self.engine, now),
+            Note::Advance(by, done) => {
+                self.advance(by, sink);
+                let _ = done.try_send(());
+            }
+            Note::Publish { message_type, topic, body, done } => {
+                self.engine.publish(now, &message_type, &topic, &body, sink);
+                let _ = done.try_send(());
+            }
+            Note::Drop { client, mode, done } => {
+                let _ = done.try_send(self.engine.drop_client(now, &client, mode, sink));
+            }
+            Note::Stall { client, stalled, done } => {
+                let _ = done.try_send(self.engine.stall_reads(&client, stalled, sink));
+            }
+            Note::RestartEmpty(done) => {
+                self.engine.restart_empty(now, sink);
+                let _ = done.try_send(());
+            }
+            Note::ListenerType(listener, message_type) => {
+                self.engine.set_listener_type(listener, message_type)
+            }
+        }
+    }
+
+    /// Moves the virtual clock; timers fire in the order of their deadlines, each at its time.
+    fn advance<S: Sink>(&mut self, by: Duration, sink: &mut S) {
+        let Some(start) = self.virtual_now else { return };
+        let end = start + by;
+        while let Some(at) = self.engine.deadline().filter(|&at| at <= end) {
+            let at = at.max(start);
+            self.virtual_now = Some(at);
+            self.engine.handle(at, Input::Timer, sink);
+        }
+        self.virtual_now = Some(end);
+    }
+}
+
+impl Machine for Shell {
+    type Note = Note;
+
+    fn handle<S: Sink>(&mut self, real_now: Time, input: Input<'_, Note>, sink: &mut S) {
+        let now = self.virtual_now.unwrap_or(real_now);
+        match input {
+            Input::Note(note) => self.take_note(now, note, sink),
+            Input::Accepted { conn, listener, peer } => {
+                self.engine.handle(now, Input::Accepted { conn, listener, peer }, sink);
+            }
+            Input::Received { conn, bytes } => self.engine.handle(now, Input::Received { conn, bytes }, sink),
+            Input::Closed { conn, reason } => self.engine.handle(now, Input::Closed { conn, reason }, sink),
+            Input::Timer => self.engine.handle(now, Input::Timer, sink),
+            Input::Writable { conn } => self.engine.handle(now, Input::Writable { conn }, sink),
+            // It never connects.
+            Input::Connected { .. } | Input::ConnectFailed { .. } => {}
+        }
+        self.journal.append(self.engine.take_events());
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        match self.virtual_now {
+            Some(_) => None,
+            None => self.engine.deadline(),
+        }
+    }
+}
