@@ -75,4 +75,4 @@ mod world;
 
 pub use link::{Chunking, Link, LinkSettings};
 pub use plan::{Plan, Planned, Rng};
-pub use world::{Door, EndpointId, Step, World};
+pub use world::{Door, EndpointId, Sent, Step, World};

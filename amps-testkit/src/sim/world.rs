@@ -75,6 +75,37 @@ enum Event {
     Wake(u32, u64),
 }
 
+/// What machines sent, in order, as a listener on every wire would see it.
+///
+/// ```
+/// use amps_testkit::sim::World;
+/// use amps_transport::Time;
+///
+/// let mut world = World::new(1, Time::EPOCH);
+/// world.record_sent();
+/// // ... machines send something ...
+/// let sent = world.take_sent();
+/// assert_eq!(sent.iter().count(), 0);
+/// world.give_back(sent);
+/// ```
+#[derive(Debug, Default)]
+pub struct Sent {
+    pieces: Vec<(ConnId, usize)>,
+    bytes: Vec<u8>,
+}
+
+impl Sent {
+    /// Each piece, with the sender's name for the connection.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnId, &[u8])> {
+        let mut rest = &self.bytes[..];
+        self.pieces.iter().map(move |&(conn, length)| {
+            let (piece, tail) = rest.split_at(length);
+            rest = tail;
+            (conn, piece)
+        })
+    }
+}
+
 #[derive(Debug)]
 struct Listener {
     owner: EndpointId,
@@ -104,8 +135,7 @@ pub struct World {
     links: LinkSettings,
     /// Ends that sent something since their link was last looked at.
     dirty: Vec<EndId>,
-    sent: Vec<(ConnId, usize)>,
-    sent_bytes: BytesMut,
+    sent: Sent,
     recording: bool,
 }
 
@@ -122,8 +152,7 @@ impl World {
             pipes: Vec::new(),
             links: LinkSettings::default(),
             dirty: Vec::new(),
-            sent: Vec::new(),
-            sent_bytes: BytesMut::new(),
+            sent: Sent::default(),
             recording: false,
         }
     }
@@ -162,19 +191,23 @@ impl World {
         self.links = settings;
     }
 
-    /// Keeps what machines send, for [`drain_sent`](Self::drain_sent).
+    /// Keeps what machines send, for [`take_sent`](Self::take_sent).
     pub fn record_sent(&mut self) {
         self.recording = true;
     }
 
-    /// Hands over what machines sent since the last call, in order.
-    pub fn drain_sent(&mut self, mut f: impl FnMut(ConnId, &[u8])) {
-        let mut at = 0;
-        for (conn, length) in self.sent.drain(..) {
-            f(conn, &self.sent_bytes[at..at + length]);
-            at += length;
+    /// Takes what machines sent since the last call.
+    pub fn take_sent(&mut self) -> Sent {
+        std::mem::take(&mut self.sent)
+    }
+
+    /// Gives a buffer back, so that the next one need not be allocated.
+    pub fn give_back(&mut self, mut sent: Sent) {
+        if self.sent.pieces.is_empty() {
+            sent.pieces.clear();
+            sent.bytes.clear();
+            self.sent = sent;
         }
-        self.sent_bytes.clear();
     }
 
     /// Wakes the scenario, on behalf of an endpoint, at a time; see [`Step::Wake`].
@@ -562,8 +595,8 @@ impl Sink for WorldSink<'_> {
             end.out.send(bytes);
             self.world.touch(EndId::of(conn));
             if self.world.recording {
-                self.world.sent.push((conn, bytes.len()));
-                self.world.sent_bytes.extend_from_slice(bytes);
+                self.world.sent.pieces.push((conn, bytes.len()));
+                self.world.sent.bytes.extend_from_slice(bytes);
             }
         }
     }

@@ -251,7 +251,7 @@ impl Scenario {
                 }
             }
             _ => {
-                let at = begin + self.rng.span(Duration::ZERO, 10 * work);
+                let at = begin + self.rng.span(Duration::ZERO, (10 * work).min(600 * MILLI));
                 self.world.wake(client.id, at, token::SETTLE | held as u64);
             }
         }

@@ -11,6 +11,7 @@ mod actions;
 mod campaign;
 mod faults;
 mod gatekeeper;
+mod ledger;
 mod model;
 mod report;
 mod scenario;

@@ -15,6 +15,7 @@ use amps_testkit::sim::{EndpointId, Rng, Step, World};
 use amps_transport::{ConnId, ListenerId, Time};
 
 use super::gatekeeper::Gatekeeper;
+use super::ledger::Ledger;
 use super::model::{AppEvent, Mark, Worker, id_of};
 use super::report::{Coverage, FaultKind, Outcome, Violation};
 use super::setup::{self, ClientPlan, HOST, PORT, Setup};
@@ -110,7 +111,7 @@ pub(super) struct Scenario {
     violation: Option<Violation>,
     tracing: bool,
     trace: VecDeque<String>,
-    outgoing: Vec<(ConnId, Vec<u8>)>,
+    ledger: Ledger,
 }
 
 /// Runs one seed.
@@ -126,6 +127,7 @@ pub(super) fn run(seed: u64, bugs: Bugs, tracing: bool) -> Result<Outcome, Strin
     let (server, gate, director) = (world.add_endpoint(), world.add_endpoint(), world.add_endpoint());
     let door = world.listen(server, HOST, PORT);
     let engine = setup::engine(config)?;
+    let ledger = Ledger::new(setup.strict);
     let messages = setup.messages as usize;
     let mut scenario = Scenario {
         seed,
@@ -154,7 +156,7 @@ pub(super) fn run(seed: u64, bugs: Bugs, tracing: bool) -> Result<Outcome, Strin
         violation: None,
         tracing,
         trace: VecDeque::new(),
-        outgoing: Vec::new(),
+        ledger,
         setup,
     };
     scenario.begin()?;
@@ -226,7 +228,8 @@ impl Scenario {
         let client = &mut clients[number];
         let id = client.id;
         let mut trace = Vec::new();
-        world.drain_sent(|conn, bytes| {
+        let sent = world.take_sent();
+        for (conn, bytes) in sent.iter() {
             *digest = mix(*digest, conn.0, bytes);
             if self.tracing {
                 each_frame(bytes, |frame| trace.push(format!("{id:?} > {frame:?}")));
@@ -234,7 +237,8 @@ impl Scenario {
             if let Err(found) = client.watch.sent(conn, bytes) {
                 breach.get_or_insert(found);
             }
-        });
+        }
+        world.give_back(sent);
         if client.watch.conn().is_some_and(|conn| !world.is_open(conn)) {
             client.watch.disconnected();
         }
@@ -251,13 +255,33 @@ impl Scenario {
 
     /// What servers sent goes into the digest; the clients' referees see it when it arrives.
     fn drain_others(&mut self) {
-        let Self { world, digest, .. } = self;
-        world.drain_sent(|conn, bytes| *digest = mix(*digest, conn.0, bytes));
+        let Self { world, digest, ledger, coverage, .. } = self;
+        let (now, mut breach) = (world.now(), None);
+        let sent = world.take_sent();
+        let mut trace = Vec::new();
+        for (conn, bytes) in sent.iter() {
+            *digest = mix(*digest, conn.0, bytes);
+            each_frame(bytes, |frame| {
+                if self.tracing {
+                    trace.push(format!("server > {conn:?} {frame:?}"));
+                }
+                let is_open = |conn| world.is_open(conn);
+                if let Err(found) = ledger.sent(coverage.steps, now, conn, frame, is_open) {
+                    breach.get_or_insert(found);
+                }
+            });
+        }
+        world.give_back(sent);
+        trace.into_iter().for_each(|line| self.note(|| line));
+        if let Some(found) = breach {
+            self.breach(found);
+        }
     }
 
-    fn reached_server(&mut self, _: ConnId, bytes: &[u8]) {
-        let Self { reached, coverage, .. } = self;
+    fn reached_server(&mut self, conn: ConnId, bytes: &[u8]) {
+        let Self { reached, coverage, ledger, .. } = self;
         each_frame(bytes, |frame| {
+            ledger.received(coverage.steps, conn, frame);
             if frame.command() == CommandKind::Publish {
                 let slot = id_of(frame.data()).and_then(|id| reached.get_mut(id as usize));
                 if let Some(slot) = slot {

@@ -29,6 +29,8 @@ pub(super) struct Setup {
     pub(super) lease: Duration,
     /// Messages may expire after some unsuccessful deliveries.
     pub(super) may_expire: bool,
+    /// Only the holder of a lease may acknowledge.
+    pub(super) strict: bool,
     pub(super) workers: usize,
     pub(super) links: LinkSettings,
     pub(super) plan: Plan<FaultKind>,
@@ -49,13 +51,13 @@ impl Setup {
         let fairness = *rng
             .pick(&[Fairness::Fast, Fairness::RoundRobin, Fairness::Proportional])
             .unwrap_or(&Fairness::Fast);
-        let may_expire = rng.chance(15);
+        let (may_expire, strict) = (rng.chance(15), rng.chance(50));
         let mut queue = QueueConfig::new(QUEUE)
             .underlying(topic)
             .lease(lease)
             .max_backlog(rng.between(1, 30) as u32)
             .fairness(fairness)
-            .leasing(if rng.chance(50) { Leasing::Strict } else { Leasing::Sublet });
+            .leasing(if strict { Leasing::Strict } else { Leasing::Sublet });
         if may_expire {
             queue = queue.max_deliveries(rng.between(3, 6) as u32);
         }
@@ -63,18 +65,19 @@ impl Setup {
             queue = queue.total_backlog(rng.between(5, 40) as usize);
         }
         let config = Config { queues: vec![queue], ..Config::default() };
-        let (count, span) = (rng.between(4, 7) as usize, 5000 * MILLI);
+        let (count, span) = (rng.between(4, 9) as usize, 5000 * MILLI);
         let plan = Plan::draw(rng, &FaultKind::ALL, count, start + 300 * MILLI, span, 1500 * MILLI);
         let setup = Self {
             start,
-            messages: rng.between(200, 230) as u32,
+            messages: rng.between(200, 300) as u32,
             topic,
             lease,
             may_expire,
+            strict,
             workers: rng.between(2, 4) as usize,
             links: links(rng),
             plan,
-            pace: rng.span(20 * MILLI, 60 * MILLI),
+            pace: *rng.pick(&[20 * MILLI, 60 * MILLI, 200 * MILLI, 600 * MILLI]).unwrap_or(&MILLI),
             padding: *rng.pick(&[0, 0, 100, 600]).unwrap_or(&0),
             patience: Duration::from_secs(90),
         };
@@ -142,6 +145,8 @@ impl ClientPlan {
             bugs,
         };
         let backlog = *rng.pick(&[1, 2, 5, 10, 20, 50]).unwrap_or(&1);
-        Self { config, style, backlog, work: rng.span(Duration::ZERO, 8 * MILLI) }
+        // A full backlog is worked off well within a lease.
+        let longest = Duration::from_millis(600) / backlog.min(30);
+        Self { config, style, backlog, work: rng.span(Duration::ZERO, longest) }
     }
 }
