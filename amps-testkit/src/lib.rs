@@ -47,3 +47,5 @@ pub use journal::{Entry, JournalMode, WaitTimeout, What};
 mod server;
 pub use server::{Drop, FakeServer, Listening, StartError};
 mod shell;
+
+pub mod sim;

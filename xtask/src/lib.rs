@@ -4,4 +4,5 @@
 pub mod bench;
 pub mod ci;
 pub mod kill;
+pub mod sim;
 pub mod tidy;

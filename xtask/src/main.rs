@@ -38,6 +38,7 @@ fn dispatch() -> Result<(), String> {
         "ci" => xtask::ci::run(flag(&mut parser, "full")?),
         "tidy" => xtask::tidy::run(),
         "kill" => xtask::kill::run(number(&mut parser, "rounds", 5)?),
+        "sim" => xtask::sim::main(&mut parser),
         "bench" => xtask::bench::run(flag(&mut parser, "all")?),
         other => Err(format!("no such chore: {other}\n\n{USAGE}")),
     }

@@ -1,0 +1,41 @@
+//! `cargo xtask sim`: client session, server engine and network in one seeded world.
+//!
+//! Each seed is one run of the scenario "queue workers": a publisher, some workers of
+//! different habits and one server share a network on which at least three faults take
+//! effect. Referees read the frames on every wire and compare them with what the
+//! applications saw and asked for; they believe no counter of the client. A broken promise
+//! ends the run with its seed; the same seed replays the same run, to the byte.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod actions;
+mod campaign;
+mod faults;
+mod gatekeeper;
+mod ledger;
+mod model;
+mod report;
+mod scenario;
+mod setup;
+mod verdict;
+mod watch;
+
+pub use amps_client::simulation::Bugs;
+pub use campaign::{Campaign, Summary, main};
+pub use report::{Coverage, FaultKind, Outcome, STATES, Violation};
+
+/// Runs one seed; with `tracing`, the outcome tells what happened.
+///
+/// # Errors
+/// The scenario cannot be set up, which no seed should bring about.
+///
+/// ```
+/// use xtask::sim::{Bugs, run_seed};
+///
+/// let outcome = run_seed(7, Bugs::default(), false)?;
+/// assert!(outcome.violation.is_none(), "{:?}", outcome.violation);
+/// assert!(outcome.coverage.messages >= 200);
+/// # Ok::<(), String>(())
+/// ```
+pub fn run_seed(seed: u64, bugs: Bugs, tracing: bool) -> Result<Outcome, String> {
+    scenario::run(seed, bugs, tracing)
+}

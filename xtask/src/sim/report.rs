@@ -1,0 +1,162 @@
+//! What a run tells: how it ended, and how much of the system it reached.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::fmt;
+
+use amps_transport::Time;
+
+/// What can go wrong in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// A connection ends in an orderly way that nobody asked for.
+    CutFin,
+    /// A connection is reset, and bytes on their way are destroyed.
+    CutReset,
+    /// A connection carries nothing any more, and nobody is told.
+    HalfOpen,
+    /// A connection stands still for a while.
+    Stall,
+    /// A connection becomes slow, its windows small and its chunks tiny.
+    SlowLink,
+    /// The server refuses connections for a while.
+    Refused,
+    /// Attempts to connect are not answered for a while.
+    Blackholed,
+    /// Logons are refused for a while.
+    LogonRefused,
+    /// Connections are accepted, and logons not answered, for a while.
+    MuteServer,
+    /// A consumer sits on its messages until their leases are over.
+    LeaseExpiry,
+    /// Somebody else logs on with the same name.
+    NameInUse,
+    /// Nothing runs for a while: everything that was due happens late.
+    ClockJump,
+    /// Every connection is reset at once.
+    CutAll,
+}
+
+impl FaultKind {
+    /// Every kind.
+    pub const ALL: [Self; 13] = [
+        Self::CutFin,
+        Self::CutReset,
+        Self::HalfOpen,
+        Self::Stall,
+        Self::SlowLink,
+        Self::Refused,
+        Self::Blackholed,
+        Self::LogonRefused,
+        Self::MuteServer,
+        Self::LeaseExpiry,
+        Self::NameInUse,
+        Self::ClockJump,
+        Self::CutAll,
+    ];
+}
+
+/// The states of a session that a run should meet.
+pub const STATES: [&str; 6] = ["idle", "backoff", "connecting", "logging on", "online", "draining"];
+
+/// What was reached, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// How often each fault took effect, as in [`FaultKind::ALL`].
+    pub faults: [u64; FaultKind::ALL.len()],
+    /// After how many inputs a session was in each state, as in [`STATES`].
+    pub states: [u64; STATES.len()],
+    /// Messages that reached the server, each counted once.
+    pub messages: u64,
+    /// Deliveries that reached an application.
+    pub deliveries: u64,
+    /// Acknowledgements seen on the wire.
+    pub acks: u64,
+    /// Times that a subscription was placed again after a loss.
+    pub recoveries: u64,
+    /// Events of the simulated world.
+    pub steps: u64,
+}
+
+impl Coverage {
+    /// Adds another run's counts.
+    pub fn add(&mut self, other: &Self) {
+        let pairs = self.faults.iter_mut().zip(other.faults).chain(self.states.iter_mut().zip(other.states));
+        pairs.for_each(|(mine, theirs)| *mine += theirs);
+        self.messages += other.messages;
+        self.deliveries += other.deliveries;
+        self.acks += other.acks;
+        self.recoveries += other.recoveries;
+        self.steps += other.steps;
+    }
+
+    /// Notes that a fault took effect.
+    pub fn fired(&mut self, kind: FaultKind) {
+        self.faults[kind as usize] += 1;
+    }
+
+    /// Notes the state of a session.
+    pub fn met(&mut self, state: &str) {
+        if let Some(at) = STATES.iter().position(|known| *known == state) {
+            self.states[at] += 1;
+        }
+    }
+
+    /// The first fault or state that never occurred.
+    pub fn hole(&self) -> Option<String> {
+        let fault = FaultKind::ALL.iter().zip(self.faults).find(|(_, count)| *count == 0);
+        let state = STATES.iter().zip(self.states).find(|(_, count)| *count == 0);
+        fault
+            .map(|(kind, _)| format!("the fault {kind:?} never took effect"))
+            .or_else(|| state.map(|(name, _)| format!("no session was ever {name}")))
+    }
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "faults: ")?;
+        for (kind, count) in FaultKind::ALL.iter().zip(self.faults) {
+            write!(f, " {kind:?} {count}")?;
+        }
+        write!(f, "\nstates: ")?;
+        for (name, count) in STATES.iter().zip(self.states) {
+            write!(f, " {name} {count}")?;
+        }
+        let Self { messages, deliveries, acks, recoveries, steps, .. } = self;
+        write!(
+            f,
+            "\ncounted: messages {messages} deliveries {deliveries} acks {acks} resubscriptions {recoveries} events {steps}"
+        )
+    }
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which one, as numbered in the architecture.
+    pub promise: &'static str,
+    /// When, in virtual time.
+    pub at: Time,
+    /// How.
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} broken at {:?}: {}", self.promise, self.at, self.text)
+    }
+}
+
+/// How one seed went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// The promise that was broken, if one was.
+    pub violation: Option<Violation>,
+    /// What was reached.
+    pub coverage: Coverage,
+    /// A digest of everything that happened, every byte included.
+    pub digest: u64,
+    /// What happened last, if it was asked for.
+    pub trace: Vec<String>,
+}
