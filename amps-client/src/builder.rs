@@ -32,7 +32,7 @@ const DEFAULT_SEND_LIMIT: usize = 64 << 20;
 /// |---|---|
 /// | connect: TCP, per attempt | 10 s |
 /// | logon | 5 s |
-/// | connect: all attempts of the first `connect` together | 30 s |
+/// | connect: all attempts of one `connect` together | 30 s |
 /// | commands that wait | 30 s |
 /// | publish, while too much waits to be sent | 30 s |
 /// | heartbeat | off; 30 s with a reconnect policy |
@@ -130,7 +130,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How long `connect` may take, all attempts together. Reconnecting later is bounded by
+    /// How long a call of `connect` may take, all attempts together. Reconnecting later is bounded by
     /// [`Reconnect::give_up_after`] instead.
     pub fn connect_deadline(mut self, deadline: Duration) -> Self {
         self.connect_deadline = deadline;
@@ -201,8 +201,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets a listener for errors that have no caller: failed handlers, lost connections, failed
-    /// attempts to reconnect, refused resubscriptions. May be called from several threads.
+    /// Sets a listener for errors that have no caller: failed handlers, lost connections, refused
+    /// resubscriptions, and each failed attempt to connect, also those of a `connect` that goes
+    /// on to another server. May be called from several threads.
     pub fn on_error(mut self, listener: impl Fn(&Error) + Send + Sync + 'static) -> Self {
         self.listeners.error = Some(Arc::new(listener));
         self
@@ -296,9 +297,9 @@ impl std::fmt::Debug for ClientBuilder {
 /// Whole seconds, rounded up; zero is none.
 fn heartbeat_settings(interval: Option<Duration>, timeout: Option<Duration>) -> Option<HeartbeatSettings> {
     let asked = interval.filter(|interval| !interval.is_zero())?;
-    let seconds = asked.as_secs() + u64::from(asked.subsec_nanos() > 0);
+    let seconds = asked.as_secs().saturating_add(u64::from(asked.subsec_nanos() > 0));
     let interval = Duration::from_secs(seconds);
-    let timeout = timeout.unwrap_or(2 * interval).max(interval);
+    let timeout = timeout.unwrap_or(interval.saturating_mul(2)).max(interval);
     Some(HeartbeatSettings { interval, timeout })
 }
 

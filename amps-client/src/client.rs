@@ -25,6 +25,9 @@ use crate::subscribe::Subscribe;
 /// How long `close` takes at most, unless told otherwise.
 pub const DEFAULT_CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long the last drop waits for a server that does not take what is sent.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Waits this long for the answer to a command that was sent, then looks whether the loop
 /// has missed its deadline.
 const PAST_DEADLINE: Duration = Duration::from_millis(2);
@@ -88,6 +91,13 @@ pub(crate) struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        // The process may end right after this, so what waits is written here and now; only
+        // what the socket does not take at once is waited for.
+        let now = self.clock.now();
+        self.shared.act(now, Urgency::Now, |outbound| outbound.flush_acks(now));
+        if !self.handle.is_loop_thread() {
+            self.shared.wait_until_written(LAST_WORDS);
+        }
         self.handle.post(Note::Shutdown);
         self.handle.remove();
     }
@@ -131,8 +141,13 @@ impl Client {
             clock,
         );
         let handle = event_loop.inner.add(Session::new(parts.config, Arc::clone(&shared), dispatcher));
-        let waker = handle.clone();
-        shared.on_wake(Box::new(move || _ = waker.post(Note::Wake)));
+        // Weak: a message or a receipt that outlives its client must not keep the loop alive.
+        let waker: Arc<OnceLock<Weak<Inner>>> = Arc::clone(&back);
+        shared.on_wake(Box::new(move || {
+            if let Some(inner) = waker.get().and_then(Weak::upgrade) {
+                inner.handle.post(Note::Wake);
+            }
+        }));
         let inner = Arc::new(Inner {
             name,
             shared,
@@ -211,11 +226,12 @@ impl Client {
     /// # Errors
     /// As for `publish`.
     pub fn publish_expiring(&self, topic: &str, data: impl AsRef<[u8]>, after: Duration) -> Result<Receipt> {
-        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        let seconds = after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0));
         self.publish_with(topic, data.as_ref(), Some(seconds))
     }
 
     fn publish_with(&self, topic: &str, data: &[u8], expiration: Option<u64>) -> Result<Receipt> {
+        check_topic("publish", topic)?;
         let inner = &*self.inner;
         let mut now = inner.clock.now();
         let give_up = now + inner.publish_timeout;
@@ -260,7 +276,8 @@ impl Client {
     /// checks: a bookmark given twice is sent twice, which is harmless.
     ///
     /// # Errors
-    /// `Disconnected` without a connection.
+    /// `Disconnected` without a connection, unless a reconnect is under way: then there is
+    /// nothing to acknowledge any more, and it does nothing.
     pub fn ack(&self, topic: &str, bookmark: &str) -> Result<()> {
         self.ack_loose(topic, bookmark, None)
     }
@@ -274,6 +291,7 @@ impl Client {
     }
 
     fn ack_loose(&self, topic: &str, bookmark: &str, option: Option<&AckOption>) -> Result<()> {
+        check_topic("ack", topic)?;
         let now = self.inner.clock.now();
         self.inner.shared.act_timed(now, |outbound| outbound.ack_loose(now, topic, bookmark, option))
     }
@@ -288,6 +306,7 @@ impl Client {
         self.may_wait("sow_delete")?;
         let timeout = self.inner.command_timeout;
         let delete = delete.to_queue_delete()?;
+        check_topic("sow_delete", &delete.topic)?;
         self.command(timeout, |outbound, now, waiter| outbound.queue_delete(now, &delete, timeout, waiter))
             .map(drop)
     }
@@ -300,23 +319,21 @@ impl Client {
 
     /// Changes the batch size for acknowledgements; what meets the new size is sent.
     pub fn set_ack_batch_size(&self, batch_size: usize) {
-        let settings = AckSettings { batch_size, ..self.ack_settings() };
-        self.set_ack_settings(settings);
+        self.change_acks(|settings| settings.batch_size = batch_size);
     }
 
     /// Changes how long a batch of acknowledgements may wait, from the next batch on.
     pub fn set_ack_timeout(&self, timeout: Duration) {
-        let settings = AckSettings { timeout, ..self.ack_settings() };
-        self.set_ack_settings(settings);
+        self.change_acks(|settings| settings.timeout = timeout);
     }
 
-    fn set_ack_settings(&self, settings: AckSettings) {
+    fn change_acks(&self, change: impl FnOnce(&mut AckSettings)) {
         let now = self.inner.clock.now();
-        self.inner.shared.act(now, Urgency::Now, |outbound| outbound.set_ack_settings(now, settings));
-    }
-
-    fn ack_settings(&self) -> AckSettings {
-        self.inner.shared.with(|outbound| outbound.ack_settings())
+        self.inner.shared.act(now, Urgency::Now, |outbound| {
+            let mut settings = outbound.ack_settings();
+            change(&mut settings);
+            outbound.set_ack_settings(now, settings);
+        });
     }
 
     /// Whether commands can be sent at this moment.
@@ -423,6 +440,15 @@ impl Client {
     fn await_loop(&self, waiter: &Waiter) -> Result<Done> {
         waiter.wait(None).unwrap_or(Err(Error::Usage("the event loop of this client has ended")))
     }
+}
+
+/// Refuses topics that a server could only drop.
+pub(crate) fn check_topic(call: &str, topic: &str) -> Result<()> {
+    if topic.is_empty() || topic.chars().any(char::is_control) {
+        let text = format!("{call}: the topic must not be empty nor contain control characters");
+        return Err(Error::InvalidArgument(text));
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Client {

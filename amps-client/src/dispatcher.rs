@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use amps_protocol::{Header, Message as Raw};
 use amps_transport::{Clock, Time};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::client::Inner;
-use crate::error::{Error, Result};
+use crate::error::{DisconnectCause, Error, Result};
 use crate::listener::ConnectionState;
 use crate::message::{Message, Origin};
 use crate::session::outbound::Generation;
@@ -73,7 +73,7 @@ impl Listeners {
         let listeners = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for listener in listeners {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| listener(state))) {
-                let text = format!("a connection state listener panicked: {}", panic_text(&*panic));
+                let text = format!("a connection state listener panicked: {}", panic_text(panic));
                 self.report(&Error::Handler { subscription: "none".into(), text });
             }
         }
@@ -95,6 +95,8 @@ pub(crate) struct Dispatcher {
     clock: Clock,
     /// Of the connection that delivered last.
     generation: Generation,
+    /// What a handler said, until its message is on its way back.
+    failure: Option<Error>,
 }
 
 struct Entry {
@@ -121,6 +123,7 @@ impl Dispatcher {
             shared,
             clock,
             generation: 0,
+            failure: None,
         }
     }
 
@@ -153,17 +156,19 @@ impl Dispatcher {
         };
         let raw = std::mem::replace(message, Raw::from_parts(&[], Header::default()));
         let view = Message::new(raw, origin);
-        let outcome = catch_unwind(AssertUnwindSafe(|| handler(&view)));
+        self.shared.set_busy(true);
+        // Its error's text and destructor are user code as well.
+        let outcome = catch_unwind(AssertUnwindSafe(|| handler(&view).map_err(|error| error.to_string())));
+        self.shared.set_busy(false);
         let (raw, origin) = view.into_parts();
         *message = raw;
         self.origin = Some(origin);
         let text = match outcome {
             Ok(Ok(())) => return Disposition::Done,
-            Ok(Err(error)) => error.to_string(),
-            Err(panic) => format!("it panicked: {}", panic_text(&*panic)),
+            Ok(Err(text)) => text,
+            Err(panic) => format!("it panicked: {}", panic_text(panic)),
         };
-        let error = Error::Handler { subscription: sub.clone(), text };
-        self.listeners.report(&error);
+        self.failure = Some(Error::Handler { subscription: sub.clone(), text });
         Disposition::Failed
     }
 }
@@ -195,6 +200,12 @@ impl App for Dispatcher {
         Disposition::Kept
     }
 
+    fn report_failure(&mut self) {
+        if let Some(error) = self.failure.take() {
+            self.listeners.report(&error);
+        }
+    }
+
     fn now(&mut self, then: Time) -> Time {
         self.clock.now().max(then)
     }
@@ -208,7 +219,8 @@ impl App for Dispatcher {
             let Some(entry) = self.targets.get_mut(&key) else { continue };
             let items = std::mem::take(&mut entry.gathered);
             if let Target::Stream { queue, .. } = &entry.target {
-                if queue.push(bytes.clone(), items) {
+                let (bytes, items) = part_of_read(&bytes, items);
+                if queue.push(bytes, items) {
                     self.full.push(Arc::clone(queue));
                 }
             }
@@ -222,9 +234,22 @@ impl App for Dispatcher {
 
     fn ended(&mut self, key: SubKey, error: Option<Error>) {
         self.take_fresh();
-        if let Some(Entry { target: Target::Stream { queue, .. }, .. }) = self.targets.remove(&key) {
-            queue.end(error);
-            self.full.retain(|other| !Arc::ptr_eq(other, &queue));
+        let Some(entry) = self.targets.remove(&key) else { return };
+        match entry.target {
+            Target::Stream { queue, .. } => {
+                if error.is_some() {
+                    // The server has its leases back.
+                    queue.void_leases(self.generation);
+                }
+                queue.end(error);
+                self.full.retain(|other| !Arc::ptr_eq(other, &queue));
+            }
+            Target::Handler { handler, .. } => {
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
+                    let text = format!("its destructor panicked: {}", panic_text(panic));
+                    self.listeners.report(&Error::Handler { subscription: key.to_string(), text });
+                }
+            }
         }
     }
 
@@ -270,7 +295,7 @@ impl App for Dispatcher {
                 Ok(Ok(())) => {}
                 Ok(Err(failure)) => listeners.report(&failure),
                 Err(panic) => {
-                    let text = format!("the disconnect handler panicked: {}", panic_text(&*panic));
+                    let text = format!("the disconnect handler panicked: {}", panic_text(panic));
                     listeners.report(&Error::Handler { subscription: "none".into(), text });
                 }
             }
@@ -283,7 +308,7 @@ impl App for Dispatcher {
     fn unexpected(&mut self, message: &Raw<&[u8]>) {
         if let Some(listener) = &self.listeners.unexpected {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| listener(message))) {
-                let text = format!("the listener for unexpected messages panicked: {}", panic_text(&*panic));
+                let text = format!("the listener for unexpected messages panicked: {}", panic_text(panic));
                 self.listeners.report(&Error::Handler { subscription: "none".into(), text });
             }
         }
@@ -296,13 +321,32 @@ impl Drop for Dispatcher {
         self.take_fresh();
         for entry in self.targets.values() {
             if let Target::Stream { queue, .. } = &entry.target {
-                queue.end(None);
+                queue.end(Some(Error::disconnected(DisconnectCause::LoopEnded)));
             }
         }
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+/// What a stream keeps of a read. A small part is copied, so that it does not pin the whole.
+fn part_of_read(bytes: &Bytes, mut items: Vec<Item>) -> (Bytes, Vec<Item>) {
+    let used: usize = items.iter().map(|item| item.end - item.start).sum();
+    if used * 4 >= bytes.len() {
+        return (bytes.clone(), items);
+    }
+    let mut part = BytesMut::with_capacity(used);
+    for item in &mut items {
+        let start = part.len();
+        part.extend_from_slice(&bytes[item.start..item.end]);
+        (item.start, item.end) = (start, part.len());
+    }
+    items.shrink_to_fit();
+    (part.freeze(), items)
+}
+
+/// The message of a panic. The payload is dropped here, where its destructor may panic too.
+fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
+    text.unwrap_or_else(|| "no message".into())
 }

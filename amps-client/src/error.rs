@@ -70,6 +70,12 @@ pub enum Error {
         /// The time that was allowed.
         after: Duration,
     },
+    /// No message came while a stream was asked for one. Not final.
+    #[error("no message came within {after:?}; the stream goes on")]
+    Idle {
+        /// How long it waited.
+        after: Duration,
+    },
     /// There is no connection, or it was lost while the call waited.
     #[error("not connected: {cause}")]
     Disconnected {
@@ -126,6 +132,9 @@ pub enum DisconnectCause {
     /// This client was closed.
     #[error("the client was closed")]
     ClosedByUser,
+    /// The event loop that served this client has ended, by a fault of its own.
+    #[error("the event loop of this client has ended; build a new client")]
+    LoopEnded,
     /// The socket ended.
     #[error("{0}")]
     Socket(#[from] CloseReason),
@@ -168,7 +177,7 @@ impl Error {
             },
             Self::LogonRefused { class, .. } | Self::Refused { class, .. } => ErrorKind::of(*class),
             Self::LogonRetries { .. } => ErrorKind::RetryOperation,
-            Self::TimedOut { .. } => ErrorKind::TimedOut,
+            Self::TimedOut { .. } | Self::Idle { .. } => ErrorKind::TimedOut,
             Self::Disconnected { cause } => match cause {
                 DisconnectCause::BadHeader(_) | DisconnectCause::BadFrame(_) => ErrorKind::Protocol,
                 _ => ErrorKind::Disconnected,

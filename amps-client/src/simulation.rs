@@ -74,6 +74,7 @@ impl<M: Model> App for Bridge<M> {
             Handled::Kept => Disposition::Kept,
         }
     }
+    fn report_failure(&mut self) {}
     fn now(&mut self, then: Time) -> Time {
         then
     }

@@ -62,6 +62,13 @@ pub(crate) struct Item {
     pub(crate) lease: Option<Lease>,
 }
 
+impl Item {
+    /// The memory that it takes, its index included.
+    pub(crate) const fn size(&self) -> usize {
+        self.end - self.start + size_of::<Self>()
+    }
+}
+
 /// What the consumer finds.
 pub(crate) enum Taken {
     Entry(Entry),
@@ -80,7 +87,7 @@ impl StreamQueue {
         if state.end.is_some() {
             return false;
         }
-        state.bytes += items.iter().map(|item| item.end - item.start).sum::<usize>();
+        state.bytes += items.iter().map(Item::size).sum::<usize>();
         state.depth += items.len();
         state.entries.push_back(Entry::Block(Block { bytes, items: items.into_iter() }));
         let full = state.bytes > self.limit;
@@ -112,7 +119,8 @@ impl StreamQueue {
 
     /// Takes the next entry, waiting for it at most `patience`.
     pub(crate) fn take(&self, patience: Option<Duration>) -> Taken {
-        let until = patience.map(|patience| Instant::now() + patience);
+        // Beyond what the clock can express is without limit.
+        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         let mut state = self.lock();
         loop {
             if let Some(entry) = state.entries.pop_front() {

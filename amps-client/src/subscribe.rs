@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use amps_protocol::Options;
 
-use crate::client::Client;
+use crate::client::{Client, check_topic};
 use crate::dispatcher::{HandlerResult, Target};
 use crate::error::{Error, Result};
 use crate::message::Message;
@@ -165,10 +165,7 @@ impl Subscribe {
 
     fn check(&self) -> Result<()> {
         let controls = |text: &str| text.chars().any(char::is_control);
-        if self.spec.topic.is_empty() || controls(&self.spec.topic) {
-            let text = "subscribe: the topic must not be empty nor contain control characters";
-            return Err(Error::InvalidArgument(text.into()));
-        }
+        check_topic("subscribe", &self.spec.topic)?;
         if let Some(id) = &self.spec.sub_id {
             if id.is_empty() || id == "all" || id.contains(',') || controls(id) {
                 let text = "subscribe: a subscription id must not be empty, \"all\", or contain a comma";

@@ -157,12 +157,13 @@ impl Subscription {
     fn next_in_block(&mut self) -> Option<Message> {
         let block = self.block.as_mut()?;
         loop {
-            let Some(Item { start, end, header, lease }) = block.items.next() else {
+            let Some(item) = block.items.next() else {
                 self.block = None;
                 return None;
             };
             self.read.messages += 1;
-            self.read.bytes += end - start;
+            self.read.bytes += item.size();
+            let Item { start, end, header, lease } = item;
             if lease.is_some_and(|lease| self.queue.is_void(lease)) {
                 // The server has it again and delivers it again.
                 continue;
@@ -207,7 +208,7 @@ impl Iterator for Subscription {
             Advance::Error(error) => Some(Err(error)),
             Advance::TimedOut => {
                 let after = self.timeout.unwrap_or_default();
-                Some(Err(Error::TimedOut { action: "wait for the next message".into(), after }))
+                Some(Err(Error::Idle { after }))
             }
             Advance::Ended => None,
         }

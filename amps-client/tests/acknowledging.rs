@@ -372,3 +372,98 @@ fn waiting_calls_in_a_handler_are_refused_at_once_and_others_work() {
     assert_eq!(line.expect(CommandKind::Publish).data(), b"from a handler");
     assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|1|");
 }
+
+#[test]
+fn unsubscribing_inside_a_handler_ends_the_deliveries_at_once() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let (sender, calls) = channel();
+    let own: std::sync::Arc<std::sync::OnceLock<HandlerSubscription>> = Default::default();
+    let inside = std::sync::Arc::clone(&own);
+    let (subscription, sub) = handler(&client, &mut line, move |message| {
+        message.ack();
+        sender.send(())?;
+        if bookmarks_of(message) == "7|3|" {
+            Wait::wait(&*inside).unsubscribe();
+        }
+        Ok(())
+    });
+    own.set(subscription).unwrap();
+    line.deliver(&sub, "q", 1..=100);
+    let frames: Vec<_> = (0..4).map(|_| line.next().unwrap()).collect();
+    assert!(frames[..3].iter().all(|frame| frame.command() == CommandKind::SowDelete));
+    assert_eq!(frames[3].command(), CommandKind::Unsubscribe);
+    assert!(line.within(SHORT).is_empty());
+    assert_eq!(calls.try_iter().count(), 3);
+}
+
+trait Wait {
+    fn wait(&self) -> &HandlerSubscription;
+}
+
+impl Wait for std::sync::OnceLock<HandlerSubscription> {
+    fn wait(&self) -> &HandlerSubscription {
+        loop {
+            match self.get() {
+                Some(subscription) => return subscription,
+                None => std::thread::yield_now(),
+            }
+        }
+    }
+}
+
+fn bookmarks_of(message: &amps_client::Message<&[u8]>) -> String {
+    message.bookmark().unwrap().to_string()
+}
+
+#[test]
+fn a_leased_message_for_two_subscriptions_is_settled_once() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let (_one, first) = handler(&client, &mut line, |_| Ok(()));
+    let (_two, second) = handler(&client, &mut line, |message| match message.data() {
+        br#"{"id":2}"# => Err("cannot".into()),
+        _ => Ok(()),
+    });
+    let ids = format!("{},{}", first.sub_id().unwrap(), second.sub_id().unwrap());
+    line.send_all(&[leased(&ids, "q", 1), leased(&ids, "q", 2)]);
+    let frames = [line.expect(CommandKind::SowDelete), line.expect(CommandKind::SowDelete)];
+    assert_eq!((bookmarks(&frames[0]).as_str(), frames[0].options()), ("7|1|", None));
+    assert_eq!(bookmarks(&frames[1]), "7|2|");
+    assert_eq!(frames[1].options().unwrap(), "cancel", "one of the two has failed");
+    assert!(line.within(SHORT).is_empty());
+}
+
+#[test]
+fn a_handler_whose_error_panics_does_not_take_the_client_with_it() {
+    struct Nasty;
+    impl std::fmt::Display for Nasty {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("no text either")
+        }
+    }
+    impl std::fmt::Debug for Nasty {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Nasty")
+        }
+    }
+    impl std::error::Error for Nasty {}
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let (_sub, sub) = handler(&client, &mut line, |_| Err(Box::new(Nasty)));
+    line.deliver(&sub, "q", 1..=2);
+    for _ in 0..2 {
+        assert_eq!(line.expect(CommandKind::SowDelete).options().unwrap(), "cancel");
+    }
+    assert!(client.is_connected());
+}
+
+#[test]
+fn a_smaller_batch_size_sends_acknowledgements_by_hand_too() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c").ack_batch_size(10).ack_timeout(Duration::ZERO));
+    client.ack("q", "7|1|").unwrap();
+    client.ack("q", "7|2|").unwrap();
+    client.set_ack_batch_size(1);
+    assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|1|,7|2|");
+}

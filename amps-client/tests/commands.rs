@@ -131,3 +131,35 @@ fn a_handler_is_dropped_when_its_subscription_ends() {
     client.publish("t", b"x").unwrap();
     line.expect(CommandKind::Publish);
 }
+
+#[test]
+fn waiting_without_a_sensible_limit_is_waiting_without_limit() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let flusher = client.clone();
+    let flushing = aside(move || flusher.flush(Duration::MAX));
+    let flush = line.expect(CommandKind::Flush);
+    line.ack(&flush);
+    flushing.join().unwrap().unwrap();
+    let starting = aside(move || client.subscribe("t").start().unwrap());
+    let sub = line.grant(1);
+    let mut work = starting.join().unwrap();
+    line.send(&plain(&sub.sub_id().unwrap().to_string(), "t", "x"));
+    assert_eq!(work.next_within(Duration::MAX).unwrap().unwrap().data(), b"x");
+}
+
+#[test]
+fn an_id_that_the_application_chose_is_not_given_out_again() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let starting = aside(move || {
+        let chosen = client.subscribe("t").sub_id("5").start().unwrap();
+        let others: Vec<_> = (0..5).map(|_| client.subscribe("t").start().unwrap()).collect();
+        (chosen, others)
+    });
+    let mut ids: Vec<String> = (0..6).map(|_| line.grant(1).sub_id().unwrap().to_string()).collect();
+    starting.join().unwrap();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 6);
+}

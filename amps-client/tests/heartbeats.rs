@@ -90,3 +90,15 @@ fn a_slow_handler_is_not_mistaken_for_a_silent_server() {
     assert!(client.is_connected());
     assert!(reported.try_recv().is_err());
 }
+
+#[test]
+fn a_server_that_refuses_heartbeats_is_not_expected_to_send_them() {
+    let peer = Peer::new();
+    let (builder, reported) = errors(peer.client("c").heartbeat(SECOND));
+    let (client, mut line) = peer.connect(builder);
+    let start = line.expect(CommandKind::Heartbeat);
+    line.refuse(&start, "not today");
+    assert_eq!(reported.recv_timeout(PATIENCE).unwrap().kind(), ErrorKind::Command);
+    assert!(line.within(Duration::from_millis(2600)).is_empty(), "no beats either");
+    assert!(client.is_connected());
+}

@@ -289,3 +289,36 @@ fn a_listener_that_panics_stops_nothing() {
     let kinds: Vec<_> = (0..2).map(|_| reported.recv_timeout(PATIENCE).unwrap().kind()).collect();
     assert!(kinds.contains(&ErrorKind::MessageHandler), "{kinds:?}");
 }
+
+#[test]
+fn connect_begins_anew_after_a_failed_one() {
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let policy = Reconnect::new().initial(Duration::from_secs(3600)).max(Duration::from_secs(3600));
+    let client = Client::builder("c")
+        .server(format!("tcp://{unused}/amps/json"))
+        .reconnect(policy.give_up_after(Duration::from_secs(7200)))
+        .connect_deadline(Duration::from_millis(50))
+        .build()
+        .unwrap();
+    assert_eq!(client.connect().unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    // Now somebody listens, and the next attempt is made at once.
+    let listener = std::net::TcpListener::bind(unused).unwrap();
+    let connecting = aside(move || client.connect().map(drop).unwrap_err());
+    drop(listener.accept().unwrap());
+    assert_ne!(connecting.join().unwrap().kind(), ErrorKind::Usage);
+}
+
+#[test]
+fn acknowledging_by_hand_while_reconnecting_does_nothing() {
+    let peer = Peer::new();
+    let (client, line) = peer.connect(resilient(&peer));
+    drop(line);
+    let began = Instant::now();
+    while client.is_connected() {
+        assert!(began.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
+    client.ack("q", "7|1|").unwrap();
+    let mut line = peer.accept_logon();
+    assert!(line.within(Duration::from_millis(50)).is_empty());
+}

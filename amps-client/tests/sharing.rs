@@ -65,3 +65,18 @@ fn two_hundred_clients_share_one_thread() {
     drop(clients);
     drop(open);
 }
+
+#[test]
+fn a_receipt_that_outlives_its_client_keeps_no_thread() {
+    let peer = Peer::new();
+    let (client, line) = peer.connect(peer.client("kept"));
+    let receipt = client.publish("t", b"x").unwrap();
+    drop(client);
+    drop(line);
+    let began = std::time::Instant::now();
+    while threads_named("amps-kept") > 0 {
+        assert!(began.elapsed() < common::PATIENCE);
+        std::thread::yield_now();
+    }
+    drop(receipt);
+}

@@ -232,7 +232,8 @@ impl FromStr for Endpoint {
         }
 
         let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
-        if path.contains('@') {
+        let beyond_host = path.contains('@') || (scheme != Scheme::Unix && query.contains('@'));
+        if beyond_host {
             // Most likely a password with a slash: name no part of it.
             return Err(syntax(
                 "there is an \"@\" in the path; write / ? and @ in a password as %2F, %3F and %40",

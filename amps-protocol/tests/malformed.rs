@@ -117,6 +117,8 @@ fn wrong_connection_strings_say_what_is_wrong() {
         EndpointError::RepeatedParameter { .. }
     ));
     assert!(matches!(parse("ws://h:1/amps?compression=zlib"), EndpointError::NotApplicable { .. }));
-    let leak = parse("tcp://u:12/s3cret@h:1/fix/json").to_string();
-    assert!(!leak.contains("s3cret"), "{leak}");
+    for careless in ["u:12/s3cret@h:1/fix/json", "u:12/s3cret?x@h:9007/amps", "u:1/amps/a?s3cret@h:9/amps"] {
+        let leak = parse(&format!("tcp://{careless}")).to_string();
+        assert!(!leak.contains("s3cret"), "{leak}");
+    }
 }

@@ -246,8 +246,13 @@ impl Connections {
 
     /// The machine that asked is no more.
     pub(crate) fn forget_commands(&mut self) {
-        self.commands.clear();
         self.dirty.clear();
+        for command in std::mem::take(&mut self.commands) {
+            // A connection that it has let go of already would be nobody's.
+            if let Command::Close(conn, _) = command {
+                self.close(conn, CloseMode::Abort);
+            }
+        }
     }
 
     fn set_reading(&mut self, conn: ConnId, on: bool) {

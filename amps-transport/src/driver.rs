@@ -481,7 +481,8 @@ impl<M: Machine> Driver<M> {
         self.mail.retain(|waiting| *waiting != slot);
         self.listeners.close_all_of(slot);
         self.connections.close_all_of(slot, mode, &mut self.scratch);
-        // Its destructor is foreign code too.
+        // Its destructor, and those of notes it never got, are foreign code too.
+        let _panicked = catch_unwind(AssertUnwindSafe(|| resident.mailbox.discard()));
         let _panicked = catch_unwind(AssertUnwindSafe(|| drop(resident)));
     }
 

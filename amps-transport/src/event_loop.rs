@@ -253,6 +253,7 @@ impl<M: Machine> LoopShared<M> {
         for control in &waiting {
             if let Control::Add { mailbox, .. } = control {
                 mailbox.close();
+                mailbox.discard();
             }
         }
     }

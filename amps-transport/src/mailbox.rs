@@ -149,6 +149,14 @@ impl<N> Mailbox<N> {
         lock(&self.notes).closed = true;
     }
 
+    /// Drops the notes that nobody will take any more; whoever waits for an answer to one
+    /// learns by its destructor that none comes.
+    pub(crate) fn discard(&self) {
+        let waiting = std::mem::take(&mut lock(&self.notes).waiting);
+        // Foreign destructors, outside the lock.
+        drop(waiting);
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         lock(&self.notes).closed
     }

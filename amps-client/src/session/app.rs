@@ -44,6 +44,9 @@ pub(crate) trait App {
     /// Takes one message.
     fn deliver(&mut self, delivery: Delivery<'_, '_>) -> Disposition;
 
+    /// The message whose delivery failed has been dealt with: its error may be reported.
+    fn report_failure(&mut self);
+
     /// The present time, not before `then`: handlers take their time.
     fn now(&mut self, then: Time) -> Time;
 

@@ -62,6 +62,10 @@ impl Outbound {
         self.require_up()?;
         let action = format!("subscribe \"{}\"", spec.topic);
         let id = spec.sub_id.clone().unwrap_or_else(|| key.0.to_string());
+        if let Some(number) = spec.sub_id.as_ref().and_then(|id| id.parse::<u32>().ok()) {
+            // A number that the application has taken is not given out again.
+            self.next_id = self.next_id.max(number.into());
+        }
         if self.subscriptions.values().any(|other| other.id == id) {
             let reason = format!("subscription id \"{id}\" already exists on this client");
             return Err(Error::Refused { action, class: ReasonClass::SubscriptionAlreadyExists, reason });
@@ -159,6 +163,7 @@ impl Outbound {
             (Purpose::Subscribe(key), Ok(done)) => {
                 if let Some(subscription) = self.subscriptions.get_mut(&key) {
                     subscription.granted = done.granted_backlog;
+                    subscription.is_queue |= done.granted_backlog.is_some();
                 }
             }
             (Purpose::Subscribe(key), Err(_)) => {
@@ -181,7 +186,9 @@ impl Outbound {
                 self.note_recovery();
             }
             (Purpose::StartHeartbeats, Ok(_)) => self.effects.push(Effect::HeartbeatsAgreed),
-            (Purpose::StartHeartbeats, Err(error)) => self.effects.push(Effect::Report(error.clone())),
+            (Purpose::StartHeartbeats, Err(error)) => {
+                self.effects.push(Effect::HeartbeatsRefused(error.clone()));
+            }
             (Purpose::Drain | Purpose::Other, _) => {}
         }
         if let Some(waiter) = pending.waiter {

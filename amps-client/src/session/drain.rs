@@ -28,27 +28,44 @@ enum Step {
 pub(crate) struct Drain {
     step: Step,
     deadline: Time,
-    pub(crate) waiter: Reply,
+    /// Everybody who asked for the close.
+    replies: Vec<Reply>,
     confirmed: Arc<Waiter>,
     unacknowledged: u64,
 }
 
 impl Drain {
     pub(crate) fn new(deadline: Time, waiter: Reply) -> Self {
-        Self { step: Step::Stopping, deadline, waiter, confirmed: Arc::default(), unacknowledged: 0 }
+        let replies = vec![waiter];
+        Self { step: Step::Stopping, deadline, replies, confirmed: Arc::default(), unacknowledged: 0 }
+    }
+
+    /// Somebody else asks for the same; the earlier deadline counts.
+    pub(crate) fn join(&mut self, deadline: Time, waiter: Reply) {
+        self.deadline = self.deadline.min(deadline);
+        self.replies.push(waiter);
+    }
+
+    /// The connection was lost meanwhile.
+    pub(crate) fn fail(self, error: &Error) {
+        for reply in &self.replies {
+            reply.complete(Err(error.clone()));
+        }
     }
 
     pub(crate) fn deadline(&self) -> Time {
         self.deadline
     }
 
-    /// Tells the caller how it went.
+    /// Tells the callers how it went.
     pub(crate) fn finish(self, unacknowledged: u64) {
         let unacknowledged = self.unacknowledged.max(unacknowledged);
-        self.waiter.complete(match unacknowledged {
-            0 => Ok(Done::default()),
-            _ => Err(Error::Unfinished { unacknowledged }),
-        });
+        for reply in &self.replies {
+            reply.complete(match unacknowledged {
+                0 => Ok(Done::default()),
+                _ => Err(Error::Unfinished { unacknowledged }),
+            });
+        }
     }
 }
 
@@ -75,7 +92,7 @@ impl<A: App> Session<A> {
         }
         let Some(drain) = &mut self.drain else { return };
         if drain.step == Step::Confirming && (drain.deadline <= now || drain.confirmed.take().is_some()) {
-            self.shut(now, CloseMode::Flush, sink);
+            self.shut(CloseMode::Flush, sink);
         }
     }
 }

@@ -112,6 +112,8 @@ pub(crate) struct Session<A> {
     pub(super) drain: Option<Drain>,
     pub(super) last_error: Option<Error>,
     pub(super) reading: bool,
+    /// The application was told that nothing follows.
+    shut_down: bool,
     /// Of the connection that is open, as last learnt from the outbound half.
     pub(super) generation: Generation,
 }
@@ -133,6 +135,7 @@ impl<A: App> Session<A> {
             drain: None,
             last_error: None,
             reading: true,
+            shut_down: false,
             generation: 0,
         }
     }
@@ -162,22 +165,24 @@ impl<A: App> Session<A> {
         match note {
             Note::Connect { servers, waiter } => self.connect_asked(now, servers, waiter, sink),
             Note::Close { within, waiter } => {
-                if matches!(self.state, State::Online { .. }) && self.drain.is_none() {
+                if let Some(drain) = &mut self.drain {
+                    drain.join(now + within, waiter);
+                } else if matches!(self.state, State::Online { .. }) {
                     self.shared.with(|outbound| outbound.begin_drain(now));
                     self.drain = Some(Drain::new(now + within, waiter));
                 } else {
-                    self.shut(now, CloseMode::Abort, sink);
+                    self.shut(CloseMode::Abort, sink);
                     waiter.complete(Ok(Done::default()));
                 }
             }
             Note::Abort { waiter } => {
-                self.shut(now, CloseMode::Abort, sink);
+                self.shut(CloseMode::Abort, sink);
                 waiter.complete(Ok(Done::default()));
             }
             Note::Wake => {}
             Note::Shutdown => {
                 self.shared.with(|outbound| outbound.flush_acks(now));
-                self.shut(now, CloseMode::Flush, sink);
+                self.shut(CloseMode::Flush, sink);
             }
         }
     }
@@ -196,6 +201,9 @@ impl<A: App> Session<A> {
         if let Some(servers) = servers {
             self.servers = Servers::new(servers);
         }
+        self.servers.restart();
+        self.last_error = None;
+        self.shut_down = false;
         let until = now + self.config.connect_deadline;
         self.connector = Some(Connector { waiter, until, attempts_left: self.servers.len() });
         self.attempt(now, sink);
@@ -223,7 +231,8 @@ impl<A: App> Session<A> {
         self.app.report(&error);
         if let Some(drain) = self.drain.take() {
             self.app.state(ConnectionState::Shutdown);
-            drain.waiter.complete(Err(error));
+            self.shut_down = true;
+            drain.fail(&error);
         } else if recover {
             self.servers.failed();
             self.last_error = Some(error);
@@ -234,9 +243,11 @@ impl<A: App> Session<A> {
     }
 
     /// The connection ends by our will, and nothing is to follow.
-    pub(super) fn shut<S: Sink>(&mut self, now: Time, mode: CloseMode, sink: &mut S) {
+    pub(super) fn shut<S: Sink>(&mut self, mode: CloseMode, sink: &mut S) {
         let conn = self.state.conn();
         let was_connected = matches!(self.state, State::LoggingOn { .. } | State::Online { .. });
+        // Counted while the subscriptions still know.
+        let unacknowledged = self.in_hand();
         if let Some(conn) = conn {
             if mode == CloseMode::Flush {
                 self.shared.write_from_loop(Some(conn), sink);
@@ -249,19 +260,20 @@ impl<A: App> Session<A> {
         let cause = DisconnectCause::ClosedByUser;
         self.shared.with(|outbound| outbound.give_up(&cause));
         self.shared.notify_room();
-        if let Some(connector) = self.connector.take() {
-            connector.waiter.complete(Err(Error::disconnected(cause)));
-        }
-        if let Some(drain) = self.drain.take() {
-            let unacknowledged = self.in_hand();
-            drain.finish(unacknowledged);
-        }
-        let _ = now;
         self.apply_effects();
         if was_connected {
             self.app.state(ConnectionState::Disconnected);
         }
-        self.app.state(ConnectionState::Shutdown);
+        if !std::mem::replace(&mut self.shut_down, true) {
+            self.app.state(ConnectionState::Shutdown);
+        }
+        // Last of all: who waited finds everything as it is going to stay.
+        if let Some(connector) = self.connector.take() {
+            connector.waiter.complete(Err(Error::disconnected(cause)));
+        }
+        if let Some(drain) = self.drain.take() {
+            drain.finish(unacknowledged);
+        }
     }
 
     // ----- timers and changes ---------------------------------------------------------
@@ -270,6 +282,9 @@ impl<A: App> Session<A> {
         if self.connector.as_ref().is_some_and(|connector| connector.until <= now) {
             if let Some(conn) = self.state.conn() {
                 sink.close(conn, CloseMode::Abort);
+            }
+            if matches!(self.state, State::LoggingOn { .. }) {
+                self.app.state(ConnectionState::Disconnected);
             }
             self.last_error.get_or_insert_with(|| Error::TimedOut {
                 action: "connect".into(),
@@ -333,6 +348,10 @@ impl<A: App> Session<A> {
                 }
                 Effect::Resumed { key, queue } => self.app.resumed(key, queue),
                 Effect::AllResubscribed => self.app.state(ConnectionState::Resubscribed),
+                Effect::HeartbeatsRefused(error) => {
+                    self.heartbeat = None;
+                    self.app.report(&error);
+                }
                 Effect::HeartbeatsAgreed => self.app.state(ConnectionState::HeartbeatInitiated),
                 Effect::Report(error) => self.app.report(&error),
             }
@@ -369,7 +388,7 @@ impl<A: App> Session<A> {
 impl<A> Drop for Session<A> {
     /// Nobody drives the session any more: whoever waits is told.
     fn drop(&mut self) {
-        self.shared.with(|outbound| outbound.give_up(&DisconnectCause::ClosedByUser));
+        self.shared.with(|outbound| outbound.give_up(&DisconnectCause::LoopEnded));
         self.shared.notify_room();
     }
 }

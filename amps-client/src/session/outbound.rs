@@ -43,6 +43,8 @@ pub(crate) enum Effect {
     AllResubscribed,
     /// The server answered the start of heartbeats.
     HeartbeatsAgreed,
+    /// The server keeps none: silence means nothing then.
+    HeartbeatsRefused(Error),
     /// An error that has no caller.
     Report(Error),
 }
@@ -76,6 +78,8 @@ pub(crate) struct Outbound {
     /// to do once and is set anew, which is cheaper than waking the loop for every batch.
     pub(super) ack_timer: Option<Time>,
     pub(super) draining: bool,
+    /// A reconnect is under way.
+    pub(super) recovering: bool,
     /// How many bytes each earlier connection had written when it was lost.
     pub(super) written_before: VecDeque<(Generation, u64)>,
     pub(super) bugs: Bugs,
@@ -113,6 +117,7 @@ impl Outbound {
             effects: Vec::new(),
             ack_timer: None,
             draining: false,
+            recovering: false,
             written_before: VecDeque::new(),
             bugs,
         }
@@ -220,11 +225,15 @@ impl Outbound {
 
     /// Shows a sign of life.
     pub(crate) fn beat(&mut self, now: Time) {
-        if self.is_up() && self.line.wire.queued() == 0 {
+        if !self.is_up() {
+            return;
+        }
+        // What waits already is a sign of life as soon as the server takes it.
+        self.line.last_sent = now;
+        if self.line.wire.queued() == 0 {
             FrameWriter::new(&mut self.line.wire.tail, CommandKind::Heartbeat)
                 .text(Field::Options, HeartbeatRequest::Beat.to_string())
                 .finish(b"");
-            self.line.last_sent = now;
         }
     }
 

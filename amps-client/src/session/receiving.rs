@@ -35,6 +35,10 @@ impl<A: App> Session<A> {
             if frame.is_empty() {
                 continue;
             }
+            // A handler, or another thread, may have ended the subscription that comes next.
+            if self.shared.has_changed() {
+                self.apply_effects();
+            }
             match Message::decode(frame) {
                 Ok(mut message) => self.dispatch(now, &mut message, start, sink),
                 Err(error) => break Some(DisconnectCause::BadHeader(error)),
@@ -48,13 +52,7 @@ impl<A: App> Session<A> {
     }
 
     #[inline]
-    pub(super) fn dispatch<S: Sink>(
-        &mut self,
-        now: Time,
-        message: &mut Message<&[u8]>,
-        offset: usize,
-        sink: &mut S,
-    ) {
+    fn dispatch<S: Sink>(&mut self, now: Time, message: &mut Message<&[u8]>, offset: usize, sink: &mut S) {
         match message.command() {
             CommandKind::Ack => match self.state {
                 State::LoggingOn { .. } => self.logon_answered(now, message, sink),
@@ -75,7 +73,7 @@ impl<A: App> Session<A> {
         }
     }
 
-    pub(super) fn route(&mut self, now: Time, message: &mut Message<&[u8]>, offset: usize) {
+    fn route(&mut self, now: Time, message: &mut Message<&[u8]>, offset: usize) {
         let leased = message.lease().is_some();
         let Some(ids) = message.sub_ids().or_else(|| message.sub_id()) else {
             return self.app.unexpected(message);
@@ -88,7 +86,7 @@ impl<A: App> Session<A> {
         }
         let mut found = Vec::new();
         for id in ids.split(|&byte| byte == b',') {
-            let Some(one) = self.find(id.trim_ascii(), leased) else { continue };
+            let Some(one) = self.find(id.trim_ascii(), leased && found.is_empty()) else { continue };
             if !found.iter().any(|other: &Found| other.key == one.key) {
                 found.push(one);
             }
@@ -96,13 +94,24 @@ impl<A: App> Session<A> {
         if found.is_empty() {
             return self.app.unexpected(message);
         }
-        let last = found.len() - 1;
+        // The lease belongs to all of them and is settled once: by the first, and only if
+        // none has failed.
+        let (last, first) = (found.len() - 1, found[0]);
+        let topic = message.topic().map(|topic| topic.to_vec());
+        let bookmark = message.bookmark().map(|bookmark| bookmark.to_vec());
+        let (mut failed, mut done) = (false, false);
         for (i, one) in found.into_iter().enumerate() {
-            self.deliver(now, message, offset, one, i == last);
+            let disposition = self.hand_over(message, offset, one, i == last);
+            failed |= disposition == Disposition::Failed;
+            done |= disposition == Disposition::Done;
+        }
+        if failed || done {
+            let disposition = if failed { Disposition::Failed } else { Disposition::Done };
+            self.settle(now, first, disposition, topic.as_deref().zip(bookmark.as_deref()));
         }
     }
 
-    pub(super) fn find(&mut self, id: &[u8], leased: bool) -> Option<Found> {
+    fn find(&mut self, id: &[u8], leased: bool) -> Option<Found> {
         let route = self.routes.find(id)?;
         let number = leased.then(|| {
             let number = route.leased;
@@ -112,31 +121,43 @@ impl<A: App> Session<A> {
         Some(Found { key: route.key, auto_ack: route.auto_ack, number })
     }
 
-    pub(super) fn deliver(
+    fn deliver(&mut self, now: Time, message: &mut Message<&[u8]>, offset: usize, found: Found, last: bool) {
+        let disposition = self.hand_over(message, offset, found, last);
+        if disposition != Disposition::Kept {
+            let names = message.topic().zip(message.bookmark()).map(|(t, b)| (&**t, &**b));
+            self.settle(now, found, disposition, names);
+        }
+    }
+
+    /// Gives a message to the application.
+    fn hand_over(
         &mut self,
-        now: Time,
         message: &mut Message<&[u8]>,
         offset: usize,
         found: Found,
         last: bool,
-    ) {
-        let Found { key, auto_ack, number } = found;
-        let generation = self.generation;
-        let lease = number.map(|number| Lease { key, generation, number });
-        let delivery = Delivery { key, generation, message, offset, lease, last };
-        let disposition = self.app.deliver(delivery);
-        let Some(lease) = lease.filter(|_| auto_ack) else { return };
-        let option = match disposition {
-            Disposition::Done => None,
-            Disposition::Failed => Some(AckOption::Cancel),
-            Disposition::Kept => return,
-        };
-        let (Some(topic), Some(bookmark)) = (message.topic(), message.bookmark()) else { return };
-        // A handler takes its time, and its acknowledgement must not wait for the next one.
-        let now = self.app.now(now);
-        self.shared.act_quietly(now, |outbound| {
-            outbound.settle_unasked(now, lease, topic, bookmark, option.as_ref());
-        });
+    ) -> Disposition {
+        let (key, generation) = (found.key, self.generation);
+        let lease = found.number.map(|number| Lease { key, generation, number });
+        self.app.deliver(Delivery { key, generation, message, offset, lease, last })
+    }
+
+    /// Settles a message that a handler has dealt with, if that is asked for, then reports a
+    /// failure: the message is on its way back before a listener takes its time.
+    fn settle(&mut self, now: Time, found: Found, disposition: Disposition, names: Option<(&[u8], &[u8])>) {
+        let lease = found.number.filter(|_| found.auto_ack);
+        if let (Some(number), Some((topic, bookmark))) = (lease, names) {
+            let lease = Lease { key: found.key, generation: self.generation, number };
+            let option = (disposition == Disposition::Failed).then_some(AckOption::Cancel);
+            // A handler takes its time, and its acknowledgement must not wait for the next one.
+            let now = self.app.now(now);
+            self.shared.act_quietly(now, |outbound| {
+                outbound.settle_unasked(now, lease, topic, bookmark, option.as_ref());
+            });
+        }
+        if disposition == Disposition::Failed {
+            self.app.report_failure();
+        }
     }
 }
 

@@ -29,6 +29,7 @@ impl Outbound {
         self.generation += 1;
         self.line.stats.logons += 1;
         self.draining = false;
+        self.recovering = false;
         self.line.last_sent = now;
         if let Some(seconds) = heartbeat {
             let cid = self.reserve().0;
@@ -62,6 +63,7 @@ impl Outbound {
         let was_up = self.is_up();
         self.gate = Gate::Down(cause.clone());
         self.connection += 1;
+        self.recovering = recover;
         self.outlet = None;
         self.line.stats.unwritten_bytes_lost += self.line.wire.queued() as u64;
         if was_up {
@@ -115,7 +117,7 @@ impl Outbound {
         for key in keys {
             let subscription = &self.subscriptions[&key];
             let cid = self.next_id + 1;
-            if subscription.granted.is_some() {
+            if subscription.is_queue {
                 let quiet = |options: &mut Options| {
                     options.set("max_backlog", 0);
                     options.flag("replace");

@@ -62,6 +62,12 @@ impl Servers {
         self.outage_began = None;
     }
 
+    /// The application asks to connect: nothing that failed before counts.
+    pub(crate) fn restart(&mut self) {
+        self.current = 0;
+        self.stable();
+    }
+
     /// A connection is up: the outage is over for now.
     pub(crate) fn connected(&mut self) {
         self.outage_began = None;

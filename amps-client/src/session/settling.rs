@@ -65,6 +65,7 @@ impl Outbound {
         if !subscription.leases.settle(lease.number) {
             return;
         }
+        subscription.is_queue = true;
         if !subscription.exempt.is_empty() {
             subscription.exempt.remove(&lease.number);
         }
@@ -98,6 +99,11 @@ impl Outbound {
         bookmark: &str,
         option: Option<&AckOption>,
     ) -> Result<()> {
+        if self.recovering {
+            // Its lease ended with its connection.
+            self.line.stats.stale_acks += 1;
+            return Ok(());
+        }
         self.require_up()?;
         let (topic, bookmark) = (topic.as_bytes(), bookmark.as_bytes());
         if let Some(option) = option {
@@ -132,6 +138,9 @@ impl Outbound {
             if subscription.acks.pending() >= subscription.effective_batch(settings) {
                 self.line.flush_batch(now, &mut subscription.acks);
             }
+        }
+        if self.loose.pending() >= settings.effective_batch(None) {
+            self.line.flush_batch(now, &mut self.loose);
         }
     }
 

@@ -5,6 +5,7 @@
 //! gather, and the loop is asked to write them soon; the thread itself writes again once
 //! 32 KiB have gathered.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,10 @@ pub(crate) struct Shared {
     outbound: Mutex<Guarded>,
     /// Signalled when bytes left the queue, or the connection changed.
     room: Condvar,
+    /// There are effects that the session has not applied yet.
+    changed: AtomicBool,
+    /// The loop is running user code and cannot be relied on to write soon.
+    busy: AtomicBool,
     /// Makes the loop look at the session's timers and effects again.
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -52,7 +57,13 @@ pub(crate) enum Urgency {
 impl Shared {
     pub(crate) fn new(outbound: Outbound) -> Self {
         let guarded = Guarded { outbound, last_write: Time::EPOCH, burst: 0 };
-        Self { outbound: Mutex::new(guarded), room: Condvar::new(), wake: OnceLock::new() }
+        Self {
+            outbound: Mutex::new(guarded),
+            room: Condvar::new(),
+            changed: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
+            wake: OnceLock::new(),
+        }
     }
 
     /// Sets how the loop is woken; once.
@@ -60,14 +71,28 @@ impl Shared {
         let _ = self.wake.set(wake);
     }
 
+    /// Whether somebody changed what the session has to know; asked between two messages.
+    #[inline]
+    pub(crate) fn has_changed(&self) -> bool {
+        self.changed.load(Ordering::Acquire) && self.changed.swap(false, Ordering::AcqRel)
+    }
+
+    /// The loop enters or leaves user code: meanwhile nothing is left for it to write.
+    #[inline]
+    pub(crate) fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
+    }
+
     /// Uses the outbound half from any thread, then writes what came of it.
     pub(crate) fn act<T>(&self, now: Time, urgency: Urgency, f: impl FnOnce(&mut Outbound) -> T) -> T {
         let mut guard = self.lock();
         let before = guard.outbound.deadline();
         let result = f(&mut guard.outbound);
-        let wake = guard.outbound.has_effects()
-            || guard.outbound.is_draining()
-            || earlier(guard.outbound.deadline(), before);
+        let changed = guard.outbound.has_effects();
+        if changed {
+            self.changed.store(true, Ordering::Release);
+        }
+        let wake = changed || guard.outbound.is_draining() || earlier(guard.outbound.deadline(), before);
         self.write(guard, now, urgency);
         if wake {
             self.wake();
@@ -110,6 +135,13 @@ impl Shared {
         if outbound.is_up() && outbound.line.wire.queued() >= outbound.limits().queue {
             drop(self.room.wait_timeout(guard, span).unwrap_or_else(PoisonError::into_inner));
         }
+    }
+
+    /// Waits until the socket has taken everything, the connection is lost, or `span` passed.
+    pub(crate) fn wait_until_written(&self, span: Duration) {
+        let unwritten = |guarded: &mut Guarded| guarded.outbound.line.wire.queued() > 0;
+        let waited = self.room.wait_timeout_while(self.lock(), span, unwritten);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(crate) fn notify_room(&self) {
@@ -160,7 +192,8 @@ impl Shared {
         }
         guard.burst = if now - guard.last_write < BURST_GAP { guard.burst + 1 } else { 0 };
         guard.last_write = now;
-        if urgency == Urgency::Gather && guard.burst >= BURST_LENGTH && waiting < COALESCE_BYTES {
+        let gather = urgency == Urgency::Gather && !self.busy.load(Ordering::Relaxed);
+        if gather && guard.burst >= BURST_LENGTH && waiting < COALESCE_BYTES {
             if let Some(outlet) = &guard.outbound.outlet {
                 outlet.request_flush();
                 return;

@@ -52,6 +52,8 @@ pub(crate) struct Subscription {
     pub(crate) spec: SubscribeSpec,
     /// What the server granted on this connection; `None` if it is no queue.
     pub(crate) granted: Option<u32>,
+    /// It has to do with a queue, as far as is known; stays so across connections.
+    pub(crate) is_queue: bool,
     pub(crate) acks: Acks,
     pub(crate) leases: Leases,
     /// Leases that auto-ack leaves to the application.
@@ -60,9 +62,11 @@ pub(crate) struct Subscription {
 
 impl Subscription {
     pub(crate) fn new(id: String, spec: SubscribeSpec) -> Self {
+        let is_queue = spec.options.contains("max_backlog");
         Self {
             id,
             spec,
+            is_queue,
             granted: None,
             acks: Acks::default(),
             leases: Leases::default(),

@@ -83,7 +83,8 @@ impl Waiter {
 
     /// Waits for the result, at most until `give_up`.
     pub(crate) fn wait(&self, give_up: Option<Duration>) -> Option<Result<Done>> {
-        let give_up = give_up.map(|span| Instant::now() + span);
+        // Beyond what the clock can express is without limit.
+        let give_up = give_up.and_then(|span| Instant::now().checked_add(span));
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(result) = slot.result.take() {

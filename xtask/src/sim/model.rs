@@ -52,6 +52,7 @@ impl std::fmt::Debug for Mark {
 
 /// A call that the application received.
 #[derive(Debug)]
+#[expect(dead_code, reason = "some fields are read by the trace only, through `Debug`")]
 pub(super) enum AppEvent {
     Delivered { sub: Sub, lease: Option<LeaseId>, mark: Mark, id: Option<u32>, handled: Handled },
     Ended { sub: Sub, failed: bool },

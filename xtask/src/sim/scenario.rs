@@ -219,7 +219,7 @@ impl Scenario {
     fn look_at(&mut self, number: usize) {
         let mut events = std::mem::take(&mut self.clients[number].machine.model().events);
         for event in events.drain(..) {
-            self.application(number, event);
+            self.application(number, &event);
         }
         self.clients[number].machine.model().events = events;
 
@@ -292,10 +292,10 @@ impl Scenario {
     }
 
     /// Something that the application was told.
-    fn application(&mut self, number: usize, event: AppEvent) {
+    fn application(&mut self, number: usize, event: &AppEvent) {
         self.note(|| format!("client {number}: {event:?}"));
         let now = self.world.now();
-        match event {
+        match *event {
             AppEvent::Delivered { sub, lease, mark, id, handled } => {
                 self.coverage.deliveries += 1;
                 let client = &mut self.clients[number];

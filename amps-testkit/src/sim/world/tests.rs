@@ -1,3 +1,6 @@
+//! The world with toy machines: order, faults, and what a machine is told.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use super::*;
 use crate::sim::Chunking;
 use amps_transport::SocketOptions;

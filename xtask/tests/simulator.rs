@@ -1,0 +1,50 @@
+//! The simulator: it passes, it repeats itself to the byte, and it finds what is planted.
+
+use xtask::sim::{Bugs, Campaign, run_seed};
+
+#[test]
+fn a_few_hundred_seeds_break_no_promise_and_reach_every_fault_and_state() {
+    let summary = Campaign { seeds: 250, ..Campaign::default() }.run().unwrap();
+    if let Some(failure) = summary.failure {
+        panic!("seed {}: {}\n{}", failure.seed, failure.violation.unwrap(), failure.trace.join("\n"));
+    }
+    assert_eq!(summary.runs, 250);
+    assert_eq!(summary.coverage.hole(), None);
+}
+
+#[test]
+fn a_seed_replays_to_the_byte_traced_or_not() {
+    for seed in [0, 7, 42, 1234] {
+        let first = run_seed(seed, Bugs::default(), false).unwrap();
+        let again = run_seed(seed, Bugs::default(), true).unwrap();
+        assert_eq!(first.digest, again.digest, "seed {seed}");
+        assert_eq!(first.coverage, again.coverage, "seed {seed}");
+        assert!(!again.trace.is_empty());
+    }
+    let (one, other) = (run_seed(1, Bugs::default(), false), run_seed(2, Bugs::default(), false));
+    assert_ne!(one.unwrap().digest, other.unwrap().digest);
+}
+
+fn found(bugs: Bugs) -> String {
+    let campaign = Campaign { seeds: 1000, bugs, ..Campaign::default() };
+    let failure = campaign.run().unwrap().failure.expect("the planted bug to be found");
+    failure.violation.unwrap().promise.to_owned()
+}
+
+#[test]
+fn an_acknowledgement_that_survives_a_reconnect_is_found() {
+    let promise = found(Bugs { ack_survives_reconnect: true, ..Bugs::default() });
+    assert!(promise.starts_with("P1") || promise.starts_with("P3"), "{promise}");
+}
+
+#[test]
+fn a_timer_that_restarts_on_each_acknowledgement_is_found() {
+    let promise = found(Bugs { ack_timer_restarts: true, ..Bugs::default() });
+    assert!(promise.starts_with("P2"), "{promise}");
+}
+
+#[test]
+fn a_batch_above_the_granted_backlog_is_found() {
+    let promise = found(Bugs { batch_above_backlog: true, ..Bugs::default() });
+    assert!(promise.starts_with("P3"), "{promise}");
+}
