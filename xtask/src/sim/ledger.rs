@@ -25,8 +25,10 @@ struct Entry {
     lease: Option<Lease>,
     /// The event that acknowledged or expired it.
     gone: Option<u64>,
-    /// The event that gave it back last.
-    returned: Option<u64>,
+    /// The event that last named it to settle it, with effect or without.
+    named: Option<u64>,
+    /// Who holds it, if anybody, cannot be told from the wires.
+    unclear: bool,
 }
 
 /// See the module's documentation.
@@ -78,14 +80,16 @@ impl Ledger {
     fn settled(&mut self, step: u64, conn: ConnId, mark: &[u8], option: Option<&[u8]>) {
         let strict = self.strict;
         let Some(entry) = self.entries.get_mut(mark) else { return };
+        entry.named = Some(step);
+        if entry.unclear {
+            return;
+        }
         let foreign = entry.lease.as_ref().is_some_and(|lease| lease.conn != conn);
         if foreign && strict {
             return;
         }
         entry.lease = None;
-        if option == Some(b"cancel") {
-            entry.returned = Some(step);
-        } else {
+        if option != Some(b"cancel") {
             entry.gone.get_or_insert(step);
         }
     }
@@ -136,10 +140,9 @@ impl Ledger {
             return Err(("engine", format!("{mark} was delivered again after it had been acknowledged")));
         }
         if let Some(old) = &entry.lease {
-            // One read may free a place and then give back, as a stranger, the very message that
-            // went there: both deliveries are in the burst that answers it.
-            let returned = entry.returned == Some(step);
-            if old.until > now && is_open(old.conn) && !returned {
+            // One read may free a place and then settle the very message that went there: what is
+            // sent in between and afterwards is one burst, whose order with the read is unknown.
+            if old.until > now && is_open(old.conn) && entry.named != Some(step) {
                 let text = format!(
                     "{mark} was delivered to {conn:?} while {:?} held it until {:?}",
                     old.conn, old.until
@@ -153,10 +156,13 @@ impl Ledger {
             Some(_) => return Err(("engine", format!("{mark} was delivered to {sid}, which had ended"))),
             None => {}
         }
-        if entry.gone == Some(step) {
-            // Delivered and, by a later frame of the same read, acknowledged.
+        if entry.named == Some(step) {
+            // For the same reason it may be settled again already: say nothing of its lease.
+            entry.lease = None;
+            entry.unclear = true;
             return Ok(());
         }
+        entry.unclear = false;
         entry.lease = Some(Lease { conn, sid: Mark::new(sid), until });
         let theirs = |lease: &Lease| lease.conn == conn && lease.sid.bytes() == &**sid && lease.until > now;
         let held = self.entries.values().filter(|entry| entry.lease.as_ref().is_some_and(theirs)).count();
