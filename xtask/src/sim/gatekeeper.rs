@@ -23,8 +23,8 @@ impl Machine for Gatekeeper {
         let taken = each_frame(bytes, |message| {
             if message.command() == CommandKind::Logon && !self.mute {
                 FrameWriter::new(&mut answer, CommandKind::Ack)
-                    .acks(AckType::Processed.into())
                     .maybe_text(Field::CommandId, message.command_id().map(|cid| &**cid))
+                    .acks(AckType::Processed.into())
                     .text(Field::Status, Status::Failure.token())
                     .text(Field::Reason, "auth failure")
                     .finish(b"");
