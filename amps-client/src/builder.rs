@@ -37,6 +37,7 @@ const DEFAULT_SEND_LIMIT: usize = 64 << 20;
 /// | publish, while too much waits to be sent | 30 s |
 /// | heartbeat | off; 30 s with a reconnect policy |
 /// | reconnect | off |
+/// | auto-ack | off |
 /// | acknowledgements per batch | 1: each is sent at once |
 /// | a batch waits at most | 1 s |
 /// | bytes that wait to be sent | 64 MiB |
@@ -54,6 +55,7 @@ pub struct ClientBuilder {
     command_timeout: Option<Duration>,
     publish_timeout: Duration,
     acks: AckSettings,
+    auto_ack: bool,
     send_limit: usize,
     stream_limit: usize,
     max_inbound: usize,
@@ -76,6 +78,7 @@ impl ClientBuilder {
             command_timeout: Some(DEFAULT_COMMAND_TIMEOUT),
             publish_timeout: DEFAULT_PUBLISH_TIMEOUT,
             acks: AckSettings::default(),
+            auto_ack: false,
             send_limit: DEFAULT_SEND_LIMIT,
             stream_limit: DEFAULT_STREAM_LIMIT,
             max_inbound: DEFAULT_MAX_INBOUND,
@@ -147,6 +150,13 @@ impl ClientBuilder {
     /// How long `publish` blocks while more than [`send_limit`](Self::send_limit) bytes wait.
     pub fn publish_timeout(mut self, timeout: Duration) -> Self {
         self.publish_timeout = timeout;
+        self
+    }
+
+    /// Whether subscriptions acknowledge by themselves, unless they say otherwise; see
+    /// `Subscribe::auto_ack`. Default off.
+    pub fn auto_ack(mut self, on: bool) -> Self {
+        self.auto_ack = on;
         self
     }
 
@@ -263,6 +273,7 @@ impl ClientBuilder {
         Client::from_parts(Parts {
             config,
             acks: self.acks,
+            auto_ack: self.auto_ack,
             limits: SendLimits { queue: self.send_limit, message: self.max_outbound },
             listeners: self.listeners,
             event_loop: self.event_loop,

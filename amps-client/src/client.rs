@@ -84,6 +84,7 @@ pub(crate) struct Inner {
     pub(crate) targets: Arc<Targets>,
     listeners: Arc<Listeners>,
     pub(crate) handle: MachineHandle<ClientMachine>,
+    pub(crate) auto_ack: bool,
     pub(crate) command_timeout: Option<Duration>,
     pub(crate) publish_timeout: Duration,
     pub(crate) stream_limit: usize,
@@ -107,6 +108,7 @@ impl Drop for Inner {
 pub(crate) struct Parts {
     pub(crate) config: SessionConfig,
     pub(crate) acks: AckSettings,
+    pub(crate) auto_ack: bool,
     pub(crate) limits: SendLimits,
     pub(crate) listeners: Listeners,
     pub(crate) event_loop: Option<EventLoop>,
@@ -155,6 +157,7 @@ impl Client {
             targets,
             listeners,
             handle,
+            auto_ack: parts.auto_ack,
             command_timeout: parts.command_timeout,
             publish_timeout: parts.publish_timeout,
             stream_limit: parts.stream_limit,
@@ -325,6 +328,17 @@ impl Client {
     /// Changes how long a batch of acknowledgements may wait, from the next batch on.
     pub fn set_ack_timeout(&self, timeout: Duration) {
         self.change_acks(|settings| settings.timeout = timeout);
+    }
+
+    /// Acknowledgements per batch, as they were asked for; a subscription's
+    /// `effective_ack_batch_size` tells what is in force.
+    pub fn ack_batch_size(&self) -> usize {
+        self.inner.shared.with(|outbound| outbound.ack_settings()).batch_size
+    }
+
+    /// The longest that a batch of acknowledgements waits.
+    pub fn ack_timeout(&self) -> Duration {
+        self.inner.shared.with(|outbound| outbound.ack_settings()).timeout
     }
 
     fn change_acks(&self, change: impl FnOnce(&mut AckSettings)) {

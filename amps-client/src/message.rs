@@ -84,7 +84,7 @@ impl<B: AsRef<[u8]>> Message<B> {
         self.settle(Some(&AckOption::Expire));
     }
 
-    /// Settles the message with an option; see [`AckOption`].
+    /// Settles the message with an option, or extends its lease; see [`AckOption`].
     pub fn ack_with(&self, option: &AckOption) {
         self.settle(Some(option));
     }

@@ -28,7 +28,8 @@ pub struct Subscribe {
 impl Subscribe {
     pub(crate) fn new(client: Client, topic: String) -> Self {
         let timeout = client.inner().command_timeout;
-        let spec = SubscribeSpec { topic, resubscribe: true, ..SubscribeSpec::default() };
+        let auto_ack = client.inner().auto_ack;
+        let spec = SubscribeSpec { topic, auto_ack, resubscribe: true, ..SubscribeSpec::default() };
         Self { client, spec, timeout, resume_silently: false }
     }
 
@@ -66,7 +67,7 @@ impl Subscribe {
 
     /// Acknowledges leased messages by itself: with a handler once it has returned `Ok` (an
     /// error or a panic cancels the message), with an iterator when the next message is asked
-    /// for. Default off.
+    /// for. Default: what the client was built with, which is off.
     ///
     /// The last message read from an iterator is acknowledged by the next call of `next`,
     /// also one that finds nothing; dropping the iterator leaves it to the server.

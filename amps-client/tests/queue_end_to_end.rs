@@ -216,3 +216,20 @@ fn close_leaves_nothing_leased_behind() {
     assert!(queue.leased.is_empty());
     assert_eq!(queue.available.len() as u64, 200 - done);
 }
+
+#[test]
+fn an_extended_lease_lasts_longer_and_is_still_acknowledged() {
+    let queue = QueueConfig::new("work").lease(Duration::from_secs(10)).max_backlog(1);
+    let server = FakeServer::builder().queue(queue).virtual_clock().start().unwrap();
+    let client = client(&server, "slow");
+    let mut work = client.subscribe("work").start().unwrap();
+    feed(&server, 1);
+    let message = work.next().unwrap().unwrap();
+    server.advance(Duration::from_secs(8));
+    message.ack_with(&amps_client::AckOption::ExtendLease(Duration::from_secs(10)));
+    client.flush(PATIENCE).unwrap();
+    server.advance(Duration::from_secs(8));
+    assert_eq!(server.queue("work").unwrap().leased.len(), 1, "the first lease would be over");
+    message.ack();
+    until("the acknowledgement", || server.queue("work").unwrap().counters.acknowledged == 1);
+}

@@ -48,16 +48,24 @@ pub enum AckOption {
     Cancel,
     /// Remove it from its queue as expired.
     Expire,
-    /// Any other option text, for servers newer than this client.
+    /// Keep it longer: the lease ends so much later than now. Nothing is acknowledged; the
+    /// message has to be settled all the same. AMPS counts whole seconds; a fraction is
+    /// rounded up. Not every server knows it.
+    ExtendLease(Duration),
+    /// Any other option text, for servers newer than this client. Settles the message.
     Raw(String),
 }
 
 impl AckOption {
-    pub(crate) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> String {
         match self {
-            Self::Cancel => "cancel",
-            Self::Expire => "expire",
-            Self::Raw(text) => text,
+            Self::Cancel => "cancel".into(),
+            Self::Expire => "expire".into(),
+            Self::ExtendLease(span) => {
+                let seconds = span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0));
+                format!("lease_extension={seconds}s")
+            }
+            Self::Raw(text) => text.clone(),
         }
     }
 }

@@ -42,6 +42,17 @@ impl Leases {
         fresh
     }
 
+    /// Whether a lease was settled.
+    pub(crate) fn is_settled(&self, number: u64) -> bool {
+        match (number / 64).checked_sub(self.base) {
+            None => !self.stragglers.contains(&number),
+            Some(index) => {
+                let word = usize::try_from(index).ok().and_then(|index| self.settled.get(index));
+                word.is_some_and(|word| word >> (number % 64) & 1 == 1)
+            }
+        }
+    }
+
     /// How many leases were settled.
     pub(crate) const fn settled(&self) -> u64 {
         self.count
@@ -73,7 +84,9 @@ mod tests {
     fn a_lease_is_settled_once_in_any_order() {
         let mut leases = Leases::default();
         for number in (0..1000).rev() {
+            assert!(!leases.is_settled(number));
             assert!(leases.settle(number));
+            assert!(leases.is_settled(number));
             assert!(!leases.settle(number));
         }
         assert_eq!(leases.settled(), 1000);

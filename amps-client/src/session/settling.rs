@@ -6,7 +6,7 @@
 
 use amps_transport::Time;
 
-use super::acks::{AckOption, AckSettings, Acks};
+use super::acks::{AckOption, AckSettings, Acks, write_ack};
 use super::outbound::{Generation, Outbound};
 use super::subscription::SubKey;
 use crate::error::Result;
@@ -62,6 +62,13 @@ impl Outbound {
             return;
         }
         let Some(subscription) = self.subscriptions.get_mut(&lease.key) else { return };
+        if let Some(extension @ AckOption::ExtendLease(_)) = option {
+            if !subscription.leases.is_settled(lease.number) {
+                write_ack(&mut self.line.wire.tail, topic, bookmark, Some(extension));
+                self.line.last_sent = now;
+            }
+            return;
+        }
         if !subscription.leases.settle(lease.number) {
             return;
         }
