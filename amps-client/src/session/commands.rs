@@ -207,9 +207,13 @@ impl Outbound {
                 // The server may have registered it: take it back.
                 self.unsubscribe(now, key);
             }
+            let after = pending.timeout.unwrap_or_default();
+            let error = Error::TimedOut { action: pending.action, after };
+            if matches!(pending.purpose, Purpose::Resubscribe(_) | Purpose::StartHeartbeats) {
+                self.effects.push(Effect::Unusable(error.clone()));
+            }
             if let Some(waiter) = pending.waiter {
-                let after = pending.timeout.unwrap_or_default();
-                waiter.complete(Err(Error::TimedOut { action: pending.action, after }));
+                waiter.complete(Err(error));
             }
         }
     }

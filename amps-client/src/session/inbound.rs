@@ -114,6 +114,8 @@ pub(crate) struct Session<A> {
     pub(super) reading: bool,
     /// The application was told that nothing follows.
     shut_down: bool,
+    /// Why the connection has to be given up.
+    unusable: Option<Error>,
     /// Of the connection that is open, as last learnt from the outbound half.
     pub(super) generation: Generation,
 }
@@ -136,6 +138,7 @@ impl<A: App> Session<A> {
             last_error: None,
             reading: true,
             shut_down: false,
+            unusable: None,
             generation: 0,
         }
     }
@@ -353,6 +356,7 @@ impl<A: App> Session<A> {
                     self.app.report(&error);
                 }
                 Effect::HeartbeatsAgreed => self.app.state(ConnectionState::HeartbeatInitiated),
+                Effect::Unusable(error) => self.unusable = Some(error),
                 Effect::Report(error) => self.app.report(&error),
             }
         }
@@ -420,6 +424,10 @@ impl<A: App> Machine for Session<A> {
             _ => {}
         }
         self.apply_effects();
+        if let (Some(error), Some(conn)) = (self.unusable.take(), self.state.conn()) {
+            sink.close(conn, CloseMode::Abort);
+            self.lost(now, DisconnectCause::GaveUp(Box::new(error)), sink);
+        }
         self.advance_drain(now, sink);
         self.regulate(now, sink);
         self.shared.write_from_loop(self.state.conn(), sink);

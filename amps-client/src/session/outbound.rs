@@ -45,6 +45,8 @@ pub(crate) enum Effect {
     HeartbeatsAgreed,
     /// The server keeps none: silence means nothing then.
     HeartbeatsRefused(Error),
+    /// The server does not answer what a recovery needs: the connection is of no use.
+    Unusable(Error),
     /// An error that has no caller.
     Report(Error),
 }

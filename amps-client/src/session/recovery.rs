@@ -14,6 +14,9 @@ use super::subscription::{SubKey, Subscription};
 use super::waiter::{Done, Waiter};
 use crate::error::{DisconnectCause, Error};
 
+/// A server that leaves a command of the recovery unanswered for so long is as good as gone.
+const RECOVERED_WITHIN: Option<Duration> = Some(Duration::from_secs(30));
+
 impl Outbound {
     /// A connection is there and the logon may be written. Nobody else writes yet.
     pub(crate) fn opening(&mut self, outlet: Option<Outlet>) {
@@ -38,7 +41,14 @@ impl Outbound {
                 .text(Field::Options, HeartbeatRequest::Start(seconds).to_string())
                 .acks(AckType::Processed.into())
                 .finish(b"");
-            self.await_ack(now, cid, Purpose::StartHeartbeats, "start heartbeats".into(), None, None);
+            self.await_ack(
+                now,
+                cid,
+                Purpose::StartHeartbeats,
+                "start heartbeats".into(),
+                RECOVERED_WITHIN,
+                None,
+            );
         }
         let keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
         for &key in &keys {
@@ -46,7 +56,7 @@ impl Outbound {
             let subscription = &self.subscriptions[&key];
             subscription.write(cid, |options| _ = options.remove("replace"), &mut self.line.wire.tail);
             let action = format!("subscribe \"{}\" again", subscription.spec.topic);
-            self.await_ack(now, cid, Purpose::Resubscribe(key), action, None, None);
+            self.await_ack(now, cid, Purpose::Resubscribe(key), action, RECOVERED_WITHIN, None);
         }
         self.gate = Gate::Up;
         !keys.is_empty()
