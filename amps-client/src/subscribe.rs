@@ -130,6 +130,9 @@ impl Subscribe {
     /// error or a panic is reported to the client's error listener and delivery goes on; with
     /// [`auto_ack`](Self::auto_ack) the message is returned to its queue.
     ///
+    /// A handler that holds a clone of its own client keeps that client alive: it ends by
+    /// `close` or `unsubscribe` then, and not by dropping the last clone outside.
+    ///
     /// # Errors
     /// As for [`start`](Self::start).
     pub fn on_message(

@@ -98,7 +98,8 @@ pub enum PublishState {
     Queued,
     /// The socket has taken it. The server may or may not have it.
     Written,
-    /// The connection was lost before it was written: publish it again.
+    /// The connection was lost before it was known to be written: the server most likely
+    /// does not have it. Publish it again if it must not be lost.
     Lost,
 }
 
