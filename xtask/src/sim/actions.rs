@@ -11,7 +11,7 @@ use amps_transport::Time;
 
 use super::model::{Style, Worker, body_of};
 use super::scenario::{Client, Role, Scenario, Waiting, tick};
-use super::setup::{ClientPlan, QUEUE};
+use super::setup::{ClientPlan, QUEUE, SIDE};
 use super::watch::Watch;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -71,6 +71,7 @@ impl Scenario {
             machine,
             watch,
             sub: None,
+            side: None,
             rest_until: now,
             unread: VecDeque::new(),
             reading: false,
@@ -184,6 +185,10 @@ impl Scenario {
         let now = self.world.now();
         let busy_time = now < self.setup.plan.healed_at;
         let client = &self.clients[number];
+        if client.side.is_none() && client.machine.is_up() && self.rng.chance(2) {
+            self.subscribe_aside(number);
+        }
+        let client = &self.clients[number];
         match client.sub {
             None if now >= client.rest_until && client.machine.is_up() => self.subscribe(number),
             Some(sub) if busy_time && self.rng.chance(1) => {
@@ -216,10 +221,22 @@ impl Scenario {
         let subscribed = client.machine.subscribe(now, QUEUE, client.plan.backlog, auto_ack, timeout);
         let Ok((sub, ticket)) = subscribed else { return };
         client.sub = Some(sub);
-        client.watch.subscribed(sub, client.plan.config.ack_batch_size);
+        client.watch.subscribed(sub, client.plan.config.ack_batch_size, (QUEUE, client.plan.backlog));
         let due = timeout.map_or(Time::NEVER, |timeout| now + timeout);
         self.waiting.push(Waiting { client: number, what: "subscribe", ticket, due });
         self.note(|| format!("client {number} subscribes: {sub:?}"));
+        self.tell(number, SimNote::Wake);
+    }
+
+    /// Places the subscription on which nothing ever comes.
+    fn subscribe_aside(&mut self, number: usize) {
+        let now = self.world.now();
+        let client = &mut self.clients[number];
+        let Ok((sub, ticket)) = client.machine.subscribe(now, SIDE, 1, false, None) else { return };
+        client.side = Some(sub);
+        client.watch.subscribed(sub, client.plan.config.ack_batch_size, (SIDE, 1));
+        self.waiting.push(Waiting { client: number, what: "subscribe", ticket, due: Time::NEVER });
+        self.note(|| format!("client {number} subscribes aside: {sub:?}"));
         self.tell(number, SimNote::Wake);
     }
 

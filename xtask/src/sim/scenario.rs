@@ -60,6 +60,8 @@ pub(super) struct Client {
     pub(super) watch: Watch,
     /// The subscription that its application has at present.
     pub(super) sub: Option<Sub>,
+    /// Another, to a topic on which nothing ever comes: it has to be placed again, in order.
+    pub(super) side: Option<Sub>,
     /// Not before this time does the application subscribe again.
     pub(super) rest_until: Time,
     /// Messages that the application has not read, as indexes of `held`.
@@ -324,6 +326,9 @@ impl Scenario {
                 client.watch.over(sub);
                 if client.sub == Some(sub) {
                     client.sub = None;
+                }
+                if client.side == Some(sub) {
+                    client.side = None;
                 }
             }
             AppEvent::Interrupted => self.clients[number].unread.clear(),

@@ -13,6 +13,8 @@ use super::model::Style;
 use super::report::FaultKind;
 
 pub(super) const QUEUE: &str = "work";
+/// A topic on which nothing is published.
+pub(super) const SIDE: &str = "aside";
 pub(super) const HOST: &str = "server";
 pub(super) const PORT: u16 = 9007;
 

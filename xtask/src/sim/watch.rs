@@ -35,6 +35,8 @@ struct Asked {
 pub(super) struct SubWatch {
     pub(super) sub: Sub,
     pub(super) batch_size: usize,
+    /// What its application asked for.
+    wanted: (&'static str, u32),
     /// What the first `subscribe` said, from when it was seen.
     sid: Option<Vec<u8>>,
     topic: Vec<u8>,
@@ -118,10 +120,12 @@ impl Watch {
         self.subs.retain(|sub| !sub.over);
     }
 
-    pub(super) fn subscribed(&mut self, sub: Sub, batch_size: usize) {
+    /// The application asked for a subscription, to this topic and with this backlog.
+    pub(super) fn subscribed(&mut self, sub: Sub, batch_size: usize, wanted: (&'static str, u32)) {
         self.subs.push(SubWatch {
             sub,
             batch_size,
+            wanted,
             sid: None,
             topic: Vec::new(),
             options: Vec::new(),
@@ -295,7 +299,14 @@ impl Watch {
                 watch.options = text(frame.options()).unwrap_or_default();
                 watch.filter = text(frame.filter());
                 watch.cid = text(frame.command_id()).unwrap_or_default();
-                Ok(())
+                let (topic, backlog) = watch.wanted;
+                let asked = watch.topic == topic.as_bytes()
+                    && watch.options == format!("max_backlog={backlog}").as_bytes()
+                    && watch.filter.is_none();
+                if asked {
+                    return Ok(());
+                }
+                Err(("P8", format!("{frame:?} was sent where {topic} with {backlog} was asked for")))
             }
             None => Err(("P8", format!("{frame:?} was sent, and nobody asked for it"))),
         }
