@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{JoinHandle, spawn};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use amps_client::{Client, ConnectionState, Reconnect};
 
@@ -13,6 +13,10 @@ use crate::ledger::Ledger;
 
 /// A server that does not answer in this time is not there.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Enough records that every worker gets some.
+const ENCORE: usize = 500;
+const ENCORE_EVERY: Duration = Duration::from_millis(300);
 
 /// How often the feeder looks whether it has to publish again.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -62,12 +66,20 @@ fn feed(
 ) -> Result<(), BoxError> {
     // The connection by which everything unprocessed was published, from start to end.
     let mut complete_on = None;
+    let mut encore: Option<Instant> = None;
     while !ledger.is_stopped() {
         let connection = logons.load(Ordering::SeqCst);
         if client.is_connected() && complete_on != Some(connection) {
             let all = publish_unprocessed(client, topic, records, ledger);
             if all && logons.load(Ordering::SeqCst) == connection {
                 complete_on = Some(connection);
+            }
+        }
+        if ledger.wants_encore() && encore.is_none_or(|last| last.elapsed() > ENCORE_EVERY) {
+            // Work that is done already, once more, so that a lease can be held till its end.
+            encore = Some(Instant::now());
+            for record in &records[..ENCORE] {
+                let _ = client.publish(topic, record);
             }
         }
         ledger.wait_for_activity(ledger.activity(), PAUSE);

@@ -24,6 +24,8 @@ struct Book {
     /// The record on which a worker sits until its lease is over.
     held: Option<usize>,
     expired_leases: usize,
+    /// The server's leases last so long that none is waited for.
+    endless_leases: bool,
     /// When all but the last record, which waits for its lease to end, were processed.
     nearly_done: Option<Instant>,
     published: HashSet<usize>,
@@ -53,6 +55,7 @@ impl Ledger {
             unearned: 0,
             held: None,
             expired_leases: 0,
+            endless_leases: false,
             nearly_done: None,
             published: HashSet::new(),
             delays: HashMap::new(),
@@ -103,6 +106,23 @@ impl Ledger {
     /// proves nothing, so another record has to be held.
     pub(crate) fn release(&self) {
         self.book().held = None;
+    }
+
+    /// The server's leases last too long to wait for the end of one.
+    pub(crate) fn leases_are_endless(&self) {
+        self.book().endless_leases = true;
+    }
+
+    /// Whether a lease has still to expire.
+    pub(crate) fn awaits_expiry(&self) -> bool {
+        let book = self.book();
+        book.expired_leases == 0 && !book.endless_leases
+    }
+
+    /// Everything is processed, and yet no lease has expired, nor is one about to: the one that
+    /// was held died with its server.
+    pub(crate) fn wants_encore(&self) -> bool {
+        self.awaits_expiry() && self.processed() == self.len() && self.book().held.is_none()
     }
 
     /// A worker has done its work on a record, and earned the right to acknowledge it.

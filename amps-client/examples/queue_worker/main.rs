@@ -78,8 +78,9 @@ fn start_fake_server(options: &Options) -> Result<FakeServer, BoxError> {
     Ok(FakeServer::builder().queue(queue).start()?)
 }
 
-/// Watches until every record is processed, and cuts one worker's connection twice on the way,
-/// the second time once the first is recovered from; `false` if nothing moves any more.
+/// Watches until every record is processed and a lease has expired, and cuts one worker's
+/// connection twice on the way, the second time once the first is recovered from; `false` if
+/// nothing moves any more.
 fn watch(options: &Options, ledger: &Ledger, workers: &[Worker]) -> bool {
     let bar = progress_bar(ledger.len());
     let mut cuts = [ledger.len() / 4, ledger.len() / 2].into_iter().peekable();
@@ -94,7 +95,8 @@ fn watch(options: &Options, ledger: &Ledger, workers: &[Worker]) -> bool {
             cuts.next();
             done += 1;
         }
-        if processed == ledger.len() && cuts.peek().is_none() && recovered {
+        let complete = processed == ledger.len() && !ledger.awaits_expiry();
+        if complete && cuts.peek().is_none() && recovered {
             break true;
         }
         let activity = ledger.activity();

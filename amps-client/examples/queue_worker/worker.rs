@@ -202,7 +202,9 @@ fn work_on(bench: &Bench, message: &Message) -> Result<(), BoxError> {
 fn hold_one(bench: &Bench, message: &Message) -> Result<(), BoxError> {
     let flight = bench.receive(message)?;
     let due = bench.counts.delivered.load(Ordering::Relaxed) >= HOLD_AT;
-    if due && lease_ends_soon(message) && bench.ledger.hold(flight.id) {
+    if due && !lease_ends_soon(message) {
+        bench.ledger.leases_are_endless();
+    } else if due && bench.ledger.hold(flight.id) {
         return Ok(());
     }
     bench.work(message, &flight)?;
