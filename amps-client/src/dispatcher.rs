@@ -350,3 +350,24 @@ fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
     text.unwrap_or_else(|| "no message".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(start: usize, end: usize) -> Item {
+        Item { start, end, header: Header::default(), lease: None }
+    }
+
+    #[test]
+    fn a_stream_does_not_pin_a_read_of_which_it_has_little() {
+        let read = Bytes::from((0..1000u16).map(|i| i as u8).collect::<Vec<_>>());
+        let (part, items) = part_of_read(&read, vec![item(10, 20), item(500, 530)]);
+        assert_eq!(part.len(), 40);
+        assert_eq!(part[items[0].start..items[0].end], read[10..20]);
+        assert_eq!(part[items[1].start..items[1].end], read[500..530]);
+        let (whole, items) = part_of_read(&read, vec![item(0, 600)]);
+        assert_eq!(whole.as_ptr(), read.as_ptr(), "most of it is shared, not copied");
+        assert_eq!((items[0].start, items[0].end), (0, 600));
+    }
+}

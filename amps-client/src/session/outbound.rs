@@ -260,3 +260,24 @@ impl Outbound {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_beat_behind_bytes_that_wait_writes_nothing_and_still_moves_the_timer() {
+        let limits = SendLimits { queue: 1 << 20, message: 1 << 20 };
+        let mut outbound = Outbound::new(AckSettings::default(), limits, Bugs::default());
+        let now = Time::EPOCH + Duration::from_secs(100);
+        outbound.opening(None);
+        outbound.open(now, None);
+        outbound.publish(now, "t", b"waits", None).unwrap();
+        let queued = outbound.line.wire.queued();
+        let later = now + Duration::from_secs(5);
+        outbound.beat(later);
+        assert_eq!(outbound.line.wire.queued(), queued);
+        assert_eq!(outbound.last_sent(), later, "or the loop would be called again at once, for ever");
+    }
+}
