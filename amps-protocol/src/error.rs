@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::header::Field;
+
 /// A frame is longer than the limit that was set for it.
 ///
 /// Inbound this is found before any memory is reserved for the frame; outbound before any
@@ -20,20 +22,40 @@ pub struct FrameTooLong {
 /// A frame whose header does not follow the grammar.
 ///
 /// The connection that it came from cannot be trusted any more and must be closed.
+///
+/// ```
+/// use amps_protocol::{HeaderFault, Message};
+///
+/// let error = Message::decode(&b"{\"c\":\"p\",\"t\":}"[..]).unwrap_err();
+/// assert_eq!(error.fault, HeaderFault::ExpectedValue);
+/// assert_eq!(error.to_string(), "malformed header at byte 13, field \"t\": expected a value after ':'");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("malformed header at byte {offset}: {fault}")]
+#[error("malformed header at byte {offset}{}: {fault}", OfField(*field))]
 pub struct HeaderError {
     /// Where in the frame, counted from 0 (the length prefix does not count).
     pub offset: usize,
     /// What is wrong there.
     pub fault: HeaderFault,
+    /// The field whose value was being read, if it is a known one.
+    pub field: Option<Field>,
 }
 
-/// What is wrong with a malformed header.
+struct OfField(Option<Field>);
+
+impl fmt::Display for OfField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |field| write!(f, ", field \"{}\"", field.key()))
+    }
+}
+
+/// What is wrong with a malformed header, and what was expected instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderFault {
-    /// The frame does not begin with `{`.
+    /// The frame does not begin like a header at all.
+    NoHeader,
+    /// The frame begins with a member, not with the `{` before it.
     MissingOpeningBrace,
     /// The frame ends before the closing `}` of the header.
     MissingClosingBrace,
@@ -47,21 +69,22 @@ pub enum HeaderFault {
     ExpectedValue,
     /// A nested object or list, which a header cannot hold.
     NestedValue,
-    /// The header is longer than 4 GiB.
+    /// The frame is longer than 4 GiB.
     TooLong,
 }
 
 impl fmt::Display for HeaderFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::MissingOpeningBrace => "expected '{', with which every header begins",
-            Self::MissingClosingBrace => "the frame ends before the header's closing '}'",
-            Self::UnterminatedString => "the frame ends inside a string",
+            Self::NoHeader => "expected a header, which begins with '{'",
+            Self::MissingOpeningBrace => "expected '{' before the first field name",
+            Self::MissingClosingBrace => "expected '}' before the end of the frame",
+            Self::UnterminatedString => "expected a closing '\"' before the end of the frame",
             Self::ExpectedFieldName => "expected a quoted field name or '}'",
             Self::ExpectedColon => "expected ':' after a field name",
             Self::ExpectedValue => "expected a value after ':'",
-            Self::NestedValue => "a header value cannot be an object or a list",
-            Self::TooLong => "a header cannot exceed 4 GiB",
+            Self::NestedValue => "expected a string or a number, not an object or a list",
+            Self::TooLong => "expected a frame below 4 GiB",
         })
     }
 }

@@ -45,7 +45,7 @@ pub use error::{FrameTooLong, HeaderError, HeaderFault};
 mod frame;
 pub use frame::{DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, FrameDecoder, LENGTH_PREFIX, next_frame};
 mod header;
-pub use header::{Field, FrameWriter, Header};
+pub use header::{Field, FrameWriter, Header, Member, Members};
 mod message;
 pub use message::Message;
 mod options;

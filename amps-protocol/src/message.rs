@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::ack::{AckType, AckTypes, Status};
 use crate::command::CommandKind;
 use crate::error::HeaderError;
-use crate::header::{Field, Header};
+use crate::header::{Field, Header, Members};
 
 /// A decoded frame, borrowed (`Message<&[u8]>`) or owned (`Message<Bytes>`, which shares the
 /// bytes that were received).
@@ -66,8 +66,7 @@ impl<B: AsRef<[u8]>> Message<B> {
         Message { frame: Bytes::copy_from_slice(self.frame()), header: self.header.clone() }
     }
 
-    /// Any text field, escapes undone. See [`Header::get`] for the few fields that are kept
-    /// in decoded form only.
+    /// Any field as text, escapes undone. See [`Header::get`] for what it costs.
     #[inline]
     pub fn get(&self, field: Field) -> Option<&BStr> {
         self.header.get(self.frame.as_ref(), field).map(BStr::new)
@@ -81,6 +80,12 @@ impl<B: AsRef<[u8]>> Message<B> {
     /// A boolean field: `true` in any case, quoted or not, is true (protocol.md D-4).
     pub fn flag(&self, field: Field) -> Option<bool> {
         Some(self.get(field)?.eq_ignore_ascii_case(b"true"))
+    }
+
+    /// What stands in the header, in its order, unknown keys included. For tools; it looks
+    /// through the header anew.
+    pub fn members(&self) -> Members<'_> {
+        Members::of(self.frame.as_ref())
     }
 
     /// What the frame asks or tells.

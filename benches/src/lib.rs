@@ -6,5 +6,7 @@
 
 mod peer;
 pub use peer::{BODY, Flood, HEADER, Sponge};
+pub mod codec;
 pub mod publish;
 pub mod receive;
+pub mod yardstick;

@@ -2,271 +2,254 @@
 //!
 //! Owns their names: the one key that is written, and every other key that is understood.
 
-/// A header field. The order of the variants is the canonical order in which encoders
-/// write them, so that equal commands give equal bytes (protocol.md E-8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-#[non_exhaustive]
-pub enum Field {
+/// Makes the enum and everything that follows from its names out of one table: each field
+/// with the key that is written, then the other keys that are understood.
+macro_rules! fields {
+    ($($(#[$doc:meta])* $name:ident: $key:literal $(| $alias:literal)*,)*) => {
+        /// A header field. The order of the variants is the canonical order in which encoders
+        /// write them, so that equal commands give equal bytes (protocol.md E-8).
+        ///
+        /// ```
+        /// use amps_protocol::Field;
+        ///
+        /// assert_eq!(Field::from_key(b"bookmark"), Some(Field::Bookmark));
+        /// assert_eq!(Field::Bookmark.key(), "bm");
+        /// ```
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        #[non_exhaustive]
+        pub enum Field {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Field {
+            /// Every field, in canonical order.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The key under which the field is written.
+            #[inline]
+            pub const fn key(self) -> &'static str {
+                match self {
+                    $(Self::$name => $key,)*
+                }
+            }
+
+            /// Every key under which the field is understood, the written one first.
+            pub const fn keys(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$name => &[$key $(, $alias)*],)*
+                }
+            }
+
+            /// The comma, the key with its quotes, and the colon: what precedes its value.
+            #[inline]
+            pub(super) const fn lead(self) -> &'static [u8] {
+                match self {
+                    $(Self::$name => concat!(",\"", $key, "\":").as_bytes(),)*
+                }
+            }
+
+            /// The field that a key of at most seven bytes means, the key and its closing quote
+            /// being given as a little-endian integer: a chain of integer comparisons, which compiles to a few
+            /// instructions.
+            #[inline]
+            pub(super) const fn from_short_key(key: u64) -> Option<Self> {
+                $(
+                    if key == const { short_key($key) } $(|| key == const { short_key($alias) })* {
+                        return Some(Self::$name);
+                    }
+                )*
+                None
+            }
+
+            fn from_long_key(key: &[u8]) -> Option<Self> {
+                $(
+                    if is_long($key, key) $(|| is_long($alias, key))* {
+                        return Some(Self::$name);
+                    }
+                )*
+                None
+            }
+        }
+    };
+}
+
+fields! {
     /// `c`: What the frame asks or tells. Also read as `cmd`.
-    Command,
+    Command: "c" | "cmd",
     /// `cid`: Names a command, so that its acknowledgements can be told apart. Also read as `cmd_id`.
-    CommandId,
+    CommandId: "cid" | "cmd_id",
     /// `s`: The publisher's sequence number, above zero when sent. Also read as `seq`.
-    Sequence,
+    Sequence: "s" | "seq",
     /// `bm`: A position in the transaction log, or several, comma separated. Also read as `bookmark`.
-    Bookmark,
+    Bookmark: "bm" | "bookmark",
     /// `client_name`: The name of the client, in a logon and its acknowledgement.
-    ClientName,
+    ClientName: "client_name",
     /// `user_id`: The user who logs on; on deliveries the publisher, where the server tells.
-    UserId,
+    UserId: "user_id",
     /// `pw`: The password or token of a logon. Never shown by `Debug`. Also read as `password`.
-    Password,
+    Password: "pw" | "password",
     /// `mt`: The connection's message type: `json`, `nvfix`, … Also read as `message_type`.
-    MessageType,
+    MessageType: "mt" | "message_type",
     /// `t`: The topic; a regular expression in subscriptions and queries. Also read as `topic`.
-    Topic,
+    Topic: "t" | "topic",
     /// `sub_id`: The subscription, or a comma list of them.
-    SubId,
+    SubId: "sub_id",
     /// `sids`: Every subscription of this connection that a delivery matched.
-    SubIds,
+    SubIds: "sids",
     /// `query_id`: The query whose result this is.
-    QueryId,
+    QueryId: "query_id",
     /// `f`: The content filter. Also read as `filter`.
-    Filter,
+    Filter: "f" | "filter",
     /// `orderby`: The order of a query's result. Also read as `order_by`.
-    OrderBy,
+    OrderBy: "orderby" | "order_by",
     /// `bs`: Records per `sow` frame: asked, or contained. Also read as `batch_size`.
-    BatchSize,
+    BatchSize: "bs" | "batch_size",
     /// `gseq`: Number of a batch within its query result. Also read as `group_sequence_number`.
-    GroupSequence,
+    GroupSequence: "gseq" | "group_sequence_number",
     /// `top_n`: The most records to return.
-    TopN,
+    TopN: "top_n",
     /// `e`: Seconds until the message expires. Also read as `expiration`.
-    Expiration,
+    Expiration: "e" | "expiration",
     /// `k`: The key of a record in the state of the world. Also read as `sow_key`.
-    SowKey,
+    SowKey: "k" | "sow_key",
     /// `sow_keys`: Several record keys, comma separated.
-    SowKeys,
+    SowKeys: "sow_keys",
     /// `x`: The publisher's own mark, passed through verbatim. Also read as `correlation_id`.
-    CorrelationId,
+    CorrelationId: "x" | "correlation_id",
     /// `o`: The options of a command, or those the server granted. Also read as `opts`, `options`.
-    Options,
+    Options: "o" | "opts" | "options",
     /// `lp`: When the lease of a queue message ends. Also read as `leaseperiod`, `lease_period`.
-    Lease,
+    Lease: "lp" | "leaseperiod" | "lease_period",
     /// `ts`: When the server processed the message. Also read as `timestamp`.
-    Timestamp,
+    Timestamp: "ts" | "timestamp",
     /// `matches`: Records that satisfied topic and filter.
-    Matches,
+    Matches: "matches",
     /// `topic_matches`: Records looked at in matching topics.
-    TopicMatches,
+    TopicMatches: "topic_matches",
     /// `records_returned`: Records sent.
-    RecordsReturned,
+    RecordsReturned: "records_returned",
     /// `records_inserted`: Records inserted.
-    RecordsInserted,
+    RecordsInserted: "records_inserted",
     /// `records_updated`: Records updated.
-    RecordsUpdated,
+    RecordsUpdated: "records_updated",
     /// `records_deleted`: Records deleted.
-    RecordsDeleted,
+    RecordsDeleted: "records_deleted",
     /// `a`: The acknowledgements asked for, or the kind of this one. Also read as `ack_type`.
-    AckType,
+    AckType: "a" | "ack_type",
     /// `status`: Whether a command succeeded.
-    Status,
+    Status: "status",
     /// `reason`: Why a command failed, or why a record left focus.
-    Reason,
+    Reason: "reason",
     /// `version`: The version of the client or of the server. Also read as `v`.
-    Version,
+    Version: "version" | "v",
     /// `data_only`: Legacy: no envelope on deliveries.
-    DataOnly,
+    DataOnly: "data_only",
     /// `send_empty`: Legacy: deliver empty updates.
-    SendEmpty,
+    SendEmpty: "send_empty",
     /// `send_keys`: Legacy: include key fields.
-    SendKeys,
+    SendKeys: "send_keys",
     /// `send_oof`: Legacy: ask for out-of-focus messages.
-    SendOof,
+    SendOof: "send_oof",
     /// `send_matching_ids`: Legacy: ask for subscription ids. Also read as `send_matchng_ids`.
-    SendMatchingIds,
+    SendMatchingIds: "send_matching_ids" | "send_matchng_ids",
     /// `max_msgs`: Legacy: most messages in a batch publish. Also read as `maximum_messages`.
-    MaxMessages,
+    MaxMessages: "max_msgs" | "maximum_messages",
     /// `heartbeat`: Legacy: the old form of the heartbeat command.
-    Heartbeat,
+    Heartbeat: "heartbeat",
     /// `timeout_interval`: Legacy: publisher timeout.
-    TimeoutInterval,
+    TimeoutInterval: "timeout_interval",
     /// `grace_period`: Legacy: obsolete.
-    GracePeriod,
+    GracePeriod: "grace_period",
     /// `use_ns`: Legacy: SOAP namespaces.
-    UseNamespaces,
+    UseNamespaces: "use_ns",
     /// `src`: Legacy: source of a replicated message.
-    Source,
+    Source: "src",
     /// `skip_n`: Legacy: header form of the option `skip_n`.
-    SkipN,
+    SkipN: "skip_n",
     /// `l`: Bytes of the body; decisive only inside `sow` frames. Also read as `msg_len`.
-    Length,
+    Length: "l" | "msg_len",
+}
+
+/// Keys up to this length are compared as integers: with its closing quote, such a key fits
+/// one 64-bit word.
+const SHORT: usize = 7;
+
+/// A key as an integer, its closing quote included, so that trailing zero bytes count; one
+/// that equals no short key if it is too long.
+const fn short_key(key: &str) -> u64 {
+    let key = key.as_bytes();
+    if key.len() > SHORT {
+        return u64::MAX;
+    }
+    let mut word = [0; 8];
+    let mut i = 0;
+    while i < key.len() {
+        word[i] = key[i];
+        i += 1;
+    }
+    word[i] = b'"';
+    u64::from_le_bytes(word)
+}
+
+#[inline(always)]
+fn is_long(known: &'static str, key: &[u8]) -> bool {
+    known.len() > SHORT && key == known.as_bytes()
 }
 
 impl Field {
-    /// Every field, in canonical order.
-    pub const ALL: &'static [Self] = &[
-        Self::Command,
-        Self::CommandId,
-        Self::Sequence,
-        Self::Bookmark,
-        Self::ClientName,
-        Self::UserId,
-        Self::Password,
-        Self::MessageType,
-        Self::Topic,
-        Self::SubId,
-        Self::SubIds,
-        Self::QueryId,
-        Self::Filter,
-        Self::OrderBy,
-        Self::BatchSize,
-        Self::GroupSequence,
-        Self::TopN,
-        Self::Expiration,
-        Self::SowKey,
-        Self::SowKeys,
-        Self::CorrelationId,
-        Self::Options,
-        Self::Lease,
-        Self::Timestamp,
-        Self::Matches,
-        Self::TopicMatches,
-        Self::RecordsReturned,
-        Self::RecordsInserted,
-        Self::RecordsUpdated,
-        Self::RecordsDeleted,
-        Self::AckType,
-        Self::Status,
-        Self::Reason,
-        Self::Version,
-        Self::DataOnly,
-        Self::SendEmpty,
-        Self::SendKeys,
-        Self::SendOof,
-        Self::SendMatchingIds,
-        Self::MaxMessages,
-        Self::Heartbeat,
-        Self::TimeoutInterval,
-        Self::GracePeriod,
-        Self::UseNamespaces,
-        Self::Source,
-        Self::SkipN,
-        Self::Length,
-    ];
-
-    /// The key under which the field is written.
-    pub const fn key(self) -> &'static str {
-        match self {
-            Self::Command => "c",
-            Self::CommandId => "cid",
-            Self::Sequence => "s",
-            Self::Bookmark => "bm",
-            Self::ClientName => "client_name",
-            Self::UserId => "user_id",
-            Self::Password => "pw",
-            Self::MessageType => "mt",
-            Self::Topic => "t",
-            Self::SubId => "sub_id",
-            Self::SubIds => "sids",
-            Self::QueryId => "query_id",
-            Self::Filter => "f",
-            Self::OrderBy => "orderby",
-            Self::BatchSize => "bs",
-            Self::GroupSequence => "gseq",
-            Self::TopN => "top_n",
-            Self::Expiration => "e",
-            Self::SowKey => "k",
-            Self::SowKeys => "sow_keys",
-            Self::CorrelationId => "x",
-            Self::Options => "o",
-            Self::Lease => "lp",
-            Self::Timestamp => "ts",
-            Self::Matches => "matches",
-            Self::TopicMatches => "topic_matches",
-            Self::RecordsReturned => "records_returned",
-            Self::RecordsInserted => "records_inserted",
-            Self::RecordsUpdated => "records_updated",
-            Self::RecordsDeleted => "records_deleted",
-            Self::AckType => "a",
-            Self::Status => "status",
-            Self::Reason => "reason",
-            Self::Version => "version",
-            Self::DataOnly => "data_only",
-            Self::SendEmpty => "send_empty",
-            Self::SendKeys => "send_keys",
-            Self::SendOof => "send_oof",
-            Self::SendMatchingIds => "send_matching_ids",
-            Self::MaxMessages => "max_msgs",
-            Self::Heartbeat => "heartbeat",
-            Self::TimeoutInterval => "timeout_interval",
-            Self::GracePeriod => "grace_period",
-            Self::UseNamespaces => "use_ns",
-            Self::Source => "src",
-            Self::SkipN => "skip_n",
-            Self::Length => "l",
-        }
-    }
-
     /// The field that a received key means: the written key, or any other known spelling.
-    #[inline]
     pub fn from_key(key: &[u8]) -> Option<Self> {
-        Some(match key {
-            b"c" | b"cmd" => Self::Command,
-            b"cid" | b"cmd_id" => Self::CommandId,
-            b"s" | b"seq" => Self::Sequence,
-            b"bm" | b"bookmark" => Self::Bookmark,
-            b"client_name" => Self::ClientName,
-            b"user_id" => Self::UserId,
-            b"pw" | b"password" => Self::Password,
-            b"mt" | b"message_type" => Self::MessageType,
-            b"t" | b"topic" => Self::Topic,
-            b"sub_id" => Self::SubId,
-            b"sids" => Self::SubIds,
-            b"query_id" => Self::QueryId,
-            b"f" | b"filter" => Self::Filter,
-            b"orderby" | b"order_by" => Self::OrderBy,
-            b"bs" | b"batch_size" => Self::BatchSize,
-            b"gseq" | b"group_sequence_number" => Self::GroupSequence,
-            b"top_n" => Self::TopN,
-            b"e" | b"expiration" => Self::Expiration,
-            b"k" | b"sow_key" => Self::SowKey,
-            b"sow_keys" => Self::SowKeys,
-            b"x" | b"correlation_id" => Self::CorrelationId,
-            b"o" | b"opts" | b"options" => Self::Options,
-            b"lp" | b"leaseperiod" | b"lease_period" => Self::Lease,
-            b"ts" | b"timestamp" => Self::Timestamp,
-            b"matches" => Self::Matches,
-            b"topic_matches" => Self::TopicMatches,
-            b"records_returned" => Self::RecordsReturned,
-            b"records_inserted" => Self::RecordsInserted,
-            b"records_updated" => Self::RecordsUpdated,
-            b"records_deleted" => Self::RecordsDeleted,
-            b"a" | b"ack_type" => Self::AckType,
-            b"status" => Self::Status,
-            b"reason" => Self::Reason,
-            b"version" | b"v" => Self::Version,
-            b"data_only" => Self::DataOnly,
-            b"send_empty" => Self::SendEmpty,
-            b"send_keys" => Self::SendKeys,
-            b"send_oof" => Self::SendOof,
-            b"send_matching_ids" | b"send_matchng_ids" => Self::SendMatchingIds,
-            b"max_msgs" | b"maximum_messages" => Self::MaxMessages,
-            b"heartbeat" => Self::Heartbeat,
-            b"timeout_interval" => Self::TimeoutInterval,
-            b"grace_period" => Self::GracePeriod,
-            b"use_ns" => Self::UseNamespaces,
-            b"src" => Self::Source,
-            b"skip_n" => Self::SkipN,
-            b"l" | b"msg_len" => Self::Length,
-            _ => return None,
-        })
+        if key.len() > SHORT {
+            return Self::from_long_key(key);
+        }
+        let mut word = [0; 8];
+        word[..key.len()].copy_from_slice(key);
+        word[key.len()] = b'"';
+        Self::from_short_key(u64::from_le_bytes(word))
     }
 
     /// Whether an empty value counts as absent (protocol.md D-14).
+    #[inline]
     pub(crate) const fn is_identifier(self) -> bool {
         matches!(self, Self::CommandId | Self::SubId | Self::SubIds | Self::QueryId | Self::Bookmark)
+    }
+
+    /// Whether the field holds an unsigned integer, which is written without quotes
+    /// (protocol.md E-3).
+    pub const fn is_number(self) -> bool {
+        matches!(
+            self,
+            Self::Sequence
+                | Self::BatchSize
+                | Self::GroupSequence
+                | Self::TopN
+                | Self::Expiration
+                | Self::Matches
+                | Self::TopicMatches
+                | Self::RecordsReturned
+                | Self::RecordsInserted
+                | Self::RecordsUpdated
+                | Self::RecordsDeleted
+                | Self::MaxMessages
+                | Self::TimeoutInterval
+                | Self::GracePeriod
+                | Self::SkipN
+                | Self::Length
+        )
+    }
+
+    /// Whether the field holds `true` or `false`, written without quotes (protocol.md E-4).
+    pub const fn is_flag(self) -> bool {
+        matches!(
+            self,
+            Self::DataOnly
+                | Self::SendEmpty
+                | Self::SendKeys
+                | Self::SendOof
+                | Self::SendMatchingIds
+                | Self::UseNamespaces
+        )
     }
 }
 
@@ -275,12 +258,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_field_is_found_under_its_own_key_and_keys_are_unique() {
+    fn every_field_is_found_under_each_of_its_keys_and_keys_are_unique() {
         for (i, field) in Field::ALL.iter().enumerate() {
-            assert_eq!(Field::from_key(field.key().as_bytes()), Some(*field));
+            assert_eq!(field.keys()[0], field.key());
+            for key in field.keys() {
+                assert_eq!(Field::from_key(key.as_bytes()), Some(*field), "{key}");
+            }
             assert_eq!(*field as usize, i);
         }
         assert_eq!(Field::from_key(b"C"), None, "keys are case sensitive");
-        assert_eq!(Field::from_key(b"opts"), Some(Field::Options));
+        for unknown in [&b""[..], b"zz", b"records_", b"client_names", b"\0\0\0\0\0\0\0", b"c\0", &[0xff; 8]] {
+            assert_eq!(Field::from_key(unknown), None, "{unknown:?}");
+        }
     }
 }

@@ -3,7 +3,8 @@
 mod field;
 pub use field::Field;
 mod decode;
-pub use decode::Header;
+pub use decode::{Header, Member, Members};
 mod encode;
 pub use encode::FrameWriter;
 mod escape;
+mod grammar;

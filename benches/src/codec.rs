@@ -1,0 +1,80 @@
+//! Decoding and encoding in memory: no socket, no thread, no clock.
+//!
+//! Owns the inputs and one function per case, shared by the instruction counts (which repeat
+//! exactly), by the wall-clock ratios, and by the test that counts allocations.
+
+use std::hint::black_box;
+
+use amps_protocol::{CommandKind, Field, FrameWriter, Message};
+use bytes::BytesMut;
+
+use crate::peer::{BODY, HEADER};
+use crate::yardstick::{self, Index};
+
+/// The smallest delivery that is routed.
+pub const MINIMAL: &str = r#"{"c":"p","t":"orders","sids":"1"}"#;
+
+/// What most commands are answered with.
+pub const ACK: &str = r#"{"c":"ack","cid":"1","a":"processed","status":"success"}"#;
+
+/// One thing to measure: its name, and the work, done so many times.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// How it is asked for.
+    pub name: &'static str,
+    /// How many units of work one call does (records of a batch; else 1).
+    pub units: usize,
+    /// Does it `n` times.
+    pub run: fn(n: usize),
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+const fn case(name: &'static str, units: usize, run: fn(usize)) -> Case {
+    Case { name, units, run }
+}
+
+/// Every case.
+pub const CASES: &[Case] = &[
+    case("decode publish", 1, |n| decode(HEADER, n)),
+    case("decode ack", 1, |n| decode(ACK, n)),
+    case("decode minimal", 1, |n| decode(MINIMAL, n)),
+    case("scan publish", 1, |n| scan(HEADER, n)),
+    case("scan ack", 1, |n| scan(ACK, n)),
+    case("scan minimal", 1, |n| scan(MINIMAL, n)),
+    case("encode publish", 1, encode_publish),
+];
+
+fn decode(header: &str, n: usize) {
+    let frame = [header, BODY].concat();
+    for _ in 0..n {
+        let message = Message::decode(black_box(frame.as_bytes()));
+        black_box(&message);
+    }
+}
+
+/// The yardstick of `decode`.
+fn scan(header: &str, n: usize) {
+    let frame = [header, BODY].concat();
+    for _ in 0..n {
+        let mut index = Index::default();
+        let found = yardstick::scan(black_box(frame.as_bytes()), &mut index);
+        black_box((&index, found));
+    }
+}
+
+fn encode_publish(n: usize) {
+    let mut out = BytesMut::with_capacity(1024);
+    for sequence in 0..n {
+        out.clear();
+        FrameWriter::new(&mut out, CommandKind::Publish)
+            .number(Field::Sequence, black_box(sequence as u64 + 1_000_000))
+            .text(Field::Topic, black_box("orders"))
+            .finish(black_box(BODY.as_bytes()));
+        black_box(&out);
+    }
+}
