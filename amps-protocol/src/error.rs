@@ -88,3 +88,88 @@ impl fmt::Display for HeaderFault {
         })
     }
 }
+
+/// A `sow` frame whose records do not add up (protocol.md S-3, M-8).
+///
+/// The connection that it came from cannot be trusted any more and must be closed.
+///
+/// ```
+/// use amps_protocol::{Message, SowFault};
+///
+/// let batch = Message::decode(&br#"{"c":"sow","bs":1}{"k":"1"}{"id":1}"#[..]).unwrap();
+/// let error = batch.records().next().unwrap().unwrap_err();
+/// assert_eq!((error.record, error.offset, error.fault), (0, 18, SowFault::MissingLength));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed sow batch at byte {offset}, record {record}: {fault}")]
+pub struct SowError {
+    /// The record's number in its frame, from 0.
+    pub record: usize,
+    /// Where in the frame, counted from 0 (the length prefix does not count).
+    pub offset: usize,
+    /// What is wrong there.
+    pub fault: SowFault,
+}
+
+/// What is wrong with a record of a `sow` frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SowFault {
+    /// Its header breaks the grammar.
+    #[error("{0}")]
+    Header(HeaderFault),
+    /// Its header does not tell how long its data is.
+    #[error("expected \"l\", the length of its data, in its header")]
+    MissingLength,
+    /// Its data would end beyond the frame.
+    #[error("its length \"l\" is {length}, but only {left} bytes are left")]
+    LengthBeyondFrame {
+        /// The length that its header tells.
+        length: u64,
+        /// What is left of the frame.
+        left: usize,
+    },
+}
+
+/// A byte string that does not consist of whole frames.
+///
+/// ```
+/// use amps_protocol::{FrameFault, Frames};
+///
+/// let mut frames = Frames::new(b"\x00\x00\x00\x02{}\x00\x00\x00\x09{\"c\"");
+/// assert_eq!(frames.next().unwrap().unwrap().bytes, b"{}");
+/// let error = frames.next().unwrap().unwrap_err();
+/// assert_eq!((error.offset, error.fault), (6, FrameFault::Truncated { length: 9, left: 4 }));
+/// assert!(frames.next().is_none());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("bad frame at byte {offset}: {fault}")]
+pub struct FrameError {
+    /// Where the frame's length prefix begins, counted from the start of the bytes.
+    pub offset: usize,
+    /// What is wrong with it.
+    pub fault: FrameFault,
+}
+
+/// What is wrong with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameFault {
+    /// It announces more than the limit.
+    #[error(transparent)]
+    TooLong(#[from] FrameTooLong),
+    /// The bytes end inside it.
+    #[error("it announces {length} bytes, but only {left} follow")]
+    Truncated {
+        /// What it announces.
+        length: usize,
+        /// What follows.
+        left: usize,
+    },
+    /// The bytes end inside its length prefix.
+    #[error("expected a length prefix of 4 bytes, but only {left} are left")]
+    TruncatedPrefix {
+        /// What is left.
+        left: usize,
+    },
+}

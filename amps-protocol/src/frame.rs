@@ -5,7 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::error::FrameTooLong;
+use crate::error::{FrameError, FrameFault, FrameTooLong};
 
 /// Bytes of the length that precedes every frame; they do not count themselves.
 pub const LENGTH_PREFIX: usize = 4;
@@ -79,5 +79,93 @@ impl FrameDecoder {
 impl Default for FrameDecoder {
     fn default() -> Self {
         Self::new(DEFAULT_MAX_INBOUND)
+    }
+}
+
+/// One frame of a byte string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Where its length prefix begins, counted from the start of the bytes.
+    pub offset: usize,
+    /// Header and body, without the prefix.
+    pub bytes: &'a [u8],
+}
+
+/// The frames of a byte string that is all there, such as a capture; empty frames are left
+/// out. It ends at the first error, or where the bytes end between two frames.
+///
+/// A decoder for a capture of one direction of a connection:
+///
+/// ```
+/// use amps_protocol::{Frames, Message};
+///
+/// fn show(capture: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+///     for frame in Frames::new(capture) {
+///         let frame = frame?;
+///         let message = Message::decode(frame.bytes)?;
+///         println!("{:>8} {message:?}", frame.offset);
+///     }
+///     Ok(())
+/// }
+///
+/// show(b"\x00\x00\x00\x11{\"c\":\"heartbeat\"}").unwrap();
+/// assert!(show(b"\x00\x00\x00\x11{\"c\"").is_err());
+/// ```
+#[derive(Clone, Debug)]
+pub struct Frames<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    limit: usize,
+}
+
+impl<'a> Frames<'a> {
+    /// Frames of up to [`DEFAULT_MAX_INBOUND`] bytes.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self::with_limit(bytes, DEFAULT_MAX_INBOUND)
+    }
+
+    /// Frames whose header and body do not exceed `limit` bytes.
+    pub const fn with_limit(bytes: &'a [u8], limit: usize) -> Self {
+        Self { bytes, at: 0, limit }
+    }
+
+    fn remaining(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    fn fault(&self) -> Option<FrameFault> {
+        let left = self.remaining();
+        Some(match left.split_first_chunk::<LENGTH_PREFIX>() {
+            None if left.is_empty() => return None,
+            None => FrameFault::TruncatedPrefix { left: left.len() },
+            Some((prefix, rest)) => {
+                FrameFault::Truncated { length: u32::from_be_bytes(*prefix) as usize, left: rest.len() }
+            }
+        })
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Result<Frame<'a>, FrameError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let offset = self.at;
+            let fault = match next_frame(self.remaining(), self.limit) {
+                Ok(Some(LENGTH_PREFIX)) => {
+                    self.at += LENGTH_PREFIX;
+                    continue;
+                }
+                Ok(Some(total)) => {
+                    self.at += total;
+                    return Some(Ok(Frame { offset, bytes: &self.bytes[offset + LENGTH_PREFIX..self.at] }));
+                }
+                Ok(None) => self.fault()?,
+                Err(error) => error.into(),
+            };
+            // Where the next frame would begin is unknown.
+            self.bytes = &[];
+            return Some(Err(FrameError { offset, fault }));
+        }
     }
 }

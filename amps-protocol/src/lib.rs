@@ -41,9 +41,11 @@ pub use command::CommandKind;
 mod endpoint;
 pub use endpoint::{Endpoint, EndpointError, IpPreference, Password, Scheme, TransportOptions};
 mod error;
-pub use error::{FrameTooLong, HeaderError, HeaderFault};
+pub use error::{FrameError, FrameFault, FrameTooLong, HeaderError, HeaderFault, SowError, SowFault};
 mod frame;
-pub use frame::{DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, FrameDecoder, LENGTH_PREFIX, next_frame};
+pub use frame::{
+    DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, Frame, FrameDecoder, Frames, LENGTH_PREFIX, next_frame,
+};
 mod header;
 pub use header::{Field, FrameWriter, Header, Member, Members};
 mod message;
@@ -52,6 +54,8 @@ mod options;
 pub use options::{HeartbeatRequest, Options};
 mod reason;
 pub use reason::ReasonClass;
+mod sow_batch;
+pub use sow_batch::{Records, SharedRecords};
 mod timestamp;
 pub use timestamp::{format_timestamp, parse_timestamp};
 

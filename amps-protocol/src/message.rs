@@ -3,12 +3,13 @@
 use core::fmt;
 
 use bstr::BStr;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::ack::{AckType, AckTypes, Status};
 use crate::command::CommandKind;
 use crate::error::HeaderError;
 use crate::header::{Field, Header, Members};
+use crate::sow_batch::{Records, SharedRecords};
 
 /// A decoded frame, borrowed (`Message<&[u8]>`) or owned (`Message<Bytes>`, which shares the
 /// bytes that were received).
@@ -26,6 +27,11 @@ impl Message {
     /// The whole frame, to be sliced without copying it.
     pub const fn frame_bytes(&self) -> &Bytes {
         &self.frame
+    }
+
+    /// The records of a `sow` frame, each with its own share of the frame's bytes.
+    pub fn into_records(self) -> SharedRecords {
+        SharedRecords::of(self)
     }
 }
 
@@ -61,9 +67,22 @@ impl<B: AsRef<[u8]>> Message<B> {
         &self.header
     }
 
-    /// An independent copy.
+    /// An independent copy. Of a record, only the record and the header of its batch.
     pub fn to_owned(&self) -> Message {
-        Message { frame: Bytes::copy_from_slice(self.frame()), header: self.header.clone() }
+        let (front, rest, header) = self.header.compact(self.frame());
+        if rest.is_empty() {
+            return Message { frame: Bytes::copy_from_slice(front), header };
+        }
+        let mut frame = BytesMut::with_capacity(front.len() + rest.len());
+        frame.extend_from_slice(front);
+        frame.extend_from_slice(rest);
+        Message { frame: frame.freeze(), header }
+    }
+
+    /// The records of a `sow` frame; none on other commands.
+    #[inline]
+    pub fn records(&self) -> Records<'_> {
+        Records::of(self.frame.as_ref(), &self.header)
     }
 
     /// Any field as text, escapes undone. See [`Header::get`] for what it costs.
@@ -165,22 +184,47 @@ text_fields! {
     version => Version;
     /// The connection's message type.
     message_type => MessageType;
+    /// The order of a query's result.
+    order_by => OrderBy;
+    /// Record keys, comma separated.
+    sow_keys => SowKeys;
 }
 
-impl<B: AsRef<[u8]>> Message<B> {
-    /// The publisher's sequence number.
-    pub fn sequence(&self) -> Option<u64> {
-        self.number(Field::Sequence)
-    }
+macro_rules! number_fields {
+    ($($(#[$doc:meta])* $name:ident => $field:ident;)*) => {
+        impl<B: AsRef<[u8]>> Message<B> {
+            $($(#[$doc])* pub fn $name(&self) -> Option<u64> { self.number(Field::$field) })*
+        }
+    };
+}
 
+number_fields! {
+    /// The publisher's sequence number.
+    sequence => Sequence;
     /// Seconds until the message expires.
-    pub fn expiration(&self) -> Option<u64> {
-        self.number(Field::Expiration)
-    }
+    expiration => Expiration;
+    /// Records per `sow` frame: the most that a query asks for, or those that this frame holds.
+    batch_size => BatchSize;
+    /// The number of this batch within its query's result.
+    group_sequence => GroupSequence;
+    /// The most records to return.
+    top_n => TopN;
+    /// Of a `stats` acknowledgement: records that satisfied topic and filter.
+    matches => Matches;
+    /// Of a `stats` acknowledgement: records looked at in matching topics.
+    topic_matches => TopicMatches;
+    /// Of a `stats` acknowledgement: records sent.
+    records_returned => RecordsReturned;
+    /// Of a `stats` acknowledgement: records inserted.
+    records_inserted => RecordsInserted;
+    /// Of a `stats` acknowledgement: records updated.
+    records_updated => RecordsUpdated;
+    /// Of a `stats` acknowledgement: records deleted.
+    records_deleted => RecordsDeleted;
 }
 
 /// A plain decimal; anything else counts as absent (D-13).
-fn parse_u64(text: &[u8]) -> Option<u64> {
+pub(crate) fn parse_u64(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }

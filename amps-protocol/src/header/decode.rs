@@ -120,6 +120,24 @@ impl Header {
         Ok(())
     }
 
+    /// The two parts of `frame` that this index needs, and the index for both joined: of a
+    /// record, the frame's own header and the record; else the frame, and nothing.
+    pub(crate) fn compact<'a>(&self, frame: &'a [u8]) -> (&'a [u8], &'a [u8], Self) {
+        let mut header = self.clone();
+        if self.record == 0 {
+            return (frame, &[], header);
+        }
+        let own = grammar::end_of_header(frame);
+        match (frame.get(..own), frame.get(self.record as usize..)) {
+            (Some(front), Some(record)) if own <= self.record as usize => {
+                header.body -= self.record - own as u32;
+                header.record = own as u32;
+                (front, record, header)
+            }
+            _ => (frame, &[], header),
+        }
+    }
+
     /// The value of `field` within `frame`, escapes undone; `None` if absent.
     ///
     /// Fields that deliveries and acknowledgements carry are found in the index, all others

@@ -4,6 +4,29 @@ use alloc::vec::Vec;
 
 use bytes::{BufMut, BytesMut};
 
+/// Whether `text` holds a byte that [`escape_into`] would escape. Looks at eight bytes at a
+/// time.
+#[inline]
+pub(super) fn must_be_escaped(text: &[u8]) -> bool {
+    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    let mut words = text.chunks_exact(8);
+    let mut found = 0;
+    for word in words.by_ref() {
+        let word = word.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk));
+        let quote = (word ^ u64::from_le_bytes([b'"'; 8])).wrapping_sub(ONES);
+        let backslash = (word ^ u64::from_le_bytes([b'\\'; 8])).wrapping_sub(ONES);
+        let control = word.wrapping_sub(u64::from_le_bytes([b' '; 8]));
+        // A borrow can mark a byte above one that is marked rightly, never the first.
+        found |= (quote | backslash | control) & !word & HIGH;
+    }
+    found != 0 || words.remainder().iter().any(|&byte| is_escaped(byte))
+}
+
+const fn is_escaped(byte: u8) -> bool {
+    byte < b' ' || byte == b'"' || byte == b'\\'
+}
+
 /// Appends `text` with `"`, `\` and control bytes escaped (protocol.md E-5). Everything
 /// else, `/` and bytes above 0x7f included, is written as it is.
 pub(super) fn escape_into(out: &mut BytesMut, text: &[u8]) {
@@ -109,6 +132,20 @@ mod tests {
     fn control_bytes_quotes_and_backslashes_are_escaped_and_nothing_else() {
         assert_eq!(escaped(b"a\\b"), b"a\\\\b");
         assert_eq!(escaped(b"\"x\t\x01/\xff\""), b"\\\"x\\t\\u0001/\xff\\\"");
+    }
+
+    #[test]
+    fn every_byte_that_must_be_escaped_is_noticed_wherever_it_stands() {
+        for byte in 0..=u8::MAX {
+            for (length, at) in (1..20).flat_map(|length| (0..length).map(move |at| (length, at))) {
+                for filler in [b'a', b'#', 0xff, b']'] {
+                    let mut text = alloc::vec![filler; length];
+                    text[at] = byte;
+                    assert_eq!(must_be_escaped(&text), is_escaped(byte), "{text:?}");
+                    assert_eq!(must_be_escaped(&text), escaped(&text) != text, "{text:?}");
+                }
+            }
+        }
     }
 
     #[test]

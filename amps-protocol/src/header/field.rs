@@ -41,11 +41,19 @@ macro_rules! fields {
                 }
             }
 
-            /// The comma, the key with its quotes, and the colon: what precedes its value.
-            #[inline]
+            /// What precedes a value without quotes: comma, key and colon.
+            #[inline(always)]
             pub(super) const fn lead(self) -> &'static [u8] {
                 match self {
                     $(Self::$name => concat!(",\"", $key, "\":").as_bytes(),)*
+                }
+            }
+
+            /// What precedes a value in quotes, the opening quote included.
+            #[inline(always)]
+            pub(super) const fn text_lead(self) -> &'static [u8] {
+                match self {
+                    $(Self::$name => concat!(",\"", $key, "\":\"").as_bytes(),)*
                 }
             }
 
@@ -267,7 +275,8 @@ mod tests {
             assert_eq!(*field as usize, i);
         }
         assert_eq!(Field::from_key(b"C"), None, "keys are case sensitive");
-        for unknown in [&b""[..], b"zz", b"records_", b"client_names", b"\0\0\0\0\0\0\0", b"c\0", &[0xff; 8]] {
+        for unknown in [&b""[..], b"zz", b"records_", b"client_names", b"\0\0\0\0\0\0\0", b"c\0", &[0xff; 8]]
+        {
             assert_eq!(Field::from_key(unknown), None, "{unknown:?}");
         }
     }

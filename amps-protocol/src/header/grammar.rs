@@ -74,6 +74,18 @@ pub(super) fn open(input: &[u8]) -> Parsed<'_, ()> {
     }
 }
 
+/// Where the header at the front of `frame`, known to be well-formed, ends.
+pub(super) fn end_of_header(frame: &[u8]) -> usize {
+    let Ok((mut rest, ())) = open(frame) else { return 0 };
+    while let Ok((after, found)) = next_member(rest) {
+        rest = after;
+        if found.is_none() {
+            return frame.len() - rest.len();
+        }
+    }
+    0
+}
+
 /// Separators, then a member, or `None` at the closing brace, which is consumed.
 #[inline(always)]
 pub(super) fn next_member(input: &[u8]) -> Parsed<'_, Option<RawMember<'_>>> {
@@ -132,8 +144,7 @@ fn key(inside: &[u8]) -> Parsed<'_, (&[u8], Option<Field>)> {
 #[inline(never)]
 fn long_key(inside: &[u8]) -> Parsed<'_, (&[u8], Option<Field>)> {
     let (rest, key) = string(inside)?;
-    let field =
-        if key.escaped { Field::from_key(&unescape(key.text)) } else { Field::from_key(key.text) };
+    let field = if key.escaped { Field::from_key(&unescape(key.text)) } else { Field::from_key(key.text) };
     Ok((rest, (key.text, field)))
 }
 

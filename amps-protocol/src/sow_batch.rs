@@ -1,0 +1,256 @@
+//! The records of a `sow` frame (protocol.md 7.3).
+//!
+//! Owns where one record ends and the next begins. A record's effective header is that of its
+//! frame overlaid by its own; nothing carries over from one record to the next.
+
+use bytes::Bytes;
+
+use crate::command::CommandKind;
+use crate::error::{SowError, SowFault};
+use crate::header::{Field, Header};
+use crate::message::{Message, parse_u64};
+
+/// The records of one `sow` frame, each as a message of its own that borrows from the frame.
+///
+/// Made by [`Message::records`]. Nothing is copied and, unless the frame's own header holds
+/// escapes, nothing is allocated. After an error the iterator is at its end: the records
+/// before it are good, where the next would begin is unknown.
+///
+/// ```
+/// use amps_protocol::Message;
+///
+/// let frame = br#"{"c":"sow","t":"orders","query_id":"1","bs":2}{"k":"7","l":8}{"id":7}{"k":"8","l":8}{"id":8}"#;
+/// let batch = Message::decode(&frame[..])?;
+/// let mut keys = Vec::new();
+/// for record in batch.records() {
+///     let record = record?;
+///     assert_eq!(record.topic().unwrap(), "orders");
+///     keys.push((record.sow_key().unwrap().to_string(), record.data().len()));
+/// }
+/// assert_eq!(keys, [("7".to_owned(), 8), ("8".to_owned(), 8)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    frame: &'a [u8],
+    header: &'a Header,
+    cursor: Cursor,
+}
+
+/// As [`Records`], but each message owns a share of the frame's bytes.
+///
+/// Made by [`Message::into_records`](Message::into_records).
+#[derive(Clone, Debug)]
+pub struct SharedRecords {
+    batch: Message,
+    cursor: Cursor,
+}
+
+/// How far a batch was read.
+#[derive(Clone, Debug)]
+struct Cursor {
+    /// Where the next record begins; the frame's length once there is none.
+    at: usize,
+    /// Its number, from 0.
+    number: usize,
+}
+
+impl<'a> Records<'a> {
+    pub(crate) fn of(frame: &'a [u8], header: &'a Header) -> Self {
+        Self { frame, header, cursor: Cursor::new(frame, header) }
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Message<&'a [u8]>, SowError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let found = self.cursor.next(self.frame, self.header)?;
+        Some(found.map(|(header, end)| Message::from_parts(&self.frame[..end], header)))
+    }
+}
+
+impl SharedRecords {
+    pub(crate) fn of(batch: Message) -> Self {
+        let cursor = Cursor::new(batch.frame(), batch.header());
+        Self { batch, cursor }
+    }
+}
+
+impl Iterator for SharedRecords {
+    type Item = Result<Message<Bytes>, SowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let found = self.cursor.next(self.batch.frame(), self.batch.header())?;
+        Some(found.map(|(header, end)| Message::from_parts(self.batch.frame_bytes().slice(..end), header)))
+    }
+}
+
+impl Cursor {
+    fn new(frame: &[u8], header: &Header) -> Self {
+        let at = if header.command() == CommandKind::Sow { header.body_offset() } else { frame.len() };
+        Self { at, number: 0 }
+    }
+
+    /// The effective header of the next record, and where its data ends in the frame.
+    #[inline]
+    fn next(&mut self, frame: &[u8], header: &Header) -> Option<Result<(Header, usize), SowError>> {
+        // White space may follow the last record, as it may precede any.
+        if frame.get(self.at..).unwrap_or_default().trim_ascii_start().is_empty() {
+            return None;
+        }
+        let found = self.record(frame, header);
+        self.number += 1;
+        match &found {
+            Ok((_, end)) => self.at = *end,
+            Err(_) => self.at = frame.len(),
+        }
+        Some(found)
+    }
+
+    #[inline]
+    fn record(&self, frame: &[u8], header: &Header) -> Result<(Header, usize), SowError> {
+        let fail = |offset, fault| SowError { record: self.number, offset, fault };
+        let mut record = header.clone();
+        if let Err(error) = record.overlay(frame, self.at) {
+            let fault = SowFault::Header(error.fault);
+            return self.lone_record(frame, header).ok_or_else(|| fail(error.offset, fault));
+        }
+        let data = record.body_offset();
+        let Some(length) = record.get(frame, Field::Length).and_then(parse_u64) else {
+            return self.lone_record(frame, header).ok_or_else(|| fail(self.at, SowFault::MissingLength));
+        };
+        let left = frame.len() - data;
+        match usize::try_from(length) {
+            Ok(length) if length <= left => Ok((record, data + length)),
+            _ => Err(fail(data, SowFault::LengthBeyondFrame { length, left })),
+        }
+    }
+
+    /// A frame that holds one record without a header of its own: its `l` spans the whole body
+    /// (protocol.md S-7, inferred).
+    #[cold]
+    fn lone_record(&self, frame: &[u8], header: &Header) -> Option<(Header, usize)> {
+        let number = |field| header.get(frame, field).and_then(parse_u64);
+        let whole_body = number(Field::Length) == Some((frame.len() - header.body_offset()) as u64);
+        let lone = self.number == 0 && whole_body && number(Field::BatchSize).is_none_or(|size| size == 1);
+        lone.then(|| (header.clone(), frame.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use alloc::string::{String, ToString};
+    use alloc::vec::Vec;
+
+    fn records(frame: &str) -> Vec<Result<(String, String), SowError>> {
+        let batch = Message::decode(frame.as_bytes()).unwrap();
+        let shared = Message::decode(Bytes::copy_from_slice(frame.as_bytes())).unwrap().into_records();
+        let show = |key: Option<&bstr::BStr>, data: &[u8]| {
+            (key.map(ToString::to_string).unwrap_or_default(), String::from_utf8_lossy(data).into_owned())
+        };
+        let borrowed: Vec<_> =
+            batch.records().map(|r| r.map(|record| show(record.sow_key(), record.data()))).collect();
+        let shared: Vec<_> = shared.map(|r| r.map(|record| show(record.sow_key(), record.data()))).collect();
+        assert_eq!(borrowed, shared);
+        borrowed
+    }
+
+    fn ok(key: &str, data: &str) -> Result<(String, String), SowError> {
+        Ok((key.to_string(), data.to_string()))
+    }
+
+    #[test]
+    fn records_end_where_their_length_says_whatever_they_hold() {
+        let frame = r#"{"c":"sow","t":"o","bs":3}{"k":"1","l":4}}{}{ {"l":0,"k":"2"}{"k":"3","l":1}"x"#;
+        assert_eq!(records(&frame[..frame.len() - 1]), [ok("1", "}{}{"), ok("2", ""), ok("3", "\"")]);
+    }
+
+    #[test]
+    fn nothing_carries_over_from_one_record_to_the_next() {
+        let frame =
+            r#"{"c":"sow","t":"o","x":"frame","l":2}{"k":"1","x":"own","ts":"T","l":2}{}{"k":"2","l":2}{}"#;
+        let batch = Message::decode(frame.as_bytes()).unwrap();
+        let all: Vec<_> = batch.records().map(Result::unwrap).collect();
+        assert_eq!(all[0].correlation_id().unwrap(), "own");
+        assert_eq!(all[0].timestamp().unwrap(), "T");
+        assert_eq!(all[1].correlation_id().unwrap(), "frame");
+        assert_eq!(all[1].timestamp(), None);
+        assert!(all.iter().all(|record| record.command() == CommandKind::Sow));
+        assert!(all.iter().all(|record| record.topic().unwrap() == "o"));
+    }
+
+    #[test]
+    fn the_frames_own_length_is_no_records_length() {
+        let frame = r#"{"c":"sow","bs":2,"l":2}{"k":"1"}{}"#;
+        assert_eq!(records(frame), [Err(SowError { record: 0, offset: 24, fault: SowFault::MissingLength })]);
+    }
+
+    #[test]
+    fn fields_beyond_the_index_are_found_in_the_record_and_then_in_the_frame() {
+        let frame = r#"{"c":"sow","bs":1,"gseq":4,"e":9,"t":"a\"b"}{"e":5,"s":"7","k":"x\ty","l":1}1"#;
+        let batch = Message::decode(Bytes::from(frame)).unwrap();
+        let record = batch.clone().into_records().next().unwrap().unwrap();
+        assert_eq!(record.expiration(), Some(5));
+        assert_eq!(record.sequence(), Some(7));
+        assert_eq!(record.group_sequence(), Some(4));
+        assert_eq!(record.topic().unwrap(), "a\"b");
+        assert_eq!(record.sow_key().unwrap(), "x\ty");
+        assert_eq!(record.get(Field::Command).unwrap(), "sow");
+        let copy = record.to_owned();
+        assert_eq!(format!("{copy:?}"), format!("{record:?}"));
+        assert_eq!(copy.data(), b"1");
+    }
+
+    #[test]
+    fn records_beyond_64_kib_are_indexed_and_their_copies_are_small() {
+        let body = "x".repeat(1000);
+        let mut frame = r#"{"c":"sow","t":"o","bs":200}"#.to_string();
+        for key in 0..200 {
+            frame += &format!(r#"{{"k":"{key}","l":1000}}{body}"#);
+        }
+        let batch = Message::decode(frame.as_bytes()).unwrap();
+        for (key, record) in batch.records().enumerate() {
+            let record = record.unwrap();
+            assert_eq!(record.sow_key().unwrap(), key.to_string().as_str());
+            assert_eq!(record.data(), body.as_bytes());
+            let copy = record.to_owned();
+            assert_eq!(
+                (copy.topic(), copy.sow_key(), copy.data()),
+                (record.topic(), record.sow_key(), record.data())
+            );
+            assert!(copy.frame().len() < 1100, "a copy holds its own record only");
+        }
+        assert_eq!(batch.records().count(), 200);
+    }
+
+    #[test]
+    fn a_lone_record_without_a_header_is_the_whole_body() {
+        assert_eq!(records(r#"{"c":"sow","k":"1","l":8}{"id":1}"#), [ok("1", "{\"id\":1}")]);
+        assert_eq!(records(r#"{"c":"sow","k":"1","bs":1,"l":5}hello"#), [ok("1", "hello")]);
+    }
+
+    #[test]
+    fn an_empty_batch_and_other_commands_hold_no_records() {
+        assert!(records(r#"{"c":"sow","bs":0}"#).is_empty());
+        assert!(records("{\"c\":\"sow\"} \n").is_empty());
+        assert!(records(r#"{"c":"p"}{"k":"1","l":2}{}"#).is_empty());
+    }
+
+    #[test]
+    fn a_batch_that_does_not_add_up_names_the_record_and_the_place() {
+        let faults = records(r#"{"c":"sow"}{"l":2}{}{"k":"1","l":99}{}"#);
+        let fault = SowFault::LengthBeyondFrame { length: 99, left: 2 };
+        assert_eq!(faults, [ok("", "{}"), Err(SowError { record: 1, offset: 36, fault })]);
+        let text = faults[1].as_ref().unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "malformed sow batch at byte 36, record 1: its length \"l\" is 99, but only 2 bytes are left"
+        );
+        let faults = records(r#"{"c":"sow"}{"l":2}{}hello"#);
+        assert!(matches!(faults[1], Err(SowError { record: 1, offset: 20, fault: SowFault::Header(_) })));
+    }
+}
