@@ -378,12 +378,9 @@ impl<'a> Iterator for Members<'a> {
     type Item = Member<'a>;
 
     fn next(&mut self) -> Option<Member<'a>> {
-        let (rest, member) = match grammar::next_member(self.rest) {
-            Ok((rest, Some(member))) => (rest, member),
-            _ => {
-                self.rest = &[];
-                return None;
-            }
+        let Ok((rest, Some(member))) = grammar::next_member(self.rest) else {
+            self.rest = &[];
+            return None;
         };
         self.rest = rest;
         let plain = |text: &'a [u8], escaped: bool| {

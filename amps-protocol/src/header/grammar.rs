@@ -152,7 +152,7 @@ fn long_key(inside: &[u8]) -> Parsed<'_, (&[u8], Option<Field>)> {
 fn colon_and_value(input: &[u8]) -> Parsed<'_, RawValue<'_>> {
     let (at, _) = white(input)?;
     let Ok((rest, _)) = tag::<_, _, Failure>(&b":"[..]).parse(at) else {
-        return fail(at, HeaderFault::ExpectedColon);
+        return fail(input, HeaderFault::ExpectedColon);
     };
     let (at, _) = white(rest)?;
     match at {
