@@ -55,7 +55,7 @@ pub use options::{HeartbeatRequest, Options};
 mod reason;
 pub use reason::ReasonClass;
 mod sow_batch;
-pub use sow_batch::{Records, SharedRecords};
+pub use sow_batch::{BatchWriter, RecordWriter, Records, SharedRecords};
 mod timestamp;
 pub use timestamp::{format_timestamp, parse_timestamp};
 

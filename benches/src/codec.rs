@@ -5,7 +5,7 @@
 
 use std::hint::black_box;
 
-use amps_protocol::{CommandKind, Field, FrameWriter, Message};
+use amps_protocol::{CommandKind, Field, FrameWriter, LENGTH_PREFIX, Message};
 use bytes::BytesMut;
 
 use crate::peer::{BODY, HEADER};
@@ -16,6 +16,9 @@ pub const MINIMAL: &str = r#"{"c":"p","t":"orders","sids":"1"}"#;
 
 /// What most commands are answered with.
 pub const ACK: &str = r#"{"c":"ack","cid":"1","a":"processed","status":"success"}"#;
+
+/// Records in the batch that is read and written.
+const RECORDS: usize = 10;
 
 /// One thing to measure: its name, and the work, done so many times.
 #[derive(Clone, Copy)]
@@ -46,7 +49,9 @@ pub const CASES: &[Case] = &[
     case("scan publish", 1, |n| scan(HEADER, n)),
     case("scan ack", 1, |n| scan(ACK, n)),
     case("scan minimal", 1, |n| scan(MINIMAL, n)),
+    case("decode sow record", RECORDS, decode_batch),
     case("encode publish", 1, encode_publish),
+    case("encode sow record", RECORDS, encode_batch),
 ];
 
 fn decode(header: &str, n: usize) {
@@ -77,4 +82,37 @@ fn encode_publish(n: usize) {
             .finish(black_box(BODY.as_bytes()));
         black_box(&out);
     }
+}
+
+fn decode_batch(n: usize) {
+    let mut frame = BytesMut::new();
+    put_batch(&mut frame);
+    for _ in 0..n {
+        let batch = Message::decode(black_box(&frame[LENGTH_PREFIX..]));
+        for record in batch.iter().flat_map(Message::records).flatten() {
+            black_box(&record);
+        }
+    }
+}
+
+fn encode_batch(n: usize) {
+    let mut out = BytesMut::with_capacity(4096);
+    for _ in 0..n {
+        out.clear();
+        put_batch(&mut out);
+        black_box(&out);
+    }
+}
+
+fn put_batch(out: &mut BytesMut) {
+    let mut batch = FrameWriter::new(out, CommandKind::Sow)
+        .text(Field::Topic, black_box("orders"))
+        .text(Field::QueryId, black_box("10"))
+        .number(Field::BatchSize, RECORDS as u64)
+        .records();
+    for _ in 0..RECORDS {
+        batch.record().text(Field::SowKey, black_box("1853097931817257202")).data(black_box(BODY.as_bytes()));
+    }
+    // A batch of ten never exceeds the limit; if it did, the case would measure nothing.
+    black_box(batch.finish()).ok();
 }

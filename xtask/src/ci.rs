@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{kill, tidy};
+use crate::{instructions, kill, tidy};
 
 /// Environment and arguments of one step.
 struct Step {
@@ -66,6 +66,7 @@ pub fn run(full: bool) -> Result<(), String> {
             ["run", "--release", "-p", "xtask", "--", "sim", "--bug", bug, "--expect-found-within", "1000"];
         execute(bug, &[], &args)?;
     }
+    instructions::run(false)?;
     kill::run(3)?;
     if full {
         for step in FULL {

@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod ci;
+pub mod instructions;
 pub mod kill;
 pub mod sim;
 pub mod tidy;

@@ -8,11 +8,12 @@ use lexopt::prelude::{Long, Short, Value};
 const USAGE: &str = "cargo xtask <chore> [options]
 
 chores:
-  ci     everything that must hold before a change lands  [--full]
-  tidy   the rules that no compiler checks
-  kill   the example, while its server is killed  [--rounds N]
-  bench  measure against what is possible  [--all]
-  sim    run the simulator over many seeds, or replay one";
+  ci            everything that must hold before a change lands  [--full]
+  tidy          the rules that no compiler checks
+  instructions  of decoding and encoding, against the recorded baseline  [--record]
+  kill          the example, while its server is killed  [--rounds N]
+  bench         measure against what is possible  [--all]
+  sim           run the simulator over many seeds, or replay one";
 
 fn main() -> ExitCode {
     match dispatch() {
@@ -37,6 +38,7 @@ fn dispatch() -> Result<(), String> {
     match chore.as_str() {
         "ci" => xtask::ci::run(flag(&mut parser, "full")?),
         "tidy" => xtask::tidy::run(),
+        "instructions" => xtask::instructions::run(flag(&mut parser, "record")?),
         "kill" => xtask::kill::run(number(&mut parser, "rounds", 5)?),
         "sim" => xtask::sim::main(&mut parser),
         "bench" => xtask::bench::run(flag(&mut parser, "all")?),

@@ -8,6 +8,7 @@ use crate::ack::{AckType, AckTypes};
 use crate::command::CommandKind;
 use crate::error::FrameTooLong;
 use crate::frame::LENGTH_PREFIX;
+use crate::sow_batch::BatchWriter;
 
 /// Writes one frame at the end of a buffer: the command, then fields, then the body.
 ///
@@ -160,7 +161,8 @@ impl<'a> FrameWriter<'a> {
     ///
     /// # Errors
     /// The frame would exceed `limit`; nothing was written.
-    pub fn finish_within(mut self, body: &[u8], limit: usize) -> Result<usize, FrameTooLong> {
+    #[inline]
+    pub fn finish_within(self, body: &[u8], limit: usize) -> Result<usize, FrameTooLong> {
         let length = self.out.len() + 1 - self.start - LENGTH_PREFIX + body.len();
         let limit = limit.min(u32::MAX as usize);
         if length > limit {
@@ -168,12 +170,58 @@ impl<'a> FrameWriter<'a> {
         }
         put(self.out, b"}");
         put(self.out, body);
+        self.finish_begun(limit)
+    }
+
+    /// Ends the header of a `sow` frame; its records follow.
+    pub fn records(self) -> BatchWriter<'a> {
+        put(self.out, b"}");
+        BatchWriter::new(self)
+    }
+
+    /// Fills in the length of what was written.
+    #[inline]
+    pub(crate) fn finish_begun(mut self, limit: usize) -> Result<usize, FrameTooLong> {
+        let written = self.out.len() - self.start;
+        let length = written - LENGTH_PREFIX;
+        if length > limit {
+            return Err(FrameTooLong { length: length as u64, limit: limit as u64 });
+        }
         let prefix = (length as u32).to_be_bytes();
         self.out[self.start..self.start + LENGTH_PREFIX].copy_from_slice(&prefix);
-        let written = LENGTH_PREFIX + length;
         // From here on the frame is whole: let `Drop` keep it.
         self.start = self.out.len();
         Ok(written)
+    }
+
+    #[inline]
+    pub(crate) fn begin_record(&mut self) {
+        #[cfg(debug_assertions)]
+        {
+            self.last = Field::Command;
+        }
+        put(self.out, b"{");
+    }
+
+    #[inline]
+    pub(crate) fn put_record_text(&mut self, field: Field, value: &[u8], first: bool) {
+        self.in_order(field);
+        put(self.out, without_comma(field.text_lead(), first));
+        put_text(self.out, value);
+        put(self.out, b"\"");
+    }
+
+    #[inline]
+    pub(crate) fn put_record_number(&mut self, field: Field, value: u64, first: bool) {
+        self.in_order(field);
+        put(self.out, without_comma(field.lead(), first));
+        put(self.out, itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    #[inline]
+    pub(crate) fn put_record_data(&mut self, data: &[u8]) {
+        put(self.out, b"}");
+        put(self.out, data);
     }
 
     #[inline(always)]
@@ -191,6 +239,11 @@ impl Drop for FrameWriter<'_> {
     fn drop(&mut self) {
         self.out.truncate(self.start);
     }
+}
+
+#[inline(always)]
+fn without_comma(lead: &'static [u8], without: bool) -> &'static [u8] {
+    if without { &lead[1..] } else { lead }
 }
 
 /// `BytesMut::put_slice` is not inlined across crates; this is, so that a copy of known

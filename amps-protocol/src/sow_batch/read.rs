@@ -1,4 +1,4 @@
-//! The records of a `sow` frame (protocol.md 7.3).
+//! Reading the records of a `sow` frame.
 //!
 //! Owns where one record ends and the next begins. A record's effective header is that of its
 //! frame overlaid by its own; nothing carries over from one record to the next.

@@ -1,0 +1,113 @@
+//! `cargo xtask instructions`: how many instructions decoding and encoding take, held against
+//! the recorded baseline.
+//!
+//! Instruction counts repeat exactly where wall time does not, so a gate can hold them to a
+//! few per cent. Each case is run twice under callgrind, with different numbers of
+//! repetitions; the difference is the case alone, without the start of the process.
+//!
+//! A count belongs to a compiler and to a vector unit. With others than those of the baseline
+//! there is nothing to compare, and the chore says so instead of failing.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+
+const BASELINE: &str = "benches/instructions.txt";
+const BINARY: &str = "target/release/codec";
+const FEW: u32 = 1_000;
+const MANY: u32 = 3_000;
+
+/// Growth, in per cent, up to which a count is taken for the same.
+const TOLERANCE: f64 = 3.0;
+
+/// Counts every case; compares with the baseline, or records a new one.
+///
+/// # Errors
+/// A case that grew by more than 3%, one that is missing in the baseline, or a tool that
+/// failed.
+pub fn run(record: bool) -> Result<(), String> {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        println!("== instruction counts: skipped, because valgrind is not installed");
+        return Ok(());
+    }
+    let conditions = conditions()?;
+    let baseline = fs::read_to_string(BASELINE).unwrap_or_default();
+    if !record && !baseline.starts_with(&conditions) {
+        let recorded = baseline.lines().take(2).collect::<Vec<_>>().join(", ");
+        println!(
+            "== instruction counts: skipped, because they were recorded with {recorded}; this is {}",
+            conditions.trim_end().replace('\n', ", ")
+        );
+        return Ok(());
+    }
+    output("cargo", &["build", "--release", "-q", "-p", "benches", "--bin", "codec"])?;
+    let mut text = conditions;
+    let mut grown = Vec::new();
+    for line in output(BINARY, &[])?.lines() {
+        let (name, units) = line.split_once('\t').ok_or("codec lists its cases as name, tab, units")?;
+        let units: f64 = units.parse().map_err(|_| format!("{name}: units"))?;
+        let count = count(name)? / units;
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name}\t{count:.1}");
+        let before = baseline.lines().find_map(|line| line.split_once('\t').filter(|(n, _)| *n == name));
+        let change = match before.map(|(_, count)| count.parse::<f64>()) {
+            Some(Ok(before)) => (count / before - 1.0) * 100.0,
+            _ if record => 0.0,
+            _ => {
+                return Err(format!(
+                    "\"{name}\" is not in {BASELINE}; record it: cargo xtask instructions --record"
+                ));
+            }
+        };
+        println!("{name:<28} {count:>9.1} {change:>+6.1}%");
+        if change > TOLERANCE {
+            grown.push(name.to_owned());
+        }
+    }
+    if record {
+        return fs::write(BASELINE, text).map_err(|error| format!("{BASELINE}: {error}"));
+    }
+    if grown.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "more instructions than recorded: {}; find out why, or record the new counts in the same commit \
+         (cargo xtask instructions --record)",
+        grown.join(", ")
+    ))
+}
+
+/// Instructions that one repetition of a case takes.
+fn count(case: &str) -> Result<f64, String> {
+    let (few, many) = (total(case, FEW)?, total(case, MANY)?);
+    Ok((many - few) / f64::from(MANY - FEW))
+}
+
+fn total(case: &str, repetitions: u32) -> Result<f64, String> {
+    let result = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", BINARY, case, &repetitions.to_string()])
+        .output()
+        .map_err(|error| format!("valgrind: {error}"))?;
+    let told = String::from_utf8_lossy(&result.stderr);
+    told.lines()
+        .find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok())
+        .filter(|_| result.status.success())
+        .ok_or_else(|| format!("valgrind failed on \"{case}\": {told}"))
+}
+
+/// What the counts depend on, as it stands at the top of the baseline.
+fn conditions() -> Result<String, String> {
+    let compiler = output("rustc", &["--version"])?;
+    let features = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let vectors = if features.contains(" avx2") { "avx2" } else { "sse2" };
+    Ok(format!("# {}\n# {} {vectors}\n", compiler.trim(), std::env::consts::ARCH))
+}
+
+fn output(program: &str, args: &[&str]) -> Result<String, String> {
+    let result = Command::new(program).args(args).output().map_err(|error| format!("{program}: {error}"))?;
+    if result.status.success() {
+        Ok(String::from_utf8_lossy(&result.stdout).into_owned())
+    } else {
+        Err(format!("{program} failed: {}", String::from_utf8_lossy(&result.stderr)))
+    }
+}
