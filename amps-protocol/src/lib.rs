@@ -35,7 +35,10 @@ extern crate alloc;
 mod ack;
 pub use ack::{AckType, AckTypes, Status};
 mod bookmark;
-pub use bookmark::Bookmark;
+pub use bookmark::{
+    Bookmark, BookmarkError, BookmarkFault, BookmarkList, BookmarkRange, MessageId, Position, RangeEdge,
+    ReplayFrom,
+};
 mod command;
 pub use command::CommandKind;
 mod endpoint;

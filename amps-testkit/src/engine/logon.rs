@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{Field, Message, Options, Status};
+use amps_protocol::{Field, Message, MessageId, Options, Status};
 use amps_transport::{CloseMode, ConnId, Sink, Time};
 
 use super::Engine;
@@ -16,7 +16,7 @@ use super::event::{Disconnect, Event, Observe};
 use super::reasons::Reason;
 use super::reply::AckFrame;
 use super::subscription::{field_text, text};
-use super::txlog::{BookmarkId, name_hash};
+use super::txlog::name_hash;
 
 /// What a logon that is accepted amounts to.
 struct Admission {
@@ -119,7 +119,7 @@ impl Engine {
         let reason = disabled.then(|| self.config.reasons.text(Reason::AuthenticationDisabled).to_owned());
         let ack = AckFrame {
             sequence: Some(sequence),
-            bookmark: Some(BookmarkId { publisher: hash, sequence }),
+            bookmark: Some(MessageId { publisher: hash, sequence }),
             client_name: Some(name),
             user: (!disabled).then_some(&*admission.user),
             correlation: message.correlation_id().map(|x| &**x),
