@@ -52,7 +52,11 @@ pub use header::{Field, FrameWriter, Header};
 mod message;
 pub use message::Message;
 mod options;
-pub use options::{HeartbeatRequest, Options};
+pub use options::{
+    BookmarkNotFound, Conflation, FieldList, HeartbeatRequest, Interval, ListItems, MAX_PROJECTION,
+    OptionKind, OptionName, OptionProblem, OptionValueError, Options, OptionsError, OptionsFault, Pace,
+    Projection, Rate, SelectList, Selection, SizeUnit, ValueFault,
+};
 mod reason;
 pub use reason::ReasonClass;
 mod timestamp;

@@ -11,7 +11,6 @@ use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
 use super::config::{Leasing, Semantics};
-use super::logon::parse_interval;
 use super::queue::{ExpiryReason, Unsuccessful};
 use super::reasons::Reason;
 use super::reply::{AckFrame, Refusal};
@@ -200,11 +199,8 @@ impl Engine {
 
 fn read_verdict(options: &str) -> Result<Verdict, Refusal> {
     let options = Options::parse(options);
-    let extension = match options.get("lease_extension") {
-        Some(text) => Some(parse_interval(text).ok_or(Reason::InvalidOptions)?),
-        None => None,
-    };
-    match (options.contains("cancel"), options.contains("expire"), extension) {
+    let extension = options.lease_extension().map_err(|_| Reason::InvalidOptions)?.map(Duration::from);
+    match (options.cancel(), options.expire(), extension) {
         (false, false, None) => Ok(Verdict::Done),
         (true, false, None) => Ok(Verdict::Cancel),
         (false, true, None) => Ok(Verdict::Expire),

@@ -164,24 +164,6 @@ impl Engine {
 
 fn ack_conflation(message: &Message<&[u8]>) -> Option<Duration> {
     let options = Options::parse(&text(message.options().map(|o| &**o)));
-    parse_interval(options.get("ack_conflation")?)
-}
-
-/// Reads an interval such as `100ms`, `5s` or `2` (FMT-02).
-pub(super) fn parse_interval(text: &str) -> Option<Duration> {
-    let text = text.trim().to_ascii_lowercase();
-    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let seconds = match unit.trim() {
-        "ns" => 1e-9,
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        "w" => 604_800.0,
-        _ => return None,
-    };
-    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()
+    // An interval that is none is overlooked: the default stands.
+    options.ack_conflation().ok().flatten().map(Duration::from)
 }
