@@ -49,6 +49,10 @@ mod frame;
 pub use frame::{DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, FrameDecoder, LENGTH_PREFIX, next_frame};
 mod header;
 pub use header::{Field, FrameWriter, Header};
+mod ids;
+pub use ids::{Id, IdError, Ids, SowKeys};
+mod lease;
+pub use lease::{LeaseEnd, LeaseError};
 mod message;
 pub use message::Message;
 mod options;
@@ -58,8 +62,10 @@ pub use options::{
     Projection, Rate, SelectList, Selection, SizeUnit, ValueFault,
 };
 mod reason;
-pub use reason::ReasonClass;
+pub use reason::{OofReason, ReasonClass};
 mod timestamp;
 pub use timestamp::{format_timestamp, parse_timestamp};
+mod version;
+pub use version::{ServerVersion, ServerVersionError};
 
 pub use bstr::BStr;
