@@ -3,6 +3,10 @@
 use core::fmt;
 
 /// One kind of acknowledgement.
+///
+/// ```
+/// assert_eq!(amps_protocol::AckType::Persisted.token(), "persisted");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum AckType {
@@ -120,6 +124,14 @@ impl fmt::Debug for AckTypes {
 }
 
 /// The status of an acknowledgement.
+///
+/// ```
+/// use amps_protocol::Status;
+///
+/// assert_eq!(Status::from_token(b"Failure"), Status::Failure);
+/// assert_eq!(Status::from_token(b"timed out"), Status::Other);
+/// assert!(Status::Success.is_success() && !Status::Other.is_success());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
     /// Done.
@@ -128,7 +140,9 @@ pub enum Status {
     Failure,
     /// Logon only: a challenge, to be answered by another logon.
     Retry,
-    /// A word that this crate does not know; treated as a failure.
+    /// Any other word, such as the `stopped`, `alive`, `timed out` and `error` of legacy
+    /// client monitoring: treated as a failure, in a logon as a challenge (protocol.md 5.5).
+    /// The header keeps the word.
     Other,
 }
 
@@ -142,6 +156,11 @@ impl Status {
             _ if token.eq_ignore_ascii_case(b"retry") => Self::Retry,
             _ => Self::Other,
         }
+    }
+
+    /// Whether the command was done. Everything else is a failure, or a challenge.
+    pub const fn is_success(self) -> bool {
+        matches!(self, Self::Success)
     }
 
     /// The word on the wire; the empty string for [`Status::Other`].

@@ -35,9 +35,15 @@ extern crate alloc;
 mod ack;
 pub use ack::{AckType, AckTypes, Status};
 mod bookmark;
-pub use bookmark::Bookmark;
+pub use bookmark::{
+    Bookmark, BookmarkError, BookmarkFault, BookmarkList, BookmarkRange, MessageId, Position, RangeEdge,
+    ReplayFrom,
+};
 mod command;
-pub use command::CommandKind;
+pub use command::{
+    Command, CommandError, CommandKind, Delete, Flush, Heartbeat, Logon, Publish, QueueAction, ReplayControl,
+    Sow, SowAndDeltaSubscribe, SowAndSubscribe, SowDelete, Subscribe, Text, Timer, Unsubscribe,
+};
 mod endpoint;
 pub use endpoint::{Endpoint, EndpointError, IpPreference, Password, Scheme, TransportOptions};
 mod error;
@@ -48,15 +54,25 @@ pub use frame::{
 };
 mod header;
 pub use header::{Field, FrameWriter, Header, Member, Members};
+mod ids;
+pub use ids::{Id, IdError, Ids, SowKeys};
+mod lease;
+pub use lease::{LeaseEnd, LeaseError};
 mod message;
 pub use message::Message;
 mod options;
-pub use options::{HeartbeatRequest, Options};
+pub use options::{
+    BookmarkNotFound, Conflation, FieldList, HeartbeatRequest, Interval, ListItems, MAX_PROJECTION,
+    OptionKind, OptionName, OptionProblem, OptionValueError, Options, OptionsError, OptionsFault, Pace,
+    Projection, Rate, SelectList, Selection, SizeUnit, ValueFault,
+};
 mod reason;
-pub use reason::ReasonClass;
+pub use reason::{OofReason, ReasonClass};
 mod sow_batch;
 pub use sow_batch::{BatchWriter, RecordWriter, Records, SharedRecords};
 mod timestamp;
 pub use timestamp::{format_timestamp, parse_timestamp};
+mod version;
+pub use version::{ServerVersion, ServerVersionError};
 
 pub use bstr::BStr;

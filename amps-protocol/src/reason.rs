@@ -1,4 +1,4 @@
-//! What the text of a refusal means.
+//! What the text of a refusal means, and why records leave focus.
 //!
 //! The exact strings of a server are not published; this table is our best knowledge
 //! (protocol.md 5.6) and the only place that holds it.
@@ -6,6 +6,11 @@
 use alloc::string::String;
 
 /// The class of a refusal. The text that it was read from is always kept beside it.
+///
+/// ```
+/// use amps_protocol::ReasonClass;
+/// assert_eq!(ReasonClass::of("bad filter near '&&'"), ReasonClass::BadFilter);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReasonClass {
@@ -37,12 +42,15 @@ pub enum ReasonClass {
     MessageType,
     /// A command came before the logon.
     NotLoggedOn,
+    /// No refusal at all: a remark that a success may bear.
+    NoFailure,
     /// Anything else.
     Command,
 }
 
 /// Lower case. An entry may be a whole reason, its beginning, or a part of it.
 const TABLE: &[(&str, ReasonClass)] = &[
+    ("authentication disabled", ReasonClass::NoFailure),
     ("auth failure", ReasonClass::Authentication),
     ("authentication failed", ReasonClass::Authentication),
     ("not entitled", ReasonClass::NotEntitled),
@@ -71,6 +79,8 @@ const TABLE: &[(&str, ReasonClass)] = &[
     ("unknown command", ReasonClass::Command),
     ("no such client", ReasonClass::Command),
     ("batch size too large", ReasonClass::Command),
+    ("sync replication failed", ReasonClass::Command),
+    ("replica rejected", ReasonClass::Command),
 ];
 
 /// Exact only: these words are too short to be looked for inside a sentence.
@@ -99,9 +109,113 @@ impl ReasonClass {
     }
 }
 
+/// Why a record left the focus of a subscription: the `reason` of an `oof` message
+/// (protocol.md 7.6). The text is kept in the message.
+///
+/// ```
+/// use amps_protocol::OofReason;
+///
+/// assert_eq!(OofReason::of(b"match"), OofReason::Match);
+/// assert_eq!(OofReason::of(b"evicted"), OofReason::Other);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OofReason {
+    /// The record was deleted. The body is its last state.
+    Deleted,
+    /// The record expired. The body is its last state.
+    Expired,
+    /// It no longer matches the filter or the page. The body is its new state.
+    Match,
+    /// The subscriber may no longer see it. The body is its last state.
+    Entitlement,
+    /// A word that this crate does not know.
+    Other,
+}
+
+impl OofReason {
+    const ALL: [Self; 4] = [Self::Deleted, Self::Expired, Self::Match, Self::Entitlement];
+
+    /// The word on the wire; the empty string for [`OofReason::Other`].
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::Expired => "expired",
+            Self::Match => "match",
+            Self::Entitlement => "entitlement",
+            Self::Other => "",
+        }
+    }
+
+    /// Reads the word on the wire, in any case; `delete` is understood beside `deleted`.
+    pub fn of(reason: &[u8]) -> Self {
+        let reason = reason.trim_ascii();
+        if reason.eq_ignore_ascii_case(b"delete") {
+            return Self::Deleted;
+        }
+        let known = Self::ALL.into_iter().find(|known| reason.eq_ignore_ascii_case(known.token().as_bytes()));
+        known.unwrap_or(Self::Other)
+    }
+
+    /// Whether the body is the record's new state, which no longer matches, and not its
+    /// last one.
+    pub const fn bears_new_state(self) -> bool {
+        matches!(self, Self::Match)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_row_of_the_table_has_its_class() {
+        use ReasonClass as C;
+        for (reason, class) in [
+            ("authentication disabled", C::NoFailure),
+            ("auth failure", C::Authentication),
+            ("authentication failed", C::Authentication),
+            ("auth", C::Authentication),
+            ("not entitled", C::NotEntitled),
+            ("entitlement", C::NotEntitled),
+            ("bad filter", C::BadFilter),
+            ("bad regex topic", C::BadRegexTopic),
+            ("bad regex", C::BadRegexTopic),
+            ("invalid topic", C::InvalidTopic),
+            ("no topic", C::InvalidTopic),
+            ("name in use", C::NameInUse),
+            ("subscription already exists", C::SubscriptionAlreadyExists),
+            ("already exists", C::SubscriptionAlreadyExists),
+            ("subid in use", C::SubscriptionAlreadyExists),
+            ("duplicate", C::Duplicate),
+            ("duplicate logon attempt", C::Command),
+            ("invalid options", C::InvalidOptions),
+            ("invalid bookmark", C::InvalidBookmark),
+            ("bookmark not found", C::InvalidBookmark),
+            ("invalid subscription id", C::InvalidSubscription),
+            ("invalid sub_id", C::InvalidSubscription),
+            ("no such client", C::Command),
+            ("invalid message type", C::MessageType),
+            ("unknown command", C::Command),
+            ("logon required", C::NotLoggedOn),
+            ("batch size too large", C::Command),
+            ("sync replication failed", C::Command),
+            ("replica rejected", C::Command),
+        ] {
+            assert_eq!(ReasonClass::of(reason), class, "{reason}");
+            assert!(TABLE.iter().chain(EXACT).any(|(text, _)| *text == reason), "{reason} has no row");
+        }
+    }
+
+    #[test]
+    fn every_reason_of_an_oof_goes_both_ways() {
+        for reason in OofReason::ALL {
+            assert_eq!(OofReason::of(reason.token().to_uppercase().as_bytes()), reason);
+            assert_eq!(reason.bears_new_state(), reason == OofReason::Match);
+        }
+        assert_eq!(OofReason::of(b" delete "), OofReason::Deleted);
+        assert_eq!(OofReason::of(b""), OofReason::Other);
+    }
 
     #[test]
     fn the_longest_entry_decides() {

@@ -36,7 +36,14 @@ impl fmt::Display for Timestamp {
 
 /// Reads `YYYYMMDDThhmmss` with an optional fraction (with or without its point) and an
 /// optional `Z`, as nanoseconds since the Unix epoch. `None` if it is no such time, or one
-/// that lies before 1970 or after 2554.
+/// that lies before 1970 or after 2554. Digits beyond nanoseconds are cut off.
+///
+/// ```
+/// use amps_protocol::parse_timestamp;
+///
+/// assert_eq!(parse_timestamp(b"19700101T000001.5Z"), Some(1_500_000_000));
+/// assert_eq!(parse_timestamp(b"20260229T000000Z"), None, "2026 is no leap year");
+/// ```
 pub fn parse_timestamp(text: &[u8]) -> Option<u64> {
     let text = text.strip_suffix(b"Z").unwrap_or(text);
     if text.len() < 15 || text[8] != b'T' {
@@ -50,7 +57,7 @@ pub fn parse_timestamp(text: &[u8]) -> Option<u64> {
     let (year, month, day) = (number(0..4)?, number(4..6)?, number(6..8)?);
     let (hour, minute, second) = (number(9..11)?, number(11..13)?, number(13..15)?);
     // 60 allows for a leap second.
-    if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+    if year < 1970 || !(1..=12).contains(&month) || !(1..=days_in_month(year, month)).contains(&day) {
         return None;
     }
     if hour > 23 || minute > 59 || second > 60 {
@@ -67,6 +74,15 @@ pub fn parse_timestamp(text: &[u8]) -> Option<u64> {
     }
     let seconds = days_from_civil(year, month, day) * DAY + hour * 3600 + minute * 60 + second;
     seconds.checked_mul(NANOS)?.checked_add(nanos)
+}
+
+const fn days_in_month(year: u64, month: u64) -> u64 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
 }
 
 /// Days since 1970-01-01 of a proleptic Gregorian date from 1970 on.
@@ -116,6 +132,8 @@ mod tests {
         assert_eq!(parse_timestamp(b"19700101T000001"), Some(NANOS));
         assert_eq!(parse_timestamp(b"19700101T0000015"), Some(NANOS + NANOS / 2));
         assert_eq!(parse_timestamp(b"19701301T000000"), None);
+        assert_eq!(parse_timestamp(b"20260229T000000"), None);
+        assert_eq!(parse_timestamp(b"20260431T000000"), None);
         assert_eq!(parse_timestamp(b"30000ms"), None);
         assert_eq!(parse_timestamp(b"99991231T235959.000000Z"), None, "beyond what 64 bits hold");
     }

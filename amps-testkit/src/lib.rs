@@ -34,8 +34,8 @@ mod engine;
 #[doc(hidden)]
 pub use engine::filter;
 pub use engine::{
-    Authentication, BookmarkId, Config, ConfigError, ConnectionSnapshot, Counters, Disconnect, DuplicateAck,
-    Engine, Event, ExpirationModel, ExpiryReason, Fairness, LeaseHeader, Leasing, LogTopics, MaxCancels,
+    Authentication, Config, ConfigError, ConnectionSnapshot, Counters, Disconnect, DuplicateAck, Engine,
+    Event, ExpirationModel, ExpiryReason, Fairness, LeaseHeader, Leasing, LogTopics, MaxCancels, MessageId,
     Observe, QueueConfig, QueueCounters, QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons,
     ReturnPosition, Semantics, SubscriptionSnapshot, Switches, UnknownOptions,
 };

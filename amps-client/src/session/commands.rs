@@ -151,7 +151,7 @@ impl Outbound {
         let result = match ack.status() {
             Some(Status::Success) => {
                 let options = ack.options().map(|options| Options::parse(&options.to_string()));
-                Ok(Done { granted_backlog: options.and_then(|options| options.max_backlog()) })
+                Ok(Done { granted_backlog: options.and_then(|options| options.max_backlog().ok().flatten()) })
             }
             _ => {
                 let reason = ack.reason().map_or_else(|| "no reason given".into(), ToString::to_string);

@@ -311,7 +311,7 @@ impl Ask<'_> {
 impl FrameWriter<'_> {
     #[inline]
     fn id(self, field: Field, id: &Id<'_>) -> Self {
-        self.text(field, id.encode(&mut [0; Id::MAX_DIGITS]))
+        self.text(field, id.as_bytes())
     }
 
     #[inline]
@@ -323,15 +323,8 @@ impl FrameWriter<'_> {
     }
 
     /// A comma list, or nothing if there are none.
-    fn ids(mut self, field: Field, ids: &[Id<'_>]) -> Self {
-        if ids.is_empty() {
-            return self;
-        }
-        self = self.begin_list(field);
-        for (i, id) in ids.iter().enumerate() {
-            self = self.list_item(i, id.encode(&mut [0; Id::MAX_DIGITS]));
-        }
-        self.end_list()
+    fn ids(self, field: Field, ids: &[Id<'_>]) -> Self {
+        if ids.is_empty() { self } else { self.list(field, ids) }
     }
 
     #[inline]

@@ -9,7 +9,7 @@ use super::text::Secret;
 use super::{Ask, Command, CommandKind, Text};
 use crate::bookmark::{BookmarkError, ReplayFrom};
 use crate::header::Field;
-use crate::ids::{Id, Ids, InvalidId};
+use crate::ids::{Id, IdError, Ids};
 use crate::message::Message;
 use crate::options::{HeartbeatRequest, Options, OptionsError};
 
@@ -58,7 +58,7 @@ pub enum CommandError {
         /// The field.
         field: Field,
         /// What is wrong with it.
-        error: InvalidId,
+        error: IdError,
     },
     /// A bookmark to begin at that is none.
     #[error("the field \"bm\" of {}: {error}", .kind.token())]
@@ -83,7 +83,9 @@ pub enum CommandError {
         options: String,
     },
     /// A `sow_delete` that says what it deletes in two ways (C-9), or in none.
-    #[error("sow_delete says in {ways} ways what it deletes; expected one of \"f\", \"sow_keys\", \"bm\" and a body")]
+    #[error(
+        "sow_delete says in {ways} ways what it deletes; expected one of \"f\", \"sow_keys\", \"bm\" and a body"
+    )]
     DeletesInSeveralWays {
         /// In how many.
         ways: usize,
@@ -115,7 +117,8 @@ impl<'a, B: AsRef<[u8]>> Reader<'a, B> {
         match kind {
             CommandKind::Missing => Err(CommandError::NoCommand),
             CommandKind::Unknown => {
-                let token = self.text(Field::Command).map(|token| alloc::format!("{token}")).unwrap_or_default();
+                let token =
+                    self.text(Field::Command).map(|token| alloc::format!("{token}")).unwrap_or_default();
                 Err(CommandError::Unknown { token })
             }
             CommandKind::Ack | CommandKind::GroupBegin | CommandKind::GroupEnd | CommandKind::Oof => {
@@ -321,13 +324,13 @@ impl<'a, B: AsRef<[u8]>> Reader<'a, B> {
 
     fn id(&self, field: Field) -> Result<Option<Id<'a>>, CommandError> {
         let bad = |error| CommandError::BadId { kind: self.kind, field, error };
-        self.text(field).map(|text| Id::new(text).map_err(bad)).transpose()
+        self.text(field).map(|text| Id::text(text).map_err(bad)).transpose()
     }
 
     fn ids(&self, field: Field) -> Result<Vec<Id<'a>>, CommandError> {
         let bad = |error| CommandError::BadId { kind: self.kind, field, error };
         let list = self.message.get(field).unwrap_or_default();
-        Ids::new(list).map(|text| Id::new(text).map_err(bad)).collect()
+        Ids::new(list).map(|text| Id::text(text).map_err(bad)).collect()
     }
 
     fn replay(&self) -> Result<Option<ReplayFrom>, CommandError> {

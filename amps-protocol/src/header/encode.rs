@@ -102,31 +102,14 @@ impl<'a> FrameWriter<'a> {
     /// Writes several strings as one comma list.
     #[inline]
     pub fn list<T: AsRef<[u8]>>(mut self, field: Field, values: impl IntoIterator<Item = T>) -> Self {
-        self = self.begin_list(field);
-        for (i, value) in values.into_iter().enumerate() {
-            self = self.list_item(i, value.as_ref());
-        }
-        self.end_list()
-    }
-
-    #[inline]
-    pub(crate) fn begin_list(mut self, field: Field) -> Self {
         self.in_order(field);
         put(self.out, field.text_lead());
-        self
-    }
-
-    #[inline]
-    pub(crate) fn list_item(self, number: usize, item: &[u8]) -> Self {
-        if number > 0 {
-            put(self.out, b",");
+        for (i, value) in values.into_iter().enumerate() {
+            if i > 0 {
+                put(self.out, b",");
+            }
+            put_text(self.out, value.as_ref());
         }
-        put_text(self.out, item);
-        self
-    }
-
-    #[inline]
-    pub(crate) fn end_list(self) -> Self {
         put(self.out, b"\"");
         self
     }

@@ -6,18 +6,17 @@
 
 use std::time::Duration;
 
-use amps_protocol::{AckType, Message, Options};
+use amps_protocol::{AckType, Message, MessageId, Options};
 use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
 use super::config::{Leasing, Semantics};
-use super::logon::parse_interval;
 use super::queue::{ExpiryReason, Unsuccessful};
 use super::reasons::Reason;
 use super::reply::{AckFrame, Refusal};
 use super::selector::{Facts, Selector};
 use super::subscription::text;
-use super::txlog::{BookmarkId, Position};
+use super::txlog::Position;
 
 /// What is to become of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +29,7 @@ enum Verdict {
 
 /// Which messages are meant.
 enum Selection {
-    Bookmarks(Vec<BookmarkId>),
+    Bookmarks(Vec<MessageId>),
     Matching(Selector),
 }
 
@@ -57,7 +56,7 @@ impl Engine {
         }
         let count = match request.selection {
             Selection::Bookmarks(bookmarks) => {
-                let judge = |bookmark: BookmarkId| {
+                let judge = |bookmark: MessageId| {
                     self.judge_bookmark(now, conn, request.queue, bookmark, request.verdict)
                 };
                 bookmarks.into_iter().map(judge).filter(|&done| done).count()
@@ -105,12 +104,12 @@ impl Engine {
     }
 
     /// Bookmarks that are none are noted, and otherwise ignored.
-    fn read_bookmarks(&mut self, now: Time, conn: ConnId, list: &[u8]) -> Vec<BookmarkId> {
+    fn read_bookmarks(&mut self, now: Time, conn: ConnId, list: &[u8]) -> Vec<MessageId> {
         let mut bookmarks = Vec::new();
         for text in list.split(|&byte| byte == b',') {
-            match BookmarkId::parse(text) {
-                Some(bookmark) => bookmarks.push(bookmark),
-                None => {
+            match MessageId::parse(text) {
+                Ok(bookmark) => bookmarks.push(bookmark),
+                Err(_) => {
                     let note =
                         format!("acknowledged '{}', which is no bookmark", String::from_utf8_lossy(text));
                     self.note(now, conn, note);
@@ -141,7 +140,7 @@ impl Engine {
         now: Time,
         conn: ConnId,
         index: usize,
-        bookmark: BookmarkId,
+        bookmark: MessageId,
         verdict: Verdict,
     ) -> bool {
         let queue = &mut self.queues[index];
@@ -200,11 +199,8 @@ impl Engine {
 
 fn read_verdict(options: &str) -> Result<Verdict, Refusal> {
     let options = Options::parse(options);
-    let extension = match options.get("lease_extension") {
-        Some(text) => Some(parse_interval(text).ok_or(Reason::InvalidOptions)?),
-        None => None,
-    };
-    match (options.contains("cancel"), options.contains("expire"), extension) {
+    let extension = options.lease_extension().map_err(|_| Reason::InvalidOptions)?.map(Duration::from);
+    match (options.cancel(), options.expire(), extension) {
         (false, false, None) => Ok(Verdict::Done),
         (true, false, None) => Ok(Verdict::Cancel),
         (false, true, None) => Ok(Verdict::Expire),

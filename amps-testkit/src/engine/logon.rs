@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{Field, Message, Options, Status};
+use amps_protocol::{Field, Message, MessageId, Options, Status};
 use amps_transport::{CloseMode, ConnId, Sink, Time};
 
 use super::Engine;
@@ -16,7 +16,7 @@ use super::event::{Disconnect, Event, Observe};
 use super::reasons::Reason;
 use super::reply::AckFrame;
 use super::subscription::{field_text, text};
-use super::txlog::{BookmarkId, name_hash};
+use super::txlog::name_hash;
 
 /// What a logon that is accepted amounts to.
 struct Admission {
@@ -119,7 +119,7 @@ impl Engine {
         let reason = disabled.then(|| self.config.reasons.text(Reason::AuthenticationDisabled).to_owned());
         let ack = AckFrame {
             sequence: Some(sequence),
-            bookmark: Some(BookmarkId { publisher: hash, sequence }),
+            bookmark: Some(MessageId { publisher: hash, sequence }),
             client_name: Some(name),
             user: (!disabled).then_some(&*admission.user),
             correlation: message.correlation_id().map(|x| &**x),
@@ -164,24 +164,6 @@ impl Engine {
 
 fn ack_conflation(message: &Message<&[u8]>) -> Option<Duration> {
     let options = Options::parse(&text(message.options().map(|o| &**o)));
-    parse_interval(options.get("ack_conflation")?)
-}
-
-/// Reads an interval such as `100ms`, `5s` or `2` (FMT-02).
-pub(super) fn parse_interval(text: &str) -> Option<Duration> {
-    let text = text.trim().to_ascii_lowercase();
-    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let seconds = match unit.trim() {
-        "ns" => 1e-9,
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        "w" => 604_800.0,
-        _ => return None,
-    };
-    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()
+    // An interval that is none is overlooked: the default stands.
+    options.ack_conflation().ok().flatten().map(Duration::from)
 }

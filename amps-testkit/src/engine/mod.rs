@@ -41,6 +41,7 @@ use std::sync::Arc;
 use amps_transport::{CloseMode, ConnId, Input, ListenerId, Machine, Sink, Time};
 use bytes::BytesMut;
 
+pub use amps_protocol::MessageId;
 pub use config::{
     Authentication, Config, ConfigError, ExpirationModel, Fairness, Leasing, LogTopics, QueueConfig,
     Semantics,
@@ -52,7 +53,6 @@ pub use snapshot::{ConnectionSnapshot, Counters, QueueSnapshot, QueuedMessage, S
 pub use switches::{
     DuplicateAck, LeaseHeader, MaxCancels, QueueTopic, ReturnPosition, Switches, UnknownOptions,
 };
-pub use txlog::BookmarkId;
 
 use connection::Connection;
 use queue::Queue;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use amps_protocol::{AckType, CommandKind, Field, FrameWriter, Message, Status, format_timestamp};
+use amps_protocol::{AckType, CommandKind, Field, FrameWriter, Message, MessageId, Status, format_timestamp};
 use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
@@ -17,7 +17,7 @@ use super::subscription::{SubKey, Subscription, text};
 use super::switches::DuplicateAck;
 use super::timers::Timer;
 use super::topic::{INTERNAL, Route, TypeId};
-use super::txlog::{BookmarkId, Entry, name_hash};
+use super::txlog::{Entry, name_hash};
 
 /// Publishes here are accepted and dropped (TOP-07).
 const DEVNULL: &str = "/AMPS/devnull";
@@ -30,7 +30,7 @@ struct Publication<'a> {
     expiration: Option<u64>,
     publisher: Arc<str>,
     /// Present if the topic is logged.
-    bookmark: Option<BookmarkId>,
+    bookmark: Option<MessageId>,
 }
 
 impl Engine {
@@ -55,7 +55,7 @@ impl Engine {
                 if !self.log.advance(hash, sequence) {
                     return self.acknowledge_duplicate(now, conn, message, sink);
                 }
-                Some(BookmarkId { publisher: hash, sequence })
+                Some(MessageId { publisher: hash, sequence })
             }
             (true, None) => Some(self.server_bookmark(server_hash)),
         };
@@ -105,10 +105,10 @@ impl Engine {
         self.spread(now, &route, publication, sink);
     }
 
-    fn server_bookmark(&mut self, publisher: u64) -> BookmarkId {
+    fn server_bookmark(&mut self, publisher: u64) -> MessageId {
         self.server_sequence += 1;
         self.log.advance(publisher, self.server_sequence);
-        BookmarkId { publisher, sequence: self.server_sequence }
+        MessageId { publisher, sequence: self.server_sequence }
     }
 
     fn publisher(&self, conn: ConnId) -> Option<Connected> {
@@ -257,7 +257,7 @@ impl Engine {
         self.timers.set(Timer::Persisted(conn), None);
         let Some(Connected { hash, .. }) = self.publisher(conn) else { return };
         let sequence = self.log.highest(hash);
-        let bookmark = Some(BookmarkId { publisher: hash, sequence });
+        let bookmark = Some(MessageId { publisher: hash, sequence });
         let ack = AckFrame { sequence: Some(sequence), bookmark, ..AckFrame::new() };
         self.send_ack(now, conn, AckType::Persisted, ack, sink);
     }

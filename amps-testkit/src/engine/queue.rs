@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use amps_protocol::MessageId;
 use amps_transport::{ConnId, Time};
 
 use super::config::{ConfigError, ExpirationModel, Fairness, QueueConfig, Semantics};
@@ -24,7 +25,7 @@ use super::selector::Selector;
 use super::subscription::SubKey;
 use super::switches::{MaxCancels, ReturnPosition, Switches};
 use super::topic::{TopicPattern, TopicReading, TypeId};
-use super::txlog::{BookmarkId, Entry, Position};
+use super::txlog::{Entry, Position};
 
 /// Why a message expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,15 +124,15 @@ pub(crate) struct Queue {
     pub(crate) last_served: Option<SubKey>,
     pub(crate) counters: QueueCounters,
     messages: BTreeMap<Position, QueueMessage>,
-    by_bookmark: BTreeMap<BookmarkId, Position>,
+    by_bookmark: BTreeMap<MessageId, Position>,
     available: BTreeSet<Position>,
     leases: BTreeSet<(Time, Position)>,
     expirations: BTreeSet<(Time, Position)>,
     held: BTreeMap<SubKey, BTreeSet<Position>>,
     /// At-most-once: sent, and still on somebody's backlog.
-    sent: BTreeMap<BookmarkId, Holder>,
-    deferred: BTreeMap<BookmarkId, Time>,
-    forget: BTreeSet<(Time, BookmarkId)>,
+    sent: BTreeMap<MessageId, Holder>,
+    deferred: BTreeMap<MessageId, Time>,
+    forget: BTreeSet<(Time, MessageId)>,
     leased: usize,
     max_cancels: MaxCancels,
     expire_leased: bool,
@@ -292,7 +293,7 @@ impl Queue {
     }
 
     /// The message with a bookmark, if it is in the queue.
-    pub(crate) fn position_of(&self, bookmark: BookmarkId) -> Option<Position> {
+    pub(crate) fn position_of(&self, bookmark: MessageId) -> Option<Position> {
         self.by_bookmark.get(&bookmark).copied()
     }
 
@@ -316,7 +317,7 @@ impl Queue {
     /// At-most-once: a message that was sent is done. Returns whose backlog it was on.
     pub(crate) fn acknowledge_sent(
         &mut self,
-        bookmark: BookmarkId,
+        bookmark: MessageId,
         allowed: impl Fn(Holder) -> bool,
     ) -> Option<Holder> {
         let holder = *self.sent.get(&bookmark)?;
@@ -329,7 +330,7 @@ impl Queue {
     }
 
     /// Remembers the acknowledgement of a message that has not come yet.
-    pub(crate) fn defer(&mut self, bookmark: BookmarkId, now: Time) {
+    pub(crate) fn defer(&mut self, bookmark: MessageId, now: Time) {
         let until = now + self.config.deferred_ack_expiration;
         if let Some(old) = self.deferred.insert(bookmark, until) {
             self.forget.remove(&(old, bookmark));

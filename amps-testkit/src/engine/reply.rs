@@ -4,20 +4,19 @@
 //! frame that leaves the engine passes `transmit`.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use amps_protocol::{AckType, CommandKind, Field, FrameWriter, LENGTH_PREFIX, Message, Status};
+use amps_protocol::{AckType, CommandKind, Field, FrameWriter, LENGTH_PREFIX, Message, MessageId, Status};
 use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
 use super::event::{Event, Observe};
 use super::reasons::Reason;
-use super::txlog::BookmarkId;
 
 /// What an `ack` carries beside the kind and the command's id.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AckFrame<'a> {
     pub(crate) command_id: Option<&'a [u8]>,
     pub(crate) sequence: Option<u64>,
-    pub(crate) bookmark: Option<BookmarkId>,
+    pub(crate) bookmark: Option<MessageId>,
     pub(crate) client_name: Option<&'a str>,
     pub(crate) user: Option<&'a str>,
     pub(crate) sub_id: Option<&'a str>,

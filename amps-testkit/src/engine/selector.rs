@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
+use amps_protocol::MessageId;
 use amps_transport::Time;
 
 use super::filter::{Context, Filter, JsonDocument, NoFields};
-use super::txlog::{BookmarkId, Entry};
+use super::txlog::Entry;
 
 /// What a filter can see of a message.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +18,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) topic: &'a str,
     pub(crate) body: &'a [u8],
     pub(crate) correlation: Option<&'a [u8]>,
-    pub(crate) bookmark: Option<BookmarkId>,
+    pub(crate) bookmark: Option<MessageId>,
     pub(crate) publisher: &'a str,
     /// Whether the body is JSON.
     pub(crate) json: bool,

@@ -5,9 +5,9 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
+use amps_protocol::MessageId;
 use amps_transport::Time;
 
 use super::config::{ConfigError, LogTopics};
@@ -15,31 +15,6 @@ use super::topic::{TopicPattern, TopicReading, TypeId};
 
 /// A place in the order of everything that was published.
 pub(crate) type Position = u64;
-
-/// The bookmark of one message: who published it, and the how manieth it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BookmarkId {
-    /// Hash of the publisher's name.
-    pub publisher: u64,
-    /// The publisher's sequence number.
-    pub sequence: u64,
-}
-
-impl BookmarkId {
-    /// Reads `<hash>|<seq>|`.
-    pub fn parse(text: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(text).ok()?.trim();
-        let (publisher, rest) = text.split_once('|')?;
-        let sequence = rest.strip_suffix('|').unwrap_or(rest);
-        Some(Self { publisher: publisher.parse().ok()?, sequence: sequence.parse().ok()? })
-    }
-}
-
-impl fmt::Display for BookmarkId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}|{}|", self.publisher, self.sequence)
-    }
-}
 
 /// The hash of a client name in its bookmarks: FNV-1a with 64 bits, never zero (BMK-03).
 pub(crate) fn name_hash(name: &str) -> u64 {
@@ -53,7 +28,7 @@ pub(crate) fn name_hash(name: &str) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) position: Position,
-    pub(crate) bookmark: BookmarkId,
+    pub(crate) bookmark: MessageId,
     pub(crate) message_type: TypeId,
     pub(crate) topic: Arc<str>,
     pub(crate) body: Box<[u8]>,
@@ -132,14 +107,6 @@ fn log_pattern(pattern: &str) -> Result<TopicPattern, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bookmarks_go_both_ways() {
-        let bookmark = BookmarkId { publisher: 12, sequence: 5 };
-        assert_eq!(bookmark.to_string(), "12|5|");
-        assert_eq!(BookmarkId::parse(b" 12|5| "), Some(bookmark));
-        assert_eq!(BookmarkId::parse(b"0"), None);
-    }
 
     #[test]
     fn the_hash_is_fnv_1a() {

@@ -118,7 +118,7 @@ impl Ledger {
         let Some(cid) = frame.command_id() else { return };
         let Some(sid) = self.asked.remove(&(conn.0, (**cid).into())) else { return };
         let options = frame.options().map(|text| Options::parse(&text.to_string()));
-        if let Some(backlog) = options.and_then(|options| options.max_backlog()) {
+        if let Some(backlog) = options.and_then(|options| options.max_backlog().ok().flatten()) {
             self.granted.insert((conn.0, sid.bytes().into()), backlog);
         }
     }

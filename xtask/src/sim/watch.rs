@@ -211,7 +211,7 @@ impl Watch {
         let Some(cid) = ack.command_id() else { return };
         if let Some(watch) = self.subs.iter_mut().find(|watch| watch.cid == **cid) {
             let options = ack.options().map(|text| Options::parse(&text.to_string()));
-            watch.granted = options.and_then(|options| options.max_backlog());
+            watch.granted = options.and_then(|options| options.max_backlog().ok().flatten());
         }
     }
 
