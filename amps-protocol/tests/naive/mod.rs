@@ -4,6 +4,8 @@
 //! against the specification by reading. It shares nothing with the decoder under test but
 //! the list of field names.
 
+pub(crate) mod compare;
+
 use amps_protocol::Field;
 
 /// The fields that are present, each once, under the key that is written; and where the
