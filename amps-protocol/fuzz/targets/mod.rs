@@ -135,6 +135,8 @@ fn written_again(message: &Message<impl AsRef<[u8]>>) -> BytesMut {
     let length = writer.finish(message.data());
     assert_eq!(length, out.len());
     assert_eq!(next_frame(&out, out.len()), Ok(Some(out.len())));
+    let header = &out[LENGTH_PREFIX..length - message.data().len()];
+    assert!(header.iter().all(|byte| *byte >= b' '), "control bytes are escaped (E-5)");
     out
 }
 
