@@ -5,7 +5,7 @@ mod common;
 mod naive;
 
 use amps_protocol::Field;
-use naive::compare::compare;
+use naive::compare::{compare, compare_records};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -167,8 +167,47 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    /// Records whose length is right more often than wrong, in a frame of their own.
+    fn batch()(
+        of_frame in vec(member(), 0..4),
+        records in vec((white(), vec(member(), 0..4), vec(any::<u8>(), 0..12), 0..40), 0..6),
+        behind in gap("", &[" ", "\r\n\t"], &["\x0c", "x", "{"]),
+    ) -> Vec<u8> {
+        let mut batch = [b"{\"c\":\"sow\",", &of_frame.join(&b',')[..], b"}"].concat();
+        for (before, mut members, data, odd) in records {
+            let length = match odd {
+                0 => "\"\\u0032\"".to_owned(),
+                1 => (data.len() + 1).to_string(),
+                2 => "null".to_owned(),
+                3..6 => format!("\"{}\"", data.len()),
+                _ => data.len().to_string(),
+            };
+            let at = odd as usize % (members.len() + 1);
+            members.insert(at, format!("\"l\":{length}").into_bytes());
+            batch.extend([before, b"{".to_vec(), members.join(&b','), b"}".to_vec(), data].concat());
+        }
+        batch.extend(behind);
+        batch
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn both_readers_find_the_same_records(frame in batch()) {
+        compare(&frame);
+        compare_records(&frame);
+    }
+
+    #[test]
+    fn both_readers_find_the_same_records_in_a_batch_that_is_cut_off(
+        frame in batch(),
+        at: proptest::sample::Index,
+    ) {
+        compare_records(&frame[..at.index(frame.len() + 1)]);
+    }
 
     #[test]
     fn both_decoders_agree_on_arbitrary_bytes(bytes in vec(any::<u8>(), 0..60)) {

@@ -5,17 +5,37 @@
 //! the list of field names.
 
 pub(crate) mod compare;
+pub(crate) mod records;
 
 use amps_protocol::Field;
 
-/// The fields that are present, each once, under the key that is written; and where the
-/// body begins.
-pub(crate) type Decoded = (Vec<(String, Vec<u8>)>, usize);
+/// The fields that are present, each once, under the key that is written.
+pub(crate) type Fields = Vec<(String, Vec<u8>)>;
 
-/// Decodes the header of `frame`, or says at which byte it stops being one.
-pub(crate) fn decode(frame: &[u8]) -> Result<Decoded, usize> {
-    let mut cursor = Cursor { frame, at: 0 };
-    let mut fields: Vec<(String, Vec<u8>)> = Vec::new();
+/// The last that a header says about each field, be it that the field is absent; and where
+/// the header ends.
+type Said = (Vec<(String, Option<Vec<u8>>)>, usize);
+
+/// Decodes the header of `frame`: its fields, and where the body begins; or at which byte it
+/// stops being a header.
+pub(crate) fn decode(frame: &[u8]) -> Result<(Fields, usize), usize> {
+    let (said, body) = header(frame, 0)?;
+    Ok((overlaid(Vec::new(), said), body))
+}
+
+/// What a header says, laid over what was said before.
+fn overlaid(mut fields: Fields, said: Vec<(String, Option<Vec<u8>>)>) -> Fields {
+    for (key, value) in said {
+        fields.retain(|(known, _)| *known != key);
+        fields.extend(value.map(|value| (key, value)));
+    }
+    fields
+}
+
+/// The header that begins at `at`.
+fn header(frame: &[u8], at: usize) -> Result<Said, usize> {
+    let mut cursor = Cursor { frame, at };
+    let mut said: Vec<(String, Option<Vec<u8>>)> = Vec::new();
 
     cursor.skip(b" \t\r\n");
     cursor.expect(b'{')?;
@@ -23,7 +43,7 @@ pub(crate) fn decode(frame: &[u8]) -> Result<Decoded, usize> {
         // sep: white space and any number of commas (D-1).
         cursor.skip(b" \t\r\n,");
         match cursor.peek() {
-            Some(b'}') => return Ok((fields, cursor.at + 1)),
+            Some(b'}') => return Ok((said, cursor.at + 1)),
             Some(b'"') => {}
             _ => return Err(cursor.at),
         }
@@ -34,10 +54,8 @@ pub(crate) fn decode(frame: &[u8]) -> Result<Decoded, usize> {
         // An unknown key is ignored (M-5), after its value was checked like any other.
         let Some(field) = Field::from_key(&key) else { continue };
         // The last one wins, under whichever name (D-11): absence wins too.
-        fields.retain(|(known, _)| known != field.key());
-        if let Some(value) = present(field.key(), value) {
-            fields.push((field.key().to_owned(), value));
-        }
+        said.retain(|(known, _)| known != field.key());
+        said.push((field.key().to_owned(), present(field.key(), value)));
     }
 }
 
@@ -200,4 +218,12 @@ fn push_utf8(out: &mut Vec<u8>, code: u32) {
         0x800..=0xffff => out.extend([0xe0 | (code >> 12) as u8, low_six(6), low_six(0)]),
         _ => out.extend([0xf0 | (code >> 18) as u8, low_six(12), low_six(6), low_six(0)]),
     }
+}
+
+/// D-13: digits alone, and no more than 64 bits of them.
+pub(crate) fn number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
