@@ -11,6 +11,10 @@
 //! * [`Message`] decodes one frame's header in place and gives access to every field;
 //! * [`FrameWriter`] encodes one command straight into a connection's write buffer.
 //!
+//! Bodies are opaque bytes, but for two formats that can be read and built here:
+//! [`CompositeReader`] and [`CompositeBuilder`] for composite messages, [`FixReader`],
+//! [`NvfixReader`] and their builders for FIX and NVFIX.
+//!
 //! ```
 //! use amps_protocol::{CommandKind, Field, FrameDecoder, FrameWriter, Message};
 //! use bytes::BytesMut;
@@ -44,10 +48,14 @@ pub use command::{
     Command, CommandError, CommandKind, Delete, Flush, Heartbeat, Logon, Publish, QueueAction, ReplayControl,
     Sow, SowAndDeltaSubscribe, SowAndSubscribe, SowDelete, Subscribe, Text, Timer, Unsubscribe,
 };
+mod composite;
+pub use composite::{CompositeBuildError, CompositeBuilder, CompositeError, CompositeFault, CompositeReader};
 mod endpoint;
 pub use endpoint::{Endpoint, EndpointError, IpPreference, Password, Scheme, TransportOptions};
 mod error;
 pub use error::{FrameError, FrameFault, FrameTooLong, HeaderError, HeaderFault, SowError, SowFault};
+mod fix;
+pub use fix::{FIX_SEPARATOR, FixBuilder, FixError, FixReader, NvfixBuilder, NvfixReader};
 mod frame;
 pub use frame::{
     DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, Frame, FrameDecoder, Frames, LENGTH_PREFIX, next_frame,

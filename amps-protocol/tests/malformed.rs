@@ -1,51 +1,178 @@
 //! Inputs that must fail, with the error that says why, and inputs that must not.
+//!
+//! What `data/malformed.txt` can express stands there; the rest follows here.
+
+mod common;
 
 use amps_protocol::{
-    CommandKind, Endpoint, EndpointError, Field, FrameDecoder, HeaderFault, Message, Scheme, next_frame,
+    CommandKind, CompositeReader, Endpoint, EndpointError, Field, FixReader, FrameDecoder, Message,
+    NvfixReader, Scheme, next_frame,
 };
 use bytes::BytesMut;
+use common::bytes_of;
 
-fn fault(frame: &str) -> (usize, HeaderFault) {
-    let error = Message::decode(frame.as_bytes()).unwrap_err();
-    (error.offset, error.fault)
+struct Case {
+    id: &'static str,
+    kind: &'static str,
+    outcome: &'static str,
+    input: Vec<u8>,
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    for line in include_str!("data/malformed.txt").lines().filter(|line| !line.starts_with('#')) {
+        match line.strip_prefix("  I ") {
+            Some(input) => cases.last_mut().unwrap().input = bytes_of(input),
+            None => {
+                let (head, outcome) = line.split_once(" => ").unwrap_or_else(|| panic!("{line}"));
+                let [id, kind, _rule] = head.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+                cases.push(Case { id, kind, outcome, input: Vec::new() });
+            }
+        }
+    }
+    cases
+}
+
+fn cases_of(kind: &str) -> Vec<Case> {
+    let cases: Vec<_> = cases().into_iter().filter(|case| case.kind == kind).collect();
+    assert!(!cases.is_empty(), "no case of kind {kind}");
+    cases
+}
+
+/// `malformed FAULT at OFFSET`, or the fields that `asked` names, as they came out.
+fn header_outcome(frame: &[u8], asked: &str) -> String {
+    let message = match Message::decode(frame) {
+        Ok(message) => message,
+        Err(error) => return format!("malformed {:?} at {}", error.fault, error.offset),
+    };
+    let mut outcome = String::from("decodes");
+    for word in asked.split(' ').skip(1) {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        let found = match key {
+            "command" => format!("command={:?}", message.command()),
+            "body" => format!("body={}", message.data().len()),
+            _ => field_outcome(&message, key.trim_start_matches('-'), value),
+        };
+        outcome = outcome + " " + &found;
+    }
+    outcome
+}
+
+/// `key=value` or `-key`. The value is spelt as the case spells it, if it is the same.
+fn field_outcome(message: &Message<&[u8]>, key: &str, expected: &str) -> String {
+    let field = Field::from_key(key.as_bytes()).unwrap_or_else(|| panic!("no field {key}"));
+    let is_number = matches!(field, Field::Sequence | Field::BatchSize | Field::Expiration | Field::Length);
+    let value = if is_number {
+        message.number(field).map(|number| number.to_string().into_bytes())
+    } else {
+        message.get(field).map(|text| text.to_vec())
+    };
+    match value {
+        None => format!("-{key}"),
+        Some(value) if value == bytes_of(expected) => format!("{key}={expected}"),
+        Some(value) => format!("{key}={}", value.escape_ascii()),
+    }
+}
+
+fn stream_outcome(stream: &[u8]) -> String {
+    let mut stream = BytesMut::from(stream);
+    match FrameDecoder::default().decode(&mut stream) {
+        Ok(None) => "nothing delivered".into(),
+        Ok(Some(frame)) => format!("delivered {frame:?}"),
+        Err(error) => format!("too long {}", error.length),
+    }
+}
+
+fn sow_outcome(frame: &[u8]) -> String {
+    let message = Message::decode(frame).unwrap();
+    assert_eq!(message.command(), CommandKind::Sow);
+    let records: Vec<_> = message.records().collect();
+    let good = records.iter().filter(|record| record.is_ok()).count();
+    match records.last() {
+        Some(Err(error)) => {
+            format!("record {} at {}: {:?}, after {good} records", error.record, error.offset, error.fault)
+        }
+        _ => format!("{good} records"),
+    }
+}
+
+fn composite_outcome(body: &[u8]) -> String {
+    let mut reader = CompositeReader::new(body);
+    match reader.find_map(Result::err) {
+        Some(error) => format!(
+            "part {} at {}: {:?}, after {} parts",
+            error.part,
+            error.offset,
+            error.fault,
+            reader.parts_read()
+        ),
+        None => format!("{} parts", reader.parts_read()),
+    }
 }
 
 #[test]
-fn malformed_headers_name_the_place_and_the_fault() {
-    assert_eq!(fault("hello"), (0, HeaderFault::NoHeader));
-    assert_eq!(fault(""), (0, HeaderFault::NoHeader));
-    assert_eq!(fault(r#"{"c":"p","t":"x""#), (16, HeaderFault::MissingClosingBrace));
-    assert_eq!(fault(r#"{"c":"p","t":"x}"#), (13, HeaderFault::UnterminatedString));
-    assert_eq!(fault(r#"{"c":"p","t":"x\"#), (13, HeaderFault::UnterminatedString));
-    assert_eq!(fault(r#"{"c" "p"}"#), (4, HeaderFault::ExpectedColon));
-    assert_eq!(fault(r#"{"c":}"#), (5, HeaderFault::ExpectedValue));
-    assert_eq!(fault(r#"{"c":"p","t":{"a":1}}"#), (13, HeaderFault::NestedValue));
-    assert_eq!(fault(r#""c":"p"}"#), (0, HeaderFault::MissingOpeningBrace));
-    assert_eq!(fault(r#"{c:"p"}"#), (1, HeaderFault::ExpectedFieldName));
+fn the_data_file_holds_every_input_of_the_specification_once() {
+    let cases = cases();
+    for number in 1..=15 {
+        let id = format!("N{number:02}");
+        assert_eq!(cases.iter().filter(|case| case.id == id).count(), 1, "{id}");
+    }
+    let kinds = ["stream", "header", "sow", "composite", "fix", "nvfix"];
+    assert!(cases.iter().all(|case| kinds.contains(&case.kind)));
+}
+
+#[test]
+fn headers_fail_or_decode_as_written_down() {
+    for Case { id, outcome, input, .. } in cases_of("header") {
+        assert_eq!(header_outcome(&input, outcome), outcome, "{id}");
+    }
+}
+
+#[test]
+fn a_malformed_header_says_in_words_what_was_expected_and_where() {
     let text = Message::decode(&b"{\"c\":}"[..]).unwrap_err().to_string();
     assert_eq!(text, "malformed header at byte 5, field \"c\": expected a value after ':'");
 }
 
 #[test]
-fn headers_without_a_known_command_are_not_malformed() {
-    assert_eq!(Message::decode(&b"{}"[..]).unwrap().command(), CommandKind::Missing);
-    let unknown = Message::decode(&br#"{"c":"teleport"}"#[..]).unwrap();
-    assert_eq!(unknown.command(), CommandKind::Unknown);
-    assert_eq!(unknown.get(Field::Command).unwrap(), "teleport");
+fn streams_deliver_nothing_or_are_refused_as_written_down() {
+    for Case { id, outcome, input, .. } in cases_of("stream") {
+        assert_eq!(stream_outcome(&input), outcome, "{id}");
+    }
 }
 
 #[test]
-fn unusable_numbers_count_as_absent_and_the_last_field_wins() {
-    for text in ["-1", "18446744073709551616", "1.5", "1e3", "\"\"", "null"] {
-        let frame = format!(r#"{{"c":"p","t":"x","s":{text}}}"#);
-        assert_eq!(Message::decode(frame.as_bytes()).unwrap().sequence(), None, "{text}");
+fn batches_fail_or_are_cut_into_records_as_written_down() {
+    for Case { id, outcome, input, .. } in cases_of("sow") {
+        assert_eq!(sow_outcome(&input), outcome, "{id}");
     }
-    let largest = br#"{"c":"p","s":18446744073709551615}"#;
-    assert_eq!(Message::decode(&largest[..]).unwrap().sequence(), Some(u64::MAX));
-    assert_eq!(Message::decode(&br#"{"c":"p","c":"ack"}"#[..]).unwrap().command(), CommandKind::Ack);
-    let twice = Message::decode(&br#"{"t":"a\"","t":"b","topic":"c","cid":"1","cid":""}"#[..]).unwrap();
-    assert_eq!(twice.topic().unwrap(), "c");
-    assert_eq!(twice.command_id(), None, "an empty identifier counts as absent");
+}
+
+#[test]
+fn composite_bodies_fail_or_are_cut_as_written_down() {
+    for Case { id, outcome, input, .. } in cases_of("composite") {
+        assert_eq!(composite_outcome(&input), outcome, "{id}");
+    }
+}
+
+#[test]
+fn fix_and_nvfix_bodies_never_fail_and_count_what_they_skip() {
+    for Case { id, outcome, input, .. } in cases_of("fix") {
+        let mut reader = FixReader::new(&input);
+        let fields = reader.by_ref().count();
+        assert_eq!(format!("{fields} fields, {} skipped", reader.skipped()), outcome, "{id}");
+    }
+    for Case { id, outcome, input, .. } in cases_of("nvfix") {
+        let mut reader = NvfixReader::new(&input);
+        let fields = reader.by_ref().count();
+        assert_eq!(format!("{fields} fields, {} skipped", reader.skipped()), outcome, "{id}");
+    }
+}
+
+#[test]
+fn an_unknown_command_keeps_its_word() {
+    let unknown = Message::decode(&br#"{"c":"teleport"}"#[..]).unwrap();
+    assert_eq!(unknown.get(Field::Command).unwrap(), "teleport");
 }
 
 #[test]

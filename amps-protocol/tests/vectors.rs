@@ -1,6 +1,8 @@
 //! The golden vectors: every one decodes, and every one that an encoder may write is
 //! written back byte for byte.
 
+mod common;
+
 use amps_protocol::{AckType, CommandKind, Field, FrameDecoder, FrameWriter, Message, Status};
 use bytes::{Bytes, BytesMut};
 
@@ -17,7 +19,7 @@ fn vectors() -> Vec<Vector> {
         if let Some(header) = line.strip_prefix("  H ") {
             vectors.last_mut().unwrap().frame.extend_from_slice(header.as_bytes());
         } else if let Some(body) = line.strip_prefix("  B ") {
-            vectors.last_mut().unwrap().frame.extend_from_slice(&body_bytes(body));
+            vectors.last_mut().unwrap().frame.extend_from_slice(&common::bytes_of(body));
         } else if line.starts_with('V') {
             let mut words = line.split(' ');
             vectors.push(Vector {
@@ -30,29 +32,6 @@ fn vectors() -> Vec<Vector> {
     }
     assert_eq!(vectors.len(), 63);
     vectors
-}
-
-fn body_bytes(text: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [byte, tail @ ..] = rest {
-        rest = match (byte, tail) {
-            (b'\\', [b'x', high, low, tail @ ..]) => {
-                let digits = [*high, *low];
-                out.push(u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap());
-                tail
-            }
-            (b'\\', [b'\\', tail @ ..]) => {
-                out.push(b'\\');
-                tail
-            }
-            _ => {
-                out.push(*byte);
-                tail
-            }
-        };
-    }
-    out
 }
 
 fn decode(id: &str) -> Message {
