@@ -31,7 +31,7 @@ proptest! {
 
     #[test]
     fn what_is_accepted_as_an_id_comes_back_from_a_list(texts in vec(vec(any::<u8>(), 0..6), 1..80)) {
-        let texts: Vec<_> = texts.iter().filter(|text| Id::text(text).is_ok()).map(Vec::as_slice).collect();
+        let texts: Vec<_> = texts.iter().filter(|text| Id::text(*text).is_ok()).map(Vec::as_slice).collect();
         let list = texts.join(&b","[..]);
         prop_assert!(texts.iter().all(|text| Ids::new(&list).any(|id| **id == **text)));
     }

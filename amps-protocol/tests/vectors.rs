@@ -2,55 +2,15 @@
 //! written back byte for byte.
 
 mod common;
+use common::vectors;
 
 use amps_protocol::{AckType, CommandKind, Field, FrameDecoder, FrameWriter, Message, Status};
 use bytes::{Bytes, BytesMut};
-
-struct Vector {
-    id: String,
-    prefix: u32,
-    decode_only: bool,
-    frame: Vec<u8>,
-}
-
-fn vectors() -> Vec<Vector> {
-    let mut vectors: Vec<Vector> = Vec::new();
-    for line in include_str!("data/vectors.txt").lines() {
-        if let Some(header) = line.strip_prefix("  H ") {
-            vectors.last_mut().unwrap().frame.extend_from_slice(header.as_bytes());
-        } else if let Some(body) = line.strip_prefix("  B ") {
-            vectors.last_mut().unwrap().frame.extend_from_slice(&common::bytes_of(body));
-        } else if line.starts_with('V') {
-            let mut words = line.split(' ');
-            vectors.push(Vector {
-                id: words.next().unwrap().into(),
-                prefix: u32::from_str_radix(words.next().unwrap(), 16).unwrap(),
-                decode_only: line.ends_with("(decode)"),
-                frame: Vec::new(),
-            });
-        }
-    }
-    assert_eq!(vectors.len(), 63);
-    vectors
-}
 
 fn decode(id: &str) -> Message {
     let vector = vectors().into_iter().find(|vector| vector.id == id).unwrap();
     Message::decode(Bytes::from(vector.frame)).unwrap()
 }
-
-const NUMBERS: &[Field] = &[
-    Field::Sequence,
-    Field::BatchSize,
-    Field::GroupSequence,
-    Field::TopN,
-    Field::Expiration,
-    Field::Matches,
-    Field::TopicMatches,
-    Field::RecordsReturned,
-    Field::RecordsDeleted,
-    Field::Length,
-];
 
 /// Writes a decoded message again, field by field, through the public encoder.
 fn encode(message: &Message) -> BytesMut {
@@ -61,7 +21,7 @@ fn encode(message: &Message) -> BytesMut {
             Field::Command => writer,
             Field::AckType => writer.acks(message.acks()),
             Field::Status => writer.maybe_text(field, message.status().map(Status::token)),
-            _ if NUMBERS.contains(&field) => writer.maybe_number(field, message.number(field)),
+            _ if field.is_number() => writer.maybe_number(field, message.number(field)),
             _ => writer.maybe_text(field, message.get(field)),
         };
     }

@@ -1,0 +1,348 @@
+//! Commands: what is built is what goes over the wire, and what is read is what was built.
+
+use amps_protocol::{
+    AckType, AckTypes, Command, CommandError, CommandKind, Delete, Field, FrameDecoder, HeartbeatRequest, Id,
+    Interval, Message, Options, QueueAction, ReplayFrom, Text,
+};
+use bytes::{Bytes, BytesMut};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+mod common;
+use common::vectors;
+
+fn read(header: &str) -> Result<Command<'static>, CommandError> {
+    let message = Message::decode(header.as_bytes()).unwrap();
+    Command::read(&message).map(Command::into_owned)
+}
+
+#[test]
+fn every_command_among_the_vectors_is_read_and_written_back_byte_for_byte() {
+    let mut commands = 0;
+    for vector in vectors().iter().filter(|vector| vector.from_client && !vector.decode_only) {
+        let message = Message::decode(Bytes::copy_from_slice(&vector.frame)).unwrap();
+        let command = Command::read(&message).unwrap_or_else(|error| panic!("{}: {error}", vector.id));
+        let mut out = BytesMut::new();
+        command.encode(&mut out).unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&out[4..]),
+            String::from_utf8_lossy(&vector.frame),
+            "{} differs",
+            vector.id
+        );
+        assert_eq!(out[..4], vector.prefix.to_be_bytes());
+        commands += 1;
+    }
+    assert_eq!(commands, 29);
+}
+
+#[test]
+fn what_servers_send_is_no_command() {
+    for vector in vectors().iter().filter(|vector| !vector.from_client) {
+        let message = Message::decode(&vector.frame[..]).unwrap();
+        match message.command() {
+            // Deliveries and beats look like what clients send.
+            CommandKind::Publish | CommandKind::Heartbeat => {}
+            CommandKind::Sow => assert!(Command::read(&message).is_ok(), "a batch names topic and query"),
+            kind => {
+                assert_eq!(Command::read(&message), Err(CommandError::FromServer { kind }), "{}", vector.id)
+            }
+        }
+    }
+}
+
+#[test]
+fn ids_that_are_left_out_are_filled_in_as_a_server_does() {
+    let Ok(Command::SowAndSubscribe(both)) = read(r#"{"c":"sow_and_subscribe","cid":"7","t":"o"}"#) else {
+        panic!("not read")
+    };
+    assert_eq!((both.sub_id(), both.query_id()), (&Id::number(7), &Id::number(7)));
+    let Ok(Command::SowAndSubscribe(both)) =
+        read(r#"{"c":"sow_and_subscribe","cid":"7","t":"o","sub_id":"s"}"#)
+    else {
+        panic!("not read")
+    };
+    assert_eq!(both.query_id().as_bytes(), b"s");
+    let error = read(r#"{"c":"subscribe","t":"o"}"#).unwrap_err();
+    assert_eq!(error, CommandError::MissingField { kind: CommandKind::Subscribe, field: Field::SubId });
+}
+
+#[test]
+fn what_cannot_be_carried_out_says_why() {
+    for (header, text) in [
+        ("{}", "the header has no command: expected the field \"c\""),
+        (r#"{"c":"teleport"}"#, "unknown command \"teleport\""),
+        (r#"{"c":"ack","t":"q","bm":"1|2|"}"#, "\"ack\" is sent by servers, not by clients"),
+        (r#"{"c":"p"}"#, "p lacks the field \"t\""),
+        (r#"{"c":"logon","cid":"0"}"#, "logon lacks the field \"client_name\""),
+        (r#"{"c":"unsubscribe"}"#, "unsubscribe lacks the field \"sub_id\""),
+        (r#"{"c":"flush"}"#, "flush lacks the field \"cid\""),
+        (
+            r#"{"c":"sow_delete","t":"o","f":"1=1","sow_keys":"1"}"#,
+            "sow_delete says in 2 ways what it deletes; expected one of \"f\", \"sow_keys\", \"bm\" and a body",
+        ),
+        (
+            r#"{"c":"sow_delete","t":"o"}"#,
+            "sow_delete says in 0 ways what it deletes; expected one of \"f\", \"sow_keys\", \"bm\" and a body",
+        ),
+        (
+            r#"{"c":"heartbeat","o":"hop"}"#,
+            "the field \"o\" of heartbeat is \"hop\"; expected start,SECONDS, beat or stop",
+        ),
+    ] {
+        assert_eq!(read(header).unwrap_err().to_string(), text);
+    }
+    for (header, beginning) in [
+        (r#"{"c":"subscribe","t":"o","sub_id":"a,b"}"#, "the field \"sub_id\" of subscribe: "),
+        (r#"{"c":"subscribe","t":"o","sub_id":"1","bm":"recent"}"#, "the field \"bm\" of subscribe: "),
+        (r#"{"c":"subscribe","t":"o","sub_id":"1","o":"select=[/a"}"#, "the field \"o\" of subscribe: "),
+    ] {
+        let error = read(header).unwrap_err().to_string();
+        assert!(error.starts_with(beginning), "{error}");
+    }
+}
+
+#[test]
+fn a_bookmark_tells_a_subscription_that_begins_paused_from_a_pause() {
+    let begins_paused = read(r#"{"c":"subscribe","t":"o","sub_id":"1","bm":"0","o":"pause"}"#).unwrap();
+    assert!(matches!(begins_paused, Command::Subscribe(_)), "{begins_paused:?}");
+    let pause = read(r#"{"c":"subscribe","t":"o","sub_id":"1,2","o":"pause"}"#).unwrap();
+    let Command::ReplayControl(pause) = pause else { panic!("{pause:?}") };
+    assert_eq!(pause.sub_ids(), [Id::number(1), Id::number(2)]);
+    assert!(!pause.resumes());
+}
+
+#[test]
+fn a_limit_without_a_replay_is_dropped_as_it_limits_nothing() {
+    let Ok(Command::Subscribe(subscribe)) = read(r#"{"c":"subscribe","t":"o","sub_id":"1","top_n":5}"#)
+    else {
+        panic!("not read")
+    };
+    assert_eq!(subscribe, Command::subscribe("o", 1));
+}
+
+#[test]
+fn a_command_above_the_limit_leaves_the_buffer_as_it_was() {
+    let mut out = BytesMut::from(&b"before"[..]);
+    let command = Command::from(Command::publish("orders").data(vec![0; 100]));
+    let error = command.encode_within(&mut out, 64).unwrap_err();
+    assert_eq!((error.length, error.limit), (122, 64));
+    assert_eq!(&out[..], b"before");
+}
+
+#[test]
+fn debug_shows_a_command_readably_and_no_password() {
+    let logon = Command::from(Command::logon("worker").user_id("ada").password("s3cret"));
+    let text = format!("{logon:?}");
+    assert!(text.contains("worker") && text.contains("ada"), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
+    let Command::Logon(logon) = logon else { panic!() };
+    assert_eq!(logon.reveal_password(), Some(&b"s3cret"[..]));
+}
+
+// ----- any command whatever ---------------------------------------------------------------
+
+fn text() -> impl Strategy<Value = Text<'static>> {
+    prop_oneof![vec(any::<u8>(), 1..30), "[ -~]{1,40}".prop_map(String::into_bytes)].prop_map(Text::from)
+}
+
+fn id() -> impl Strategy<Value = Id<'static>> {
+    prop_oneof![
+        any::<u64>().prop_map(Id::number),
+        vec(any::<u8>(), 1..10).prop_filter_map("no id", |text| Id::text(text).ok()),
+    ]
+}
+
+fn acks() -> impl Strategy<Value = AckTypes> {
+    let kinds = [
+        AckType::Received,
+        AckType::Parsed,
+        AckType::Processed,
+        AckType::Persisted,
+        AckType::Completed,
+        AckType::Stats,
+    ];
+    any::<[bool; 6]>().prop_map(move |chosen| {
+        kinds.into_iter().zip(chosen).filter(|(_, c)| *c).fold(AckTypes::NONE, |all, (ack, _)| all.with(ack))
+    })
+}
+
+fn replay() -> impl Strategy<Value = ReplayFrom> {
+    prop_oneof![
+        Just(ReplayFrom::epoch()),
+        Just(ReplayFrom::now()),
+        any::<u64>().prop_map(ReplayFrom::at),
+        vec((any::<u64>(), any::<u64>()), 1..4).prop_map(|ids| {
+            let list: Vec<_> = ids.iter().map(|(p, s)| format!("{p}|{s}|")).collect();
+            list.join(",").parse().unwrap()
+        }),
+        Just("[20200604T000000:20200605T000000)".parse().unwrap()),
+    ]
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    vec(
+        prop_oneof![
+            Just("oof".to_owned()),
+            Just("select=[-/,+/id]".to_owned()),
+            any::<u32>().prop_map(|n| format!("top_n={n}")),
+            "[a-z][a-z_]{0,7}=[a-z0-9./]{1,8}",
+        ],
+        0..4,
+    )
+    .prop_map(|all| Options::try_parse(all.join(",")).unwrap())
+}
+
+fn delete() -> impl Strategy<Value = Delete<'static>> {
+    let action = prop_oneof![
+        Just(QueueAction::Acknowledge),
+        Just(QueueAction::Cancel),
+        Just(QueueAction::Expire),
+        (1u64..100_000)
+            .prop_map(|s| QueueAction::ExtendLease(Interval::from(std::time::Duration::from_secs(s)))),
+    ];
+    prop_oneof![
+        text().prop_map(Delete::Filter),
+        text().prop_map(Delete::Keys),
+        text().prop_map(Delete::Data),
+        (vec("[0-9]{1,20}[|][0-9]{1,20}[|]", 1..4), action)
+            .prop_map(|(bookmarks, action)| Delete::messages(bookmarks, action)),
+    ]
+}
+
+fn publish() -> impl Strategy<Value = Command<'static>> {
+    let rare = (option::of(any::<u64>()), option::of(text()), option::of(text()));
+    let ask = option::of((id(), acks()));
+    (any::<bool>(), text(), vec(any::<u8>(), 0..200), any::<u64>(), rare, ask).prop_map(
+        |(delta, topic, data, sequence, (expiration, key, mark), ask)| {
+            let mut publish = if delta { Command::delta_publish(topic) } else { Command::publish(topic) };
+            publish = publish.data(data).sequence(sequence);
+            if let Some(seconds) = expiration {
+                publish = publish.expiration(seconds);
+            }
+            if let Some(key) = key {
+                publish = publish.sow_key(key);
+            }
+            if let Some(mark) = mark {
+                publish = publish.correlation_id(mark);
+            }
+            match ask {
+                Some((id, acks)) => publish.ask(id, acks).into(),
+                None => publish.ask_persisted().into(),
+            }
+        },
+    )
+}
+
+fn subscribe() -> impl Strategy<Value = Command<'static>> {
+    let replay = option::of((replay(), option::of(any::<u64>())));
+    (any::<bool>(), text(), id(), option::of(text()), replay, options(), (id(), acks())).prop_map(
+        |(delta, topic, sub_id, filter, replay, options, (cid, acks))| {
+            let subscribe = if delta {
+                Command::delta_subscribe(topic, sub_id)
+            } else {
+                Command::subscribe(topic, sub_id)
+            };
+            let subscribe = match replay {
+                Some((from, Some(limit))) => subscribe.replay_at_most(from, limit),
+                Some((from, None)) => subscribe.replay(from),
+                None => subscribe,
+            };
+            subscribe.filter(filter.unwrap_or_default()).options(options).ask(cid, acks).into()
+        },
+    )
+}
+
+fn query() -> impl Strategy<Value = Command<'static>> {
+    let texts = (option::of(text()), option::of(text()), option::of(text()));
+    let numbers = (any::<u64>(), any::<u64>());
+    (0..3, text(), (id(), id()), texts, numbers, option::of(replay()), options(), acks()).prop_map(
+        |(form, topic, (sub, query), (filter, order, keys), (batch, top), replay, options, acks)| {
+            macro_rules! finish {
+                ($command:expr) => {
+                    $command
+                        .filter(filter.unwrap_or_default())
+                        .order_by(order.unwrap_or_default())
+                        .sow_keys(keys.unwrap_or_default())
+                        .batch_size(batch)
+                        .top_n(top)
+                        .options(options)
+                        .ask(9, acks)
+                        .into()
+                };
+            }
+            match (form, replay) {
+                (0, Some(replay)) => finish!(Command::sow(topic, query).as_of(replay)),
+                (0, None) => finish!(Command::sow(topic, query)),
+                (1, Some(replay)) => {
+                    finish!(Command::sow_and_subscribe(topic, sub).query(query).replay(replay))
+                }
+                (1, None) => finish!(Command::sow_and_subscribe(topic, sub)),
+                _ => finish!(Command::sow_and_delta_subscribe(topic, sub).query(query)),
+            }
+        },
+    )
+}
+
+fn around() -> impl Strategy<Value = Command<'static>> {
+    let request = prop_oneof![
+        any::<u64>().prop_map(HeartbeatRequest::Start),
+        Just(HeartbeatRequest::Beat),
+        Just(HeartbeatRequest::Stop)
+    ];
+    prop_oneof![
+        (vec(text(), 6), options(), id(), acks()).prop_map(|(t, options, cid, acks)| {
+            let [name, user, password, mark, version, kind] = <[Text<'_>; 6]>::try_from(t).unwrap();
+            let logon = Command::logon(name).user_id(user).password(password).correlation_id(mark);
+            logon.version(version).message_type(kind).options(options).ask(cid, acks).into()
+        }),
+        (text(), vec(id(), 1..4), any::<bool>(), id(), acks()).prop_map(
+            |(topic, mut ids, resume, cid, acks)| {
+                ids.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+                ids.dedup();
+                let control = if resume { Command::resume(topic, ids) } else { Command::pause(topic, ids) };
+                control.ask(cid, acks).into()
+            }
+        ),
+        (text(), delete(), any::<u64>(), option::of((id(), acks()))).prop_map(
+            |(topic, what, sequence, ask)| {
+                let delete = Command::sow_delete(topic, what).sequence(sequence);
+                match ask {
+                    Some((id, acks)) => delete.ask(id, acks).into(),
+                    None => delete.ask_persisted().into(),
+                }
+            }
+        ),
+        (id(), id(), any::<bool>()).prop_map(|(a, b, all)| {
+            let ended = if all { Command::unsubscribe_all() } else { Command::unsubscribe([a]) };
+            ended.and_queries([b]).into()
+        }),
+        id().prop_map(|id| Command::cancel_queries([id]).into()),
+        (id(), acks()).prop_map(|(id, acks)| Command::flush(id, acks).into()),
+        (request, id(), acks()).prop_map(|(r, id, acks)| Command::heartbeat(r).ask(id, acks).into()),
+        (id(), text(), options()).prop_map(|(id, t, o)| Command::start_timer(id).topic(t).options(o).into()),
+        id().prop_map(|id| Command::stop_timer(id).into()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_command_is_read_as_it_was_built(
+        commands in vec(prop_oneof![publish(), subscribe(), query(), around()], 1..6),
+    ) {
+        let mut stream = BytesMut::new();
+        for command in &commands {
+            let before = stream.len();
+            prop_assert_eq!(command.encode(&mut stream).unwrap(), stream.len() - before);
+        }
+        for command in &commands {
+            let frame = FrameDecoder::default().decode(&mut stream).unwrap().unwrap();
+            let message = Message::decode(frame).unwrap();
+            prop_assert_eq!(message.command(), command.kind());
+            prop_assert_eq!(&Command::read(&message).unwrap(), command);
+            prop_assert_eq!(&Command::read(&message).unwrap().into_owned(), command);
+        }
+        prop_assert!(stream.is_empty());
+    }
+}
