@@ -68,6 +68,7 @@ mod lease;
 pub use lease::{LeaseEnd, LeaseError};
 mod message;
 pub use message::Message;
+mod offset;
 mod options;
 pub use options::{
     BookmarkNotFound, Conflation, FieldList, HeartbeatRequest, Interval, ListItems, MAX_PROJECTION,

@@ -216,7 +216,10 @@ fn connection_strings_are_read_as_written() {
     assert_eq!(endpoint.prefix, ["west"]);
     assert_eq!(endpoint.options.nodelay, Some(true));
     assert_eq!(endpoint.options.send_buffer, Some(9));
-    assert_eq!(endpoint.to_string(), "tcp://u@corp:***@[::1]:9007/west/amps/json");
+    assert_eq!(
+        endpoint.to_string(),
+        "tcp://u%40corp:***@[::1]:9007/west/amps/json?tcp_sndbuf=9&tcp_nodelay=true"
+    );
     let plain: Endpoint = "tcp://h:1/amps".parse().unwrap();
     assert_eq!((plain.message_type, plain.user, plain.password), (None, None, None));
     let socket: Endpoint = "unix://localhost:0/amps/json?path=/run/amps.sock".parse().unwrap();

@@ -8,6 +8,7 @@ use core::str::FromStr;
 
 use super::parse::{self, Nesting};
 use super::value::ValueFault;
+use crate::offset::offset_of;
 
 /// Most bytes that a `projection` may have, brackets included. The documents say 64 KB;
 /// that this means 65,536 bytes of the value is inferred.
@@ -358,11 +359,6 @@ fn split_as(item: &str) -> Option<(&str, &str)> {
     }
     let (expression, rest) = item.split_at(found?);
     Some((expression, rest.get(AS.len()..)?))
-}
-
-/// Where in `text` the slice `part` of it begins.
-fn offset_of(text: &str, part: &str) -> usize {
-    (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize)
 }
 
 fn within(text: &str, part: &str, fault: ValueFault) -> ValueFault {

@@ -63,16 +63,22 @@ impl Options {
         Self { entries: Vec::new() }
     }
 
-    /// Reads a list. It never fails: what it does not understand is kept as it is, for the
+    /// Reads a list. It never fails: what breaks the grammar is kept as it is, for the
     /// server to judge. White space around names and values is dropped, `none` and empty
     /// options are skipped, the last of several equal names wins.
     pub fn parse(text: &str) -> Self {
         let mut options = Self::new();
-        for part in parse::split_outside_brackets(text) {
-            let (name, value) = parse::tolerant_option(part);
-            options.take(name, value);
+        let mut rest = text;
+        loop {
+            let (end, option) = parse::option(rest).unwrap_or_else(|_| parse::tolerant_option(rest));
+            if let Some((name, value)) = option {
+                options.take(name, value);
+            }
+            match end.strip_prefix(',') {
+                Some(more) => rest = more,
+                None => return options,
+            }
         }
-        options
     }
 
     /// Reads a list as [`parse`](Self::parse) does, but refuses one that breaks the

@@ -170,19 +170,17 @@ impl Nesting {
     }
 }
 
-/// Splits at commas that lie outside brackets, and accepts whatever it gets.
-pub(super) fn split_outside_brackets(text: &str) -> impl Iterator<Item = &str> {
+/// Reads the next option as [`option`] does, but takes whatever it gets: up to the next
+/// comma outside brackets, with a name of any bytes.
+pub(super) fn tolerant_option(input: &str) -> Parsed<'_> {
     let mut nesting = Nesting::default();
-    text.split(move |c: char| {
-        nesting.step(c);
-        c == ',' && nesting.brackets == 0 && nesting.quote.is_none()
-    })
-}
-
-/// The value behind a name, as tolerant parsing finds it.
-pub(super) fn tolerant_option(part: &str) -> (&str, Option<&str>) {
+    let comma = input.char_indices().find(|(_, c)| {
+        nesting.step(*c);
+        *c == ',' && nesting.brackets == 0 && nesting.quote.is_none()
+    });
+    let (part, end) = input.split_at(comma.map_or(input.len(), |(at, _)| at));
     let name = take_till::<_, _, ()>(|c| c == '=');
     let value = opt(preceded(char('='), nom::combinator::rest));
     let (_, (name, value)) = pair(name, value).parse(part).unwrap_or(("", (part, None)));
-    (name.trim_matches(BLANKS), value.map(|value| value.trim_matches(BLANKS)))
+    (end, Some((name.trim_matches(BLANKS), value.map(|value| value.trim_matches(BLANKS)))))
 }
