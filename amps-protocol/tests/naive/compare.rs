@@ -39,7 +39,9 @@ fn compare_fields(message: &Message<impl AsRef<[u8]>>, naive: &Fields, compared:
     for &field in compared {
         let found = message.get(field).map(|text| &**text);
         assert_eq!(found, expected(field), "{field:?}: {}", shown(frame));
-        assert_eq!(message.number(field), expected(field).and_then(number), "{field:?} as a number");
+        if let Some(text) = found {
+            assert_eq!(message.number(field), number(text), "{field:?} as a number");
+        }
     }
     let command = expected(Field::Command).map_or(CommandKind::Missing, CommandKind::from_token);
     let acks = expected(Field::AckType).map_or(AckTypes::NONE, AckTypes::parse);
@@ -58,18 +60,21 @@ pub(crate) fn compare_records(frame: &[u8]) {
     let mut found = message.records();
     let mut shared = message.clone().into_records();
     for (i, (fields, data)) in expected.iter().enumerate() {
-        let [record, shared] =
-            [found.next().map(|record| record.map(|record| record.to_owned())), shared.next()].map(
-                |record| match record {
-                    Some(Ok(record)) => record,
-                    other => panic!("record {i} is {other:?}: {}", shown(frame)),
-                },
-            );
-        for record in [record, shared] {
-            // Not the text of `c`: where the record has one with escapes, it hides the frame's.
-            compare_fields(&record, fields, &Field::ALL[1..]);
-            assert_eq!(record.data(), *data, "record {i}: {}", shown(frame));
+        let (Some(Ok(borrowed)), Some(Ok(shared))) = (found.next(), shared.next()) else {
+            panic!("record {i} is missing: {}", shown(frame));
+        };
+        // Not the text of `c`: where the record has one with escapes, it hides the frame's.
+        let compared = &Field::ALL[1..];
+        compare_fields(&borrowed, fields, compared);
+        // The others differ in whose bytes they are, not in how they are read: a few will do.
+        if i < 3 {
+            let copied = borrowed.to_owned();
+            compare_fields(&copied, fields, compared);
+            compare_fields(&shared, fields, compared);
+            assert_eq!(copied.data(), *data, "copy of record {i}: {}", shown(frame));
         }
+        assert_eq!(borrowed.data(), *data, "record {i}: {}", shown(frame));
+        assert_eq!(shared.data(), *data, "shared record {i}: {}", shown(frame));
     }
     let rest = (found.next(), shared.next());
     match (stop, &rest) {
