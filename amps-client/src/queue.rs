@@ -1,5 +1,7 @@
 //! Removing messages from a queue by hand.
 
+use amps_protocol::Delete;
+
 use crate::error::{Error, Result};
 use crate::session::acks::AckOption;
 use crate::session::commands::QueueDelete;
@@ -47,7 +49,8 @@ impl SowDelete {
         Self { topic: topic.into(), what: What::Filter(filter.into()), option: None }
     }
 
-    /// Cancels or expires the messages instead of acknowledging them.
+    /// Cancels or expires the messages instead of acknowledging them. It applies to messages
+    /// given by bookmarks; with a filter the call fails with `InvalidArgument`.
     #[must_use]
     pub fn option(mut self, option: AckOption) -> Self {
         self.option = Some(option);
@@ -63,10 +66,16 @@ impl SowDelete {
             let advice = "sow_delete: give bookmarks or a filter; the filter 1=1 removes everything";
             return Err(Error::InvalidArgument(advice.into()));
         }
-        let (bookmarks, filter) = match &self.what {
-            What::Bookmarks(bookmarks) => (Some(bookmarks.join(",")), None),
-            What::Filter(filter) => (None, Some(filter.clone())),
+        if self.option.is_some() && matches!(self.what, What::Filter(_)) {
+            let advice = "sow_delete: an option applies to messages given by bookmarks, not to a filter";
+            return Err(Error::InvalidArgument(advice.into()));
+        }
+        let what = match &self.what {
+            What::Bookmarks(bookmarks) => {
+                Delete::messages(bookmarks, self.option.as_ref().map(AckOption::action).unwrap_or_default())
+            }
+            What::Filter(filter) => Delete::Filter(filter.clone().into()),
         };
-        Ok(QueueDelete { topic: self.topic.clone(), bookmarks, filter, option: self.option.clone() })
+        Ok(QueueDelete { topic: self.topic.clone(), what })
     }
 }

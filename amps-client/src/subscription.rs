@@ -275,7 +275,7 @@ impl fmt::Debug for HandlerSubscription {
 }
 
 fn sub_id(client: &Client, key: SubKey) -> String {
-    client.inner().shared.with(|outbound| outbound.sub_id(key).unwrap_or_default().to_owned())
+    client.inner().shared.with(|outbound| outbound.sub_id(key).map(ToString::to_string).unwrap_or_default())
 }
 
 fn granted(client: &Client, key: SubKey) -> Option<u32> {

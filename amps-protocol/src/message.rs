@@ -9,7 +9,12 @@ use crate::ack::{AckType, AckTypes, Status};
 use crate::command::CommandKind;
 use crate::error::HeaderError;
 use crate::header::{Field, Header, Members};
+use crate::ids::Ids;
+use crate::lease::LeaseEnd;
+use crate::reason::OofReason;
 use crate::sow_batch::{Records, SharedRecords};
+use crate::timestamp::parse_timestamp;
+use crate::version::ServerVersion;
 
 /// A decoded frame, borrowed (`Message<&[u8]>`) or owned (`Message<Bytes>`, which shares the
 /// bytes that were received).
@@ -132,6 +137,37 @@ impl<B: AsRef<[u8]>> Message<B> {
     /// Whether the acknowledged command succeeded. An `ack` without status is a failure.
     pub fn status(&self) -> Option<Status> {
         self.header.status()
+    }
+
+    /// The ids of the subscriptions that a delivery is for, each once: those of `sids`, else
+    /// of `sub_id` (protocol.md I-7, I-8).
+    #[inline]
+    pub fn ids(&self) -> Ids<'_> {
+        let list = self.sub_ids().or_else(|| self.sub_id());
+        Ids::new(list.map_or(&[][..], |list| list))
+    }
+
+    /// When the lease of a queue message ends; `None` if it has none, or one in a form that
+    /// this crate does not know, which [`lease`](Self::lease) still shows.
+    pub fn lease_end(&self) -> Option<LeaseEnd> {
+        LeaseEnd::parse(self.lease()?).ok()
+    }
+
+    /// When the server processed the message, in nanoseconds since the Unix epoch; `None` if
+    /// it does not say, or in a form that this crate does not know, which
+    /// [`timestamp`](Self::timestamp) still shows.
+    pub fn unix_nanos(&self) -> Option<u64> {
+        parse_timestamp(self.timestamp()?)
+    }
+
+    /// Why a record left focus: what the reason of an `oof` means.
+    pub fn oof_reason(&self) -> Option<OofReason> {
+        if self.command() == CommandKind::Oof { Some(OofReason::of(self.reason()?)) } else { None }
+    }
+
+    /// The version of the server, from the acknowledgement of a logon.
+    pub fn server_version(&self) -> Option<ServerVersion> {
+        ServerVersion::parse(self.version()?).ok()
     }
 
     /// Whether the `l` field, where present, tells another body length than the frame does.

@@ -10,7 +10,9 @@ use proptest::option;
 use proptest::prelude::*;
 
 mod common;
-use common::vectors;
+#[path = "common/golden.rs"]
+mod golden;
+use golden::vectors;
 
 fn read(header: &str) -> Result<Command<'static>, CommandError> {
     let message = Message::decode(header.as_bytes()).unwrap();

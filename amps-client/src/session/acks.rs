@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use amps_protocol::{CommandKind, Field, FrameWriter};
+use amps_protocol::{Command, Delete, Options, QueueAction};
 use amps_transport::Time;
 use bytes::BytesMut;
 
@@ -57,15 +57,15 @@ pub enum AckOption {
 }
 
 impl AckOption {
-    pub(crate) fn text(&self) -> String {
+    pub(crate) fn action(&self) -> QueueAction {
         match self {
-            Self::Cancel => "cancel".into(),
-            Self::Expire => "expire".into(),
+            Self::Cancel => QueueAction::Cancel,
+            Self::Expire => QueueAction::Expire,
             Self::ExtendLease(span) => {
                 let seconds = span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0));
-                format!("lease_extension={seconds}s")
+                QueueAction::ExtendLease(Duration::from_secs(seconds).into())
             }
-            Self::Raw(text) => text.clone(),
+            Self::Raw(text) => QueueAction::Other(Options::parse(text)),
         }
     }
 }
@@ -159,11 +159,10 @@ impl Acks {
 
 /// Writes one acknowledgement frame. `bookmarks` is one bookmark or a comma list.
 pub(crate) fn write_ack(out: &mut BytesMut, topic: &[u8], bookmarks: &[u8], option: Option<&AckOption>) {
-    FrameWriter::new(out, CommandKind::SowDelete)
-        .text(Field::Bookmark, bookmarks)
-        .text(Field::Topic, topic)
-        .maybe_text(Field::Options, option.map(AckOption::text))
-        .finish(b"");
+    let action = option.map(AckOption::action).unwrap_or_default();
+    let delete = Delete::Messages { bookmarks: bookmarks.into(), action };
+    let written = Command::sow_delete(topic, delete).encode(out);
+    debug_assert!(written.is_ok(), "bookmarks come in pieces of {MAX_BOOKMARKS_PER_FRAME}");
 }
 
 /// Cuts a comma list into pieces of at most `count` entries.

@@ -7,10 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{AckType, CommandKind, Field, FrameWriter, Message, Options, ReasonClass, Status};
+use amps_protocol::{AckType, Command, Delete, Id, Message, Options, ReasonClass, Status};
 use amps_transport::Time;
 
-use super::acks::AckOption;
 use super::outbound::{Effect, Outbound};
 use super::subscription::{SubKey, SubscribeSpec, Subscription};
 use super::waiter::{Done, Waiter};
@@ -41,9 +40,7 @@ pub(super) struct Pending {
 #[derive(Clone, Debug)]
 pub(crate) struct QueueDelete {
     pub(crate) topic: String,
-    pub(crate) bookmarks: Option<String>,
-    pub(crate) filter: Option<String>,
-    pub(crate) option: Option<AckOption>,
+    pub(crate) what: Delete<'static>,
 }
 
 impl Outbound {
@@ -61,7 +58,11 @@ impl Outbound {
     ) -> Result<()> {
         self.require_up()?;
         let action = format!("subscribe \"{}\"", spec.topic);
-        let id = spec.sub_id.clone().unwrap_or_else(|| key.0.to_string());
+        let id = match &spec.sub_id {
+            Some(text) => Id::text(text.clone())
+                .map_err(|error| Error::InvalidArgument(format!("subscribe: {error}")))?,
+            None => Id::number(key.0),
+        };
         if let Some(number) = spec.sub_id.as_ref().and_then(|id| id.parse::<u32>().ok()) {
             // A number that the application has taken is not given out again.
             self.next_id = self.next_id.max(number.into());
@@ -70,9 +71,11 @@ impl Outbound {
             let reason = format!("subscription id \"{id}\" already exists on this client");
             return Err(Error::Refused { action, class: ReasonClass::SubscriptionAlreadyExists, reason });
         }
-        self.effects.push(Effect::RouteAdded { key, id: id.clone(), auto_ack: spec.auto_ack });
+        let (route, auto_ack) = (id.to_string(), spec.auto_ack);
         let subscription = Subscription::new(id, spec);
-        subscription.write(key.0, |_| {}, &mut self.line.wire.tail);
+        let command = subscription.command(key.0, subscription.spec.options.clone());
+        command.encode_within(&mut self.line.wire.tail, self.limits.message).map_err(Error::TooLarge)?;
+        self.effects.push(Effect::RouteAdded { key, id: route, auto_ack });
         self.subscriptions.insert(key, subscription);
         self.await_ack(now, key.0, Purpose::Subscribe(key), action, timeout, Some(waiter));
         Ok(())
@@ -91,9 +94,7 @@ impl Outbound {
         let Some(mut subscription) = self.subscriptions.remove(&key) else { return };
         if self.is_up() {
             self.line.flush_batch(now, &mut subscription.acks);
-            FrameWriter::new(&mut self.line.wire.tail, CommandKind::Unsubscribe)
-                .text(Field::SubId, &subscription.id)
-                .finish(b"");
+            self.line.write(&Command::unsubscribe([subscription.id]).into());
             self.line.last_sent = now;
         }
         self.effects.push(Effect::RouteRemoved { key });
@@ -106,10 +107,7 @@ impl Outbound {
     pub(crate) fn flush(&mut self, now: Time, timeout: Option<Duration>, waiter: &Arc<Waiter>) -> Result<()> {
         self.require_up()?;
         let cid = self.reserve().0;
-        FrameWriter::new(&mut self.line.wire.tail, CommandKind::Flush)
-            .text(Field::CommandId, cid.to_string())
-            .acks(AckType::Processed.into())
-            .finish(b"");
+        self.line.write(&Command::flush(cid, AckType::Processed).into());
         self.await_ack(now, cid, Purpose::Other, "flush".into(), timeout, Some(waiter));
         Ok(())
     }
@@ -127,14 +125,10 @@ impl Outbound {
     ) -> Result<()> {
         self.require_up()?;
         let cid = self.reserve().0;
-        FrameWriter::new(&mut self.line.wire.tail, CommandKind::SowDelete)
-            .text(Field::CommandId, cid.to_string())
-            .maybe_text(Field::Bookmark, delete.bookmarks.as_ref())
-            .text(Field::Topic, &delete.topic)
-            .maybe_text(Field::Filter, delete.filter.as_ref())
-            .maybe_text(Field::Options, delete.option.as_ref().map(AckOption::text))
-            .acks(AckType::Processed.into())
-            .finish(b"");
+        Command::sow_delete(&delete.topic, delete.what.clone())
+            .ask(cid, AckType::Processed)
+            .encode_within(&mut self.line.wire.tail, self.limits.message)
+            .map_err(Error::TooLarge)?;
         let action = format!("acknowledge on \"{}\"", delete.topic);
         self.await_ack(now, cid, Purpose::Other, action, timeout, Some(waiter));
         Ok(())

@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use amps_protocol::{
-    AckType, CommandKind, Endpoint, Field, FrameWriter, IpPreference, Message, Options, ReasonClass, Scheme,
-    Status,
+    AckType, Command, Endpoint, IpPreference, Message, Options, Password, ReasonClass, Scheme, Status,
 };
 use amps_transport::{AddressFamily, CloseMode, ConnId, Sink, SocketOptions, Target, Time};
 
@@ -88,22 +87,20 @@ impl<A: App> Session<A> {
         let Some(endpoint) = self.servers.current() else { return };
         let name = &self.config.name;
         let cid = self.shared.with(|outbound| {
-            let cid = outbound.reserve().0.to_string();
+            let cid = outbound.reserve().0;
             let mut options = Options::new();
             if endpoint.options.pretty {
-                options.set("pretty", true);
+                options.set_pretty(true);
             }
-            FrameWriter::new(&mut outbound.line.wire.tail, CommandKind::Logon)
-                .text(Field::CommandId, &cid)
-                .text(Field::ClientName, name)
-                .maybe_text(Field::UserId, endpoint.user.as_ref())
-                .maybe_text(Field::Password, endpoint.password.as_ref().map(amps_protocol::Password::reveal))
-                .maybe_text(Field::MessageType, endpoint.message_type.as_ref())
-                .maybe_text(Field::Options, (!options.is_empty()).then(|| options.to_string()))
-                .acks(AckType::Processed.into())
-                .text(Field::Version, concat!(env!("CARGO_PKG_VERSION"), ":rust"))
-                .finish(b"");
-            cid
+            let logon = Command::logon(name)
+                .user_id(endpoint.user.as_deref().unwrap_or_default())
+                .password(endpoint.password.as_ref().map_or("", Password::reveal))
+                .message_type(endpoint.message_type.as_deref().unwrap_or_default())
+                .options(options)
+                .ask(cid, AckType::Processed)
+                .version(concat!(env!("CARGO_PKG_VERSION"), ":rust"));
+            outbound.line.write(&logon.into());
+            cid.to_string()
         });
         self.state = State::LoggingOn { conn, cid, attempts, until: now + self.config.logon_timeout };
     }

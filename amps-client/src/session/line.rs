@@ -1,6 +1,7 @@
 //! The way out of one connection, and what is counted on it.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use amps_protocol::Command;
 use amps_transport::Time;
 
 use super::acks::{AckOption, Acks, write_ack};
@@ -25,6 +26,12 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// Writes a command that is small by nature, whatever the application says.
+    pub(super) fn write(&mut self, command: &Command<'_>) {
+        let written = command.encode(&mut self.wire.tail);
+        debug_assert!(written.is_ok(), "{command:?}");
+    }
+
     pub(super) fn flush_batch(&mut self, now: Time, acks: &mut Acks) {
         if acks.pending() > 0 {
             acks.flush(now, &mut self.wire.tail);

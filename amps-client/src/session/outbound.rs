@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use amps_protocol::{CommandKind, Field, FrameTooLong, FrameWriter, HeartbeatRequest};
+use amps_protocol::{Command, FrameTooLong, HeartbeatRequest, Id};
 use amps_transport::{Outlet, Time};
 
 use super::acks::{AckSettings, Acks};
@@ -154,11 +154,11 @@ impl Outbound {
             let (length, limit) = (data.len() as u64, self.limits.message as u64);
             return Err(Error::TooLarge(FrameTooLong { length, limit }));
         }
-        FrameWriter::new(&mut self.line.wire.tail, CommandKind::Publish)
-            .text(Field::Topic, topic)
-            .maybe_number(Field::Expiration, expiration)
-            .finish_within(data, self.limits.message)
-            .map_err(Error::TooLarge)?;
+        let mut publish = Command::publish(topic).data(data);
+        if let Some(seconds) = expiration {
+            publish = publish.expiration(seconds);
+        }
+        publish.encode_within(&mut self.line.wire.tail, self.limits.message).map_err(Error::TooLarge)?;
         self.line.last_sent = now;
         self.line.stats.published += 1;
         Ok((self.generation, self.line.wire.end()))
@@ -183,8 +183,8 @@ impl Outbound {
         self.subscriptions.get(&key)?.granted
     }
 
-    pub(crate) fn sub_id(&self, key: SubKey) -> Option<&str> {
-        self.subscriptions.get(&key).map(|subscription| subscription.id.as_str())
+    pub(crate) fn sub_id(&self, key: SubKey) -> Option<&Id<'static>> {
+        self.subscriptions.get(&key).map(|subscription| &subscription.id)
     }
 
     /// Whether application commands may be written.
@@ -234,9 +234,7 @@ impl Outbound {
         // What waits already is a sign of life as soon as the server takes it.
         self.line.last_sent = now;
         if self.line.wire.queued() == 0 {
-            FrameWriter::new(&mut self.line.wire.tail, CommandKind::Heartbeat)
-                .text(Field::Options, HeartbeatRequest::Beat.to_string())
-                .finish(b"");
+            self.line.write(&Command::heartbeat(HeartbeatRequest::Beat).into());
         }
     }
 

@@ -85,11 +85,8 @@ impl<A: App> Session<A> {
             };
         }
         let mut found = Vec::new();
-        for id in ids.split(|&byte| byte == b',') {
-            let Some(one) = self.find(id.trim_ascii(), leased && found.is_empty()) else { continue };
-            if !found.iter().any(|other: &Found| other.key == one.key) {
-                found.push(one);
-            }
+        for id in message.ids() {
+            found.extend(self.find(id, leased && found.is_empty()));
         }
         if found.is_empty() {
             return self.app.unexpected(message);

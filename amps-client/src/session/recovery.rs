@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{AckType, CommandKind, Field, FrameWriter, HeartbeatRequest, Options};
+use amps_protocol::{AckType, Command, HeartbeatRequest};
 use amps_transport::{Outlet, Time};
 
 use super::commands::Purpose;
@@ -36,11 +36,8 @@ impl Outbound {
         self.line.last_sent = now;
         if let Some(seconds) = heartbeat {
             let cid = self.reserve().0;
-            FrameWriter::new(&mut self.line.wire.tail, CommandKind::Heartbeat)
-                .text(Field::CommandId, cid.to_string())
-                .text(Field::Options, HeartbeatRequest::Start(seconds).to_string())
-                .acks(AckType::Processed.into())
-                .finish(b"");
+            let start = Command::heartbeat(HeartbeatRequest::Start(seconds));
+            self.line.write(&start.ask(cid, AckType::Processed).into());
             self.await_ack(
                 now,
                 cid,
@@ -54,7 +51,9 @@ impl Outbound {
         for &key in &keys {
             let cid = self.reserve().0;
             let subscription = &self.subscriptions[&key];
-            subscription.write(cid, |options| _ = options.remove("replace"), &mut self.line.wire.tail);
+            let mut options = subscription.spec.options.clone();
+            options.remove("replace");
+            self.line.write(&subscription.command(cid, options).into());
             let action = format!("subscribe \"{}\" again", subscription.spec.topic);
             self.await_ack(now, cid, Purpose::Resubscribe(key), action, RECOVERED_WITHIN, None);
         }
@@ -128,17 +127,12 @@ impl Outbound {
             let subscription = &self.subscriptions[&key];
             let cid = self.next_id + 1;
             if subscription.is_queue {
-                let quiet = |options: &mut Options| {
-                    options.set("max_backlog", 0);
-                    options.flag("replace");
-                };
-                subscription.write(cid, quiet, &mut self.line.wire.tail);
+                let mut options = subscription.spec.options.clone();
+                options.set_max_backlog(0).set_replace(true);
+                self.line.write(&subscription.command(cid, options).into());
             } else {
-                FrameWriter::new(&mut self.line.wire.tail, CommandKind::Unsubscribe)
-                    .text(Field::CommandId, cid.to_string())
-                    .text(Field::SubId, &subscription.id)
-                    .acks(AckType::Processed.into())
-                    .finish(b"");
+                let unsubscribe = Command::unsubscribe([subscription.id.clone()]);
+                self.line.write(&unsubscribe.ask(cid, AckType::Processed).into());
             }
             self.next_id = cid;
             self.await_ack(now, cid, Purpose::Drain, "drain".into(), None, None);

@@ -4,8 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use amps_protocol::{AckType, CommandKind, Field, FrameWriter, Options};
-use bytes::BytesMut;
+use amps_protocol::{AckType, Command, Id, Options, Subscribe};
 
 use super::acks::{AckSettings, Acks};
 use super::leases::Leases;
@@ -48,7 +47,7 @@ pub(crate) struct SubscribeSpec {
 
 #[derive(Debug)]
 pub(crate) struct Subscription {
-    pub(crate) id: String,
+    pub(crate) id: Id<'static>,
     pub(crate) spec: SubscribeSpec,
     /// What the server granted on this connection; `None` if it is no queue.
     pub(crate) granted: Option<u32>,
@@ -61,7 +60,7 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    pub(crate) fn new(id: String, spec: SubscribeSpec) -> Self {
+    pub(crate) fn new(id: Id<'static>, spec: SubscribeSpec) -> Self {
         let is_queue = spec.options.contains("max_backlog");
         Self {
             id,
@@ -74,19 +73,12 @@ impl Subscription {
         }
     }
 
-    /// Writes the `subscribe` command; `change` adds or replaces options for this once.
-    pub(crate) fn write(&self, cid: u64, change: impl FnOnce(&mut Options), out: &mut BytesMut) {
-        let mut options = self.spec.options.clone();
-        change(&mut options);
-        let options = (!options.is_empty()).then(|| options.to_string());
-        FrameWriter::new(out, CommandKind::Subscribe)
-            .text(Field::CommandId, cid.to_string())
-            .text(Field::Topic, &self.spec.topic)
-            .text(Field::SubId, &self.id)
-            .maybe_text(Field::Filter, self.spec.filter.as_ref())
-            .maybe_text(Field::Options, options)
-            .acks(AckType::Processed.into())
-            .finish(b"");
+    /// The command that places it, with the options of this once.
+    pub(crate) fn command(&self, cid: u64, options: Options) -> Subscribe<'_> {
+        Command::subscribe(&self.spec.topic, self.id.clone())
+            .filter(self.spec.filter.as_deref().unwrap_or_default())
+            .options(options)
+            .ask(cid, AckType::Processed)
     }
 
     /// The acknowledgements that make a batch full.

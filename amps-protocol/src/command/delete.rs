@@ -189,7 +189,8 @@ impl<'a> SowDelete<'a> {
         &self.what
     }
 
-    pub(super) fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
+    #[inline]
+    pub(super) fn write(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
         let (mut filter, mut keys, mut messages, mut data) = (None, None, None, &b""[..]);
         match &self.what {
             Delete::Filter(text) => filter = Some(text),

@@ -235,7 +235,7 @@ macro_rules! families {
             /// The limit is exceeded; nothing was written.
             pub fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
                 match self {
-                    $(Self::$name(command) => command.encode_within(out, limit),)*
+                    $(Self::$name(command) => command.write(out, limit),)*
                 }
             }
 
@@ -263,7 +263,17 @@ macro_rules! families {
                 /// server accepts; nothing was written.
                 #[inline]
                 pub fn encode(&self, out: &mut BytesMut) -> Result<usize, FrameTooLong> {
-                    self.encode_within(out, DEFAULT_MAX_OUTBOUND)
+                    self.write(out, DEFAULT_MAX_OUTBOUND)
+                }
+
+                /// As [`encode`](Self::encode), with a limit of the caller's for header and
+                /// body together.
+                ///
+                /// # Errors
+                /// The limit is exceeded; nothing was written.
+                #[inline]
+                pub fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
+                    self.write(out, limit)
                 }
 
                 /// Asks for acknowledgements, which will bear `command_id`: unique on the

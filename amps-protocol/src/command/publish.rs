@@ -110,7 +110,8 @@ impl<'a> Publish<'a> {
         &self.data
     }
 
-    pub(super) fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
+    #[inline]
+    pub(super) fn write(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
         FrameWriter::new(out, self.kind)
             .maybe_id(Field::CommandId, self.ask.command_id.as_ref())
             .maybe_number(Field::Sequence, self.sequence)

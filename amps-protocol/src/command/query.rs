@@ -77,7 +77,8 @@ impl<'a> Sow<'a> {
         CommandKind::Sow
     }
 
-    pub(super) fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
+    #[inline]
+    pub(super) fn write(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
         FrameWriter::new(out, CommandKind::Sow)
             .maybe_id(Field::CommandId, self.ask.command_id.as_ref())
             .replay(self.as_of.as_ref())
@@ -179,7 +180,8 @@ impl<'a> SowAndSubscribe<'a> {
         CommandKind::SowAndSubscribe
     }
 
-    pub(super) fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
+    #[inline]
+    pub(super) fn write(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
         FrameWriter::new(out, CommandKind::SowAndSubscribe)
             .maybe_id(Field::CommandId, self.ask.command_id.as_ref())
             .replay(self.replay.as_ref())
@@ -274,7 +276,8 @@ impl<'a> SowAndDeltaSubscribe<'a> {
         CommandKind::SowAndDeltaSubscribe
     }
 
-    pub(super) fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
+    #[inline]
+    pub(super) fn write(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
         FrameWriter::new(out, CommandKind::SowAndDeltaSubscribe)
             .maybe_id(Field::CommandId, self.ask.command_id.as_ref())
             .text(Field::Topic, &self.topic)

@@ -120,7 +120,8 @@ impl<'a> Logon<'a> {
         self.password.as_ref().map(|password| password.0.as_bytes())
     }
 
-    pub(super) fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
+    #[inline]
+    pub(super) fn write(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
         FrameWriter::new(out, CommandKind::Logon)
             .maybe_id(Field::CommandId, self.ask.command_id.as_ref())
             .text(Field::ClientName, &self.client_name)
@@ -219,7 +220,8 @@ impl<'a> Unsubscribe<'a> {
         &self.query_ids
     }
 
-    pub(super) fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
+    #[inline]
+    pub(super) fn write(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
         let mut frame = FrameWriter::new(out, CommandKind::Unsubscribe)
             .maybe_id(Field::CommandId, self.ask.command_id.as_ref());
         frame = match &self.subscriptions {
@@ -269,7 +271,8 @@ impl<'a> Flush<'a> {
         CommandKind::Flush
     }
 
-    pub(super) fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
+    #[inline]
+    pub(super) fn write(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
         FrameWriter::new(out, CommandKind::Flush)
             .maybe_id(Field::CommandId, self.ask.command_id.as_ref())
             .acks(self.ask.acks)
@@ -314,7 +317,8 @@ impl<'a> Heartbeat<'a> {
         self.request
     }
 
-    pub(super) fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
+    #[inline]
+    pub(super) fn write(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
         let frame = FrameWriter::new(out, CommandKind::Heartbeat)
             .maybe_id(Field::CommandId, self.ask.command_id.as_ref());
         match self.request {
@@ -375,7 +379,8 @@ impl<'a> Timer<'a> {
         self.kind
     }
 
-    pub(super) fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
+    #[inline]
+    pub(super) fn write(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
         FrameWriter::new(out, self.kind)
             .maybe_id(Field::CommandId, self.ask.command_id.as_ref())
             .maybe_text(Field::Topic, self.topic.as_ref())

@@ -88,7 +88,8 @@ impl<'a> Subscribe<'a> {
         self.replay.as_ref()
     }
 
-    pub(super) fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
+    #[inline]
+    pub(super) fn write(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
         FrameWriter::new(out, self.kind)
             .maybe_id(Field::CommandId, self.ask.command_id.as_ref())
             .replay(self.replay.as_ref())
@@ -163,7 +164,8 @@ impl<'a> ReplayControl<'a> {
         self.resume
     }
 
-    pub(super) fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
+    #[inline]
+    pub(super) fn write(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
         FrameWriter::new(out, CommandKind::Subscribe)
             .maybe_id(Field::CommandId, self.ask.command_id.as_ref())
             .text(Field::Topic, &self.topic)
