@@ -49,8 +49,7 @@ impl SowDelete {
         Self { topic: topic.into(), what: What::Filter(filter.into()), option: None }
     }
 
-    /// Cancels or expires the messages instead of acknowledging them. It applies to messages
-    /// given by bookmarks; with a filter the call fails with `InvalidArgument`.
+    /// Cancels or expires the messages instead of acknowledging them.
     #[must_use]
     pub fn option(mut self, option: AckOption) -> Self {
         self.option = Some(option);
@@ -66,15 +65,10 @@ impl SowDelete {
             let advice = "sow_delete: give bookmarks or a filter; the filter 1=1 removes everything";
             return Err(Error::InvalidArgument(advice.into()));
         }
-        if self.option.is_some() && matches!(self.what, What::Filter(_)) {
-            let advice = "sow_delete: an option applies to messages given by bookmarks, not to a filter";
-            return Err(Error::InvalidArgument(advice.into()));
-        }
+        let action = self.option.as_ref().map(AckOption::action).unwrap_or_default();
         let what = match &self.what {
-            What::Bookmarks(bookmarks) => {
-                Delete::messages(bookmarks, self.option.as_ref().map(AckOption::action).unwrap_or_default())
-            }
-            What::Filter(filter) => Delete::Filter(filter.clone().into()),
+            What::Bookmarks(bookmarks) => Delete::messages(bookmarks, action),
+            What::Filter(filter) => Delete::Filter { filter: filter.clone().into(), action },
         };
         Ok(QueueDelete { topic: self.topic.clone(), what })
     }

@@ -203,9 +203,10 @@ fn delete() -> impl Strategy<Value = Delete<'static>> {
         Just(QueueAction::Expire),
         (1u64..100_000)
             .prop_map(|s| QueueAction::ExtendLease(Interval::from(std::time::Duration::from_secs(s)))),
-    ];
+    ]
+    .boxed();
     prop_oneof![
-        text().prop_map(Delete::Filter),
+        (text(), action.clone()).prop_map(|(filter, action)| Delete::Filter { filter, action }),
         text().prop_map(Delete::Keys),
         text().prop_map(Delete::Data),
         (vec("[0-9]{1,20}[|][0-9]{1,20}[|]", 1..4), action)

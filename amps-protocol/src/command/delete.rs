@@ -26,9 +26,13 @@ use crate::options::{Interval, OptionName, Options};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delete<'a> {
-    /// The records that satisfy a filter; `1=1` is all of them. On a queue, every message
-    /// that satisfies it is acknowledged, leased or not.
-    Filter(Text<'a>),
+    /// The records that satisfy a filter, or the messages of a queue that do, leased or not.
+    Filter {
+        /// The filter; `1=1` is all of them.
+        filter: Text<'a>,
+        /// What becomes of queue messages. Records are deleted; for them leave the default.
+        action: QueueAction,
+    },
     /// The records with these keys, comma separated. Keys are text, not numbers.
     Keys(Text<'a>),
     /// The record that this message would be stored in.
@@ -67,7 +71,13 @@ pub enum QueueAction {
 impl<'a> Delete<'a> {
     /// Every record of the topic.
     pub fn all() -> Self {
-        Self::Filter("1=1".into())
+        Self::filter("1=1")
+    }
+
+    /// The records that satisfy a filter. On a queue, every message that satisfies it is
+    /// acknowledged, leased or not.
+    pub fn filter(filter: impl Into<Text<'a>>) -> Self {
+        Self::Filter { filter: filter.into(), action: QueueAction::default() }
     }
 
     /// The records with these keys.
@@ -82,7 +92,7 @@ impl<'a> Delete<'a> {
 
     fn into_owned(self) -> Delete<'static> {
         match self {
-            Self::Filter(filter) => Delete::Filter(filter.into_owned()),
+            Self::Filter { filter, action } => Delete::Filter { filter: filter.into_owned(), action },
             Self::Keys(keys) => Delete::Keys(keys.into_owned()),
             Self::Data(data) => Delete::Data(data.into_owned()),
             Self::Messages { bookmarks, action } => {
@@ -192,25 +202,21 @@ impl<'a> SowDelete<'a> {
     #[inline]
     pub(super) fn write(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
         let (mut filter, mut keys, mut messages, mut data) = (None, None, None, &b""[..]);
+        let mut becomes = &QueueAction::Acknowledge;
         match &self.what {
-            Delete::Filter(text) => filter = Some(text),
+            Delete::Filter { filter: text, action } => (filter, becomes) = (Some(text), action),
             Delete::Keys(text) => keys = Some(text),
             Delete::Data(text) => data = text.as_bytes(),
-            Delete::Messages { bookmarks, action } => messages = Some((bookmarks, action)),
+            Delete::Messages { bookmarks, action } => (messages, becomes) = (Some(bookmarks), action),
         }
         let frame = FrameWriter::new(out, CommandKind::SowDelete)
             .maybe_id(Field::CommandId, self.ask.command_id.as_ref())
             .maybe_number(Field::Sequence, self.sequence)
-            .maybe_text(Field::Bookmark, messages.map(|(bookmarks, _)| bookmarks))
+            .maybe_text(Field::Bookmark, messages)
             .text(Field::Topic, &self.topic)
             .maybe_text(Field::Filter, filter)
             .maybe_text(Field::SowKeys, keys);
-        match messages {
-            Some((_, action)) => action.write(frame),
-            None => frame,
-        }
-        .acks(self.ask.acks)
-        .finish_within(data, limit)
+        becomes.write(frame).acks(self.ask.acks).finish_within(data, limit)
     }
 
     pub(super) fn into_owned(self) -> SowDelete<'static> {

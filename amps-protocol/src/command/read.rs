@@ -229,15 +229,12 @@ impl<'a, B: AsRef<[u8]>> Reader<'a, B> {
 
     fn sow_delete(&self) -> Result<Command<'a>, CommandError> {
         let topic = self.required(Field::Topic)?;
+        let action = QueueAction::of(self.options()?);
         let mut said = [
-            self.text(Field::Filter).map(Delete::Filter),
+            self.text(Field::Filter).map(|filter| Delete::Filter { filter, action: action.clone() }),
             self.text(Field::SowKeys).map(Delete::Keys),
-            match self.text(Field::Bookmark) {
-                Some(bookmarks) => {
-                    Some(Delete::Messages { bookmarks, action: QueueAction::of(self.options()?) })
-                }
-                None => None,
-            },
+            self.text(Field::Bookmark)
+                .map(|bookmarks| Delete::Messages { bookmarks, action: action.clone() }),
             Some(self.message.data()).filter(|data| !data.is_empty()).map(|data| Delete::Data(data.into())),
         ]
         .into_iter()

@@ -88,13 +88,10 @@ impl Header {
     /// does not say stays as the frame said (protocol.md S-5). `at` is where the record
     /// begins in `frame`.
     pub(crate) fn overlay(&mut self, frame: &[u8], at: usize) -> Result<(), HeaderError> {
-        let command = self.command;
         self.record = u32::try_from(at).map_err(|_| too_long())?;
         // The frame's own is that of its first record (S-6).
         self.unset(Field::Length);
-        self.fill::<true>(frame)?;
-        self.command = command;
-        Ok(())
+        self.fill::<true>(frame)
     }
 
     #[inline(always)]
@@ -113,7 +110,10 @@ impl Header {
                 // The value ends where `rest` begins, less its closing quote.
                 let value = &member.value;
                 let end = text.len() - rest.len() - usize::from(value.quoted);
-                self.set::<RECORD>(field, value, end - value.text.len());
+                // What a record says it is, is of no interest: it is a record.
+                if !(RECORD && field == Field::Command) {
+                    self.set::<RECORD>(field, value, end - value.text.len());
+                }
             }
         }
         self.body = (frame.len() - rest.len()) as u32;

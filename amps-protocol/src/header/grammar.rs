@@ -239,7 +239,8 @@ const fn ends_of_string(word: u64) -> u64 {
     (quotes.wrapping_sub(ONES) | backslashes.wrapping_sub(ONES)) & !word & HIGH
 }
 
-const fn is_white(byte: u8) -> bool {
+/// White space between the parts of a header; no other byte is.
+pub(crate) const fn is_white(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 

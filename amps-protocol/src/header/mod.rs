@@ -8,3 +8,4 @@ mod encode;
 pub use encode::FrameWriter;
 mod escape;
 mod grammar;
+pub(crate) use grammar::is_white;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::command::CommandKind;
 use crate::error::{SowError, SowFault};
-use crate::header::{Field, Header};
+use crate::header::{Field, Header, is_white};
 use crate::message::{Message, parse_u64};
 
 /// The records of one `sow` frame, each as a message of its own that borrows from the frame.
@@ -97,7 +97,7 @@ impl Cursor {
     #[inline]
     fn next(&mut self, frame: &[u8], header: &Header) -> Option<Result<(Header, usize), SowError>> {
         // White space may follow the last record, as it may precede any.
-        if frame.get(self.at..).unwrap_or_default().trim_ascii_start().is_empty() {
+        if frame.get(self.at..).unwrap_or_default().iter().all(|&byte| is_white(byte)) {
             return None;
         }
         let found = self.record(frame, header);
