@@ -86,15 +86,14 @@ fn decode(mut input: impl Read, output: &mut impl Write, with_body: bool) -> io:
             match decoder.decode(&mut stream) {
                 Ok(Some(frame)) => {
                     let offset = received - stream.len() - frame.len() - LENGTH_PREFIX;
-                    match Message::decode(&frame[..]) {
-                        Ok(message) => {
-                            writeln!(output, "{offset:>9} {}", describe(&message, with_body, &mut bad))?
-                        }
+                    let line = match Message::decode(&frame[..]) {
+                        Ok(message) => describe(&message, with_body, &mut bad),
                         Err(error) => {
                             bad += 1;
-                            writeln!(output, "{offset:>9} {error}")?;
+                            error.to_string()
                         }
-                    }
+                    };
+                    writeln!(output, "{offset:>9} {line}")?;
                 }
                 Ok(None) => break,
                 Err(error) => {
