@@ -1,16 +1,19 @@
 //! What we reach of what is possible: each measurement in turn with its floor, in one run, as
 //! a ratio with its spread. `cargo bench -p benches --bench ratios`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use benches::codec::{CASES, Case};
 use benches::{publish, receive};
 
 const ROUNDS: usize = 15;
 const RECEIVED: usize = 200_000;
 const PUBLISHED: usize = 64_000;
+const CODED: usize = 100_000;
 
 fn main() {
     println!("median of {ROUNDS} rounds, minimum and maximum in brackets");
+    codec();
     let mut floor = receive::Floor::new();
     let mut handler = receive::Handler::new();
     let mut stream = receive::Stream::new();
@@ -36,6 +39,32 @@ fn main() {
             ("our publish", &mut || publisher.burst(PUBLISHED)),
         ],
     );
+}
+
+/// Decoding and encoding in memory: nanoseconds each, and decoding as a multiple of what the
+/// hand-written scanner takes.
+fn codec() {
+    let once = |case: &Case| {
+        let began = Instant::now();
+        (case.run)(CODED);
+        began.elapsed().as_secs_f64() * 1e9 / (CODED * case.units) as f64
+    };
+    let rounds: Vec<Vec<f64>> = (0..=ROUNDS).map(|_| CASES.iter().map(once).collect()).collect();
+    println!("\ndecode and encode, ns");
+    let place = |name: &str| CASES.iter().position(|case| case.name == name);
+    for (i, case) in CASES.iter().enumerate() {
+        // The first round only warms up.
+        let column = |i: usize| rounds[1..].iter().map(move |round| round[i]);
+        let (least, median, most) = spread(column(i).collect());
+        print!("  {:<28} {median:6.1} [{least:.1}, {most:.1}]", case.name);
+        if let Some(scan) = case.name.strip_prefix("decode ").and_then(|what| place(&format!("scan {what}")))
+        {
+            let ratio = column(i).zip(column(scan)).map(|(ours, yardstick)| ours / yardstick).collect();
+            let (least, median, most) = spread(ratio);
+            print!("   {median:.2} x the scanner [{least:.2}, {most:.2}]");
+        }
+        println!();
+    }
 }
 
 /// The floor that a handler is held against.
@@ -70,6 +99,7 @@ fn compare(title: &str, messages: usize, all: &mut [Measurement<'_>]) {
     }
 }
 
+/// Minimum, median and maximum.
 fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
     values.sort_by(f64::total_cmp);
     (values[0], values[values.len() / 2], values[values.len() - 1])

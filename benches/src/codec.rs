@@ -5,7 +5,7 @@
 
 use std::hint::black_box;
 
-use amps_protocol::{CommandKind, Field, FrameWriter, LENGTH_PREFIX, Message};
+use amps_protocol::{AckType, Command, CommandKind, Field, FrameWriter, LENGTH_PREFIX, Message, Options};
 use bytes::BytesMut;
 
 use crate::peer::{BODY, HEADER};
@@ -51,6 +51,7 @@ pub const CASES: &[Case] = &[
     case("scan minimal", 1, |n| scan(MINIMAL, n)),
     case("decode sow record", RECORDS, decode_batch),
     case("encode publish", 1, encode_publish),
+    case("encode subscribe", 1, encode_subscribe),
     case("encode sow record", RECORDS, encode_batch),
 ];
 
@@ -76,10 +77,24 @@ fn encode_publish(n: usize) {
     let mut out = BytesMut::with_capacity(1024);
     for sequence in 0..n {
         out.clear();
-        FrameWriter::new(&mut out, CommandKind::Publish)
-            .number(Field::Sequence, black_box(sequence as u64 + 1_000_000))
-            .text(Field::Topic, black_box("orders"))
-            .finish(black_box(BODY.as_bytes()));
+        let publish = Command::publish(black_box("orders"))
+            .sequence(black_box(sequence as u64 + 1_000_000))
+            .data(black_box(BODY));
+        black_box(publish.encode(&mut out)).ok();
+        black_box(&out);
+    }
+}
+
+fn encode_subscribe(n: usize) {
+    let mut out = BytesMut::with_capacity(1024);
+    let options = Options::parse("max_backlog=10,no_sowkey,timestamp");
+    let subscribe = Command::subscribe("orders", 1)
+        .filter("/region = 'EMEA' AND /price > 99.5")
+        .options(options)
+        .ask(1, AckType::Processed);
+    for _ in 0..n {
+        out.clear();
+        black_box(black_box(&subscribe).encode(&mut out)).ok();
         black_box(&out);
     }
 }

@@ -92,9 +92,8 @@ impl<'a> FrameWriter<'a> {
     pub fn pieces<T: AsRef<[u8]>>(mut self, field: Field, pieces: impl IntoIterator<Item = T>) -> Self {
         self.in_order(field);
         put(self.out, field.text_lead());
-        for piece in pieces {
-            put_text(self.out, piece.as_ref());
-        }
+        // From within: pieces often come from nested iterators, which run faster so.
+        pieces.into_iter().for_each(|piece| put_text(self.out, piece.as_ref()));
         put(self.out, b"\"");
         self
     }

@@ -159,9 +159,9 @@ impl Options {
     /// ```
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         self.iter().enumerate().flat_map(|(i, (name, value))| {
-            let comma = if i > 0 { "," } else { "" };
-            let equals = if value.is_some() { "=" } else { "" };
-            [comma, name, equals, value.unwrap_or_default()].map(str::as_bytes)
+            let comma = (i > 0).then_some(",");
+            let value = value.map(|value| ["=", value]);
+            comma.into_iter().chain([name]).chain(value.into_iter().flatten()).map(str::as_bytes)
         })
     }
 
