@@ -47,6 +47,7 @@ const BUGS: &[&str] = &["ack-survives-reconnect", "ack-timer-restarts", "batch-a
 
 /// What takes longer than a gate may: run it before a release.
 const FULL: &[Step] = &[
+    cargo("the fuzz targets compile", &["check", "--manifest-path", "amps-protocol/fuzz/Cargo.toml"]),
     cargo("more seeds", &["run", "--release", "-p", "xtask", "--", "sim", "--seeds", "20000"]),
     cargo("ratios", &["bench", "-p", "benches", "--bench", "ratios"]),
 ];
