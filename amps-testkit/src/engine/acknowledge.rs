@@ -130,7 +130,8 @@ impl Engine {
     fn matching(&self, now: Time, queue: usize, selector: &Selector) -> Vec<Position> {
         let queue = &self.queues[queue];
         let matches = |(position, message): (Position, &super::queue::QueueMessage)| {
-            selector.matches(Facts::of(&message.entry, queue.json), now).then_some(position)
+            let document = queue.format.read(&message.entry.body);
+            selector.matches(Facts::of(&message.entry, &document), now).then_some(position)
         };
         queue.messages().filter_map(matches).collect()
     }

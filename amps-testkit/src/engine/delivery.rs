@@ -156,8 +156,10 @@ fn next_match(queue: &mut Queue, key: SubKey, subscription: &Subscription, now: 
     if let Some(position) = member.confirmed.filter(|&position| queue.is_available(position)) {
         return Some(position);
     }
-    let json = queue.json;
-    let found = queue.find_available(member.cursor, |entry| selector.matches(Facts::of(entry, json), now));
+    let found = queue.find_available(member.cursor, |entry| {
+        let document = queue.format.read(&entry.body);
+        selector.matches(Facts::of(entry, &document), now)
+    });
     let cursor = found.unwrap_or(queue.end());
     queue.members.insert(key, Member { cursor, confirmed: found });
     found

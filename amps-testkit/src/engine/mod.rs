@@ -21,6 +21,7 @@ mod connection;
 mod delivery;
 mod event;
 pub mod filter;
+mod format;
 mod heartbeat;
 mod logon;
 mod publish;

@@ -144,8 +144,10 @@ impl Engine {
         });
         for &index in &route.queues {
             let queue = &mut self.queues[index];
-            let json = queue.json;
-            let wanted = queue.entry_filter.as_ref().is_none_or(|f| f.matches(Facts::of(&entry, json), now));
+            let wanted = queue.entry_filter.as_ref().is_none_or(|filter| {
+                let document = queue.format.read(&entry.body);
+                filter.matches(Facts::of(&entry, &document), now)
+            });
             if wanted {
                 queue.enter(Arc::clone(&entry), now);
                 self.dirty.insert(index);
@@ -159,13 +161,14 @@ impl Engine {
         if route.audience.is_empty() || *route.topic == *DEVNULL {
             return;
         }
+        let document = self.types.format(publication.message_type).read(publication.body);
         let facts = Facts {
             topic: &route.topic,
             body: publication.body,
             correlation: publication.correlation,
             bookmark: publication.bookmark,
             publisher: &publication.publisher,
-            json: self.types.name(publication.message_type) == "json",
+            document: &document,
         };
         for (conn, keys) in &route.audience {
             let wanting = |key: &&SubKey| {

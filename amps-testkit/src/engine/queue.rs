@@ -21,6 +21,7 @@ use amps_protocol::MessageId;
 use amps_transport::{ConnId, Time};
 
 use super::config::{ConfigError, ExpirationModel, Fairness, QueueConfig, Semantics};
+use super::format::Format;
 use super::selector::Selector;
 use super::subscription::SubKey;
 use super::switches::{MaxCancels, ReturnPosition, Switches};
@@ -116,7 +117,7 @@ pub(crate) struct Queue {
     pub(crate) config: QueueConfig,
     pub(crate) name: Arc<str>,
     pub(crate) message_type: TypeId,
-    pub(crate) json: bool,
+    pub(crate) format: Format,
     pub(crate) underlying: TopicPattern,
     pub(crate) fairness: Fairness,
     pub(crate) entry_filter: Option<Selector>,
@@ -170,7 +171,7 @@ impl Queue {
         };
         Ok(Self {
             name: config.name.as_str().into(),
-            json: config.message_type == "json",
+            format: Format::of(&config.message_type),
             config,
             message_type,
             underlying,

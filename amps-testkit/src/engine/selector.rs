@@ -1,7 +1,7 @@
 //! Content filters over published messages.
 //!
 //! Owns the bridge between a message and the expression language; the language itself knows
-//! nothing of the engine. Only JSON is taken apart; messages of other types have no fields.
+//! nothing of the engine, and the format of the body is `format`'s business.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
@@ -9,7 +9,8 @@ use std::time::Duration;
 use amps_protocol::MessageId;
 use amps_transport::Time;
 
-use super::filter::{Context, Filter, JsonDocument, NoFields};
+use super::filter::{Context, Filter};
+use super::format::Body;
 use super::txlog::Entry;
 
 /// What a filter can see of a message.
@@ -20,19 +21,19 @@ pub(crate) struct Facts<'a> {
     pub(crate) correlation: Option<&'a [u8]>,
     pub(crate) bookmark: Option<MessageId>,
     pub(crate) publisher: &'a str,
-    /// Whether the body is JSON.
-    pub(crate) json: bool,
+    /// The body, read as its message type.
+    pub(crate) document: &'a Body<'a>,
 }
 
 impl<'a> Facts<'a> {
-    pub(crate) fn of(entry: &'a Entry, json: bool) -> Self {
+    pub(crate) fn of(entry: &'a Entry, document: &'a Body<'a>) -> Self {
         Self {
             topic: &entry.topic,
             body: &entry.body,
             correlation: entry.correlation.as_deref(),
             bookmark: Some(entry.bookmark),
             publisher: &entry.publisher,
-            json,
+            document,
         }
     }
 }
@@ -61,11 +62,7 @@ impl Selector {
             client_name: facts.publisher,
             ..Context::default()
         };
-        if facts.json {
-            self.0.matches(&JsonDocument::new(facts.body), &context)
-        } else {
-            self.0.matches(&NoFields, &context)
-        }
+        self.0.matches(facts.document, &context)
     }
 
     pub(crate) fn text(&self) -> &str {

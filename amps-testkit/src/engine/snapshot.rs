@@ -197,7 +197,10 @@ impl Engine {
         let wanted = |subscription: &Subscription| {
             let selector = subscription.selector.as_ref();
             let matches = |entry: &Entry| {
-                selector.is_none_or(|selector| selector.matches(Facts::of(entry, queue.json), Time::EPOCH))
+                selector.is_none_or(|selector| {
+                    let document = queue.format.read(&entry.body);
+                    selector.matches(Facts::of(entry, &document), Time::EPOCH)
+                })
             };
             subscription.has_room().then(|| queue.find_available(0, matches)).flatten()
         };

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use amps_transport::ConnId;
 use fancy_regex::Regex;
 
+use super::format::Format;
 use super::subscription::SubKey;
 
 /// Routes kept before the cache starts anew.
@@ -23,21 +24,25 @@ pub(crate) const INTERNAL: &str = "/AMPS";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TypeId(pub(crate) usize);
 
-/// The names of the message types seen so far.
+/// The names of the message types seen so far, and how their bodies are read.
 #[derive(Debug, Default)]
-pub(crate) struct MessageTypes(Vec<String>);
+pub(crate) struct MessageTypes(Vec<(String, Format)>);
 
 impl MessageTypes {
     pub(crate) fn id(&mut self, name: &str) -> TypeId {
-        let known = self.0.iter().position(|known| known == name);
+        let known = self.0.iter().position(|(known, _)| known == name);
         TypeId(known.unwrap_or_else(|| {
-            self.0.push(name.to_owned());
+            self.0.push((name.to_owned(), Format::of(name)));
             self.0.len() - 1
         }))
     }
 
     pub(crate) fn name(&self, id: TypeId) -> &str {
-        self.0.get(id.0).map_or("", String::as_str)
+        self.0.get(id.0).map_or("", |(name, _)| name)
+    }
+
+    pub(crate) fn format(&self, id: TypeId) -> &Format {
+        self.0.get(id.0).map_or(&Format::Opaque, |(_, format)| format)
     }
 }
 
