@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use crate::engine::{Authentication, Config, Engine, LogTopics, QueueConfig, Reasons, Switches};
+use crate::engine::{Authentication, Config, Engine, LogTopics, QueueConfig, Reasons, SowConfig, Switches};
 use crate::journal::JournalMode;
 use crate::server::{FakeServer, StartError};
 
@@ -39,6 +39,12 @@ impl Default for FakeServerBuilder {
 }
 
 impl FakeServerBuilder {
+    /// Adds a topic with a state of the world.
+    pub fn sow(mut self, topic: SowConfig) -> Self {
+        self.config.sow.push(topic);
+        self
+    }
+
     /// Adds a queue.
     pub fn queue(mut self, queue: QueueConfig) -> Self {
         self.config.queues.push(queue);

@@ -34,10 +34,11 @@ mod engine;
 #[doc(hidden)]
 pub use engine::filter;
 pub use engine::{
-    Authentication, Config, ConfigError, ConnectionSnapshot, Counters, Disconnect, DuplicateAck, Engine,
-    Event, ExpirationModel, ExpiryReason, Fairness, LeaseHeader, Leasing, LogTopics, MaxCancels, MessageId,
-    Observe, QueueConfig, QueueCounters, QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons,
-    ReturnPosition, Semantics, SubscriptionSnapshot, Switches, UnknownOptions,
+    Authentication, Config, ConfigError, ConnectionSnapshot, Counters, DeltaNull, Disconnect, DuplicateAck,
+    Engine, Event, ExpirationModel, ExpiryReason, Fairness, LeaseHeader, Leasing, LogTopics, MaxCancels,
+    MessageId, Observe, QueueConfig, QueueCounters, QueueSnapshot, QueueTopic, QueuedMessage, Reason,
+    Reasons, ReturnPosition, Semantics, SowConfig, SowExpiration, SubscriptionSnapshot, Switches,
+    UnknownOptions,
 };
 
 mod builder;

@@ -48,7 +48,8 @@ impl Engine {
         sink: &mut S,
     ) {
         let request = match self.read_sow_delete(now, conn, message) {
-            Ok(request) => request,
+            Ok(Some(request)) => request,
+            Ok(None) => return self.delete_records(now, conn, message, sink),
             Err(refusal) => return self.fail_sequenced(now, conn, message, refusal, sink),
         };
         if self.is_duplicate(conn, message) {
@@ -80,17 +81,18 @@ impl Engine {
         self.acknowledge_persisted(now, conn, message, true, sink);
     }
 
+    /// `None` if the topic is no queue.
     fn read_sow_delete(
         &mut self,
         now: Time,
         conn: ConnId,
         message: &Message<&[u8]>,
-    ) -> Result<Request, Refusal> {
+    ) -> Result<Option<Request>, Refusal> {
         let message_type = self.connections.get(&conn).map(|connection| connection.message_type);
         let topic = text(message.topic().map(|topic| &**topic));
         let named =
             |queue: &super::queue::Queue| *queue.name == *topic && Some(queue.message_type) == message_type;
-        let queue = self.queues.iter().position(named).ok_or(Reason::InvalidTopic)?;
+        let Some(queue) = self.queues.iter().position(named) else { return Ok(None) };
         let selection = match (message.bookmark(), message.filter()) {
             (Some(list), None) => Selection::Bookmarks(self.read_bookmarks(now, conn, list)),
             (None, Some(filter)) => Selection::Matching(
@@ -100,7 +102,7 @@ impl Engine {
             _ => return Err(Reason::InvalidOptions.into()),
         };
         let verdict = read_verdict(&text(message.options().map(|o| &**o)))?;
-        Ok(Request { queue, selection, verdict })
+        Ok(Some(Request { queue, selection, verdict }))
     }
 
     /// Bookmarks that are none are noted, and otherwise ignored.
@@ -119,19 +121,11 @@ impl Engine {
         bookmarks
     }
 
-    /// Deletes take part in the publisher's sequence (PUB-22).
-    fn is_duplicate(&mut self, conn: ConnId, message: &Message<&[u8]>) -> bool {
-        let Some(sequence) = message.sequence().filter(|&sequence| sequence > 0) else { return false };
-        let identity = self.connections.get(&conn).and_then(|connection| connection.identity.as_ref());
-        let Some(hash) = identity.map(|identity| identity.hash) else { return false };
-        !self.log.advance(hash, sequence)
-    }
-
     fn matching(&self, now: Time, queue: usize, selector: &Selector) -> Vec<Position> {
         let queue = &self.queues[queue];
         let matches = |(position, message): (Position, &super::queue::QueueMessage)| {
             let document = queue.format.read(&message.entry.body);
-            selector.matches(Facts::of(&message.entry, &document), now).then_some(position)
+            selector.matches(Facts::of(&message.entry, &queue.format, &document), now).then_some(position)
         };
         queue.messages().filter_map(matches).collect()
     }

@@ -136,8 +136,9 @@ impl Engine {
             CommandKind::Ack if self.config.switches.accept_client_ack => {
                 self.sow_delete(now, conn, message, sink);
             }
-            CommandKind::Sow | CommandKind::SowAndSubscribe | CommandKind::SowAndDeltaSubscribe => {
-                self.refuse(now, conn, message, Reason::InvalidTopic.into(), sink);
+            CommandKind::Sow => self.sow_command(now, conn, message, sink),
+            CommandKind::SowAndSubscribe | CommandKind::SowAndDeltaSubscribe => {
+                self.sow_and_subscribe(now, conn, message, sink);
             }
             _ => self.break_off(now, conn, message, sink),
         }

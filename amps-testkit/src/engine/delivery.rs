@@ -64,7 +64,7 @@ impl Engine {
             QueueTopic::Underlying => &entry.topic,
         };
         let timestamp =
-            subscription.wants_timestamp.then(|| format_timestamp(entry.at.as_unix_nanos()).to_string());
+            subscription.shape.timestamp.then(|| format_timestamp(entry.at.as_unix_nanos()).to_string());
         FrameWriter::new(&mut self.out, CommandKind::Publish)
             .text(Field::Bookmark, entry.bookmark.to_string())
             .text(Field::Topic, topic.as_bytes())
@@ -158,7 +158,7 @@ fn next_match(queue: &mut Queue, key: SubKey, subscription: &Subscription, now: 
     }
     let found = queue.find_available(member.cursor, |entry| {
         let document = queue.format.read(&entry.body);
-        selector.matches(Facts::of(entry, &document), now)
+        selector.matches(Facts::of(entry, &queue.format, &document), now)
     });
     let cursor = found.unwrap_or(queue.end());
     queue.members.insert(key, Member { cursor, confirmed: found });

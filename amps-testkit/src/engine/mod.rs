@@ -20,6 +20,7 @@ mod config;
 mod connection;
 mod delivery;
 mod event;
+mod fan_out;
 pub mod filter;
 mod format;
 mod heartbeat;
@@ -28,8 +29,10 @@ mod publish;
 mod queue;
 mod reasons;
 mod reply;
+mod request;
 mod selector;
 mod snapshot;
+mod sow;
 mod subscription;
 mod switches;
 mod timers;
@@ -45,18 +48,19 @@ use bytes::BytesMut;
 pub use amps_protocol::MessageId;
 pub use config::{
     Authentication, Config, ConfigError, ExpirationModel, Fairness, Leasing, LogTopics, QueueConfig,
-    Semantics,
+    Semantics, SowConfig, SowExpiration,
 };
 pub use event::{Disconnect, Event, Observe};
 pub use queue::{ExpiryReason, QueueCounters};
 pub use reasons::{Reason, Reasons};
 pub use snapshot::{ConnectionSnapshot, Counters, QueueSnapshot, QueuedMessage, SubscriptionSnapshot};
 pub use switches::{
-    DuplicateAck, LeaseHeader, MaxCancels, QueueTopic, ReturnPosition, Switches, UnknownOptions,
+    DeltaNull, DuplicateAck, LeaseHeader, MaxCancels, QueueTopic, ReturnPosition, Switches, UnknownOptions,
 };
 
 use connection::Connection;
 use queue::Queue;
+use sow::Table;
 use subscription::{SubKey, Subscription};
 use timers::{Timer, Timers};
 use topic::{MessageTypes, Routes};
@@ -74,6 +78,8 @@ pub struct Engine {
     subscriptions: BTreeMap<SubKey, Subscription>,
     routes: Routes,
     log: TxLog,
+    /// Topics with a state of the world, in the order of the configuration.
+    sow: Vec<Table>,
     queues: Vec<Queue>,
     /// Queues in which something may be deliverable.
     dirty: BTreeSet<usize>,
@@ -100,6 +106,15 @@ impl Engine {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let mut types = MessageTypes::default();
         let log = TxLog::new(&config.log)?;
+        let mut sow: Vec<Table> = Vec::new();
+        for topic in &config.sow {
+            let message_type = types.id(&topic.message_type);
+            let format = types.format(message_type).clone();
+            if sow.iter().any(|other| *other.name == *topic.name && other.message_type == message_type) {
+                return Err(ConfigError::TopicTwice { topic: topic.name.clone() });
+            }
+            sow.push(Table::new(topic, message_type, format)?);
+        }
         let mut queues: Vec<Queue> = Vec::new();
         for queue in &config.queues {
             let queue = Queue::new(queue.clone(), types.id(&queue.message_type), &config.switches)?;
@@ -124,6 +139,7 @@ impl Engine {
             subscriptions: BTreeMap::new(),
             routes: Routes::default(),
             log,
+            sow,
             queues,
             dirty: BTreeSet::new(),
             dead_letters: VecDeque::new(),
@@ -218,6 +234,7 @@ impl Engine {
         while let Some(timer) = self.timers.take_due(now) {
             match timer {
                 Timer::Queue(queue) => self.queue_timer(now, queue),
+                Timer::Sow(table) => self.sow_timer(now, table, sink),
                 Timer::Persisted(conn) => self.send_conflated(now, conn, sink),
                 Timer::Silence(conn) => self.close(now, conn, Disconnect::Heartbeat, CloseMode::Flush, sink),
                 Timer::Beat(conn) => self.beat(now, conn, sink),

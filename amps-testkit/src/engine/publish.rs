@@ -6,14 +6,16 @@
 
 use std::sync::Arc;
 
-use amps_protocol::{AckType, CommandKind, Field, FrameWriter, Message, MessageId, Status, format_timestamp};
+use amps_protocol::{AckType, CommandKind, Message, MessageId, Status};
 use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
+use super::fan_out::News;
 use super::reasons::Reason;
 use super::reply::{AckFrame, Refusal};
 use super::selector::Facts;
-use super::subscription::{SubKey, Subscription, text};
+use super::sow::Record;
+use super::subscription::{SubKey, text};
 use super::switches::DuplicateAck;
 use super::timers::Timer;
 use super::topic::{INTERNAL, Route, TypeId};
@@ -25,7 +27,11 @@ const DEVNULL: &str = "/AMPS/devnull";
 /// A message on its way in.
 struct Publication<'a> {
     message_type: TypeId,
+    /// Only what changes in its record.
+    delta: bool,
     body: &'a [u8],
+    /// The record key, where publishers choose it.
+    key: Option<&'a [u8]>,
     correlation: Option<&'a [u8]>,
     expiration: Option<u64>,
     publisher: Arc<str>,
@@ -59,17 +65,20 @@ impl Engine {
             }
             (true, None) => Some(self.server_bookmark(server_hash)),
         };
-        self.published += 1;
         let publication = Publication {
             message_type,
+            delta: message.command() == CommandKind::DeltaPublish,
             body: message.data(),
+            key: message.sow_key().map(|key| &**key),
             correlation: message.correlation_id().map(|x| &**x),
             expiration: message.expiration(),
             publisher,
             bookmark,
         };
-        self.spread(now, &route, publication, sink);
-        self.acknowledge_publish(now, conn, message, route.logged, sink);
+        match self.spread(now, &route, publication, sink) {
+            Ok(()) => self.acknowledge_publish(now, conn, message, route.logged, sink),
+            Err(refusal) => self.fail_sequenced(now, conn, message, refusal, sink),
+        }
     }
 
     /// Publishes on behalf of the server.
@@ -99,10 +108,18 @@ impl Engine {
         let publisher: Arc<str> = self.config.instance.as_str().into();
         let server_hash = name_hash(&format!("@{publisher}"));
         let bookmark = route.logged.then(|| self.server_bookmark(server_hash));
-        self.published += 1;
-        let publication =
-            Publication { message_type, body, correlation, expiration: None, publisher, bookmark };
-        self.spread(now, &route, publication, sink);
+        let publication = Publication {
+            message_type,
+            delta: false,
+            body,
+            key: None,
+            correlation,
+            expiration: None,
+            publisher,
+            bookmark,
+        };
+        // The server's own messages have nobody to tell of a failure.
+        let _ = self.spread(now, &route, publication, sink);
     }
 
     fn server_bookmark(&mut self, publisher: u64) -> MessageId {
@@ -127,16 +144,35 @@ impl Engine {
         Ok(self.route(message_type, topic))
     }
 
-    /// Log, queues, then everybody else.
-    fn spread<S: Sink>(&mut self, now: Time, route: &Route, publication: Publication<'_>, sink: &mut S) {
-        self.fan_out(now, route, &publication, sink);
-        let Some(bookmark) = publication.bookmark else { return };
+    /// State of the world, everybody who listens, log, queues (PUB-01 to PUB-03).
+    ///
+    /// # Errors
+    /// The message has no record key, or could not be read for it; nothing was done.
+    fn spread<S: Sink>(
+        &mut self,
+        now: Time,
+        route: &Route,
+        publication: Publication<'_>,
+        sink: &mut S,
+    ) -> Result<(), Refusal> {
+        let body = match route.table {
+            Some(table) => self.keep(now, table, route, &publication, sink)?,
+            None => {
+                self.published += 1;
+                self.pass_on(now, route, &publication, sink);
+                if publication.bookmark.is_none() {
+                    return Ok(());
+                }
+                publication.body.into()
+            }
+        };
+        let Some(bookmark) = publication.bookmark else { return Ok(()) };
         let entry = Arc::new(Entry {
             position: self.log.next_position(),
             bookmark,
             message_type: publication.message_type,
             topic: Arc::clone(&route.topic),
-            body: publication.body.into(),
+            body,
             correlation: publication.correlation.map(Into::into),
             publisher: publication.publisher,
             at: now,
@@ -146,7 +182,7 @@ impl Engine {
             let queue = &mut self.queues[index];
             let wanted = queue.entry_filter.as_ref().is_none_or(|filter| {
                 let document = queue.format.read(&entry.body);
-                filter.matches(Facts::of(&entry, &document), now)
+                filter.matches(Facts::of(&entry, &queue.format, &document), now)
             });
             if wanted {
                 queue.enter(Arc::clone(&entry), now);
@@ -154,15 +190,18 @@ impl Engine {
             }
         }
         self.log.append(entry);
+        Ok(())
     }
 
-    /// One frame for each connection, with all subscriptions that match (DEL-01).
-    fn fan_out<S: Sink>(&mut self, now: Time, route: &Route, publication: &Publication<'_>, sink: &mut S) {
+    /// To a topic without a state of the world: it is told and not kept.
+    fn pass_on<S: Sink>(&mut self, now: Time, route: &Route, publication: &Publication<'_>, sink: &mut S) {
         if route.audience.is_empty() || *route.topic == *DEVNULL {
             return;
         }
-        let document = self.types.format(publication.message_type).read(publication.body);
+        let format = self.types.format(publication.message_type).clone();
+        let document = format.read(publication.body);
         let facts = Facts {
+            format: &format,
             topic: &route.topic,
             body: publication.body,
             correlation: publication.correlation,
@@ -170,41 +209,58 @@ impl Engine {
             publisher: &publication.publisher,
             document: &document,
         };
-        for (conn, keys) in &route.audience {
-            let wanting = |key: &&SubKey| {
-                let subscription = self.subscriptions.get(*key);
-                subscription.is_some_and(|s| s.selector.as_ref().is_none_or(|f| f.matches(facts, now)))
-            };
-            let matching: Vec<SubKey> = keys.iter().filter(wanting).copied().collect();
-            if !matching.is_empty() {
-                self.send_plain(now, *conn, &matching, facts, sink);
-            }
-        }
+        let news = News { key: None, layout: None, old: None, new: Some(facts), left: None };
+        self.fan_out(now, route, &news, sink);
     }
 
-    fn send_plain<S: Sink>(
+    /// To a topic with a state of the world: it becomes a record. Returns its whole body.
+    fn keep<S: Sink>(
         &mut self,
         now: Time,
-        conn: ConnId,
-        matching: &[SubKey],
-        facts: Facts<'_>,
+        index: usize,
+        route: &Route,
+        publication: &Publication<'_>,
         sink: &mut S,
-    ) {
-        self.delivered += 1;
-        let subscriptions = || matching.iter().filter_map(|key| self.subscriptions.get(key));
-        let any = |wants: fn(&Subscription) -> bool| subscriptions().any(wants);
-        let bookmark = facts.bookmark.filter(|_| any(|s| s.wants_bookmark)).map(|b| b.to_string());
-        let timestamp = any(|s| s.wants_timestamp).then(|| format_timestamp(now.as_unix_nanos()).to_string());
-        let length = self.config.switches.publish_length.then_some(facts.body.len() as u64);
-        let writer = FrameWriter::new(&mut self.out, CommandKind::Publish)
-            .maybe_text(Field::Bookmark, bookmark)
-            .text(Field::Topic, facts.topic)
-            .list(Field::SubIds, subscriptions().map(|s| s.id.as_bytes()))
-            .maybe_text(Field::CorrelationId, facts.correlation)
-            .maybe_text(Field::Timestamp, timestamp)
-            .maybe_number(Field::Length, length);
-        writer.finish(facts.body);
-        self.transmit(now, conn, sink);
+    ) -> Result<Arc<[u8]>, Refusal> {
+        let table = &mut self.sow[index];
+        let layout = Arc::clone(&table.layout);
+        let key = table.key_of(&route.topic, publication.body, publication.key)?;
+        let old = table.get(&route.topic, &key).cloned();
+        let body: Arc<[u8]> = match &old {
+            Some(old) if publication.delta => {
+                layout.format.merge(&old.body, publication.body, self.config.switches.delta_null).into()
+            }
+            _ => publication.body.into(),
+        };
+        // A delta keeps the mark of the record unless it brings its own (DEL-06).
+        let correlation = publication.correlation.map(Into::into);
+        let inherited = || old.as_ref().filter(|_| publication.delta).and_then(|old| old.correlation.clone());
+        let record = Arc::new(Record {
+            topic: Arc::clone(&route.topic),
+            key,
+            body: Arc::clone(&body),
+            correlation: correlation.or_else(inherited),
+            publisher: Arc::clone(&publication.publisher),
+            bookmark: publication.bookmark,
+            updated: now,
+            expires: table.expiry(now, publication.expiration),
+        });
+        table.put(Arc::clone(&record));
+        self.arm_sow(index);
+        self.published += 1;
+        if !route.audience.is_empty() {
+            let document = layout.format.read(&record.body);
+            let former = old.as_ref().map(|old| (old, layout.format.read(&old.body)));
+            let news = News {
+                key: Some(&record.key),
+                layout: Some(&layout),
+                old: former.as_ref().map(|(old, body)| Facts::of_record(old, &layout.format, body)),
+                new: Some(Facts::of_record(&record, &layout.format, &document)),
+                left: None,
+            };
+            self.fan_out(now, route, &news, sink);
+        }
+        Ok(body)
     }
 
     fn acknowledge_publish<S: Sink>(
@@ -320,7 +376,7 @@ impl Engine {
     }
 
     /// Whom a publish to `topic` concerns. A queue's own name stands for its target.
-    fn route(&mut self, message_type: TypeId, topic: &[u8]) -> Arc<Route> {
+    pub(super) fn route(&mut self, message_type: TypeId, topic: &[u8]) -> Arc<Route> {
         if let Some(route) = self.routes.get(message_type, topic) {
             return route;
         }
@@ -337,6 +393,7 @@ impl Engine {
         };
         let route = Arc::new(Route {
             logged: self.log.covers(&name),
+            table: self.table_of(message_type, &name),
             queues: self.queues.iter().enumerate().filter(entered).map(|(index, _)| index).collect(),
             // Where queue and topic share a name, its subscriptions are the queue's.
             audience: if is_queue { Vec::new() } else { self.audience(message_type, &name) },

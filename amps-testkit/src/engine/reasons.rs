@@ -32,6 +32,14 @@ pub enum Reason {
     InvalidSubId,
     /// A bookmark that is none.
     InvalidBookmark,
+    /// No bookmark is in the log, and the subscription asked to fail then.
+    BookmarkNotFound,
+    /// An order that does not parse.
+    InvalidOrderBy,
+    /// A record key that is missing, or not of this topic.
+    BadSowKey,
+    /// A body that had to be read and could not be.
+    ParseError,
     /// Options that contradict each other, or are malformed.
     InvalidOptions,
     /// A logon with a message type that is missing or not accepted.
@@ -58,6 +66,10 @@ impl Reason {
             Self::SubscriptionExists => "subscription already exists",
             Self::InvalidSubId => "invalid subId",
             Self::InvalidBookmark => "invalid bookmark",
+            Self::BookmarkNotFound => "bookmark not found",
+            Self::InvalidOrderBy => "invalid orderby",
+            Self::BadSowKey => "bad sow key",
+            Self::ParseError => "parse error",
             Self::InvalidOptions => "invalid options",
             Self::InvalidMessageType => "invalid message type",
             Self::UnknownCommand => "unknown command",

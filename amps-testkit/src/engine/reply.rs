@@ -22,6 +22,10 @@ pub(crate) struct AckFrame<'a> {
     pub(crate) sub_id: Option<&'a str>,
     pub(crate) correlation: Option<&'a [u8]>,
     pub(crate) max_backlog: Option<u32>,
+    pub(crate) query_id: Option<&'a str>,
+    pub(crate) matches: Option<u64>,
+    pub(crate) topic_matches: Option<u64>,
+    pub(crate) returned: Option<u64>,
     pub(crate) deleted: Option<u64>,
     pub(crate) status: Status,
     pub(crate) reason: Option<&'a str>,
@@ -39,6 +43,10 @@ impl AckFrame<'_> {
             sub_id: None,
             correlation: None,
             max_backlog: None,
+            query_id: None,
+            matches: None,
+            topic_matches: None,
+            returned: None,
             deleted: None,
             status: Status::Success,
             reason: None,
@@ -127,8 +135,12 @@ impl Engine {
             .maybe_text(Field::ClientName, ack.client_name)
             .maybe_text(Field::UserId, ack.user)
             .maybe_text(Field::SubId, ack.sub_id)
+            .maybe_text(Field::QueryId, ack.query_id)
             .maybe_text(Field::CorrelationId, ack.correlation)
             .maybe_text(Field::Options, ack.max_backlog.map(|backlog| format!("max_backlog={backlog}")))
+            .maybe_number(Field::Matches, ack.matches)
+            .maybe_number(Field::TopicMatches, ack.topic_matches)
+            .maybe_number(Field::RecordsReturned, ack.returned)
             .maybe_number(Field::RecordsDeleted, ack.deleted)
             .acks(kind.into())
             .text(Field::Status, ack.status.token())

@@ -10,7 +10,8 @@ use amps_protocol::MessageId;
 use amps_transport::Time;
 
 use super::filter::{Context, Filter};
-use super::format::Body;
+use super::format::{Body, Format};
+use super::sow::Record;
 use super::txlog::Entry;
 
 /// What a filter can see of a message.
@@ -21,18 +22,34 @@ pub(crate) struct Facts<'a> {
     pub(crate) correlation: Option<&'a [u8]>,
     pub(crate) bookmark: Option<MessageId>,
     pub(crate) publisher: &'a str,
+    pub(crate) format: &'a Format,
     /// The body, read as its message type.
     pub(crate) document: &'a Body<'a>,
 }
 
 impl<'a> Facts<'a> {
-    pub(crate) fn of(entry: &'a Entry, document: &'a Body<'a>) -> Self {
+    pub(crate) fn of(entry: &'a Entry, format: &'a Format, document: &'a Body<'a>) -> Self {
         Self {
+            format,
             topic: &entry.topic,
             body: &entry.body,
             correlation: entry.correlation.as_deref(),
             bookmark: Some(entry.bookmark),
             publisher: &entry.publisher,
+            document,
+        }
+    }
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn of_record(record: &'a Record, format: &'a Format, document: &'a Body<'a>) -> Self {
+        Self {
+            format,
+            topic: &record.topic,
+            body: &record.body,
+            correlation: record.correlation.as_deref(),
+            bookmark: record.bookmark,
+            publisher: &record.publisher,
             document,
         }
     }
@@ -63,6 +80,10 @@ impl Selector {
             ..Context::default()
         };
         self.0.matches(facts.document, &context)
+    }
+
+    pub(crate) fn is_deterministic(&self) -> bool {
+        self.0.is_deterministic()
     }
 
     pub(crate) fn text(&self) -> &str {

@@ -199,7 +199,7 @@ impl Engine {
             let matches = |entry: &Entry| {
                 selector.is_none_or(|selector| {
                     let document = queue.format.read(&entry.body);
-                    selector.matches(Facts::of(entry, &document), Time::EPOCH)
+                    selector.matches(Facts::of(entry, &queue.format, &document), Time::EPOCH)
                 })
             };
             subscription.has_room().then(|| queue.find_available(0, matches)).flatten()

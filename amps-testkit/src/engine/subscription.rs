@@ -8,16 +8,17 @@
 
 use std::sync::Arc;
 
-use amps_protocol::{Field, Message, Options};
+use amps_protocol::{Field, Message};
 use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
+use super::format::Select;
 use super::queue::{Member, Unsuccessful};
 use super::reasons::Reason;
 use super::reply::{AckFrame, Refusal};
+use super::request::Request;
 use super::selector::Selector;
-use super::switches::UnknownOptions;
-use super::topic::{TopicPattern, TopicReading, TypeId};
+use super::topic::{TopicPattern, TypeId};
 
 /// Names a subscription for as long as it lives; ordered by creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,11 +32,32 @@ pub(crate) struct Subscription {
     pub(crate) pattern: TopicPattern,
     pub(crate) selector: Option<Selector>,
     pub(crate) options: Arc<str>,
-    pub(crate) wants_timestamp: bool,
-    pub(crate) wants_bookmark: bool,
+    pub(crate) shape: Shape,
     /// The granted backlog; `None` if no queue is covered.
     pub(crate) backlog: Option<u32>,
     pub(crate) leased: u32,
+}
+
+/// What a subscription wants its messages to hold, and of which changes it wants to hear.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shape {
+    pub(crate) timestamp: bool,
+    pub(crate) bookmark: bool,
+    pub(crate) no_sowkey: bool,
+    /// It hears when a record leaves its focus.
+    pub(crate) oof: bool,
+    pub(crate) select: Option<Arc<Select>>,
+    /// It gets what changed instead of the whole.
+    pub(crate) delta: Option<Delta>,
+}
+
+/// How changes are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delta {
+    /// Updates that change nothing are left out.
+    pub(crate) no_empties: bool,
+    /// Key fields come along.
+    pub(crate) keys: bool,
 }
 
 impl Subscription {
@@ -43,29 +65,10 @@ impl Subscription {
     pub(crate) fn has_room(&self) -> bool {
         self.backlog.is_some_and(|backlog| self.leased < backlog)
     }
-}
 
-/// Options that a `subscribe` understands, or may carry without effect in this server.
-const KNOWN_OPTIONS: &[&str] = &[
-    "max_backlog",
-    "replace",
-    "non_regex_topic",
-    "bookmark",
-    "timestamp",
-    "no_empties",
-    "send_keys",
-    "no_sowkey",
-    "live",
-    "fully_durable",
-];
-
-/// What a `subscribe` asks for, checked.
-struct Request {
-    id: Arc<str>,
-    pattern: TopicPattern,
-    selector: Option<Selector>,
-    options: Options,
-    backlog: u32,
+    pub(crate) const fn delta(&self) -> Option<Delta> {
+        self.shape.delta
+    }
 }
 
 impl Engine {
@@ -76,35 +79,73 @@ impl Engine {
         message: &Message<&[u8]>,
         sink: &mut S,
     ) {
-        let request = match self.read_subscribe(now, conn, message) {
-            Ok(request) => request,
+        let registered = self.read_request(now, conn, message).and_then(|request| {
+            let id = self.subscription_id(message);
+            self.register(conn, id, request)
+        });
+        let (key, _) = match registered {
+            Ok(registered) => registered,
             Err(refusal) => return self.refuse(now, conn, message, refusal, sink),
         };
-        let Some(connection) = self.connections.get(&conn) else { return };
-        let message_type = connection.message_type;
-        let key = match connection.subscriptions.get(&request.id) {
-            Some(&key) => key,
+        if message.bookmark().is_some() {
+            self.note(now, conn, "this server replays nothing: the subscription starts now".to_owned());
+        }
+        self.confirm_subscription(now, conn, message, key, sink);
+    }
+
+    /// The `processed` ack of a command that placed a subscription.
+    pub(super) fn confirm_subscription<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        key: SubKey,
+        sink: &mut S,
+    ) {
+        let Some(subscription) = self.subscriptions.get(&key) else { return };
+        let id = Arc::clone(&subscription.id);
+        let max_backlog = subscription.backlog;
+        let sub_id = self.config.switches.processed_sub_id.then_some(&*id);
+        self.acknowledge(now, conn, message, AckFrame { sub_id, max_backlog, ..AckFrame::new() }, sink);
+    }
+
+    /// Puts a subscription in place, or another in the place of one with its id. Returns the
+    /// one that was replaced.
+    ///
+    /// # Errors
+    /// The id is taken.
+    pub(super) fn register(
+        &mut self,
+        conn: ConnId,
+        id: Arc<str>,
+        request: Request,
+    ) -> Result<(SubKey, Option<Subscription>), Refusal> {
+        let Some(connection) = self.connections.get(&conn) else { return Err(Reason::LogonRequired.into()) };
+        let existing = connection.subscriptions.get(&id).copied();
+        if existing.is_some() && !request.replaces {
+            return Err(Reason::SubscriptionExists.into());
+        }
+        let key = match existing {
+            Some(key) => key,
             None => self.new_key(),
         };
-        let covered = self.queues_covered(&request.pattern, message_type);
+        let covered = self.queues_covered(&request.pattern, request.message_type);
         let granted = covered.iter().map(|&queue| self.queues[queue].config.subscription_backlog).min();
         let subscription = Subscription {
             conn,
-            id: Arc::clone(&request.id),
-            message_type,
+            id: Arc::clone(&id),
+            message_type: request.message_type,
             selector: request.selector,
-            wants_timestamp: request.options.contains("timestamp"),
-            wants_bookmark: request.options.contains("bookmark"),
+            shape: request.shape,
             options: request.options.to_string().into(),
             pattern: request.pattern,
             backlog: granted.map(|limit| limit.min(request.backlog)),
             // Replacing keeps the leases.
             leased: self.subscriptions.get(&key).map_or(0, |old| old.leased),
         };
-        let granted = subscription.backlog;
-        self.subscriptions.insert(key, subscription);
+        let old = self.subscriptions.insert(key, subscription);
         if let Some(connection) = self.connections.get_mut(&conn) {
-            connection.subscriptions.insert(Arc::clone(&request.id), key);
+            connection.subscriptions.insert(id, key);
         }
         for (index, queue) in self.queues.iter_mut().enumerate() {
             if covered.contains(&index) {
@@ -115,80 +156,10 @@ impl Engine {
             }
         }
         self.routes.clear();
-        let sub_id = self.config.switches.processed_sub_id.then_some(&*request.id);
-        self.acknowledge(
-            now,
-            conn,
-            message,
-            AckFrame { sub_id, max_backlog: granted, ..AckFrame::new() },
-            sink,
-        );
+        Ok((key, old))
     }
 
-    fn read_subscribe(
-        &mut self,
-        now: Time,
-        conn: ConnId,
-        message: &Message<&[u8]>,
-    ) -> Result<Request, Refusal> {
-        let options = Options::parse(&text(message.options().map(|o| &**o)));
-        self.check_options(now, conn, &options, KNOWN_OPTIONS)?;
-        let topic = match message.topic() {
-            Some(topic) if !topic.is_empty() => text(Some(topic)),
-            _ => return Err(Reason::InvalidTopic.into()),
-        };
-        if message.bookmark().is_some() {
-            self.note(now, conn, "this server replays nothing: the subscription starts now".to_owned());
-        }
-        let literal = options.contains("non_regex_topic") || !self.config.regex_topics;
-        let reading = if literal { TopicReading::Literal } else { TopicReading::Guess };
-        let pattern = TopicPattern::parse(&topic, reading, self.config.switches.internal_in_regex)
-            .map_err(|fault| Refusal::because(Reason::BadRegex, fault))?;
-        let selector = match message.filter() {
-            Some(filter) if !filter.is_empty() => {
-                let parsed = Selector::parse(&text(Some(filter)));
-                Some(parsed.map_err(|fault| Refusal::because(Reason::BadFilter, fault))?)
-            }
-            _ => None,
-        };
-        let backlog = match options.get("max_backlog") {
-            Some(number) => number.parse().map_err(|_| {
-                Refusal::because(Reason::InvalidOptions, format!("max_backlog={number} is not a number"))
-            })?,
-            None => 1,
-        };
-        let id = self.subscription_id(message);
-        let exists = self.connections.get(&conn).is_some_and(|c| c.subscriptions.contains_key(&id));
-        if exists && !options.contains("replace") {
-            return Err(Reason::SubscriptionExists.into());
-        }
-        Ok(Request { id, pattern, selector, options, backlog })
-    }
-
-    /// Notes the options that the server does not know, or refuses them.
-    fn check_options(
-        &mut self,
-        now: Time,
-        conn: ConnId,
-        options: &Options,
-        known: &[&str],
-    ) -> Result<(), Refusal> {
-        let unknown: Vec<_> =
-            options.iter().map(|(name, _)| name).filter(|name| !known.contains(name)).collect();
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let note = format!("unknown option: {}", unknown.join(", "));
-        match self.config.switches.unknown_options {
-            UnknownOptions::Ignore => {
-                self.note(now, conn, note);
-                Ok(())
-            }
-            UnknownOptions::Reject => Err(Refusal::because(Reason::InvalidOptions, note)),
-        }
-    }
-
-    fn subscription_id(&mut self, message: &Message<&[u8]>) -> Arc<str> {
+    pub(super) fn subscription_id(&mut self, message: &Message<&[u8]>) -> Arc<str> {
         match message.sub_id().or_else(|| message.command_id()).filter(|id| !id.is_empty()) {
             Some(id) => text(Some(id)).into(),
             None => {

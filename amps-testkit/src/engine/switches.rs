@@ -45,6 +45,9 @@ pub struct Switches {
     pub duplicate_ack: DuplicateAck,
     /// `dup.failed_advances`: a sequenced publish that failed counts as seen. Default `true`.
     pub failed_advances: bool,
+    /// `delta.null`: what a null in a delta does to the stored value. Default
+    /// [`DeltaNull::Keep`].
+    pub delta_null: DeltaNull,
     /// `topics.internal_in_regex`: `.*` receives `/AMPS/...` traffic too. Default `false`.
     pub internal_in_regex: bool,
     /// `options.unknown`. Default [`UnknownOptions::Ignore`].
@@ -70,6 +73,7 @@ impl Default for Switches {
             heartbeat_only_beat: false,
             duplicate_ack: DuplicateAck::Success,
             failed_advances: true,
+            delta_null: DeltaNull::Keep,
             internal_in_regex: false,
             unknown_options: UnknownOptions::Ignore,
             accept_client_ack: false,
@@ -121,6 +125,8 @@ pub enum DuplicateAck {
     /// Failure, with the reason `duplicate`.
     Reason,
 }
+
+pub use super::format::DeltaNull;
 
 /// What becomes of a command with an option that the server does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,8 @@ use amps_transport::{ConnId, Time};
 pub(crate) enum Timer {
     /// The next lease, expiration or forgotten ack of a queue.
     Queue(usize),
+    /// The next record of a table expires.
+    Sow(usize),
     /// Conflated `persisted` acks are due.
     Persisted(ConnId),
     /// A client that was asked for a sign of life has given none.

@@ -109,6 +109,8 @@ pub(crate) struct Route {
     pub(crate) topic: Arc<str>,
     /// The transaction log covers the topic.
     pub(crate) logged: bool,
+    /// The table that keeps the message.
+    pub(crate) table: Option<usize>,
     /// Indices of the queues that the message enters.
     pub(crate) queues: Vec<usize>,
     /// Plain subscriptions by connection, each in the order of creation.

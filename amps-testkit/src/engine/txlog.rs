@@ -31,7 +31,7 @@ pub(crate) struct Entry {
     pub(crate) bookmark: MessageId,
     pub(crate) message_type: TypeId,
     pub(crate) topic: Arc<str>,
-    pub(crate) body: Box<[u8]>,
+    pub(crate) body: Arc<[u8]>,
     pub(crate) correlation: Option<Box<[u8]>>,
     pub(crate) publisher: Arc<str>,
     pub(crate) at: Time,

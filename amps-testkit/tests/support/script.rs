@@ -6,6 +6,7 @@
 //! -- A logs on                              connects client A, logon and its ack
 //! C(A)> publish t=work | {"id":1}           A sends: command, fields, body
 //! S(A)> p t=work bm=$B lp=t+30s !x | {"id":1}
+//! S(A)> sow t=orders bs=2 // k=$K | {"id":1} // k=* | {"id":2}
 //! -- advance 30s
 //! -- A quiet                                nothing else was sent to A
 //! -- A closed: heartbeat                    the server closed, for this reason
@@ -21,7 +22,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use amps_protocol::format_timestamp;
-use amps_testkit::{Fairness, FakeServer, FakeServerBuilder, Leasing, QueueConfig, Semantics};
+use amps_testkit::{
+    Fairness, FakeServer, FakeServerBuilder, Leasing, QueueConfig, Semantics, SowConfig, SowExpiration,
+};
 use serde_json::Value;
 
 use super::stage::Stage;
@@ -56,6 +59,7 @@ impl Dialogue {
             let words: Vec<&str> = setting.split_whitespace().collect();
             builder = match words[..] {
                 ["queue", name, ref rest @ ..] => builder.queue(queue(name, rest)),
+                ["sow", name, ref rest @ ..] => builder.sow(sow(name, rest)),
                 ["txlog", topics] => builder.txlog(topics),
                 ["no_txlog"] => builder.no_txlog(),
                 ["refuse_logon", ..] => builder.refuse_logon(setting["refuse_logon ".len()..].trim()),
@@ -124,6 +128,26 @@ fn queue(name: &str, settings: &[&str]) -> QueueConfig {
         };
     }
     queue
+}
+
+fn sow(name: &str, settings: &[&str]) -> SowConfig {
+    let mut topic = SowConfig::new(name);
+    for setting in settings {
+        let (key, value) = setting.split_once('=').unwrap();
+        topic = match key {
+            "key" => topic.key(value),
+            "domain" => topic.key_domain(value),
+            "pattern" => topic.pattern(value),
+            "type" => topic.message_type(value),
+            "expiration" => topic.expiration(match value {
+                "disabled" => SowExpiration::Disabled,
+                "enabled" => SowExpiration::Enabled,
+                period => SowExpiration::After(duration(period)),
+            }),
+            _ => panic!("unknown setting of a topic: {key}"),
+        };
+    }
+    topic
 }
 
 struct Cast<'a> {
@@ -207,31 +231,59 @@ impl Cast<'_> {
         let number = self.clients[client];
         let frame = self.stage.receive(number).unwrap_or_else(|| panic!("closed instead: {place}"));
         let shown = format!("{place}\n  the server sent {}", String::from_utf8_lossy(&frame));
-        let mut values = serde_json::Deserializer::from_slice(&frame).into_iter::<Value>();
-        let header = values.next().unwrap().unwrap();
-        let body = String::from_utf8_lossy(&frame[values.byte_offset()..]).into_owned();
-        let (expected_header, expected_body) = match expected.split_once(" | ") {
-            Some((header, body)) => (header, Some(body)),
-            None => (expected, None),
+        // The records of a batch follow its header, each behind `//`.
+        let mut expected = expected.split(" // ");
+        let mut rest = &frame[..];
+        let header = expected.next().expect(place);
+        let sow = header.starts_with("sow ");
+        rest = self.expect_part(header, rest, if sow { Some(0) } else { None }, &shown);
+        for record in expected {
+            rest = self.expect_part(record, rest, None, &shown);
+        }
+        assert!(rest.is_empty() || !sow, "more records than expected: {shown}");
+    }
+
+    /// Compares a header, and a body whose length is `length`, or what `l` says inside a batch,
+    /// or all that is left. Returns what follows.
+    fn expect_part<'f>(
+        &mut self,
+        expected: &str,
+        bytes: &'f [u8],
+        length: Option<usize>,
+        shown: &str,
+    ) -> &'f [u8] {
+        let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
+        let header = values.next().unwrap_or_else(|| panic!("nothing more: {shown}")).unwrap();
+        let after = &bytes[values.byte_offset()..];
+        let told = || header.get("l").filter(|_| header.get("c").is_none()).and_then(Value::as_u64);
+        let length = length.or_else(|| told().map(|length| length as usize)).unwrap_or(after.len());
+        let (body, rest) = after.split_at(length);
+        let (expected_header, expected_body) = match (expected.strip_prefix("| "), expected.split_once(" | ")) {
+            (Some(body), _) => ("", Some(body)),
+            (None, Some((header, body))) => (header, Some(body)),
+            (None, None) => (expected, None),
         };
         if let Some(expected) = expected_body {
-            assert_eq!(body, expected, "{shown}");
+            assert_eq!(String::from_utf8_lossy(body), expected, "{shown}");
         }
-        let mut words = words(expected_header).into_iter();
-        assert_eq!(header["c"].as_str(), words.next().as_deref(), "{shown}");
+        let mut words = words(expected_header).into_iter().peekable();
+        if header.get("c").is_some() {
+            assert_eq!(header["c"].as_str(), words.next().as_deref(), "{shown}");
+        }
         for word in words {
             if let Some(absent) = word.strip_prefix('!') {
                 assert!(header.get(absent).is_none(), "{absent} is present: {shown}");
                 continue;
             }
-            let (key, pattern) = word.split_once('=').expect(place);
+            let (key, pattern) = word.split_once('=').unwrap_or_else(|| panic!("{word}? {shown}"));
             let value = match header.get(key) {
                 Some(Value::String(text)) => text.clone(),
                 Some(value) => value.to_string(),
                 None => panic!("{key} is absent: {shown}"),
             };
-            self.compare(key, &value, pattern, &shown);
+            self.compare(key, &value, pattern, shown);
         }
+        rest
     }
 
     fn compare(&mut self, key: &str, value: &str, pattern: &str, shown: &str) {

@@ -149,3 +149,42 @@ pub fn evaluate<'a>(filter: &'a Filter, document: &'a dyn Document, context: &Co
 fn evaluation<'a>(filter: &Filter, document: &'a dyn Document, context: &Context<'a>) -> Evaluation<'a> {
     Evaluation { document, context: *context, dialect: filter.0.dialect }
 }
+
+impl Path {
+    /// temporary
+    pub fn parse(text: &str) -> Result<Self, FilterError> {
+        let (expr, _) = parser::parse(text)?;
+        match expr {
+            ast::Expr::Path(path) => Ok(path),
+            _ => Err(parser::parse("/").unwrap_err()),
+        }
+    }
+}
+#[derive(Clone, Debug)]
+/// temporary
+pub struct OrderBy(Vec<(Path, bool)>);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// temporary
+pub struct SortKey(Vec<Vec<u8>>);
+impl OrderBy {
+    /// temporary
+    pub fn parse(text: &str) -> Result<Self, FilterError> {
+        text.split(',')
+            .map(|p| Ok((Path::parse(p.trim().split(' ').next().unwrap_or(""))?, p.ends_with("DESC"))))
+            .collect::<Result<_, FilterError>>()
+            .map(Self)
+    }
+    /// temporary
+    pub fn keys(&self, document: &dyn Document) -> SortKey {
+        SortKey(
+            self.0
+                .iter()
+                .map(|(p, _)| {
+                    let mut f = Vec::new();
+                    document.look_up(p, &mut f);
+                    f.into_iter().next().map_or(Vec::new(), |f| f.into_text().into_owned())
+                })
+                .collect(),
+        )
+    }
+}

@@ -47,3 +47,56 @@ impl Document for Body<'_> {
         }
     }
 }
+
+/// What a null in a delta does to the stored value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeltaNull {
+    /// Nothing.
+    Keep,
+    /// It takes its place.
+    SetNull,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Select;
+
+impl Select {
+    pub(crate) fn parse(_: &str) -> Result<Self, String> {
+        Ok(Self)
+    }
+    pub(crate) fn union(&self, _: &Self) -> Self {
+        Self
+    }
+}
+
+pub(crate) struct Difference {
+    pub(crate) body: Vec<u8>,
+    pub(crate) changed: bool,
+}
+
+impl Format {
+    pub(crate) fn key_texts(&self, body: &[u8], keys: &[Path]) -> Option<Vec<Vec<u8>>> {
+        let document = self.read(body);
+        Some(
+            keys.iter()
+                .map(|path| {
+                    let mut f = Vec::new();
+                    document.look_up(path, &mut f);
+                    f.into_iter().next().map_or(Vec::new(), |f| f.into_text().into_owned())
+                })
+                .collect(),
+        )
+    }
+    pub(crate) fn merge(&self, _: &[u8], delta: &[u8], _: DeltaNull) -> Vec<u8> {
+        delta.to_vec()
+    }
+    pub(crate) fn supports_delta(&self) -> bool {
+        true
+    }
+    pub(crate) fn difference(&self, _: &[u8], new: &[u8], _: &[Path], _: bool) -> Difference {
+        Difference { body: new.to_vec(), changed: true }
+    }
+    pub(crate) fn select(&self, body: &[u8], _: &Select) -> Vec<u8> {
+        body.to_vec()
+    }
+}

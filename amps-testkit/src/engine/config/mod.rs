@@ -1,0 +1,153 @@
+//! What an engine is told before it starts.
+//!
+//! Owns the configuration model and its checks. Nothing here changes while the engine runs.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::reasons::Reasons;
+use super::switches::Switches;
+
+mod queue;
+mod sow;
+
+pub use queue::{ExpirationModel, Fairness, Leasing, QueueConfig, Semantics};
+pub use sow::{SowConfig, SowExpiration};
+
+/// The version that the server claims to have.
+pub(crate) const SERVER_VERSION: &str = "5.3.5.0";
+
+/// The configuration of an engine.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The name of the instance; part of generated client names. Default `amps-testkit`.
+    pub instance: String,
+    /// Which topics have a transaction log. Default: all.
+    pub log: LogTopics,
+    /// The topics that keep a state of the world. Default: none.
+    pub sow: Vec<SowConfig>,
+    /// The queues. Default: none.
+    pub queues: Vec<QueueConfig>,
+    /// Who may log on. Default: everybody.
+    pub authentication: Authentication,
+    /// How long conflated `persisted` acks are gathered, unless the logon says otherwise.
+    /// Default 1 s.
+    pub ack_conflation: Duration,
+    /// The longest inbound frame, in bytes. Default 200 MiB.
+    pub max_frame: usize,
+    /// Whether a topic with regular expression characters is a pattern. Default `true`.
+    pub regex_topics: bool,
+    /// Answers to open questions.
+    pub switches: Switches,
+    /// The texts of refusals.
+    pub reasons: Reasons,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            instance: "amps-testkit".into(),
+            log: LogTopics::Matching(vec![".*".into()]),
+            sow: Vec::new(),
+            queues: Vec::new(),
+            authentication: Authentication::Disabled,
+            ack_conflation: Duration::from_secs(1),
+            max_frame: amps_protocol::DEFAULT_MAX_OUTBOUND,
+            regex_topics: true,
+            switches: Switches::default(),
+            reasons: Reasons::default(),
+        }
+    }
+}
+
+/// Which topics have a transaction log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTopics {
+    /// There is no transaction log at all, so that client names need not be unique either.
+    None,
+    /// Topics that match one of these, each a name or a regular expression.
+    Matching(Vec<String>),
+}
+
+/// Who may log on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Authentication {
+    /// Everybody; the authenticated name stays empty.
+    #[default]
+    Disabled,
+    /// Users with these passwords; their name becomes their identity.
+    Passwords(BTreeMap<String, String>),
+    /// Nobody; every logon fails with this reason.
+    Refuse(String),
+}
+
+/// Why a configuration cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A topic pattern that does not compile.
+    #[error("{what} \"{pattern}\" is not a regular expression: {fault}")]
+    Pattern {
+        /// What it is for.
+        what: &'static str,
+        /// Its text.
+        pattern: String,
+        /// What the compiler says.
+        fault: String,
+    },
+    /// A queue's filter does not parse.
+    #[error("the filter of queue \"{queue}\" does not parse: {fault}")]
+    Filter {
+        /// The queue.
+        queue: String,
+        /// What the parser says.
+        fault: String,
+    },
+    /// A key of a topic is no identifier.
+    #[error("topic \"{topic}\": the key \"{key}\" is no identifier: {fault}")]
+    Key {
+        /// The topic.
+        topic: String,
+        /// The key as written.
+        key: String,
+        /// What the parser says.
+        fault: String,
+    },
+    /// Two topics of one name and type.
+    #[error("topic \"{topic}\" is configured twice")]
+    TopicTwice {
+        /// The topic.
+        topic: String,
+    },
+    /// Two queues of one name and type.
+    #[error("queue \"{queue}\" is configured twice")]
+    QueueTwice {
+        /// The queue.
+        queue: String,
+    },
+    /// The queue would be empty for ever.
+    #[error(
+        "queue \"{queue}\": its underlying topic \"{topic}\" has no transaction log; add one with a txlog pattern"
+    )]
+    NotLogged {
+        /// The queue.
+        queue: String,
+        /// The underlying topic.
+        topic: String,
+    },
+    /// AMPS allows at-most-once queues round-robin only.
+    #[error("queue \"{queue}\": an at-most-once queue is always round-robin")]
+    AtMostOnceFairness {
+        /// The queue.
+        queue: String,
+    },
+    /// Nobody could tell where a publish to the queue's name goes.
+    #[error(
+        "queue \"{queue}\" is over a regular expression: say where publishes to its name go (publish_target)"
+    )]
+    PublishTarget {
+        /// The queue.
+        queue: String,
+    },
+}

@@ -1,0 +1,96 @@
+//! The configuration of topics that keep a state of the world (server.md 4.1).
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::time::Duration;
+
+/// What becomes of records in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SowExpiration {
+    /// Nothing; what messages say of it is stored and has no effect.
+    #[default]
+    Disabled,
+    /// A record expires if its message says so.
+    Enabled,
+    /// A record expires after this time, unless its message says otherwise.
+    After(Duration),
+}
+
+/// The configuration of one topic, or of all topics that match a pattern, with a state of the
+/// world.
+///
+/// ```
+/// use amps_testkit::{SowConfig, SowExpiration};
+/// use std::time::Duration;
+///
+/// let orders = SowConfig::new("orders")
+///     .key("/id")
+///     .expiration(SowExpiration::After(Duration::from_secs(45)));
+/// assert_eq!(orders.name(), "orders");
+/// ```
+#[derive(Clone, Debug)]
+pub struct SowConfig {
+    pub(crate) name: String,
+    pub(crate) message_type: String,
+    pub(crate) pattern: Option<String>,
+    pub(crate) keys: Vec<String>,
+    pub(crate) domain: Option<String>,
+    pub(crate) expiration: SowExpiration,
+}
+
+impl SowConfig {
+    /// A topic of JSON messages whose publishers choose the key of each record, until
+    /// [`key`](Self::key) says which fields make it.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            message_type: "json".into(),
+            pattern: None,
+            keys: Vec::new(),
+            domain: None,
+            expiration: SowExpiration::default(),
+        }
+    }
+
+    /// The topic's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The message type. Default `json`.
+    #[must_use]
+    pub fn message_type(mut self, name: impl Into<String>) -> Self {
+        self.message_type = name.into();
+        self
+    }
+
+    /// A field that makes the key of a record, such as `/id`. Repeatable: the key is made of
+    /// all of them. Without any, publishers have to send the key.
+    #[must_use]
+    pub fn key(mut self, field: impl Into<String>) -> Self {
+        self.keys.push(field.into());
+        self
+    }
+
+    /// Records with equal key fields have equal keys in all topics of one domain. Default:
+    /// the topic's name.
+    #[must_use]
+    pub fn key_domain(mut self, domain: impl Into<String>) -> Self {
+        self.domain = Some(domain.into());
+        self
+    }
+
+    /// Every topic that matches this regular expression is a topic of its own within this
+    /// container, whose name then only serves entitlements.
+    #[must_use]
+    pub fn pattern(mut self, regex: impl Into<String>) -> Self {
+        self.pattern = Some(regex.into());
+        self
+    }
+
+    /// What becomes of records in time. Default [`SowExpiration::Disabled`].
+    #[must_use]
+    pub fn expiration(mut self, expiration: SowExpiration) -> Self {
+        self.expiration = expiration;
+        self
+    }
+}

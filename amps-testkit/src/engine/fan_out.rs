@@ -1,0 +1,227 @@
+//! Who hears of a message, and what each hears of it (server.md 2.3, 4.4, 4.10).
+//!
+//! Owns the rule of one frame per connection: all its subscriptions that a message is for are
+//! listed in `sids`, and the frame has what each of them asked for (DEL-01, DEL-09). Queue
+//! deliveries and replays are streams of their own and not of this module.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use amps_protocol::{CommandKind, Field, FrameWriter, OofReason, format_timestamp};
+use amps_transport::{ConnId, Sink, Time};
+
+use super::Engine;
+use super::format::Select;
+use super::selector::Facts;
+use super::sow::{Layout, Record};
+use super::subscription::{SubKey, Subscription};
+use super::topic::Route;
+
+/// Something that happened to a topic: a message, or the end of a record.
+pub(crate) struct News<'a> {
+    /// The key of the record, where there is one.
+    pub(crate) key: Option<&'a str>,
+    /// How the records of the topic are read, where it keeps any.
+    pub(crate) layout: Option<&'a Layout>,
+    /// The record as it was.
+    pub(crate) old: Option<Facts<'a>>,
+    /// The message, which is the record from now on; `None` if it is gone.
+    pub(crate) new: Option<Facts<'a>>,
+    /// Why it is gone.
+    pub(crate) left: Option<OofReason>,
+}
+
+/// What a message is for one subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// All of it.
+    Whole,
+    /// What changed.
+    Delta,
+    /// It leaves its focus.
+    Leaves,
+}
+
+impl Engine {
+    pub(super) fn fan_out<S: Sink>(&mut self, now: Time, route: &Route, news: &News<'_>, sink: &mut S) {
+        for (conn, keys) in &route.audience {
+            let (mut whole, mut deltas, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
+            for &key in keys {
+                let Some(subscription) = self.subscriptions.get(&key) else { continue };
+                match role(subscription, news, now) {
+                    Some(Role::Whole) => whole.push(key),
+                    Some(Role::Delta) => deltas.push(key),
+                    Some(Role::Leaves) => leaving.push(key),
+                    None => {}
+                }
+            }
+            if !leaving.is_empty() {
+                self.send_oof(now, *conn, &leaving, news, sink);
+            }
+            if whole.is_empty() {
+                self.send_deltas(now, *conn, deltas, news, sink);
+            } else {
+                // The order of creation, which the keys have (DEL-01).
+                whole.append(&mut deltas);
+                whole.sort_unstable();
+                self.send_whole(now, *conn, &whole, news, sink);
+            }
+        }
+    }
+
+    fn send_whole<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        keys: &[SubKey],
+        news: &News<'_>,
+        sink: &mut S,
+    ) {
+        let Some(facts) = news.new else { return };
+        let body = match self.selected(keys) {
+            Some(select) => Cow::Owned(facts.format.select(facts.body, &select)),
+            None => Cow::Borrowed(facts.body),
+        };
+        self.send_message(now, conn, keys, news, facts, &body, sink);
+    }
+
+    /// What changed, to subscriptions that all want no more than that.
+    fn send_deltas<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        keys: Vec<SubKey>,
+        news: &News<'_>,
+        sink: &mut S,
+    ) {
+        let (Some(facts), Some(old), Some(layout)) = (news.new, news.old, news.layout) else { return };
+        let select = self.selected(&keys);
+        let cut = |body| match &select {
+            Some(select) => Cow::Owned(layout.format.select(body, select)),
+            None => Cow::Borrowed(body),
+        };
+        let delta = |key: &SubKey| self.subscriptions.get(key).and_then(|s| s.delta());
+        let with_keys = keys.iter().filter_map(delta).any(|delta| delta.keys);
+        let difference = layout.format.difference(&cut(old.body), &cut(facts.body), &layout.keys, with_keys);
+        let wanted: Vec<SubKey> = keys
+            .iter()
+            .filter(|key| difference.changed || !delta(key).is_some_and(|delta| delta.no_empties))
+            .copied()
+            .collect();
+        if !wanted.is_empty() {
+            self.send_message(now, conn, &wanted, news, facts, &difference.body, sink);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "who, what and where are all different things")]
+    fn send_message<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        keys: &[SubKey],
+        news: &News<'_>,
+        facts: Facts<'_>,
+        body: &[u8],
+        sink: &mut S,
+    ) {
+        self.delivered += 1;
+        let subscriptions = || keys.iter().filter_map(|key| self.subscriptions.get(key));
+        let any = |wants: fn(&Subscription) -> bool| subscriptions().any(wants);
+        let bookmark = facts.bookmark.filter(|_| any(|s| s.shape.bookmark)).map(|b| b.to_string());
+        let timestamp = any(|s| s.shape.timestamp).then(|| format_timestamp(now.as_unix_nanos()).to_string());
+        let key = news.key.filter(|_| any(|s| !s.shape.no_sowkey));
+        FrameWriter::new(&mut self.out, CommandKind::Publish)
+            .maybe_text(Field::Bookmark, bookmark)
+            .text(Field::Topic, facts.topic)
+            .list(Field::SubIds, subscriptions().map(|s| s.id.as_bytes()))
+            .maybe_text(Field::SowKey, key)
+            .maybe_text(Field::CorrelationId, facts.correlation)
+            .maybe_text(Field::Timestamp, timestamp)
+            .maybe_number(Field::Length, self.config.switches.publish_length.then_some(body.len() as u64))
+            .finish(body);
+        self.transmit(now, conn, sink);
+    }
+
+    fn send_oof<S: Sink>(&mut self, now: Time, conn: ConnId, keys: &[SubKey], news: &News<'_>, sink: &mut S) {
+        // A record that is still there no longer matches; then its new state is told (OOF-01).
+        let (facts, reason) = match (news.new, news.left) {
+            (Some(facts), _) => (facts, OofReason::Match),
+            (None, Some(reason)) => match news.old {
+                Some(facts) => (facts, reason),
+                None => return,
+            },
+            (None, None) => return,
+        };
+        self.delivered += 1;
+        let body = match self.selected(keys) {
+            Some(select) => Cow::Owned(facts.format.select(facts.body, &select)),
+            None => Cow::Borrowed(facts.body),
+        };
+        let subscriptions = || keys.iter().filter_map(|key| self.subscriptions.get(key));
+        let timestamp = subscriptions().any(|s| s.shape.timestamp);
+        let timestamp = timestamp.then(|| format_timestamp(now.as_unix_nanos()).to_string());
+        let key = news.key.filter(|_| subscriptions().any(|s| !s.shape.no_sowkey));
+        FrameWriter::new(&mut self.out, CommandKind::Oof)
+            .text(Field::Topic, facts.topic)
+            .list(Field::SubIds, subscriptions().map(|s| s.id.as_bytes()))
+            .maybe_text(Field::SowKey, key)
+            .maybe_text(Field::CorrelationId, facts.correlation)
+            .maybe_text(Field::Timestamp, timestamp)
+            .text(Field::Reason, reason.token())
+            .maybe_number(Field::Length, self.config.switches.publish_length.then_some(body.len() as u64))
+            .finish(&body);
+        self.transmit(now, conn, sink);
+    }
+
+    /// Tells one subscription that a record left its focus for another reason than a change.
+    pub(super) fn send_out_of_focus<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        key: SubKey,
+        layout: &Layout,
+        record: &Record,
+        sink: &mut S,
+    ) {
+        let document = layout.format.read(&record.body);
+        let news = News {
+            key: Some(&record.key),
+            layout: Some(layout),
+            old: None,
+            new: Some(Facts::of_record(record, &layout.format, &document)),
+            left: None,
+        };
+        self.send_oof(now, conn, &[key], &news, sink);
+    }
+
+    /// The fields that any of the subscriptions wants; `None` if one wants all (DEL-09).
+    fn selected(&self, keys: &[SubKey]) -> Option<Arc<Select>> {
+        let mut all: Option<Arc<Select>> = None;
+        for subscription in keys.iter().filter_map(|key| self.subscriptions.get(key)) {
+            let select = subscription.shape.select.as_ref()?;
+            all = Some(match all {
+                None => Arc::clone(select),
+                Some(others) => Arc::new(others.union(select)),
+            });
+        }
+        all
+    }
+}
+
+/// What the news are for a subscription; `None` if they are not for it.
+fn role(subscription: &Subscription, news: &News<'_>, now: Time) -> Option<Role> {
+    let wants =
+        |facts: Facts<'_>| subscription.selector.as_ref().is_none_or(|selector| selector.matches(facts, now));
+    let shape = &subscription.shape;
+    if !news.new.is_some_and(wants) {
+        let leaves = shape.oof && news.old.is_some_and(wants);
+        return leaves.then_some(Role::Leaves);
+    }
+    let comparable = news.layout.is_some_and(|layout| layout.format.supports_delta());
+    match news.old {
+        // A record that comes into focus comes whole (DS-01, OOF-04).
+        Some(old) if shape.delta.is_some() && comparable && (!shape.oof || wants(old)) => Some(Role::Delta),
+        _ => Some(Role::Whole),
+    }
+}

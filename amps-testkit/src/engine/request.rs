@@ -1,0 +1,214 @@
+//! What a subscribe or a query asks for, read and checked once (server.md 2.5, 4.2).
+//!
+//! Owns the reading of headers and options into a [`Request`]; it changes nothing. What the
+//! topics are, and whether they suit, is checked here too, so that a request that was read
+//! can be carried out.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::sync::Arc;
+
+use amps_protocol::{CommandKind, Message, Options};
+use amps_transport::{ConnId, Time};
+
+use super::Engine;
+use super::filter::OrderBy;
+use super::format::Select;
+use super::reasons::Reason;
+use super::reply::Refusal;
+use super::selector::Selector;
+use super::subscription::{Delta, Shape, text};
+use super::switches::UnknownOptions;
+use super::topic::{TopicPattern, TopicReading, TypeId};
+
+/// The largest batch that a query may ask for (QRY-04).
+const MAX_BATCH: u64 = 10_000;
+
+/// Options that a subscribe or a query understands, or may carry without effect.
+const KNOWN_OPTIONS: &[&str] = &[
+    "max_backlog",
+    "replace",
+    "non_regex_topic",
+    "bookmark",
+    "timestamp",
+    "no_empties",
+    "send_keys",
+    "no_sowkey",
+    "live",
+    "fully_durable",
+    "oof",
+    "select",
+    "top_n",
+    "skip_n",
+];
+
+/// What a subscription and a query have in common.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) message_type: TypeId,
+    pub(crate) pattern: TopicPattern,
+    pub(crate) selector: Option<Selector>,
+    pub(crate) options: Options,
+    pub(crate) shape: Shape,
+    pub(crate) backlog: u32,
+    pub(crate) replaces: bool,
+}
+
+/// The query part of a request.
+#[derive(Debug)]
+pub(crate) struct QueryRequest {
+    pub(crate) query_id: Arc<str>,
+    /// Only records with these keys.
+    pub(crate) keys: Option<Vec<String>>,
+    pub(crate) order: Option<OrderBy>,
+    pub(crate) batch: usize,
+    pub(crate) top_n: Option<usize>,
+    pub(crate) skip_n: usize,
+}
+
+impl Engine {
+    /// # Errors
+    /// Why the command fails.
+    pub(super) fn read_request(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+    ) -> Result<Request, Refusal> {
+        let command = message.command();
+        let options = Options::try_parse(message.options().map_or(&b""[..], |options| options))
+            .map_err(|fault| Refusal::because(Reason::InvalidOptions, fault.to_string()))?;
+        self.check_options(now, conn, &options)?;
+        let Some(connection) = self.connections.get(&conn) else { return Err(Reason::LogonRequired.into()) };
+        let message_type = connection.message_type;
+        let topic = match message.topic() {
+            Some(topic) if !topic.is_empty() => text(Some(topic)),
+            _ => return Err(Reason::InvalidTopic.into()),
+        };
+        let literal = options.contains("non_regex_topic") || !self.config.regex_topics;
+        let reading = if literal { TopicReading::Literal } else { TopicReading::Guess };
+        let pattern = TopicPattern::parse(&topic, reading, self.config.switches.internal_in_regex)
+            .map_err(|fault| Refusal::because(Reason::BadRegex, fault))?;
+        let selector = match message.filter() {
+            Some(filter) if !filter.is_empty() => {
+                let parsed = Selector::parse(&text(Some(filter)));
+                Some(parsed.map_err(|fault| Refusal::because(Reason::BadFilter, fault))?)
+            }
+            _ => None,
+        };
+        let backlog = number(&options, "max_backlog")?.unwrap_or(1);
+        let backlog = u32::try_from(backlog).unwrap_or(u32::MAX);
+        let shape = self.read_shape(message, &options, &pattern, message_type)?;
+        if shape.oof && selector.as_ref().is_some_and(|selector| !selector.is_deterministic()) {
+            let detail = "the filter's result may change without an update (SUB-10)".to_owned();
+            return Err(Refusal::because(Reason::BadFilter, detail));
+        }
+        let replaces = options.contains("replace");
+        if message.bookmark().is_some() && command == CommandKind::DeltaSubscribe {
+            let detail = "a delta subscription has no bookmark".to_owned();
+            return Err(Refusal::because(Reason::InvalidOptions, detail));
+        }
+        Ok(Request { message_type, pattern, selector, options, shape, backlog, replaces })
+    }
+
+    fn read_shape(
+        &self,
+        message: &Message<&[u8]>,
+        options: &Options,
+        pattern: &TopicPattern,
+        message_type: TypeId,
+    ) -> Result<Shape, Refusal> {
+        let wants_oof = options.contains("oof") || message.flag(amps_protocol::Field::SendOof) == Some(true);
+        if wants_oof && pattern.is_literal() && self.table_of(message_type, pattern.text()).is_none() {
+            let detail = format!("\"{}\" has no state of the world to be in focus of", pattern.text());
+            return Err(Refusal::because(Reason::InvalidOptions, detail));
+        }
+        let select = match options.get("select") {
+            Some(list) => Some(Select::parse(list).map_err(|fault| {
+                Refusal::because(Reason::InvalidOptions, format!("select={list}: {fault}"))
+            })?),
+            None => None,
+        };
+        let deltas =
+            matches!(message.command(), CommandKind::DeltaSubscribe | CommandKind::SowAndDeltaSubscribe);
+        let no_empties = options.contains("no_empties");
+        Ok(Shape {
+            timestamp: options.contains("timestamp"),
+            bookmark: options.contains("bookmark"),
+            no_sowkey: options.contains("no_sowkey"),
+            oof: wants_oof,
+            select: select.map(Arc::new),
+            // Keys come along unless `no_empties` asks for the least (DS-03).
+            delta: deltas.then(|| Delta { no_empties, keys: !no_empties || options.contains("send_keys") }),
+        })
+    }
+
+    /// # Errors
+    /// Why the command fails.
+    pub(super) fn read_query(
+        &mut self,
+        message: &Message<&[u8]>,
+        request: &Request,
+        fallback_id: Option<&str>,
+    ) -> Result<QueryRequest, Refusal> {
+        let option = |name| number(&request.options, name);
+        let top_n = option("top_n")?.or(message.top_n());
+        let skip_n = option("skip_n")?.or(message.number(amps_protocol::Field::SkipN));
+        if skip_n.is_some() && top_n.is_none() {
+            let detail = "skip_n needs top_n".to_owned();
+            return Err(Refusal::because(Reason::InvalidOptions, detail));
+        }
+        let order = match message.order_by().filter(|order| !order.is_empty()) {
+            Some(order) => Some(
+                OrderBy::parse(&text(Some(order)))
+                    .map_err(|fault| Refusal::because(Reason::InvalidOrderBy, fault.to_string()))?,
+            ),
+            None => None,
+        };
+        let batch = message.batch_size().unwrap_or(1).max(1);
+        if batch > MAX_BATCH {
+            let detail = format!("bs={batch} is above {MAX_BATCH}");
+            return Err(Refusal::because(Reason::InvalidOptions, detail));
+        }
+        let query_id = match message.query_id().or_else(|| message.command_id()) {
+            Some(id) => text(Some(id)).into(),
+            None => fallback_id.unwrap_or_default().into(),
+        };
+        let keys = message
+            .sow_keys()
+            .map(|list| amps_protocol::SowKeys::new(list).map(|key| text(Some(key))).collect());
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        Ok(QueryRequest {
+            query_id,
+            keys,
+            order,
+            batch: count(batch),
+            top_n: top_n.map(count),
+            skip_n: skip_n.map_or(0, count),
+        })
+    }
+
+    /// Notes the options that the server does not know, or refuses them.
+    fn check_options(&mut self, now: Time, conn: ConnId, options: &Options) -> Result<(), Refusal> {
+        let names = options.iter().map(|(name, _)| name);
+        let unknown: Vec<_> = names.filter(|name| !KNOWN_OPTIONS.contains(name)).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let note = format!("unknown option: {}", unknown.join(", "));
+        match self.config.switches.unknown_options {
+            UnknownOptions::Ignore => {
+                self.note(now, conn, note);
+                Ok(())
+            }
+            UnknownOptions::Reject => Err(Refusal::because(Reason::InvalidOptions, note)),
+        }
+    }
+}
+
+fn number(options: &Options, name: &str) -> Result<Option<u64>, Refusal> {
+    let Some(value) = options.get(name) else { return Ok(None) };
+    let parsed = value
+        .parse()
+        .map_err(|_| Refusal::because(Reason::InvalidOptions, format!("{name}={value} is not a number")))?;
+    Ok(Some(parsed))
+}

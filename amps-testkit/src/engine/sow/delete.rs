@@ -1,0 +1,146 @@
+//! Deleting records (server.md 4.6).
+//!
+//! Owns the three forms of `sow_delete` on topics with a state of the world: by filter, by
+//! keys, by a message. What acknowledges queue messages is in `acknowledge`.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::sync::Arc;
+
+use amps_protocol::{AckType, Message, SowKeys};
+use amps_transport::{ConnId, Sink, Time};
+
+use super::change::Cause;
+use super::table::{Record, Table};
+use crate::engine::Engine;
+use crate::engine::reasons::Reason;
+use crate::engine::reply::{AckFrame, Refusal};
+use crate::engine::selector::{Facts, Selector};
+use crate::engine::subscription::text;
+use crate::engine::topic::{TopicPattern, TopicReading};
+
+/// Which records go.
+enum Which {
+    Matching(Selector),
+    Keys(Vec<String>),
+    /// The one that this message would be stored in.
+    Of(Arc<str>),
+}
+
+struct Request {
+    pattern: TopicPattern,
+    tables: Vec<usize>,
+    which: Which,
+}
+
+impl Engine {
+    pub(in crate::engine) fn delete_records<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        sink: &mut S,
+    ) {
+        let request = match self.read_delete(conn, message) {
+            Ok(request) => request,
+            Err(refusal) => return self.fail_sequenced(now, conn, message, refusal, sink),
+        };
+        let logged = self.is_logged(&request);
+        if logged && self.is_duplicate(conn, message) {
+            return self.acknowledge_duplicate(now, conn, message, sink);
+        }
+        let ack = AckFrame { sequence: message.sequence(), ..AckFrame::new() };
+        self.acknowledge(now, conn, message, ack, sink);
+        let (mut examined, mut gone) = (0, Vec::new());
+        for &index in &request.tables {
+            let table = &self.sow[index];
+            examined += table.len() as u64;
+            let doomed = chosen(table, &request, now);
+            gone.extend(doomed.into_iter().map(|record| (index, record)));
+        }
+        for (index, record) in &gone {
+            self.sow[*index].remove(&record.topic, &record.key);
+            self.arm_sow(*index);
+            self.record_left(now, *index, record, Cause::Deleted, sink);
+        }
+        let count = Some(gone.len() as u64);
+        let by_filter = matches!(request.which, Which::Matching(_));
+        if by_filter {
+            self.acknowledge_as(now, conn, message, AckType::Completed, AckFrame::new(), sink);
+        }
+        let stats =
+            AckFrame { topic_matches: Some(examined), matches: count, deleted: count, ..AckFrame::new() };
+        self.acknowledge_as(now, conn, message, AckType::Stats, stats, sink);
+        self.acknowledge_persisted(now, conn, message, logged, sink);
+    }
+
+    fn read_delete(&self, conn: ConnId, message: &Message<&[u8]>) -> Result<Request, Refusal> {
+        let message_type = self.connections.get(&conn).map(|connection| connection.message_type);
+        let topic = text(message.topic().map(|topic| &**topic));
+        let reading = if self.config.regex_topics { TopicReading::Guess } else { TopicReading::Literal };
+        let pattern = TopicPattern::parse(&topic, reading, false)
+            .map_err(|fault| Refusal::because(Reason::BadRegex, fault))?;
+        let covered = |table: &Table| match (&pattern, table.only_topic()) {
+            (TopicPattern::Literal(name), _) => table.covers(name),
+            (_, Some(topic)) => pattern.matches(topic),
+            (_, None) => true,
+        };
+        let tables: Vec<usize> = (0..self.sow.len())
+            .filter(|&index| Some(self.sow[index].message_type) == message_type && covered(&self.sow[index]))
+            .collect();
+        let Some(&first) = tables.first() else {
+            return Err(Refusal::because(
+                Reason::InvalidTopic,
+                format!("\"{topic}\" keeps no state of the world"),
+            ));
+        };
+        let body = message.data();
+        let which = match (message.filter(), message.sow_keys(), message.bookmark(), body.is_empty()) {
+            (Some(filter), None, None, true) => Which::Matching(
+                Selector::parse(&text(Some(filter)))
+                    .map_err(|fault| Refusal::because(Reason::BadFilter, fault))?,
+            ),
+            (None, Some(keys), None, true) => {
+                Which::Keys(SowKeys::new(keys).map(|key| text(Some(key))).collect())
+            }
+            (None, None, None, _) => {
+                let key = message.sow_key().map(|key| &**key);
+                Which::Of(self.sow[first].key_of(&topic, body, key)?)
+            }
+            // Only queues know bookmarks.
+            (None, None, Some(_), true) => return Err(Reason::InvalidTopic.into()),
+            _ => {
+                let detail = "it says in several ways what to delete".to_owned();
+                return Err(Refusal::because(Reason::InvalidOptions, detail));
+            }
+        };
+        Ok(Request { pattern, tables, which })
+    }
+
+    fn is_logged(&self, request: &Request) -> bool {
+        request.tables.iter().any(|&index| {
+            let table = &self.sow[index];
+            table.only_topic().is_some_and(|topic| self.log.covers(topic)) || self.log.covers(&table.name)
+        })
+    }
+
+    /// Deletes take part in the publisher's sequence (PUB-22).
+    pub(in crate::engine) fn is_duplicate(&mut self, conn: ConnId, message: &Message<&[u8]>) -> bool {
+        let Some(sequence) = message.sequence().filter(|&sequence| sequence > 0) else { return false };
+        let identity = self.connections.get(&conn).and_then(|connection| connection.identity.as_ref());
+        let Some(hash) = identity.map(|identity| identity.hash) else { return false };
+        !self.log.advance(hash, sequence)
+    }
+}
+
+fn chosen(table: &Table, request: &Request, now: Time) -> Vec<Arc<Record>> {
+    let of_topic = |record: &&Arc<Record>| request.pattern.matches(&record.topic);
+    let wanted = |record: &&Arc<Record>| match &request.which {
+        Which::Keys(keys) => keys.iter().any(|key| **key == *record.key),
+        Which::Of(key) => record.key == *key,
+        Which::Matching(selector) => {
+            let document = table.layout.format.read(&record.body);
+            selector.matches(Facts::of_record(record, &table.layout.format, &document), now)
+        }
+    };
+    table.records().filter(of_topic).filter(wanted).cloned().collect()
+}

@@ -1,0 +1,15 @@
+//! The state of the world: the last message of each key, and everything that follows from it
+//! (server.md 4).
+//!
+//! * `table` keeps the records;
+//! * `query` answers queries, in batches, ordered and cut as asked;
+//! * `change` is what a publish, a delete or time does to a record, and who hears of it;
+//! * `delete` is `sow_delete` on a topic that is no queue.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod change;
+mod delete;
+mod query;
+mod table;
+
+pub(crate) use table::{Layout, Record, Table};

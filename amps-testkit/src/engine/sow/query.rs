@@ -1,0 +1,319 @@
+//! Queries: which records, in which order, in which frames (server.md 4.2, 4.3).
+//!
+//! Owns the shape of a result: group markers around `sow` frames of at most as many records
+//! as asked for, never of two topics. A query is one step of the engine, so its result is one
+//! moment, and nothing of a later moment can come between its frames.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use amps_protocol::{AckType, CommandKind, Field, FrameWriter, Message, format_timestamp};
+use amps_transport::{ConnId, Sink, Time};
+
+use super::table::{Record, Table};
+use crate::engine::Engine;
+use crate::engine::format::Format;
+use crate::engine::reasons::Reason;
+use crate::engine::reply::AckFrame;
+use crate::engine::request::{QueryRequest, Request};
+use crate::engine::selector::{Facts, Selector};
+use crate::engine::subscription::{Shape, SubKey, Subscription};
+use crate::engine::topic::{TopicPattern, TypeId};
+
+/// What a query found.
+#[derive(Debug, Default)]
+struct Found {
+    /// In the order of delivery, cut as asked.
+    rows: Vec<Row>,
+    /// Records of all topics that match.
+    examined: u64,
+    /// Those that satisfy the filter, before any were cut.
+    matched: u64,
+}
+
+#[derive(Debug)]
+struct Row {
+    format: Format,
+    record: Arc<Record>,
+}
+
+impl Engine {
+    /// The table that keeps a topic.
+    pub(in crate::engine) fn table_of(&self, message_type: TypeId, topic: &str) -> Option<usize> {
+        self.sow.iter().position(|table| table.message_type == message_type && table.covers(topic))
+    }
+
+    pub(in crate::engine) fn sow_command<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        sink: &mut S,
+    ) {
+        let read = self.read_request(now, conn, message).and_then(|request| {
+            let query = self.read_query(message, &request, None)?;
+            if request.pattern.is_literal() && !self.can_be_queried(&request) {
+                let topic = request.pattern.text();
+                let detail = format!("\"{topic}\" keeps no state of the world");
+                return Err(crate::engine::reply::Refusal::because(Reason::InvalidTopic, detail));
+            }
+            Ok((request, query))
+        });
+        let (request, query) = match read {
+            Ok(read) => read,
+            Err(refusal) => return self.refuse(now, conn, message, refusal, sink),
+        };
+        let ack = AckFrame { query_id: Some(&query.query_id), ..AckFrame::new() };
+        self.acknowledge(now, conn, message, ack, sink);
+        let found =
+            self.find(now, &request.pattern, request.message_type, request.selector.as_ref(), &query, None);
+        self.send_result(now, conn, message, &request.shape, None, &query, &found, sink);
+    }
+
+    /// A query and a subscription at one moment: what is published later comes after the
+    /// result, and nothing of it is in the result (SAS-01).
+    pub(in crate::engine) fn sow_and_subscribe<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        sink: &mut S,
+    ) {
+        let id = self.subscription_id(message);
+        let placed = self.read_request(now, conn, message).and_then(|request| {
+            let query = self.read_query(message, &request, Some(&id))?;
+            let (key, old) = self.register(conn, Arc::clone(&id), request)?;
+            Ok((query, key, old))
+        });
+        let (query, key, old) = match placed {
+            Ok(placed) => placed,
+            Err(refusal) => return self.refuse(now, conn, message, refusal, sink),
+        };
+        let Some(subscription) = self.subscriptions.get(&key) else { return };
+        let (pattern, selector) = (subscription.pattern.clone(), subscription.selector.clone());
+        let (message_type, shape) = (subscription.message_type, subscription.shape.clone());
+        let sub_id = Arc::clone(&subscription.id);
+        let ack = AckFrame { query_id: Some(&query.query_id), ..AckFrame::new() };
+        let max_backlog = subscription.backlog;
+        let named = self.config.switches.processed_sub_id.then_some(&*sub_id);
+        self.acknowledge(now, conn, message, AckFrame { sub_id: named, max_backlog, ..ack }, sink);
+        let found = self.find(now, &pattern, message_type, selector.as_ref(), &query, old.as_ref());
+        self.send_result(now, conn, message, &shape, Some(&sub_id), &query, &found, sink);
+        if let Some(old) = old.filter(|_| shape.oof) {
+            self.tell_what_left(now, conn, key, &old, sink);
+        }
+    }
+
+    fn can_be_queried(&self, request: &Request) -> bool {
+        let topic = request.pattern.text();
+        let is_queue = |queue: &crate::engine::queue::Queue| {
+            queue.message_type == request.message_type && *queue.name == *topic
+        };
+        self.table_of(request.message_type, topic).is_some() || self.queues.iter().any(is_queue)
+    }
+
+    /// `before` is the subscription that this one replaces: what it had in scope is left out
+    /// (REP-03).
+    fn find(
+        &self,
+        now: Time,
+        pattern: &TopicPattern,
+        message_type: TypeId,
+        selector: Option<&Selector>,
+        query: &QueryRequest,
+        before: Option<&Subscription>,
+    ) -> Found {
+        let mut found = Found::default();
+        let known = |facts: Facts<'_>| {
+            before.is_some_and(|old| {
+                old.pattern.matches(facts.topic)
+                    && old.selector.as_ref().is_none_or(|s| s.matches(facts, now))
+            })
+        };
+        let mut sorted = Vec::new();
+        for table in self.sow.iter().filter(|table| table.message_type == message_type) {
+            for record in records_of(table, pattern) {
+                found.examined += 1;
+                if query.keys.as_ref().is_some_and(|keys| !keys.iter().any(|key| **key == *record.key)) {
+                    continue;
+                }
+                let format = &table.layout.format;
+                let document = format.read(&record.body);
+                let facts = Facts::of_record(record, format, &document);
+                if !selector.is_none_or(|selector| selector.matches(facts, now)) {
+                    continue;
+                }
+                found.matched += 1;
+                if !known(facts) {
+                    let order = query.order.as_ref().map(|order| order.keys(&document));
+                    sorted.push((order, Row { format: format.clone(), record: Arc::clone(record) }));
+                }
+            }
+        }
+        self.find_queued(now, pattern, message_type, selector, &mut found, &mut sorted, query);
+        if query.order.is_some() {
+            // Ties by record key, so that results are stable (OBY-02).
+            sorted.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.record.key.cmp(&y.record.key)));
+        } else {
+            group_topics(&mut sorted);
+        }
+        let top = query.top_n.unwrap_or(usize::MAX);
+        found.rows = sorted.into_iter().map(|(_, row)| row).skip(query.skip_n).take(top).collect();
+        found
+    }
+
+    /// What waits in queues can be looked at, and nothing more.
+    #[expect(clippy::too_many_arguments, reason = "a part of `find`, with its variables")]
+    fn find_queued(
+        &self,
+        now: Time,
+        pattern: &TopicPattern,
+        message_type: TypeId,
+        selector: Option<&Selector>,
+        found: &mut Found,
+        sorted: &mut Vec<(Option<crate::engine::filter::SortKey>, Row)>,
+        query: &QueryRequest,
+    ) {
+        for queue in &self.queues {
+            if queue.message_type != message_type || !pattern.matches(&queue.name) || query.keys.is_some() {
+                continue;
+            }
+            for (_, message) in queue.messages().filter(|(_, message)| message.lease.is_none()) {
+                found.examined += 1;
+                let entry = &message.entry;
+                let document = queue.format.read(&entry.body);
+                let facts = Facts::of(entry, &queue.format, &document);
+                if !selector.is_none_or(|selector| selector.matches(facts, now)) {
+                    continue;
+                }
+                found.matched += 1;
+                let record = Record {
+                    topic: Arc::clone(&queue.name),
+                    key: "".into(),
+                    body: Arc::clone(&entry.body),
+                    correlation: entry.correlation.clone(),
+                    publisher: Arc::clone(&entry.publisher),
+                    bookmark: Some(entry.bookmark),
+                    updated: entry.at,
+                    expires: None,
+                };
+                let order = query.order.as_ref().map(|order| order.keys(&document));
+                sorted.push((order, Row { format: queue.format.clone(), record: Arc::new(record) }));
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "who asked, how, and what was found")]
+    fn send_result<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        shape: &Shape,
+        sub_id: Option<&str>,
+        query: &QueryRequest,
+        found: &Found,
+        sink: &mut S,
+    ) {
+        let id = &*query.query_id;
+        self.send_group(now, conn, CommandKind::GroupBegin, id, sink);
+        let mut sequence = 0;
+        let mut rest = &found.rows[..];
+        while let Some(first) = rest.first() {
+            let topic = &first.record.topic;
+            let same = rest.iter().take(query.batch).take_while(|row| row.record.topic == *topic).count();
+            let (batch, others) = rest.split_at(same);
+            sequence += 1;
+            self.put_batch(shape, sub_id, id, sequence, batch);
+            self.transmit(now, conn, sink);
+            rest = others;
+        }
+        self.send_group(now, conn, CommandKind::GroupEnd, id, sink);
+        let ack = AckFrame { query_id: Some(id), ..AckFrame::new() };
+        self.acknowledge_as(now, conn, message, AckType::Completed, ack, sink);
+        let stats = AckFrame {
+            topic_matches: Some(found.examined),
+            matches: Some(found.matched),
+            returned: Some(found.rows.len() as u64),
+            ..ack
+        };
+        self.acknowledge_as(now, conn, message, AckType::Stats, stats, sink);
+    }
+
+    fn send_group<S: Sink>(&mut self, now: Time, conn: ConnId, kind: CommandKind, id: &str, sink: &mut S) {
+        FrameWriter::new(&mut self.out, kind).text(Field::QueryId, id).finish(b"");
+        self.transmit(now, conn, sink);
+    }
+
+    fn put_batch(&mut self, shape: &Shape, sub_id: Option<&str>, id: &str, sequence: u64, batch: &[Row]) {
+        let Some(first) = batch.first() else { return };
+        let mut writer = FrameWriter::new(&mut self.out, CommandKind::Sow)
+            .text(Field::Topic, first.record.topic.as_bytes())
+            .maybe_text(Field::SubId, sub_id)
+            .text(Field::QueryId, id)
+            .number(Field::BatchSize, batch.len() as u64)
+            .number(Field::GroupSequence, sequence)
+            .records();
+        for Row { format, record } in batch {
+            let selected = shape.select.as_ref().map(|select| format.select(&record.body, select));
+            let key = Some(&*record.key).filter(|key| !key.is_empty() && !shape.no_sowkey);
+            let timestamp =
+                shape.timestamp.then(|| format_timestamp(record.updated.as_unix_nanos()).to_string());
+            writer
+                .record()
+                .maybe_text(Field::SowKey, key)
+                .maybe_text(Field::CorrelationId, record.correlation.as_deref())
+                .maybe_text(Field::Timestamp, timestamp)
+                .data(selected.as_deref().unwrap_or(&record.body));
+        }
+        // Only a batch of more than 4 GiB could fail; it is then not sent at all.
+        let _ = writer.finish();
+    }
+
+    /// Records that the replaced subscription had in focus, and this one has not (REP-03).
+    fn tell_what_left<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        key: SubKey,
+        old: &Subscription,
+        sink: &mut S,
+    ) {
+        let Some(new) = self.subscriptions.get(&key) else { return };
+        let in_scope = |subscription: &Subscription, facts: Facts<'_>| {
+            subscription.pattern.matches(facts.topic)
+                && subscription.selector.as_ref().is_none_or(|selector| selector.matches(facts, now))
+        };
+        let mut left = Vec::new();
+        for table in self.sow.iter().filter(|table| table.message_type == new.message_type) {
+            for record in table.records() {
+                let document = table.layout.format.read(&record.body);
+                let facts = Facts::of_record(record, &table.layout.format, &document);
+                if in_scope(old, facts) && !in_scope(new, facts) {
+                    left.push((Arc::clone(&table.layout), Arc::clone(record)));
+                }
+            }
+        }
+        for (layout, record) in left {
+            self.send_out_of_focus(now, conn, key, &layout, &record, sink);
+        }
+    }
+}
+
+fn records_of<'t>(table: &'t Table, pattern: &'t TopicPattern) -> impl Iterator<Item = &'t Arc<Record>> {
+    let all = table.only_topic().map(|topic| pattern.matches(topic));
+    table.records().filter(move |record| all.unwrap_or_else(|| pattern.matches(&record.topic)))
+}
+
+/// Puts the records of one topic together, topics in the order of their first record.
+fn group_topics<K>(rows: &mut Vec<(K, Row)>) {
+    let mut places: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+    for (_, row) in rows.iter() {
+        let next = places.len();
+        places.entry(Arc::clone(&row.record.topic)).or_insert(next);
+    }
+    if places.len() > 1 {
+        rows.sort_by_key(|(_, row)| places.get(&row.record.topic).copied());
+    }
+}

@@ -1,0 +1,190 @@
+//! One table of the state of the world: its records, their keys, and when they expire
+//! (server.md 4.1, 4.7).
+//!
+//! Owns the records and nothing of who looks at them. A table is one topic, or all topics that
+//! match a pattern; each of those is a topic of its own. Invariants: a record is found by topic
+//! and key, by the order of its insertion, and, if it expires, by its time; a record that is
+//! replaced keeps its place in the order.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use amps_protocol::MessageId;
+use amps_transport::Time;
+
+use crate::engine::config::{ConfigError, SowConfig, SowExpiration};
+use crate::engine::filter::Path;
+use crate::engine::format::Format;
+use crate::engine::reasons::Reason;
+use crate::engine::topic::{TopicPattern, TopicReading, TypeId};
+use crate::engine::txlog::name_hash;
+
+/// A record at one moment. It never changes: an update makes a new one.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) topic: Arc<str>,
+    pub(crate) key: Arc<str>,
+    pub(crate) body: Arc<[u8]>,
+    pub(crate) correlation: Option<Box<[u8]>>,
+    pub(crate) publisher: Arc<str>,
+    pub(crate) bookmark: Option<MessageId>,
+    pub(crate) updated: Time,
+    pub(crate) expires: Option<Time>,
+}
+
+/// How the records of a table are read.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) format: Format,
+    /// The fields that make the key; none if publishers choose it.
+    pub(crate) keys: Vec<Path>,
+}
+
+/// Where a record stands in the order of insertion.
+pub(crate) type Order = u64;
+
+/// A topic with a state of the world.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) name: Arc<str>,
+    pub(crate) message_type: TypeId,
+    pub(crate) layout: Arc<Layout>,
+    pattern: TopicPattern,
+    /// `None` if each topic is a domain of its own.
+    domain: Option<Arc<str>>,
+    expiration: SowExpiration,
+    records: BTreeMap<Order, Arc<Record>>,
+    by_key: BTreeMap<(Arc<str>, Arc<str>), Order>,
+    expirations: BTreeSet<(Time, Order)>,
+    inserted: Order,
+}
+
+impl Table {
+    pub(crate) fn new(config: &SowConfig, message_type: TypeId, format: Format) -> Result<Self, ConfigError> {
+        let key = |text: &String| {
+            Path::parse(text).map_err(|fault| ConfigError::Key {
+                topic: config.name.clone(),
+                key: text.clone(),
+                fault: fault.to_string(),
+            })
+        };
+        let pattern = match &config.pattern {
+            None => TopicPattern::Literal(config.name.as_str().into()),
+            Some(regex) => TopicPattern::parse(regex, TopicReading::Guess, false).map_err(|fault| {
+                ConfigError::Pattern { what: "topic pattern", pattern: regex.clone(), fault }
+            })?,
+        };
+        Ok(Self {
+            name: config.name.as_str().into(),
+            message_type,
+            layout: Arc::new(Layout { format, keys: config.keys.iter().map(key).collect::<Result<_, _>>()? }),
+            pattern,
+            domain: config.domain.as_deref().map(Into::into),
+            expiration: config.expiration,
+            records: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            expirations: BTreeSet::new(),
+            inserted: 0,
+        })
+    }
+
+    /// Whether messages published to this topic are kept here.
+    pub(crate) fn covers(&self, topic: &str) -> bool {
+        self.pattern.matches(topic)
+    }
+
+    /// Whether this is one topic, and which.
+    pub(crate) fn only_topic(&self) -> Option<&Arc<str>> {
+        match &self.pattern {
+            TopicPattern::Literal(name) => Some(name),
+            TopicPattern::Pattern { .. } => None,
+        }
+    }
+
+    /// The key of the record that a message belongs to.
+    ///
+    /// # Errors
+    /// Publishers have to choose it and this one has not, or the body cannot be read.
+    pub(crate) fn key_of(&self, topic: &str, body: &[u8], chosen: Option<&[u8]>) -> Result<Arc<str>, Reason> {
+        let Layout { format, keys } = &*self.layout;
+        if keys.is_empty() {
+            let chosen = chosen.filter(|key| !key.is_empty()).ok_or(Reason::BadSowKey)?;
+            return Ok(String::from_utf8_lossy(chosen).into());
+        }
+        let texts = format.key_texts(body, keys).ok_or(Reason::ParseError)?;
+        // Joined by a byte that separates: fields ("a", "bc") and ("ab", "c") differ (SOW-04).
+        let domain = self.domain.as_deref().unwrap_or(topic);
+        let mut text = domain.to_owned();
+        for part in &texts {
+            text.push('\u{1f}');
+            text.push_str(&String::from_utf8_lossy(part));
+        }
+        Ok(name_hash(&text).to_string().into())
+    }
+
+    pub(crate) fn get(&self, topic: &Arc<str>, key: &Arc<str>) -> Option<&Arc<Record>> {
+        let order = self.by_key.get(&(Arc::clone(topic), Arc::clone(key)))?;
+        self.records.get(order)
+    }
+
+    /// When a record expires that is published now (EXPI-01, EXPI-02).
+    pub(crate) fn expiry(&self, now: Time, seconds: Option<u64>) -> Option<Time> {
+        let own = seconds.map(Duration::from_secs);
+        match (self.expiration, own) {
+            (SowExpiration::Disabled, _) | (_, Some(Duration::ZERO)) | (SowExpiration::Enabled, None) => None,
+            (_, Some(own)) => Some(now + own),
+            (SowExpiration::After(period), None) => Some(now + period),
+        }
+    }
+
+    /// Stores a record; returns the one that it replaces.
+    pub(crate) fn put(&mut self, record: Arc<Record>) -> Option<Arc<Record>> {
+        let name = (Arc::clone(&record.topic), Arc::clone(&record.key));
+        let order = *self.by_key.entry(name).or_insert_with(|| {
+            self.inserted += 1;
+            self.inserted
+        });
+        if let Some(at) = record.expires {
+            self.expirations.insert((at, order));
+        }
+        let expires = record.expires;
+        let old = self.records.insert(order, record);
+        if let Some(at) = old.as_ref().and_then(|old| old.expires).filter(|at| Some(*at) != expires) {
+            self.expirations.remove(&(at, order));
+        }
+        old
+    }
+
+    /// Removes a record.
+    pub(crate) fn remove(&mut self, topic: &Arc<str>, key: &Arc<str>) -> Option<Arc<Record>> {
+        let order = self.by_key.remove(&(Arc::clone(topic), Arc::clone(key)))?;
+        let record = self.records.remove(&order)?;
+        if let Some(at) = record.expires {
+            self.expirations.remove(&(at, order));
+        }
+        Some(record)
+    }
+
+    /// The next record whose time is up, removed.
+    pub(crate) fn take_expired(&mut self, now: Time) -> Option<Arc<Record>> {
+        let &(_, order) = self.expirations.first().filter(|(at, _)| *at <= now)?;
+        let record = Arc::clone(self.records.get(&order)?);
+        self.remove(&record.topic, &record.key)
+    }
+
+    /// When the next record expires.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.expirations.first().map(|(at, _)| *at)
+    }
+
+    /// Every record, in the order of insertion.
+    pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = &Arc<Record>> {
+        self.records.values()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+}
