@@ -135,6 +135,23 @@ mod tests {
         assert_eq!(parse_timestamp(b"20260229T000000"), None);
         assert_eq!(parse_timestamp(b"20260431T000000"), None);
         assert_eq!(parse_timestamp(b"30000ms"), None);
+        for text in [
+            "19691231T235959",
+            "19700001T000000",
+            "19700100T000000",
+            "19700101 000000",
+            "19700101T240000",
+            "19700101T006000",
+            "19700101T000061",
+            "1970010xT000000",
+            "19700101T000000.5x",
+            "19700101T000000.0000000005x",
+            "19700101T000000ZZ",
+        ] {
+            assert_eq!(parse_timestamp(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(parse_timestamp(b"19700101T000060"), Some(60 * NANOS), "a leap second");
+        assert_eq!(parse_timestamp(b"19700101T000000.0000000019"), Some(1), "cut off, not rounded");
         assert_eq!(parse_timestamp(b"99991231T235959.000000Z"), None, "beyond what 64 bits hold");
     }
 }
