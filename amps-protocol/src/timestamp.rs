@@ -64,14 +64,11 @@ pub fn parse_timestamp(text: &[u8]) -> Option<u64> {
         return None;
     }
     let fraction = text[15..].strip_prefix(b".").unwrap_or(&text[15..]);
-    let mut nanos = 0;
-    for i in 0..9 {
-        let digit = fraction.get(i).copied().unwrap_or(b'0');
-        nanos = nanos * 10 + u64::from(digit.is_ascii_digit().then_some(digit - b'0')?);
-    }
-    if fraction.iter().any(|byte| !byte.is_ascii_digit()) {
+    if !fraction.iter().all(u8::is_ascii_digit) {
         return None;
     }
+    let digits = fraction.iter().map(|digit| u64::from(digit - b'0')).chain(core::iter::repeat(0));
+    let nanos = digits.take(9).fold(0, |nanos, digit| nanos * 10 + digit);
     let seconds = days_from_civil(year, month, day) * DAY + hour * 3600 + minute * 60 + second;
     seconds.checked_mul(NANOS)?.checked_add(nanos)
 }
@@ -145,6 +142,8 @@ mod tests {
             "19700101T000061",
             "1970010xT000000",
             "19700101T000000.5x",
+            "19700101T000000. 5",
+            "19700101T000000.5\0",
             "19700101T000000.0000000005x",
             "19700101T000000ZZ",
         ] {
