@@ -250,6 +250,7 @@ fn a_cleared_builder_keeps_its_separator() {
     nvfix.clear();
     assert_eq!(nvfix, NvfixBuilder::new());
     assert_eq!(nvfix.append("b", "2").unwrap().as_ref(), b"b=2\x01");
+    assert_eq!(nvfix.into_bytes(), b"b=2\x01");
     assert_eq!(FixBuilder::default(), FixBuilder::new());
     assert_eq!(FixBuilder::new().append(8, "FIX.4.2").unwrap().as_bytes(), b"8=FIX.4.2\x01");
     let mut composite = CompositeBuilder::default();

@@ -424,6 +424,8 @@ proptest! {
             let frame = FrameDecoder::default().decode(&mut stream).unwrap().unwrap();
             let message = Message::decode(frame).unwrap();
             prop_assert_eq!(message.command(), command.kind());
+            prop_assert_eq!(message.acks(), command.acks());
+            prop_assert_eq!(message.command_id().map(|id| &**id), command.command_id().map(Id::as_bytes));
             prop_assert_eq!(&Command::read(&message).unwrap(), command);
             prop_assert_eq!(&Command::read(&message).unwrap().into_owned(), command);
         }
