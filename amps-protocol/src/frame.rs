@@ -124,22 +124,15 @@ impl fmt::Debug for Frame<'_> {
 /// The frames of a byte string that is all there, such as a capture; empty frames are left
 /// out. It ends at the first error, or where the bytes end between two frames.
 ///
-/// A decoder for a capture of one direction of a connection:
+/// The front page of this crate shows a decoder for captures built on it.
 ///
 /// ```
-/// use amps_protocol::{Frames, Message};
+/// use amps_protocol::Frames;
 ///
-/// fn show(capture: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
-///     for frame in Frames::new(capture) {
-///         let frame = frame?;
-///         let message = Message::decode(frame.bytes)?;
-///         println!("{:>8} {message:?}", frame.offset);
-///     }
-///     Ok(())
-/// }
-///
-/// show(b"\x00\x00\x00\x11{\"c\":\"heartbeat\"}").unwrap();
-/// assert!(show(b"\x00\x00\x00\x11{\"c\"").is_err());
+/// let capture = b"\x00\x00\x00\x02{}\x00\x00\x00\x00\x00\x00\x00\x11{\"c\":\"heartbeat\"}";
+/// let found: Vec<_> = Frames::new(capture).collect::<Result<_, _>>()?;
+/// assert_eq!(found.iter().map(|frame| frame.offset).collect::<Vec<_>>(), [0, 10]);
+/// # Ok::<(), amps_protocol::FrameError>(())
 /// ```
 #[derive(Clone)]
 pub struct Frames<'a> {

@@ -224,6 +224,30 @@ fn every_record_is_a_filter_and_options_without_a_name_here_are_kept() {
     assert_eq!(&out[4..], header.as_bytes());
 }
 
+#[test]
+fn what_becomes_of_queue_messages_is_said_by_at_most_one_option() {
+    let minute = Interval::from(std::time::Duration::from_secs(60));
+    for (action, options) in [
+        (QueueAction::Acknowledge, ""),
+        (QueueAction::Cancel, r#","o":"cancel""#),
+        (QueueAction::Expire, r#","o":"expire""#),
+        (QueueAction::ExtendLease(minute), r#","o":"lease_extension=1m""#),
+        (QueueAction::Other(Options::parse("new_way")), r#","o":"new_way""#),
+    ] {
+        let messages = Command::sow_delete("q", Delete::messages(["1|2|"], action.clone()));
+        let filtered = Command::sow_delete("q", Delete::Filter { filter: "/a = 1".into(), action });
+        for (delete, header) in [
+            (messages, format!(r#"{{"c":"sow_delete","bm":"1|2|","t":"q"{options}}}"#)),
+            (filtered, format!(r#"{{"c":"sow_delete","t":"q","f":"/a = 1"{options}}}"#)),
+        ] {
+            let mut out = BytesMut::new();
+            delete.encode(&mut out).unwrap();
+            assert_eq!(String::from_utf8_lossy(&out[4..]), header);
+            assert_eq!(read(&header).unwrap(), Command::from(delete));
+        }
+    }
+}
+
 // ----- any command whatever ---------------------------------------------------------------
 
 fn text() -> impl Strategy<Value = Text<'static>> {

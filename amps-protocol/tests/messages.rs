@@ -16,7 +16,7 @@ fn decode(frame: &str) -> Message<&[u8]> {
 
 #[test]
 fn a_delivery_goes_to_sids_and_where_there_are_none_to_sub_id() {
-    let ids = |frame: &str| decode(frame).ids().map(|id| id.to_string()).collect::<Vec<_>>();
+    let ids = |frame: &str| decode(frame).ids().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(ids(r#"{"c":"p","t":"o","sub_id":"9","sids":"1, 4,1"}"#), ["1", "4"]);
     assert_eq!(ids(r#"{"c":"p","t":"o","sub_id":"9,8","sids":""}"#), ["9", "8"]);
     assert!(ids(r#"{"c":"p","t":"o"}"#).is_empty());
