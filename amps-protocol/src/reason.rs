@@ -214,7 +214,7 @@ mod tests {
             assert_eq!(reason.bears_new_state(), reason == OofReason::Match);
         }
         assert_eq!(OofReason::of(b" delete "), OofReason::Deleted);
-        assert_eq!(OofReason::of(b""), OofReason::Other);
+        assert_eq!((OofReason::of(b""), OofReason::Other.token()), (OofReason::Other, ""));
     }
 
     #[test]

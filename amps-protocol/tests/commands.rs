@@ -80,6 +80,7 @@ fn what_cannot_be_carried_out_says_why() {
         (r#"{"c":"p"}"#, "p lacks the field \"t\""),
         (r#"{"c":"logon","cid":"0"}"#, "logon lacks the field \"client_name\""),
         (r#"{"c":"unsubscribe"}"#, "unsubscribe lacks the field \"sub_id\""),
+        (r#"{"c":"subscribe","t":"o","o":"pause"}"#, "subscribe lacks the field \"sub_id\""),
         (r#"{"c":"flush"}"#, "flush lacks the field \"cid\""),
         (
             r#"{"c":"sow_delete","t":"o","f":"1=1","sow_keys":"1"}"#,
@@ -142,6 +143,110 @@ fn debug_shows_a_command_readably_and_no_password() {
     assert!(!text.contains("s3cret"), "{text}");
     let Command::Logon(logon) = logon else { panic!() };
     assert_eq!(logon.reveal_password(), Some(&b"s3cret"[..]));
+}
+
+#[test]
+fn what_was_built_can_be_asked_for() {
+    let replay = ReplayFrom::epoch();
+    let subscribe = Command::subscribe("o", 1)
+        .filter("/a = 1")
+        .replay(replay.clone())
+        .options(Options::parse("oof"))
+        .ask(7, AckType::Processed);
+    assert_eq!(subscribe.topic(), "o");
+    assert_eq!(subscribe.sub_id(), &Id::number(1));
+    assert_eq!(subscribe.content_filter().unwrap(), &Text::from("/a = 1"));
+    assert_eq!(subscribe.replay_from(), Some(&replay));
+    assert!(subscribe.given_options().oof());
+    let command = Command::from(subscribe);
+    assert_eq!(command.command_id(), Some(&Id::number(7)));
+    assert_eq!(command.acks(), AckType::Processed.into());
+    assert_eq!(command.kind(), CommandKind::Subscribe);
+
+    let publish = Command::publish("o").data("{}");
+    assert_eq!((publish.topic(), publish.body()), (&"o".into(), &"{}".into()));
+    assert_eq!((Command::from(publish).command_id(), AckTypes::NONE), (None, AckTypes::default()));
+
+    let logon = Command::logon("worker").user_id("ada");
+    assert_eq!((logon.client_name(), logon.user()), (&"worker".into(), Some(&"ada".into())));
+    assert_eq!(logon.reveal_password(), None);
+
+    let ended = Command::unsubscribe([1, 2]).and_queries([3]);
+    assert_eq!((ended.ends_all(), ended.sub_ids()), (false, &[Id::number(1), Id::number(2)][..]));
+    assert_eq!(ended.query_ids(), [Id::number(3)]);
+    let ended = Command::unsubscribe_all();
+    assert!(ended.ends_all() && ended.sub_ids().is_empty() && ended.query_ids().is_empty());
+
+    assert_eq!(Command::heartbeat(HeartbeatRequest::Beat).request(), HeartbeatRequest::Beat);
+    let delete = Command::sow_delete("o", Delete::keys(["1", "2"]));
+    assert_eq!(delete.what(), &Delete::Keys("1,2".into()));
+}
+
+#[test]
+fn each_family_encodes_itself_as_the_command_that_it_becomes() {
+    macro_rules! alike {
+        ($($family:expr),* $(,)?) => {
+            $(
+                let family = $family;
+                let (mut own, mut general) = (BytesMut::new(), BytesMut::new());
+                let length = family.encode(&mut own).unwrap();
+                let error = family.encode_within(&mut own, 3).unwrap_err();
+                assert_eq!(error.length as usize + 4, length);
+                assert_eq!(Command::from(family).encode(&mut general), Ok(length));
+                assert_eq!(own, general);
+            )*
+        };
+    }
+    alike!(
+        Command::logon("w"),
+        Command::publish("o"),
+        Command::subscribe("o", 1),
+        Command::pause("o", [1]),
+        Command::sow("o", 1),
+        Command::sow_and_subscribe("o", 1),
+        Command::sow_and_delta_subscribe("o", 1),
+        Command::sow_delete("o", Delete::all()),
+        Command::unsubscribe_all(),
+        Command::flush(1, AckType::Completed),
+        Command::heartbeat(HeartbeatRequest::Stop),
+        Command::start_timer(1),
+    );
+}
+
+#[test]
+fn every_record_is_a_filter_and_options_without_a_name_here_are_kept() {
+    assert_eq!(Delete::all(), Delete::Filter { filter: "1=1".into(), action: QueueAction::Acknowledge });
+    let header = r#"{"c":"sow_delete","bm":"1|2|","t":"q","o":"new_way=3,cancel"}"#;
+    let Ok(Command::SowDelete(delete)) = read(header) else { panic!("not read") };
+    let action = QueueAction::Other(Options::parse("new_way=3,cancel"));
+    assert_eq!(delete.what(), &Delete::messages(["1|2|"], action));
+    let mut out = BytesMut::new();
+    delete.encode(&mut out).unwrap();
+    assert_eq!(&out[4..], header.as_bytes());
+}
+
+#[test]
+fn what_becomes_of_queue_messages_is_said_by_at_most_one_option() {
+    let minute = Interval::from(std::time::Duration::from_secs(60));
+    for (action, options) in [
+        (QueueAction::Acknowledge, ""),
+        (QueueAction::Cancel, r#","o":"cancel""#),
+        (QueueAction::Expire, r#","o":"expire""#),
+        (QueueAction::ExtendLease(minute), r#","o":"lease_extension=1m""#),
+        (QueueAction::Other(Options::parse("new_way")), r#","o":"new_way""#),
+    ] {
+        let messages = Command::sow_delete("q", Delete::messages(["1|2|"], action.clone()));
+        let filtered = Command::sow_delete("q", Delete::Filter { filter: "/a = 1".into(), action });
+        for (delete, header) in [
+            (messages, format!(r#"{{"c":"sow_delete","bm":"1|2|","t":"q"{options}}}"#)),
+            (filtered, format!(r#"{{"c":"sow_delete","t":"q","f":"/a = 1"{options}}}"#)),
+        ] {
+            let mut out = BytesMut::new();
+            delete.encode(&mut out).unwrap();
+            assert_eq!(String::from_utf8_lossy(&out[4..]), header);
+            assert_eq!(read(&header).unwrap(), Command::from(delete));
+        }
+    }
 }
 
 // ----- any command whatever ---------------------------------------------------------------
@@ -344,6 +449,8 @@ proptest! {
             let frame = FrameDecoder::default().decode(&mut stream).unwrap().unwrap();
             let message = Message::decode(frame).unwrap();
             prop_assert_eq!(message.command(), command.kind());
+            prop_assert_eq!(message.acks(), command.acks());
+            prop_assert_eq!(message.command_id().map(|id| &**id), command.command_id().map(Id::as_bytes));
             prop_assert_eq!(&Command::read(&message).unwrap(), command);
             prop_assert_eq!(&Command::read(&message).unwrap().into_owned(), command);
         }

@@ -8,7 +8,8 @@ mod common;
 use std::collections::BTreeMap;
 
 use amps_protocol::{
-    CommandKind, CompositeReader, Field, FixReader, FrameDecoder, LENGTH_PREFIX, Message, NvfixReader,
+    CommandKind, CompositeReader, Field, FixReader, FrameDecoder, FrameFault, FrameTooLong, Frames,
+    LENGTH_PREFIX, Message, NvfixReader,
 };
 use bytes::{Bytes, BytesMut};
 
@@ -113,4 +114,18 @@ fn compressed_vectors_are_two_flushes_of_one_stream() {
     for flush in [first, second] {
         assert!(flush.ends_with(b"\0\0\xff\xff"), "a flush ends with an empty stored block");
     }
+}
+
+#[test]
+fn the_frames_of_a_capture_have_their_places_and_a_limit() {
+    let vectors = vectors();
+    let capture = [&vectors["X02"][..], &vectors["X03"][..]].concat();
+    let found: Vec<_> = Frames::new(&capture).collect::<Result<_, _>>().unwrap();
+    let [beat, other] = found[..] else { panic!("{found:?}") };
+    assert_eq!((beat.offset, beat.bytes), (0, &capture[4..vectors["X02"].len()]));
+    assert_eq!(other.bytes, beat.bytes);
+    assert_eq!(other.offset + 4 + other.bytes.len(), capture.len(), "the empty frame is left out");
+    let refused = Frames::with_limit(&capture, 3).next().unwrap().unwrap_err();
+    assert_eq!(refused.offset, 0);
+    assert!(matches!(refused.fault, FrameFault::TooLong(FrameTooLong { limit: 3, .. })));
 }

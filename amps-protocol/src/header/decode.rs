@@ -88,7 +88,7 @@ impl Header {
     /// does not say stays as the frame said (protocol.md S-5). `at` is where the record
     /// begins in `frame`.
     pub(crate) fn overlay(&mut self, frame: &[u8], at: usize) -> Result<(), HeaderError> {
-        self.record = u32::try_from(at).map_err(|_| too_long())?;
+        self.record = position(at)?;
         // The frame's own is that of its first record (S-6).
         self.unset(Field::Length);
         self.fill::<true>(frame)
@@ -96,9 +96,7 @@ impl Header {
 
     #[inline(always)]
     fn fill<const RECORD: bool>(&mut self, frame: &[u8]) -> Result<(), HeaderError> {
-        if frame.len() > u32::MAX as usize {
-            return Err(too_long());
-        }
+        position(frame.len())?;
         let text = if RECORD { frame.get(self.record as usize..).unwrap_or_default() } else { frame };
         let located = |error: nom::Err<Failure>| locate(&error, frame.len());
         let (mut rest, ()) = grammar::open(text).map_err(located)?;
@@ -326,27 +324,37 @@ fn last_value(header: &[u8], field: Field) -> Option<Option<&[u8]>> {
     last
 }
 
-const fn too_long() -> HeaderError {
-    HeaderError { offset: 0, fault: HeaderFault::TooLong, field: None }
+/// A place in a frame, or its length, as an index stores it.
+#[inline(always)]
+fn position(at: usize) -> Result<u32, HeaderError> {
+    u32::try_from(at).map_err(|_| HeaderError { offset: 0, fault: HeaderFault::TooLong, field: None })
 }
 
 #[cold]
 fn locate(error: &nom::Err<Failure>, frame: usize) -> HeaderError {
-    match error {
-        nom::Err::Error(f) | nom::Err::Failure(f) => {
-            HeaderError { offset: frame - f.left, fault: f.fault, field: f.field }
-        }
-        // Complete parsers never ask for more.
-        nom::Err::Incomplete(_) => {
-            HeaderError { offset: frame, fault: HeaderFault::MissingClosingBrace, field: None }
-        }
+    // Complete parsers never ask for more; did one, the end of the frame would be the place.
+    let mut failure = Failure { left: 0, fault: HeaderFault::MissingClosingBrace, field: None };
+    if let nom::Err::Error(found) | nom::Err::Failure(found) = error {
+        failure = *found;
     }
+    HeaderError { offset: frame - failure.left, fault: failure.fault, field: failure.field }
 }
 
 /// One member of a header as it stands in the frame, known or not.
 ///
-/// Made by [`Message::members`](crate::Message::members).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Made by [`Message::members`](crate::Message::members). `Debug` does not show the value of
+/// a password.
+///
+/// ```
+/// use amps_protocol::{Field, Message};
+///
+/// let message = Message::decode(&br#"{"c":"p","t":"orders","new":7}{"id":1}"#[..])?;
+/// let last = message.members().last().unwrap();
+/// assert_eq!((&**last.key, &**last.value, last.quoted), (&b"new"[..], &b"7"[..], false));
+/// assert_eq!(last.field, None, "this crate does not know it");
+/// # Ok::<(), amps_protocol::HeaderError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
 pub struct Member<'a> {
     /// The key, escapes undone.
     pub key: Cow<'a, BStr>,
@@ -358,12 +366,42 @@ pub struct Member<'a> {
     pub quoted: bool,
 }
 
-/// The members of a header, in the order in which they stand in the frame.
+impl fmt::Debug for Member<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Member");
+        out.field("key", &self.key).field("field", &self.field);
+        match self.field {
+            Some(Field::Password) => out.field("value", &format_args!("<hidden>")),
+            _ => out.field("value", &self.value),
+        };
+        out.field("quoted", &self.quoted).finish()
+    }
+}
+
+/// The members of a header, in the order in which they stand in the frame, repeated and
+/// unknown ones included.
 ///
-/// Made by [`Message::members`](crate::Message::members).
-#[derive(Clone, Debug)]
+/// Made by [`Message::members`](crate::Message::members). Of a malformed header, which no
+/// message holds, it would give those before the fault.
+///
+/// ```
+/// use amps_protocol::Message;
+///
+/// let message = Message::decode(&br#"{"c":"p","t":"orders","t":"trades"}"#[..])?;
+/// let keys: Vec<String> = message.members().map(|member| member.key.to_string()).collect();
+/// assert_eq!(keys, ["c", "t", "t"]);
+/// # Ok::<(), amps_protocol::HeaderError>(())
+/// ```
+#[derive(Clone)]
 pub struct Members<'a> {
     rest: &'a [u8],
+}
+
+impl fmt::Debug for Members<'_> {
+    /// Tells how much is left, not what: a password may be in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Members({} bytes remain)", self.rest.len())
+    }
 }
 
 impl<'a> Members<'a> {
@@ -392,5 +430,25 @@ impl<'a> Iterator for Members<'a> {
             value: plain(member.value.text, member.value.escaped),
             quoted: member.value.quoted,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_place_beyond_4_gib_is_refused() {
+        assert_eq!(position(u32::MAX as usize), Ok(u32::MAX));
+        let Some(beyond) = (u32::MAX as usize).checked_add(1) else { return };
+        let error = position(beyond).unwrap_err();
+        assert_eq!(error.to_string(), "malformed header at byte 0: expected a frame below 4 GiB");
+    }
+
+    #[test]
+    fn a_parser_that_asked_for_more_would_miss_the_end_of_the_header() {
+        let error = locate(&nom::Err::Incomplete(nom::Needed::Unknown), 7);
+        assert_eq!((error.offset, error.fault), (7, HeaderFault::MissingClosingBrace));
     }
 }

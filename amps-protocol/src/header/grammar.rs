@@ -259,3 +259,27 @@ const IS_BARE: [bool; 256] = {
     }
     table
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nom::branch::alt;
+
+    #[test]
+    fn a_fault_passes_through_the_combinators_of_nom_unchanged() {
+        let mut either = alt((
+            |input| fail::<()>(input, HeaderFault::ExpectedColon),
+            |input| fail::<()>(input, HeaderFault::NestedValue),
+        ));
+        let Err(nom::Err::Error(failure)) = either.parse(&b"abc"[..]) else { panic!("no fault") };
+        assert_eq!((failure.left, failure.fault, failure.field), (3, HeaderFault::NestedValue, None));
+    }
+
+    #[test]
+    fn the_end_of_a_header_is_behind_its_brace() {
+        assert_eq!(end_of_header(br#" {"c":"p","t":"}"}{}"#), 18);
+        for malformed in [&b""[..], b"hello", br#"{"c":"p""#, br#"{"c":}"#] {
+            assert_eq!(end_of_header(malformed), 0, "{malformed:?}");
+        }
+    }
+}

@@ -256,11 +256,11 @@ impl FromStr for SelectList {
 impl fmt::Display for SelectList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_list(f, self.iter(), |f, (selection, field)| {
-            f.write_str(match selection {
-                Selection::Include => "+",
-                Selection::Exclude => "-",
-            })?;
-            f.write_str(field)
+            let sign = match selection {
+                Selection::Include => '+',
+                Selection::Exclude => '-',
+            };
+            write!(f, "{sign}{field}")
         })
     }
 }

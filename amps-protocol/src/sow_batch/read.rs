@@ -3,6 +3,8 @@
 //! Owns where one record ends and the next begins. A record's effective header is that of its
 //! frame overlaid by its own; nothing carries over from one record to the next.
 
+use core::fmt;
+
 use bytes::Bytes;
 
 use crate::command::CommandKind;
@@ -30,7 +32,7 @@ use crate::message::{Message, parse_u64};
 /// assert_eq!(keys, [("7".to_owned(), 8), ("8".to_owned(), 8)]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Records<'a> {
     frame: &'a [u8],
     header: &'a Header,
@@ -39,15 +41,26 @@ pub struct Records<'a> {
 
 /// As [`Records`], but each message owns a share of the frame's bytes.
 ///
-/// Made by [`Message::into_records`](Message::into_records).
-#[derive(Clone, Debug)]
+/// Made by [`Message::into_records`].
+///
+/// ```
+/// use amps_protocol::Message;
+/// use bytes::Bytes;
+///
+/// let frame = Bytes::from_static(br#"{"c":"sow","t":"orders"}{"k":"7","l":8}{"id":7}"#);
+/// let kept: Vec<Message> = Message::decode(frame)?.into_records().collect::<Result<_, _>>()?;
+/// assert_eq!(kept[0].sow_key().unwrap(), "7");
+/// assert_eq!(kept[0].data(), br#"{"id":7}"#);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
 pub struct SharedRecords {
     batch: Message,
     cursor: Cursor,
 }
 
 /// How far a batch was read.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Cursor {
     /// Where the next record begins; the frame's length once there is none.
     at: usize,
@@ -71,6 +84,18 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
+impl fmt::Debug for Records<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cursor.show("Records", self.frame, f)
+    }
+}
+
+impl fmt::Debug for SharedRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cursor.show("SharedRecords", self.batch.frame(), f)
+    }
+}
+
 impl SharedRecords {
     pub(crate) fn of(batch: Message) -> Self {
         let cursor = Cursor::new(batch.frame(), batch.header());
@@ -91,6 +116,10 @@ impl Cursor {
     fn new(frame: &[u8], header: &Header) -> Self {
         let at = if header.command() == CommandKind::Sow { header.body_offset() } else { frame.len() };
         Self { at, number: 0 }
+    }
+
+    fn show(&self, name: &str, frame: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{name}({} read, {} bytes remain)", self.number, frame.len().saturating_sub(self.at))
     }
 
     /// The effective header of the next record, and where its data ends in the frame.

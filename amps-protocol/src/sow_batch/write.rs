@@ -50,12 +50,33 @@ impl<'a> BatchWriter<'a> {
     /// The frame would be longer than its prefix can tell, 4 GiB; nothing was written. Split
     /// the result into more batches.
     pub fn finish(self) -> Result<usize, FrameTooLong> {
-        self.frame.finish_begun(u32::MAX as usize)
+        self.finish_within(u32::MAX as usize)
+    }
+
+    /// As [`finish`](Self::finish), but with a limit on header and records together, such as
+    /// the one that the receiver sets itself.
+    ///
+    /// # Errors
+    /// The frame exceeds `limit`; nothing was written. Split the result into more batches.
+    pub fn finish_within(self, limit: usize) -> Result<usize, FrameTooLong> {
+        self.frame.finish_begun(limit.min(u32::MAX as usize))
     }
 }
 
-/// Writes one record. It must end with [`data`](Self::data), without which the batch would be
-/// malformed.
+/// Writes one record: its fields in canonical order, then its data. It must end with
+/// [`data`](Self::data), without which the batch would be malformed.
+///
+/// ```
+/// use amps_protocol::{CommandKind, Field, FrameWriter};
+/// use bytes::BytesMut;
+///
+/// let mut out = BytesMut::new();
+/// let mut batch = FrameWriter::new(&mut out, CommandKind::Sow).number(Field::BatchSize, 1).records();
+/// batch.record().text(Field::SowKey, "7").text(Field::Timestamp, "20260102T030405Z").data(b"{}");
+/// batch.finish()?;
+/// assert!(out.ends_with(br#"{"k":"7","ts":"20260102T030405Z","l":2}{}"#));
+/// # Ok::<(), amps_protocol::FrameTooLong>(())
+/// ```
 #[must_use = "a record without `data` makes the batch malformed"]
 #[derive(Debug)]
 pub struct RecordWriter<'b, 'a> {
@@ -94,5 +115,32 @@ impl RecordWriter<'_, '_> {
     pub fn data(self, data: &[u8]) {
         self.batch.frame.put_record_number(Field::Length, data.len() as u64, self.first);
         self.batch.frame.put_record_data(data);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::CommandKind;
+    use bytes::BytesMut;
+
+    #[test]
+    fn a_batch_over_the_limit_is_taken_back() {
+        let mut out = BytesMut::from(&b"before"[..]);
+        let mut batch = FrameWriter::new(&mut out, CommandKind::Sow).records();
+        batch.record().text(Field::SowKey, "1").data(&[b'x'; 100]);
+        let error = batch.finish_within(100).unwrap_err();
+        assert_eq!((error.length, error.limit), (128, 100));
+        assert_eq!(&out[..], b"before");
+    }
+
+    #[test]
+    fn numbers_may_come_first_or_between_texts() {
+        let mut out = BytesMut::new();
+        let mut batch = FrameWriter::new(&mut out, CommandKind::Sow).records();
+        batch.record().number(Field::Expiration, 9).text(Field::SowKey, "1").data(b"a");
+        batch.record().text(Field::Bookmark, "1|2|").number(Field::Expiration, 8).data(b"b");
+        assert_eq!(batch.finish_within(usize::MAX).unwrap(), out.len());
+        assert_eq!(&out[4..], br#"{"c":"sow"}{"e":9,"k":"1","l":1}a{"bm":"1|2|","e":8,"l":1}b"#);
     }
 }
