@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::command::CommandKind;
 use crate::header::Field;
 
 /// A frame is longer than the limit that was set for it.
@@ -24,6 +25,32 @@ pub struct FrameTooLong {
     pub length: u64,
     /// The limit in force, in bytes of header and body.
     pub limit: u64,
+}
+
+/// A command that cannot be encoded. Nothing was written.
+///
+/// ```
+/// use amps_protocol::{Command, Delete};
+/// use bytes::BytesMut;
+///
+/// let nothing = Delete::keys::<&str>([]);
+/// let error = Command::sow_delete("orders", nothing).encode(&mut BytesMut::new()).unwrap_err();
+/// assert_eq!(error.to_string(), "cannot send sow_delete: it does not say what to delete");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// It is too long.
+    #[error(transparent)]
+    TooLong(#[from] FrameTooLong),
+    /// It lacks what every server would miss, or contradicts itself.
+    #[error("cannot send {}: {problem}", .kind.token())]
+    Incomplete {
+        /// The command.
+        kind: CommandKind,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
 }
 
 /// A frame whose header does not follow the grammar.
@@ -53,6 +80,14 @@ struct OfField(Option<Field>);
 impl fmt::Display for OfField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |field| write!(f, ", field \"{}\"", field.key()))
+    }
+}
+
+struct InField(Option<Field>);
+
+impl fmt::Display for InField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |field| write!(f, "field \"{}\": ", field.key()))
     }
 }
 
@@ -140,8 +175,13 @@ pub struct SowError {
 #[non_exhaustive]
 pub enum SowFault {
     /// Its header breaks the grammar.
-    #[error("{0}")]
-    Header(HeaderFault),
+    #[error("{}{fault}", InField(*field))]
+    Header {
+        /// How.
+        fault: HeaderFault,
+        /// The field whose value was being read, if it is a known one.
+        field: Option<Field>,
+    },
     /// Its header does not tell how long its data is.
     #[error("expected \"l\", the length of its data, in its header")]
     MissingLength,

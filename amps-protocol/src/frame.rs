@@ -46,30 +46,33 @@ pub fn next_frame(bytes: &[u8], limit: usize) -> Result<Option<usize>, FrameTooL
         return Err(FrameTooLong { length: length.into(), limit: limit as u64 });
     }
     let length = length as usize;
-    Ok((rest.len() >= length).then_some(LENGTH_PREFIX + length))
+    Ok((rest.len() >= length).then(|| LENGTH_PREFIX + length))
 }
 
-/// Cuts frames off the front of a growing buffer, however the stream was split.
+/// Cuts frames off the front of a growing buffer, however the stream was split, and counts
+/// bytes, so that an error can say where.
 ///
 /// ```
 /// use amps_protocol::FrameDecoder;
 /// use bytes::BytesMut;
 ///
-/// let decoder = FrameDecoder::default();
+/// let mut decoder = FrameDecoder::default();
 /// let mut stream = BytesMut::from(&b"\x00\x00\x00\x02{}\x00\x00"[..]);
 /// assert_eq!(&decoder.decode(&mut stream)?.unwrap()[..], b"{}");
 /// assert!(decoder.decode(&mut stream)?.is_none());
-/// # Ok::<(), amps_protocol::FrameTooLong>(())
+/// assert_eq!(decoder.finish(&stream).unwrap_err().offset, 6, "the stream ends inside a frame");
+/// # Ok::<(), amps_protocol::FrameError>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct FrameDecoder {
     limit: usize,
+    offset: usize,
 }
 
 impl FrameDecoder {
     /// A decoder that refuses frames whose header and body exceed `limit` bytes.
     pub const fn new(limit: usize) -> Self {
-        Self { limit }
+        Self { limit, offset: 0 }
     }
 
     /// Takes the next frame that is not empty, without its prefix, or returns `None` if
@@ -80,16 +83,49 @@ impl FrameDecoder {
     /// # Errors
     /// The announced length exceeds the limit; the stream is then unusable, as where the
     /// next frame would begin is unknown.
-    pub fn decode(&self, stream: &mut BytesMut) -> Result<Option<Bytes>, FrameTooLong> {
-        while let Some(total) = next_frame(stream, self.limit)? {
+    pub fn decode(&mut self, stream: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+        loop {
+            let total = match next_frame(stream, self.limit) {
+                Ok(Some(total)) => total,
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(FrameError { offset: self.offset, fault: error.into() }),
+            };
+            self.offset += total;
             let mut frame = stream.split_to(total).freeze();
             let _ = frame.split_to(LENGTH_PREFIX);
             if !frame.is_empty() {
                 return Ok(Some(frame));
             }
         }
-        Ok(None)
     }
+
+    /// How many bytes of the stream were taken: where what comes next begins.
+    pub const fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// To be asked when the stream has ended: whether it ended between two frames. `rest` is
+    /// what [`decode`](Self::decode) left of it.
+    ///
+    /// # Errors
+    /// It ended inside a frame, which is lost.
+    pub fn finish(&self, rest: &[u8]) -> Result<(), FrameError> {
+        match truncated(rest) {
+            Some(fault) => Err(FrameError { offset: self.offset, fault }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the bytes of an incomplete frame lack; `None` if there are none.
+fn truncated(rest: &[u8]) -> Option<FrameFault> {
+    Some(match rest.split_first_chunk::<LENGTH_PREFIX>() {
+        None if rest.is_empty() => return None,
+        None => FrameFault::TruncatedPrefix { left: rest.len() },
+        Some((prefix, after)) => {
+            FrameFault::Truncated { length: u32::from_be_bytes(*prefix) as usize, left: after.len() }
+        }
+    })
 }
 
 impl Default for FrameDecoder {
@@ -155,17 +191,6 @@ impl<'a> Frames<'a> {
     fn remaining(&self) -> &'a [u8] {
         self.bytes.get(self.at..).unwrap_or_default()
     }
-
-    fn fault(&self) -> Option<FrameFault> {
-        let left = self.remaining();
-        Some(match left.split_first_chunk::<LENGTH_PREFIX>() {
-            None if left.is_empty() => return None,
-            None => FrameFault::TruncatedPrefix { left: left.len() },
-            Some((prefix, rest)) => {
-                FrameFault::Truncated { length: u32::from_be_bytes(*prefix) as usize, left: rest.len() }
-            }
-        })
-    }
 }
 
 impl fmt::Debug for Frames<'_> {
@@ -189,7 +214,7 @@ impl<'a> Iterator for Frames<'a> {
                     self.at += total;
                     return Some(Ok(Frame { offset, bytes: &self.bytes[offset + LENGTH_PREFIX..self.at] }));
                 }
-                Ok(None) => self.fault()?,
+                Ok(None) => truncated(self.remaining())?,
                 Err(error) => error.into(),
             };
             // Where the next frame would begin is unknown.

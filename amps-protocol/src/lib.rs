@@ -97,7 +97,9 @@ pub use composite::{CompositeBuildError, CompositeBuilder, CompositeError, Compo
 mod endpoint;
 pub use endpoint::{Endpoint, EndpointError, IpPreference, Password, Scheme, TransportOptions};
 mod error;
-pub use error::{FrameError, FrameFault, FrameTooLong, HeaderError, HeaderFault, SowError, SowFault};
+pub use error::{
+    EncodeError, FrameError, FrameFault, FrameTooLong, HeaderError, HeaderFault, SowError, SowFault,
+};
 mod fix;
 pub use fix::{FIX_SEPARATOR, FixBuilder, FixError, FixReader, NvfixBuilder, NvfixReader};
 mod frame;

@@ -50,6 +50,12 @@ impl Message {
         &self.frame
     }
 
+    /// The body, sharing the bytes of the frame: nothing is copied, and the frame lives as
+    /// long as the body does.
+    pub fn data_bytes(&self) -> Bytes {
+        self.frame.slice(self.header.body_offset().min(self.frame.len())..)
+    }
+
     /// The records of a `sow` frame, each with its own share of the frame's bytes.
     pub fn into_records(self) -> SharedRecords {
         SharedRecords::of(self)
@@ -79,7 +85,8 @@ impl<B: AsRef<[u8]>> Message<B> {
         (self.frame, self.header)
     }
 
-    /// The whole frame, header and body.
+    /// The whole frame, header and body. Of a record: its batch up to the record's end; what
+    /// the record alone holds is in [`data`](Self::data).
     pub fn frame(&self) -> &[u8] {
         self.frame.as_ref()
     }
@@ -127,7 +134,7 @@ impl<B: AsRef<[u8]>> Message<B> {
     /// What stands in the header, in its order, unknown keys included. For tools; it looks
     /// through the header anew.
     pub fn members(&self) -> Members<'_> {
-        Members::of(self.frame.as_ref())
+        Members::of(self.header.parts(self.frame.as_ref()))
     }
 
     /// What the frame asks or tells.
@@ -162,7 +169,8 @@ impl<B: AsRef<[u8]>> Message<B> {
     /// of `sub_id` (protocol.md I-7, I-8).
     #[inline]
     pub fn ids(&self) -> Ids<'_> {
-        let list = self.sub_ids().or_else(|| self.sub_id());
+        let some = |list: &&BStr| Ids::new(list).next().is_some();
+        let list = self.sub_ids().filter(some).or_else(|| self.sub_id());
         Ids::new(list.map_or(&[][..], |list| list))
     }
 
@@ -187,6 +195,11 @@ impl<B: AsRef<[u8]>> Message<B> {
     /// The version of the server, from the acknowledgement of a logon.
     pub fn server_version(&self) -> Option<ServerVersion> {
         ServerVersion::parse(self.version()?).ok()
+    }
+
+    /// Whether this is one record of a `sow` frame, as [`records`](Self::records) gives it.
+    pub const fn is_record(&self) -> bool {
+        self.header.is_record()
     }
 
     /// Whether the `l` field, where present, tells another body length than the frame does.

@@ -60,13 +60,13 @@ fn ids_that_are_left_out_are_filled_in_as_a_server_does() {
     let Ok(Command::SowAndSubscribe(both)) = read(r#"{"c":"sow_and_subscribe","cid":"7","t":"o"}"#) else {
         panic!("not read")
     };
-    assert_eq!((both.sub_id(), both.query_id()), (&Id::number(7), &Id::number(7)));
+    assert_eq!((both.get_sub_id(), both.get_query_id()), (&Id::number(7), &Id::number(7)));
     let Ok(Command::SowAndSubscribe(both)) =
         read(r#"{"c":"sow_and_subscribe","cid":"7","t":"o","sub_id":"s"}"#)
     else {
         panic!("not read")
     };
-    assert_eq!(both.query_id().as_bytes(), b"s");
+    assert_eq!(both.get_query_id().as_bytes(), b"s");
     let error = read(r#"{"c":"subscribe","t":"o"}"#).unwrap_err();
     assert_eq!(error, CommandError::MissingField { kind: CommandKind::Subscribe, field: Field::SubId });
 }
@@ -113,7 +113,7 @@ fn a_bookmark_tells_a_subscription_that_begins_paused_from_a_pause() {
     assert!(matches!(begins_paused, Command::Subscribe(_)), "{begins_paused:?}");
     let pause = read(r#"{"c":"subscribe","t":"o","sub_id":"1,2","o":"pause"}"#).unwrap();
     let Command::ReplayControl(pause) = pause else { panic!("{pause:?}") };
-    assert_eq!(pause.sub_ids(), [Id::number(1), Id::number(2)]);
+    assert_eq!(pause.get_sub_ids(), [Id::number(1), Id::number(2)]);
     assert!(!pause.resumes());
 }
 
@@ -137,7 +137,7 @@ fn a_command_above_the_limit_leaves_the_buffer_as_it_was() {
 
 #[test]
 fn debug_shows_a_command_readably_and_no_password() {
-    let logon = Command::from(Command::logon("worker").user_id("ada").password("s3cret"));
+    let logon = Command::from(Command::logon(0, "worker").user_id("ada").password("s3cret"));
     let text = format!("{logon:?}");
     assert!(text.contains("worker") && text.contains("ada"), "{text}");
     assert!(!text.contains("s3cret"), "{text}");
@@ -154,7 +154,7 @@ fn what_was_built_can_be_asked_for() {
         .options(Options::parse("oof"))
         .ask(7, AckType::Processed);
     assert_eq!(subscribe.topic(), "o");
-    assert_eq!(subscribe.sub_id(), &Id::number(1));
+    assert_eq!(subscribe.get_sub_id(), &Id::number(1));
     assert_eq!(subscribe.content_filter().unwrap(), &Text::from("/a = 1"));
     assert_eq!(subscribe.replay_from(), Some(&replay));
     assert!(subscribe.given_options().oof());
@@ -167,7 +167,7 @@ fn what_was_built_can_be_asked_for() {
     assert_eq!((publish.topic(), publish.body()), (&"o".into(), &"{}".into()));
     assert_eq!((Command::from(publish).command_id(), AckTypes::NONE), (None, AckTypes::default()));
 
-    let logon = Command::logon("worker").user_id("ada");
+    let logon = Command::logon(0, "worker").user_id("ada");
     assert_eq!((logon.client_name(), logon.user()), (&"worker".into(), Some(&"ada".into())));
     assert_eq!(logon.reveal_password(), None);
 

@@ -48,7 +48,7 @@ fn text_vector(id: &str) -> Vec<u8> {
 /// Every frame of a stream, which must end with a whole one.
 fn frames(stream: &[u8]) -> Vec<Bytes> {
     let mut stream = BytesMut::from(stream);
-    let decoder = FrameDecoder::default();
+    let mut decoder = FrameDecoder::default();
     let frames = std::iter::from_fn(|| decoder.decode(&mut stream).unwrap()).collect();
     assert!(stream.is_empty(), "{stream:?} is left");
     frames

@@ -20,7 +20,7 @@ use naive::compare::{compare, compare_records};
 /// A byte stream, cut into frames at once and in small pieces.
 pub(crate) fn frame(data: &[u8]) {
     const LIMIT: usize = 1 << 16;
-    let decoder = FrameDecoder::new(LIMIT);
+    let mut decoder = FrameDecoder::new(LIMIT);
 
     // What must come out: prefix after prefix, up to the first that is too long or not whole.
     let mut rest = data;

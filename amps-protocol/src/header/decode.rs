@@ -7,6 +7,7 @@
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::mem::size_of;
@@ -46,13 +47,32 @@ pub struct Header {
     command: CommandKind,
     acks: AckTypes,
     status: Option<Status>,
-    /// Whether a field that was asked for may lie in the frame without being indexed.
-    unindexed: bool,
-    /// Boxed as a whole, so that an index without them pays for one pointer only.
-    escaped: Option<Box<Escaped>>,
+    flags: Flags,
+    /// Shared, so that the records of a batch do not copy what their frame's header holds.
+    escaped: Option<Arc<Escaped>>,
 }
 
 const HOT_FIELDS: usize = 11;
+
+#[derive(Clone, Copy, Default)]
+struct Flags(u8);
+
+impl Flags {
+    /// A field that was asked for may lie in the frame without being indexed.
+    const UNINDEXED: u8 = 1;
+    /// This is a record of a batch.
+    const RECORD: u8 = 2;
+
+    #[inline(always)]
+    const fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    #[inline(always)]
+    fn set(&mut self, flag: u8) {
+        self.0 |= flag;
+    }
+}
 
 // A stream holds one index per queued message: it stays within one cache line.
 const _: () = assert!(size_of::<Header>() <= 64);
@@ -89,6 +109,7 @@ impl Header {
     /// begins in `frame`.
     pub(crate) fn overlay(&mut self, frame: &[u8], at: usize) -> Result<(), HeaderError> {
         self.record = position(at)?;
+        self.flags.set(Flags::RECORD);
         // The frame's own is that of its first record (S-6).
         self.unset(Field::Length);
         self.fill::<true>(frame)
@@ -116,6 +137,24 @@ impl Header {
         }
         self.body = (frame.len() - rest.len()) as u32;
         Ok(())
+    }
+
+    /// This header as that of a record: the frame holds one record, which has none of its own.
+    pub(crate) fn as_lone_record(&self) -> Self {
+        let mut record = self.clone();
+        record.flags.set(Flags::RECORD);
+        record
+    }
+
+    /// Whether this is a record of a batch.
+    pub(crate) const fn is_record(&self) -> bool {
+        self.flags.has(Flags::RECORD)
+    }
+
+    /// The headers of `frame` that this index was decoded from: its own, and the record's.
+    pub(crate) fn parts<'a>(&self, frame: &'a [u8]) -> (&'a [u8], Option<&'a [u8]>) {
+        let record = if self.record == 0 { None } else { frame.get(self.record as usize..) };
+        (frame, record)
     }
 
     /// The two parts of `frame` that this index needs, and the index for both joined: of a
@@ -151,7 +190,7 @@ impl Header {
             }
         }
         let decoded = matches!(field, Field::Command | Field::AckType | Field::Status);
-        if decoded || self.unindexed { self.look_up(frame, field) } else { None }
+        if decoded || self.flags.has(Flags::UNINDEXED) { self.look_up(frame, field) } else { None }
     }
 
     #[cold]
@@ -215,7 +254,7 @@ impl Header {
                 self.hot[slot] = Span { start: start as u16, len: len as u16 | of_record };
             } else {
                 self.hot[slot] = Span::default();
-                self.unindexed = true;
+                self.flags.set(Flags::UNINDEXED);
             }
         } else {
             self.interpret(field, value.text);
@@ -228,7 +267,7 @@ impl Header {
             Field::Command => self.command = CommandKind::from_token(text),
             Field::AckType => self.acks = AckTypes::parse(text),
             Field::Status => self.status = Some(Status::from_token(text)),
-            _ => self.unindexed = true,
+            _ => self.flags.set(Flags::UNINDEXED),
         }
     }
 
@@ -239,8 +278,8 @@ impl Header {
             Some(slot) => self.hot[slot] = Span::default(),
             None => self.interpret(field, text),
         }
-        self.unindexed = true;
-        self.escaped.get_or_insert_default().0.push((field, text.into()));
+        self.flags.set(Flags::UNINDEXED);
+        Arc::make_mut(self.escaped.get_or_insert_default()).0.push((field, text.into()));
     }
 
     #[cold]
@@ -260,8 +299,10 @@ impl Header {
 
     #[cold]
     fn forget_escaped(&mut self, field: Field) {
-        if let Some(escaped) = self.escaped.as_deref_mut() {
-            escaped.0.retain(|(f, _)| *f != field);
+        if let Some(escaped) = &mut self.escaped {
+            if escaped.0.iter().any(|(f, _)| *f == field) {
+                Arc::make_mut(escaped).0.retain(|(f, _)| *f != field);
+            }
         }
     }
 }
@@ -379,7 +420,7 @@ impl fmt::Debug for Member<'_> {
 }
 
 /// The members of a header, in the order in which they stand in the frame, repeated and
-/// unknown ones included.
+/// unknown ones included. Of a record of a batch: those of the batch, then its own.
 ///
 /// Made by [`Message::members`](crate::Message::members). Of a malformed header, which no
 /// message holds, it would give those before the fault.
@@ -395,6 +436,8 @@ impl fmt::Debug for Member<'_> {
 #[derive(Clone)]
 pub struct Members<'a> {
     rest: &'a [u8],
+    /// The header of a record, which comes after that of its frame.
+    record: Option<&'a [u8]>,
 }
 
 impl fmt::Debug for Members<'_> {
@@ -407,18 +450,25 @@ impl fmt::Debug for Members<'_> {
 impl<'a> Members<'a> {
     /// Of a frame whose header has been decoded. Of one whose header is malformed, those
     /// before the fault.
-    pub(crate) fn of(frame: &'a [u8]) -> Self {
-        Self { rest: grammar::open(frame).map_or(&[][..], |(rest, ())| rest) }
+    pub(crate) fn of((frame, record): (&'a [u8], Option<&'a [u8]>)) -> Self {
+        Self { rest: inside(frame), record }
     }
+}
+
+/// What follows the opening brace of a header.
+fn inside(header: &[u8]) -> &[u8] {
+    grammar::open(header).map_or(&[], |(rest, ())| rest)
 }
 
 impl<'a> Iterator for Members<'a> {
     type Item = Member<'a>;
 
     fn next(&mut self) -> Option<Member<'a>> {
-        let Ok((rest, Some(member))) = grammar::next_member(self.rest) else {
-            self.rest = &[];
-            return None;
+        let (rest, member) = loop {
+            match grammar::next_member(self.rest) {
+                Ok((rest, Some(member))) => break (rest, member),
+                _ => self.rest = inside(self.record.take()?),
+            }
         };
         self.rest = rest;
         let plain = |text: &'a [u8], escaped: bool| {

@@ -78,6 +78,21 @@ impl<'a> FrameWriter<'a> {
         self
     }
 
+    /// Writes a member that this crate has no field for, for tools that pass on what they do
+    /// not know; the value in quotes, or bare. It may come at any place.
+    pub fn other(self, key: &[u8], value: &[u8], quoted: bool) -> Self {
+        put(self.out, b",\"");
+        put_text(self.out, key);
+        put(self.out, if quoted { b"\":\"" } else { b"\":" });
+        if quoted {
+            put_text(self.out, value);
+            put(self.out, b"\"");
+        } else {
+            put(self.out, value);
+        }
+        self
+    }
+
     /// Writes a string field if there is a value.
     #[inline]
     pub fn maybe_text(self, field: Field, value: Option<impl AsRef<[u8]>>) -> Self {
@@ -197,12 +212,18 @@ impl<'a> FrameWriter<'a> {
     }
 
     #[inline]
-    pub(crate) fn begin_record(&mut self) {
+    pub(crate) fn begin_record(&mut self) -> usize {
         #[cfg(debug_assertions)]
         {
             self.last = Field::Command;
         }
+        let start = self.out.len();
         put(self.out, b"{");
+        start
+    }
+
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.out.truncate(len);
     }
 
     #[inline]

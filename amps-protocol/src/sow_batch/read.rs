@@ -114,7 +114,9 @@ impl Iterator for SharedRecords {
 
 impl Cursor {
     fn new(frame: &[u8], header: &Header) -> Self {
-        let at = if header.command() == CommandKind::Sow { header.body_offset() } else { frame.len() };
+        // What a record holds is the publisher's, whatever it looks like.
+        let is_batch = header.command() == CommandKind::Sow && !header.is_record();
+        let at = if is_batch { header.body_offset() } else { frame.len() };
         Self { at, number: 0 }
     }
 
@@ -143,7 +145,7 @@ impl Cursor {
         let fail = |offset, fault| SowError { record: self.number, offset, fault };
         let mut record = header.clone();
         if let Err(error) = record.overlay(frame, self.at) {
-            let fault = SowFault::Header(error.fault);
+            let fault = SowFault::Header { fault: error.fault, field: error.field };
             return self.lone_record(frame, header).ok_or_else(|| fail(error.offset, fault));
         }
         let data = record.body_offset();
@@ -164,7 +166,7 @@ impl Cursor {
         let number = |field| header.get(frame, field).and_then(parse_u64);
         let whole_body = number(Field::Length) == Some((frame.len() - header.body_offset()) as u64);
         let lone = self.number == 0 && whole_body && number(Field::BatchSize).is_none_or(|size| size == 1);
-        lone.then(|| (header.clone(), frame.len()))
+        lone.then(|| (header.as_lone_record(), frame.len()))
     }
 }
 
@@ -280,6 +282,6 @@ mod tests {
             "malformed sow batch at byte 36, record 1: its length \"l\" is 99, but only 2 bytes are left"
         );
         let faults = records(r#"{"c":"sow"}{"l":2}{}hello"#);
-        assert!(matches!(faults[1], Err(SowError { record: 1, offset: 20, fault: SowFault::Header(_) })));
+        assert!(matches!(faults[1], Err(SowError { record: 1, offset: 20, fault: SowFault::Header { .. } })));
     }
 }

@@ -40,8 +40,8 @@ impl<'a> BatchWriter<'a> {
     /// Begins a record. Its fields follow in canonical order, then its data.
     #[inline]
     pub fn record(&mut self) -> RecordWriter<'_, 'a> {
-        self.frame.begin_record();
-        RecordWriter { batch: self, first: true }
+        let start = self.frame.begin_record();
+        RecordWriter { batch: self, start: Some(start), first: true }
     }
 
     /// Fills in the frame's length, and returns it, prefix included.
@@ -77,11 +77,22 @@ impl<'a> BatchWriter<'a> {
 /// assert!(out.ends_with(br#"{"k":"7","ts":"20260102T030405Z","l":2}{}"#));
 /// # Ok::<(), amps_protocol::FrameTooLong>(())
 /// ```
-#[must_use = "a record without `data` makes the batch malformed"]
+#[must_use = "a record is written when `data` is called"]
 #[derive(Debug)]
 pub struct RecordWriter<'b, 'a> {
     batch: &'b mut BatchWriter<'a>,
+    /// Where the record begins, until it is whole.
+    start: Option<usize>,
     first: bool,
+}
+
+impl Drop for RecordWriter<'_, '_> {
+    /// A record without data is taken back: what is written stays a batch.
+    fn drop(&mut self) {
+        if let Some(start) = self.start {
+            self.batch.frame.truncate(start);
+        }
+    }
 }
 
 impl RecordWriter<'_, '_> {
@@ -112,7 +123,8 @@ impl RecordWriter<'_, '_> {
 
     /// Ends the record's header with the length of its data, and appends the data.
     #[inline]
-    pub fn data(self, data: &[u8]) {
+    pub fn data(mut self, data: &[u8]) {
+        self.start = None;
         self.batch.frame.put_record_number(Field::Length, data.len() as u64, self.first);
         self.batch.frame.put_record_data(data);
     }
@@ -132,6 +144,16 @@ mod tests {
         let error = batch.finish_within(100).unwrap_err();
         assert_eq!((error.length, error.limit), (128, 100));
         assert_eq!(&out[..], b"before");
+    }
+
+    #[test]
+    fn a_record_that_is_dropped_before_its_data_leaves_no_trace() {
+        let mut out = BytesMut::new();
+        let mut batch = FrameWriter::new(&mut out, CommandKind::Sow).records();
+        drop(batch.record().text(Field::SowKey, "lost"));
+        batch.record().text(Field::SowKey, "1").data(b"a");
+        batch.finish().unwrap();
+        assert_eq!(&out[4..], br#"{"c":"sow"}{"k":"1","l":1}a"#);
     }
 
     #[test]
