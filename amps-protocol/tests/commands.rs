@@ -48,7 +48,7 @@ fn what_servers_send_is_no_command() {
             CommandKind::Publish | CommandKind::Heartbeat => {}
             CommandKind::Sow => assert!(Command::read(&message).is_ok(), "a batch names topic and query"),
             kind => {
-                assert_eq!(Command::read(&message), Err(CommandError::FromServer { kind }), "{}", vector.id)
+                assert_eq!(Command::read(&message), Err(CommandError::FromServer { kind }), "{}", vector.id);
             }
         }
     }

@@ -2,7 +2,11 @@
 //!
 //! A fuzzer calls them through the stubs in `fuzz_targets`, the stable test `fuzz_corpus`
 //! calls them on the corpus and on mutations of it. They panic where something does not hold.
-#![allow(dead_code, reason = "every fuzzing stub includes this file and calls one function of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "every fuzzing stub includes this file and calls one function of it"
+)]
 
 #[path = "../../tests/naive/mod.rs"]
 mod naive;
