@@ -225,6 +225,81 @@ fn every_record_is_a_filter_and_options_without_a_name_here_are_kept() {
 }
 
 #[test]
+fn every_setter_writes_its_field_and_the_field_is_read_back() {
+    let now = ReplayFrom::now;
+    for (command, header) in [
+        (
+            Command::from(
+                Command::logon("w")
+                    .user_id("u")
+                    .password("p")
+                    .message_type("json")
+                    .correlation_id("Eg==")
+                    .version("1"),
+            ),
+            r#"{"c":"logon","client_name":"w","user_id":"u","pw":"p","mt":"json","x":"Eg==","version":"1"}"#,
+        ),
+        (
+            Command::delta_publish("o").sequence(7).expiration(9).sow_key("k").correlation_id("Eg==").into(),
+            r#"{"c":"delta_publish","s":7,"t":"o","e":9,"k":"k","x":"Eg=="}"#,
+        ),
+        (Command::publish("o").sequence(0).ask_persisted().into(), r#"{"c":"p","t":"o","a":"persisted"}"#),
+        (
+            Command::delta_subscribe("o", 1).filter("").replay_at_most(now(), 5).into(),
+            r#"{"c":"delta_subscribe","bm":"0|1|","t":"o","sub_id":"1","top_n":5}"#,
+        ),
+        (
+            Command::subscribe("o", 1).replay_at_most(now(), 5).replay(now()).into(),
+            r#"{"c":"subscribe","bm":"0|1|","t":"o","sub_id":"1"}"#,
+        ),
+        (Command::pause("o", [1, 2]).into(), r#"{"c":"subscribe","t":"o","sub_id":"1,2","o":"pause"}"#),
+        (Command::resume("o", [3]).into(), r#"{"c":"subscribe","t":"o","sub_id":"3","o":"resume"}"#),
+        (
+            Command::sow("o", 1)
+                .as_of(now())
+                .filter("/a")
+                .order_by("/b")
+                .batch_size(10)
+                .top_n(0)
+                .sow_keys("k")
+                .into(),
+            r#"{"c":"sow","bm":"0|1|","t":"o","query_id":"1","f":"/a","orderby":"/b","bs":10,"top_n":0,"sow_keys":"k"}"#,
+        ),
+        (
+            Command::sow_and_subscribe("o", 1).query(2).replay(now()).into(),
+            r#"{"c":"sow_and_subscribe","bm":"0|1|","t":"o","sub_id":"1","query_id":"2"}"#,
+        ),
+        (
+            Command::sow_and_delta_subscribe("o", 1).query(2).batch_size(3).into(),
+            r#"{"c":"sow_and_delta_subscribe","t":"o","sub_id":"1","query_id":"2","bs":3}"#,
+        ),
+        (
+            Command::sow_delete("o", Delete::Keys("k".into())).sequence(3).ask_persisted().into(),
+            r#"{"c":"sow_delete","s":3,"t":"o","sow_keys":"k","a":"persisted"}"#,
+        ),
+        (
+            Command::unsubscribe([1]).and_queries([2]).into(),
+            r#"{"c":"unsubscribe","sub_id":"1","query_id":"2"}"#,
+        ),
+        (Command::cancel_queries([1, 2]).into(), r#"{"c":"unsubscribe","query_id":"1,2"}"#),
+        (Command::flush(1, AckType::Completed).into(), r#"{"c":"flush","cid":"1","a":"completed"}"#),
+        (Command::heartbeat(HeartbeatRequest::Start(5)).into(), r#"{"c":"heartbeat","o":"start,5"}"#),
+        (
+            Command::start_timer(1).topic("o").options(Options::parse("a=1")).into(),
+            r#"{"c":"start_timer","cid":"1","t":"o","o":"a=1"}"#,
+        ),
+        (Command::stop_timer(1).into(), r#"{"c":"stop_timer","cid":"1"}"#),
+    ] {
+        let mut out = BytesMut::new();
+        command.encode(&mut out).unwrap();
+        assert_eq!(String::from_utf8_lossy(&out[4..]), header);
+        let again = read(header).unwrap();
+        assert_eq!(again, command);
+        assert_eq!((again.command_id(), again.acks()), (command.command_id(), command.acks()));
+    }
+}
+
+#[test]
 fn what_becomes_of_queue_messages_is_said_by_at_most_one_option() {
     let minute = Interval::from(std::time::Duration::from_secs(60));
     for (action, options) in [
