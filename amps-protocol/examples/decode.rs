@@ -219,6 +219,6 @@ mod tests {
         let (lines, bad) = lines(&frames, true);
         assert_eq!((lines.len(), bad), (2, 0));
         assert_eq!(lines[0], "        0 (unknown) x\\ny");
-        assert_eq!(lines[1], "       17 p k\\nz=\\x1b[2J");
+        assert_eq!(lines[1], "       15 p k\\nz=\\x1b[2J");
     }
 }

@@ -74,6 +74,16 @@ fn flags_are_true_in_any_case_and_written_bare() {
 }
 
 #[test]
+fn null_takes_back_what_was_said_before() {
+    let frame = r#"{"c":"ack","a":"processed","status":"success","t":"x","s":7,"k":"\u0031",
+        "c":null,"a":null,"status":null,"t":null,"s":null,"k":null}"#;
+    let message = decode(frame);
+    assert_eq!((message.command(), message.status()), (CommandKind::Missing, None));
+    assert!(message.acks().is_empty());
+    assert!(Field::ALL.iter().all(|&field| message.get(field).is_none()));
+}
+
+#[test]
 fn a_wrong_length_is_noticed_but_on_a_batch_where_it_is_that_of_a_record() {
     assert!(decode(r#"{"c":"p","l":3}{}"#).length_mismatch());
     assert!(!decode(r#"{"c":"p","l":2}{}"#).length_mismatch());

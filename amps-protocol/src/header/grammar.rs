@@ -4,6 +4,9 @@
 //! Owns what a member is and where it ends. It interprets nothing: which field a key names
 //! and what its value means is the index's business.
 //!
+//! Every function here is a `nom` parser and returns what one returns; what nom has, such as
+//! tags and runs of bytes, is nom's. Two parsers are primitives of our own, in the place of
+//! `take_till`, because they decide the speed of the whole: a string's end and a key.
 //! Strings are the bulk of a header. Their end is looked for eight bytes at a time, and a
 //! key of up to seven bytes comes out as one integer, which is compared in one instruction.
 

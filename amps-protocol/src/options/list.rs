@@ -402,7 +402,7 @@ mod tests {
     fn faults_are_found_where_they_are_in_the_whole_list() {
         assert_eq!("[/a,/b)x]".parse::<FieldList>().unwrap_err().offset, 6);
         assert_eq!("[/a AS x]".parse::<Projection>().unwrap_err().offset, 7);
-        assert_eq!("[/a AS /x,SUM(/b)) AS /y]".parse::<Projection>().unwrap_err().offset, 17);
+        assert_eq!("[/a AS /x,/b AS /y z]".parse::<Projection>().unwrap_err().offset, 16);
         assert_eq!("[+/a,/b]".parse::<SelectList>().unwrap_err().offset, 5);
     }
 
