@@ -248,7 +248,7 @@ pub(crate) fn value(data: &[u8]) {
     assert!(reason == OofReason::Other || OofReason::of(reason.token().as_bytes()) == reason);
 
     let Ok(text) = std::str::from_utf8(data) else { return };
-    assert_eq!(ReasonClass::of(text), ReasonClass::of(&format!(" {text}\t")));
+    assert_eq!(ReasonClass::of(text), ReasonClass::of(format!(" {text}\t")));
     read_again::<Interval>(text);
     read_again::<Rate>(text);
     read_again::<Conflation>(text);
