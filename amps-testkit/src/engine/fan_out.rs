@@ -174,7 +174,8 @@ impl Engine {
         self.transmit(now, conn, sink);
     }
 
-    /// Tells one subscription that a record left its focus for another reason than a change.
+    /// Tells one subscription that a record left its focus.
+    #[expect(clippy::too_many_arguments, reason = "whom, of what, and why")]
     pub(super) fn send_out_of_focus<S: Sink>(
         &mut self,
         now: Time,
@@ -182,17 +183,35 @@ impl Engine {
         key: SubKey,
         layout: &Layout,
         record: &Record,
+        reason: OofReason,
         sink: &mut S,
     ) {
         let document = layout.format.read(&record.body);
-        let news = News {
-            key: Some(&record.key),
-            layout: Some(layout),
-            old: None,
-            new: Some(Facts::of_record(record, &layout.format, &document)),
-            left: None,
+        let facts = Facts::of_record(record, &layout.format, &document);
+        let news = News { key: Some(&record.key), layout: Some(layout), old: None, new: None, left: None };
+        let news = match reason {
+            OofReason::Match => News { new: Some(facts), ..news },
+            reason => News { old: Some(facts), left: Some(reason), ..news },
         };
         self.send_oof(now, conn, &[key], &news, sink);
+    }
+
+    /// Tells one subscription, whatever its filter says, in a frame of its own (DEL-02).
+    pub(super) fn tell<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        key: SubKey,
+        news: &News<'_>,
+        sink: &mut S,
+    ) {
+        let delta = self.subscriptions.get(&key).is_some_and(|subscription| subscription.delta().is_some());
+        let comparable = news.layout.is_some_and(|layout| layout.format.supports_delta());
+        if delta && comparable && news.old.is_some() {
+            self.send_deltas(now, conn, vec![key], news, sink);
+        } else {
+            self.send_whole(now, conn, &[key], news, sink);
+        }
     }
 
     /// The fields that any of the subscriptions wants; `None` if one wants all (DEL-09).

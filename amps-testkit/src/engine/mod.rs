@@ -80,6 +80,8 @@ pub struct Engine {
     log: TxLog,
     /// Topics with a state of the world, in the order of the configuration.
     sow: Vec<Table>,
+    /// Subscriptions that are windows.
+    pages: usize,
     queues: Vec<Queue>,
     /// Queues in which something may be deliverable.
     dirty: BTreeSet<usize>,
@@ -140,6 +142,7 @@ impl Engine {
             routes: Routes::default(),
             log,
             sow,
+            pages: 0,
             queues,
             dirty: BTreeSet::new(),
             dead_letters: VecDeque::new(),

@@ -14,7 +14,7 @@ use super::fan_out::News;
 use super::reasons::Reason;
 use super::reply::{AckFrame, Refusal};
 use super::selector::Facts;
-use super::sow::Record;
+use super::sow::{Change, Record};
 use super::subscription::{SubKey, text};
 use super::switches::DuplicateAck;
 use super::timers::Timer;
@@ -248,18 +248,8 @@ impl Engine {
         table.put(Arc::clone(&record));
         self.arm_sow(index);
         self.published += 1;
-        if !route.audience.is_empty() {
-            let document = layout.format.read(&record.body);
-            let former = old.as_ref().map(|old| (old, layout.format.read(&old.body)));
-            let news = News {
-                key: Some(&record.key),
-                layout: Some(&layout),
-                old: former.as_ref().map(|(old, body)| Facts::of_record(old, &layout.format, body)),
-                new: Some(Facts::of_record(&record, &layout.format, &document)),
-                left: None,
-            };
-            self.fan_out(now, route, &news, sink);
-        }
+        let change = Change::Published { old: old.as_ref(), new: &record };
+        self.changed(now, index, &change, sink);
         Ok(body)
     }
 
@@ -406,7 +396,8 @@ impl Engine {
     fn audience(&self, message_type: TypeId, topic: &str) -> Vec<(ConnId, Vec<SubKey>)> {
         let mut audience: Vec<(ConnId, Vec<SubKey>)> = Vec::new();
         for (&key, subscription) in &self.subscriptions {
-            if subscription.message_type != message_type || !subscription.pattern.matches(topic) {
+            let elsewhere = subscription.message_type != message_type || subscription.page.is_some();
+            if elsewhere || !subscription.pattern.matches(topic) {
                 continue;
             }
             match audience.iter_mut().find(|(conn, _)| *conn == subscription.conn) {

@@ -63,6 +63,16 @@ pub(crate) struct QueryRequest {
     pub(crate) batch: usize,
     pub(crate) top_n: Option<usize>,
     pub(crate) skip_n: usize,
+    /// `skip_n` was given, be it 0.
+    pub(crate) skips: bool,
+}
+
+impl QueryRequest {
+    /// Whether it asks for a window: with a subscription, limit and offset together do
+    /// (PAG-01).
+    pub(crate) const fn is_page(&self) -> bool {
+        self.top_n.is_some() && self.skips
+    }
 }
 
 impl Engine {
@@ -183,6 +193,7 @@ impl Engine {
             order,
             batch: count(batch),
             top_n: top_n.map(count),
+            skips: skip_n.is_some(),
             skip_n: skip_n.map_or(0, count),
         })
     }

@@ -18,6 +18,7 @@ use super::reasons::Reason;
 use super::reply::{AckFrame, Refusal};
 use super::request::Request;
 use super::selector::Selector;
+use super::sow::Page;
 use super::topic::{TopicPattern, TypeId};
 
 /// Names a subscription for as long as it lives; ordered by creation.
@@ -33,6 +34,8 @@ pub(crate) struct Subscription {
     pub(crate) selector: Option<Selector>,
     pub(crate) options: Arc<str>,
     pub(crate) shape: Shape,
+    /// It is a window over an ordered result.
+    pub(crate) page: Option<Page>,
     /// The granted backlog; `None` if no queue is covered.
     pub(crate) backlog: Option<u32>,
     pub(crate) leased: u32,
@@ -137,6 +140,7 @@ impl Engine {
             message_type: request.message_type,
             selector: request.selector,
             shape: request.shape,
+            page: None,
             options: request.options.to_string().into(),
             pattern: request.pattern,
             backlog: granted.map(|limit| limit.min(request.backlog)),
@@ -209,6 +213,7 @@ impl Engine {
     /// Removes a subscription and returns its leases.
     pub(super) fn end_subscription(&mut self, now: Time, key: SubKey) {
         let Some(subscription) = self.subscriptions.remove(&key) else { return };
+        self.pages -= usize::from(subscription.page.is_some());
         if let Some(connection) = self.connections.get_mut(&subscription.conn) {
             connection.subscriptions.remove(&subscription.id);
         }

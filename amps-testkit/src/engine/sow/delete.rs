@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use amps_protocol::{AckType, Message, SowKeys};
+use amps_protocol::{AckType, Message, OofReason, SowKeys};
 use amps_transport::{ConnId, Sink, Time};
 
-use super::change::Cause;
+use super::change::Change;
 use super::table::{Record, Table};
 use crate::engine::Engine;
 use crate::engine::reasons::Reason;
@@ -60,7 +60,7 @@ impl Engine {
         for (index, record) in &gone {
             self.sow[*index].remove(&record.topic, &record.key);
             self.arm_sow(*index);
-            self.record_left(now, *index, record, Cause::Deleted, sink);
+            self.changed(now, *index, &Change::Left { record, reason: OofReason::Deleted }, sink);
         }
         let count = Some(gone.len() as u64);
         let by_filter = matches!(request.which, Which::Matching(_));
