@@ -34,7 +34,7 @@ pub(crate) struct News<'a> {
 
 /// What a message is for one subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+pub(super) enum Role {
     /// All of it.
     Whole,
     /// What changed.
@@ -45,6 +45,12 @@ enum Role {
 
 impl Engine {
     pub(super) fn fan_out<S: Sink>(&mut self, now: Time, route: &Route, news: &News<'_>, sink: &mut S) {
+        for &key in &route.conflated {
+            let role = self.subscriptions.get(&key).and_then(|subscription| role(subscription, news, now));
+            if let Some(role) = role {
+                self.hold(now, key, role, news);
+            }
+        }
         for (conn, keys) in &route.audience {
             let (mut whole, mut deltas, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
             for &key in keys {
@@ -125,11 +131,27 @@ impl Engine {
         body: &[u8],
         sink: &mut S,
     ) {
+        self.send_body(now, now, conn, keys, news, facts, body, sink);
+    }
+
+    /// `at` is when the server took the message.
+    #[expect(clippy::too_many_arguments, reason = "who, what, when and where are all different things")]
+    pub(super) fn send_body<S: Sink>(
+        &mut self,
+        now: Time,
+        at: Time,
+        conn: ConnId,
+        keys: &[SubKey],
+        news: &News<'_>,
+        facts: Facts<'_>,
+        body: &[u8],
+        sink: &mut S,
+    ) {
         self.delivered += 1;
         let subscriptions = || keys.iter().filter_map(|key| self.subscriptions.get(key));
         let any = |wants: fn(&Subscription) -> bool| subscriptions().any(wants);
         let bookmark = facts.bookmark.filter(|_| any(|s| s.shape.bookmark)).map(|b| b.to_string());
-        let timestamp = any(|s| s.shape.timestamp).then(|| format_timestamp(now.as_unix_nanos()).to_string());
+        let timestamp = any(|s| s.shape.timestamp).then(|| format_timestamp(at.as_unix_nanos()).to_string());
         let key = news.key.filter(|_| any(|s| !s.shape.no_sowkey));
         FrameWriter::new(&mut self.out, CommandKind::Publish)
             .maybe_text(Field::Bookmark, bookmark)

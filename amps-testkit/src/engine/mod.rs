@@ -17,6 +17,7 @@
 
 mod acknowledge;
 mod config;
+mod conflation;
 mod connection;
 mod delivery;
 mod event;
@@ -238,6 +239,7 @@ impl Engine {
             match timer {
                 Timer::Queue(queue) => self.queue_timer(now, queue),
                 Timer::Sow(table) => self.sow_timer(now, table, sink),
+                Timer::Conflation(key) => self.release(now, key, sink),
                 Timer::Persisted(conn) => self.send_conflated(now, conn, sink),
                 Timer::Silence(conn) => self.close(now, conn, Disconnect::Heartbeat, CloseMode::Flush, sink),
                 Timer::Beat(conn) => self.beat(now, conn, sink),

@@ -195,7 +195,7 @@ impl Engine {
 
     /// To a topic without a state of the world: it is told and not kept.
     fn pass_on<S: Sink>(&mut self, now: Time, route: &Route, publication: &Publication<'_>, sink: &mut S) {
-        if route.audience.is_empty() || *route.topic == *DEVNULL {
+        if route.is_unheard() || *route.topic == *DEVNULL {
             return;
         }
         let format = self.types.format(publication.message_type).clone();
@@ -386,6 +386,7 @@ impl Engine {
             table: self.table_of(message_type, &name),
             queues: self.queues.iter().enumerate().filter(entered).map(|(index, _)| index).collect(),
             // Where queue and topic share a name, its subscriptions are the queue's.
+            conflated: if is_queue { Vec::new() } else { self.conflated(message_type, &name) },
             audience: if is_queue { Vec::new() } else { self.audience(message_type, &name) },
             topic: name,
         });
@@ -393,11 +394,20 @@ impl Engine {
         route
     }
 
+    fn conflated(&self, message_type: TypeId, topic: &str) -> Vec<SubKey> {
+        let holds = |subscription: &super::subscription::Subscription| {
+            subscription.conflated.is_some()
+                && subscription.message_type == message_type
+                && subscription.pattern.matches(topic)
+        };
+        self.subscriptions.iter().filter(|(_, s)| holds(s)).map(|(key, _)| *key).collect()
+    }
+
     fn audience(&self, message_type: TypeId, topic: &str) -> Vec<(ConnId, Vec<SubKey>)> {
         let mut audience: Vec<(ConnId, Vec<SubKey>)> = Vec::new();
         for (&key, subscription) in &self.subscriptions {
-            let elsewhere = subscription.message_type != message_type || subscription.page.is_some();
-            if elsewhere || !subscription.pattern.matches(topic) {
+            let special = subscription.page.is_some() || subscription.conflated.is_some();
+            if special || subscription.message_type != message_type || !subscription.pattern.matches(topic) {
                 continue;
             }
             match audience.iter_mut().find(|(conn, _)| *conn == subscription.conn) {

@@ -6,12 +6,14 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use amps_protocol::{CommandKind, Message, Options};
+use amps_protocol::{CommandKind, Conflation, Message, Options};
 use amps_transport::{ConnId, Time};
 
 use super::Engine;
-use super::filter::OrderBy;
+use super::conflation::ConflationKey;
+use super::filter::{OrderBy, Path};
 use super::format::Select;
 use super::reasons::Reason;
 use super::reply::Refusal;
@@ -22,6 +24,9 @@ use super::topic::{TopicPattern, TopicReading, TypeId};
 
 /// The largest batch that a query may ask for (QRY-04).
 const MAX_BATCH: u64 = 10_000;
+
+/// What `conflation=auto` means (CNF-08, inferred).
+const AUTO_CONFLATION: Duration = Duration::from_millis(100);
 
 /// Options that a subscribe or a query understands, or may carry without effect.
 const KNOWN_OPTIONS: &[&str] = &[
@@ -39,6 +44,8 @@ const KNOWN_OPTIONS: &[&str] = &[
     "select",
     "top_n",
     "skip_n",
+    "conflation",
+    "conflation_key",
 ];
 
 /// What a subscription and a query have in common.
@@ -49,6 +56,7 @@ pub(crate) struct Request {
     pub(crate) selector: Option<Selector>,
     pub(crate) options: Options,
     pub(crate) shape: Shape,
+    pub(crate) conflation: Option<(Duration, ConflationKey)>,
     pub(crate) backlog: u32,
     pub(crate) replaces: bool,
 }
@@ -117,7 +125,42 @@ impl Engine {
             let detail = "a delta subscription has no bookmark".to_owned();
             return Err(Refusal::because(Reason::InvalidOptions, detail));
         }
-        Ok(Request { message_type, pattern, selector, options, shape, backlog, replaces })
+        let conflation = self.read_conflation(&options, &pattern, message_type, shape.oof)?;
+        Ok(Request { message_type, pattern, selector, options, shape, conflation, backlog, replaces })
+    }
+
+    /// How often a key may be told, and what the key is (CNF-01, CNF-02).
+    fn read_conflation(
+        &self,
+        options: &Options,
+        pattern: &TopicPattern,
+        message_type: TypeId,
+        oof: bool,
+    ) -> Result<Option<(Duration, ConflationKey)>, Refusal> {
+        let refused = |detail: &str| Refusal::because(Reason::InvalidOptions, detail.to_owned());
+        let interval = match options.conflation().map_err(|fault| refused(&fault.to_string()))? {
+            None | Some(Conflation::None) if options.contains("conflation_key") => {
+                return Err(refused("conflation_key without conflation"));
+            }
+            None | Some(Conflation::None) => return Ok(None),
+            Some(Conflation::Auto) => AUTO_CONFLATION,
+            Some(Conflation::Every(interval)) => interval.duration(),
+        };
+        let table = self.table_of(message_type, pattern.text()).filter(|_| pattern.is_literal());
+        let fields = options.conflation_key().map_err(|fault| refused(&fault.to_string()))?;
+        let Some(fields) = fields else {
+            let keyed = table.is_some() || !pattern.is_literal();
+            let missing = "a topic without record keys needs a conflation_key";
+            return if keyed { Ok(Some((interval, ConflationKey::Record))) } else { Err(refused(missing)) };
+        };
+        let paths: Vec<Path> = fields
+            .iter()
+            .map(|field| Path::parse(field).map_err(|fault| refused(&format!("{field}: {fault}"))))
+            .collect::<Result<_, _>>()?;
+        if oof && table.is_some_and(|table| self.sow[table].layout.keys != paths) {
+            return Err(refused("with oof, conflation_key has to be the key of the topic"));
+        }
+        Ok(Some((interval, ConflationKey::Fields(paths))))
     }
 
     fn read_shape(

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use amps_transport::{ConnId, Time};
 
+use super::subscription::SubKey;
+
 /// Something that waits for a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
@@ -14,6 +16,8 @@ pub(crate) enum Timer {
     Queue(usize),
     /// The next record of a table expires.
     Sow(usize),
+    /// A conflated subscription has held something back long enough.
+    Conflation(SubKey),
     /// Conflated `persisted` acks are due.
     Persisted(ConnId),
     /// A client that was asked for a sign of life has given none.

@@ -76,7 +76,7 @@ impl Engine {
     ) {
         let record = change.record();
         let route = self.route(self.sow[table].message_type, record.topic.as_bytes());
-        if !route.audience.is_empty() {
+        if !route.is_unheard() {
             let layout = Arc::clone(&self.sow[table].layout);
             let former = change.old().map(|old| (old, layout.format.read(&old.body)));
             let document = layout.format.read(&record.body);

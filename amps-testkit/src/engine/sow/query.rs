@@ -85,6 +85,7 @@ impl Engine {
         let placed = self.read_request(now, conn, message).and_then(|request| {
             let query = self.read_query(message, &request, Some(&id))?;
             self.check_page(conn, &id, &request, &query)?;
+            self.before_replacement(now, conn, &id, &request, sink);
             let (key, old) = self.register(conn, Arc::clone(&id), request)?;
             Ok((query, key, old))
         });
@@ -101,6 +102,11 @@ impl Engine {
         let named = self.config.switches.processed_sub_id.then_some(&*sub_id);
         self.acknowledge(now, conn, message, AckFrame { sub_id: named, max_backlog, ..ack }, sink);
         let mut found = self.find(now, &pattern, message_type, selector.as_ref(), &query, old.as_ref());
+        if let Some(subscription) = self.subscriptions.get_mut(&key).filter(|s| s.shape.oof) {
+            if let Some(conflated) = &mut subscription.conflated {
+                found.rows.iter().for_each(|row| conflated.has_received(&row.format, &row.record));
+            }
+        }
         let left = self.open_page(now, key, &query, old.as_ref(), &mut found);
         self.send_result(now, conn, message, &shape, Some(&sub_id), &query, &found, sink);
         match (old, left) {
