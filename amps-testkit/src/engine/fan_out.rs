@@ -66,7 +66,7 @@ impl Engine {
                 self.send_oof(now, *conn, &leaving, news, sink);
             }
             if whole.is_empty() {
-                self.send_deltas(now, *conn, deltas, news, sink);
+                self.send_deltas(now, *conn, &deltas, news, sink);
             } else {
                 // The order of creation, which the keys have (DEL-01).
                 whole.append(&mut deltas);
@@ -97,17 +97,17 @@ impl Engine {
         &mut self,
         now: Time,
         conn: ConnId,
-        keys: Vec<SubKey>,
+        keys: &[SubKey],
         news: &News<'_>,
         sink: &mut S,
     ) {
         let (Some(facts), Some(old), Some(layout)) = (news.new, news.old, news.layout) else { return };
-        let select = self.selected(&keys);
+        let select = self.selected(keys);
         let cut = |body| match &select {
             Some(select) => Cow::Owned(layout.format.select(body, select)),
             None => Cow::Borrowed(body),
         };
-        let delta = |key: &SubKey| self.subscriptions.get(key).and_then(|s| s.delta());
+        let delta = |key: &SubKey| self.subscriptions.get(key).and_then(Subscription::delta);
         let with_keys = keys.iter().filter_map(delta).any(|delta| delta.keys);
         let difference = layout.format.difference(&cut(old.body), &cut(facts.body), &layout.keys, with_keys);
         let wanted: Vec<SubKey> = keys
@@ -230,7 +230,7 @@ impl Engine {
         let delta = self.subscriptions.get(&key).is_some_and(|subscription| subscription.delta().is_some());
         let comparable = news.layout.is_some_and(|layout| layout.format.supports_delta());
         if delta && comparable && news.old.is_some() {
-            self.send_deltas(now, conn, vec![key], news, sink);
+            self.send_deltas(now, conn, &[key], news, sink);
         } else {
             self.send_whole(now, conn, &[key], news, sink);
         }

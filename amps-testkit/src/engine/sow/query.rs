@@ -389,7 +389,7 @@ fn records_of<'t>(table: &'t Table, pattern: &'t TopicPattern) -> impl Iterator<
 }
 
 /// Puts the records of one topic together, topics in the order of their first record.
-fn group_topics<K>(rows: &mut Vec<(K, Row)>) {
+fn group_topics<K>(rows: &mut [(K, Row)]) {
     let mut places: BTreeMap<Arc<str>, usize> = BTreeMap::new();
     for (_, row) in rows.iter() {
         let next = places.len();
