@@ -75,11 +75,12 @@ fn an_error_says_where_and_what() {
     assert_eq!(message("/a = 1x"), "'1x' at offset 5 is not a number");
     assert!(message("/a LIKE '('").starts_with("the pattern at offset 8 is not a regular expression: "));
     assert!(message("/a OF PREVIOUS = 1").ends_with("cannot be used in a filter"));
-    for aggregate in ["SUM", "avg", "Count", "MIN", "MAX", "ANY"] {
+    for aggregate in ["SUM", "avg", "Count", "MIN", "MAX", "ANY", "COUNT_DISTINCT"] {
         let error = Filter::parse(&format!("{aggregate}(/a) > 1")).unwrap_err();
         assert!(matches!(error, FilterError::Aggregate { .. }), "{error}");
     }
-    for absent in ["LAST_READ('t')", "VALUE_LOOKUP('t')", "GEO_DISTANCE(1,2,3,4)"] {
+    assert!(message("[orders]./a = 1").ends_with("cannot be used in a filter"));
+    for absent in ["LAST_READ('t')", "VALUE_LOOKUP('t')"] {
         assert!(matches!(Filter::parse(absent), Err(FilterError::UnknownFunction { .. })), "{absent}");
     }
 }
@@ -153,6 +154,10 @@ fn functions() {
         ("TOPIC_NAME()", "N"),
         ("MESSAGE_SIZE()", "0"),
         ("LAST_UPDATED() = UNIX_TIMESTAMP()", "T"),
+        ("GEO_DISTANCE(/id, /neg, /id, /neg)", "0"),
+        ("ROUND(GEO_DISTANCE(0, 0, 0, 180) / 1000)", "20015"),
+        ("GEO_DISTANCE(0, 0, /missing, 0)", "N"),
+        ("GEO_DISTANCE(0, 0, 'x', 0) IS NAN", "T"),
     ] {
         assert_eq!(d1(text), expected, "{text}");
     }

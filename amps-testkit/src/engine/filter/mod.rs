@@ -25,14 +25,18 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod aggregate;
 mod ast;
 mod error;
 mod eval;
+mod expression;
 mod functions;
 mod json;
 mod lexer;
 mod like;
+mod order;
 mod parser;
+mod path;
 mod time;
 mod value;
 
@@ -40,18 +44,29 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use ast::{Path, Step};
+pub use aggregate::{Accumulator, Projection};
 pub use error::FilterError;
+pub use expression::Expression;
 pub use json::{DuplicateKeys, JsonDocument};
+pub(crate) use json::{Kind, Node, is_number};
+pub use order::{OrderBy, SortKey};
+pub use path::{Path, Qualifier, Step};
 pub use value::{Dialect, Field, NanComparison, NullLogic, UntypedCompare, Value};
 
 use eval::Evaluation;
+use parser::Place;
 
 /// Access to the fields of a message, whatever its format.
 pub trait Document {
     /// Appends every value at this path, in document order. Nothing is appended where
     /// the path does not exist or only leads to other fields; a null is a value.
     fn look_up<'a>(&'a self, path: &Path, found: &mut Vec<Field<'a>>);
+}
+
+impl fmt::Debug for dyn Document + '_ {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Document")
+    }
 }
 
 /// A document without fields: a binary message, every path of which is NULL.
@@ -83,6 +98,8 @@ pub struct Context<'a> {
     pub client_name: &'a str,
     /// `AMPS_INSTANCE_NAME()`.
     pub instance_name: &'a str,
+    /// The record that the message replaces: `/field OF PREVIOUS` is looked up there.
+    pub previous: Option<&'a dyn Document>,
 }
 
 /// A compiled filter. A clone shares what was compiled.
@@ -114,7 +131,7 @@ impl Filter {
     ///
     /// As [`Filter::parse`].
     pub fn parse_in(text: &str, dialect: Dialect) -> Result<Self, FilterError> {
-        let (expr, deterministic) = parser::parse(text)?;
+        let (expr, deterministic) = parser::parse(text, Place::Filter)?;
         Ok(Self(Arc::new(Compiled { text: text.into(), expr, deterministic, dialect })))
     }
 
@@ -147,5 +164,5 @@ pub fn evaluate<'a>(filter: &'a Filter, document: &'a dyn Document, context: &Co
 }
 
 fn evaluation<'a>(filter: &Filter, document: &'a dyn Document, context: &Context<'a>) -> Evaluation<'a> {
-    Evaluation { document, context: *context, dialect: filter.0.dialect }
+    Evaluation { document, context: *context, dialect: filter.0.dialect, slots: &[] }
 }
