@@ -30,6 +30,10 @@ const SYMBOLS: [&str; 16] =
 /// Operators of other languages, read whole so that an error can name them.
 const STRAYS: [&str; 4] = ["&&", "||", "=~", "!~"];
 
+/// The longest path: no readable message is nested more deeply.
+const MOST_STEPS: usize = 128;
+const TOO_MANY_STEPS: &str = "at most 128 steps";
+
 #[derive(Debug)]
 pub(super) struct Lexer<'t> {
     text: &'t str,
@@ -192,6 +196,9 @@ impl<'t> Lexer<'t> {
                 return Err(FilterError::BadPath { offset: start, expected: "a name after '@'" });
             }
             let name = self.text[start..self.offset].into();
+            if steps.len() == MOST_STEPS {
+                return Err(FilterError::BadPath { offset: start, expected: TOO_MANY_STEPS });
+            }
             steps.push(Step { name, index: self.index()? });
         }
         Ok(Token::Path(Path::new(qualifier, steps)))
@@ -209,6 +216,9 @@ impl<'t> Lexer<'t> {
             names.split('/').map(|name| Step { name: name.into(), index: None }).collect();
         if steps.iter().any(|step| step.name.is_empty()) {
             return Err(FilterError::BadPath { offset: start, expected: "a field name after each '/'" });
+        }
+        if steps.len() > MOST_STEPS {
+            return Err(FilterError::BadPath { offset: start, expected: TOO_MANY_STEPS });
         }
         let index = self.index()?;
         if let Some(last) = steps.last_mut() {

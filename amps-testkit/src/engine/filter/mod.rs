@@ -48,10 +48,12 @@ pub use aggregate::{Accumulator, Projection};
 pub use error::FilterError;
 pub use expression::Expression;
 pub use json::{DuplicateKeys, JsonDocument};
-pub(crate) use json::{Kind, Node, is_number};
+pub(crate) use json::{Entry as JsonEntry, Kind as JsonKind, Node as JsonNode, is_number as is_json_number};
 pub use order::{OrderBy, SortKey};
 pub use path::{Path, Qualifier, Step};
 pub use value::{Dialect, Field, NanComparison, NullLogic, UntypedCompare, Value};
+
+pub use super::format::{Body, DeltaNull, Difference, Format, Select, SelectError};
 
 use eval::Evaluation;
 use parser::Place;

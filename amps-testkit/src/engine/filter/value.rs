@@ -196,6 +196,11 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// How the message spelled the number, if one did.
+    pub fn spelling(&self) -> Option<&[u8]> {
+        self.spelling.as_deref()
+    }
+
     /// Whether the value is of a format without types: its text may look like a number
     /// and be none.
     pub fn is_untyped(&self) -> bool {
