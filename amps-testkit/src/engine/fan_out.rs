@@ -6,7 +6,6 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use amps_protocol::{CommandKind, Field, FrameWriter, OofReason, format_timestamp};
 use amps_transport::{ConnId, Sink, Time};
@@ -237,16 +236,10 @@ impl Engine {
     }
 
     /// The fields that any of the subscriptions wants; `None` if one wants all (DEL-09).
-    fn selected(&self, keys: &[SubKey]) -> Option<Arc<Select>> {
-        let mut all: Option<Arc<Select>> = None;
-        for subscription in keys.iter().filter_map(|key| self.subscriptions.get(key)) {
-            let select = subscription.shape.select.as_ref()?;
-            all = Some(match all {
-                None => Arc::clone(select),
-                Some(others) => Arc::new(others.union(select)),
-            });
-        }
-        all
+    fn selected(&self, keys: &[SubKey]) -> Option<Select> {
+        let subscriptions = keys.iter().filter_map(|key| self.subscriptions.get(key));
+        let lists: Option<Vec<_>> = subscriptions.map(|s| s.shape.select.as_deref()).collect();
+        lists.map(Select::union)
     }
 }
 

@@ -39,7 +39,7 @@ impl Page {
                 let document = format.read(&record.body);
                 let facts = Facts::of_record(record, format, &document);
                 let wanted = selector.is_none_or(|selector| selector.matches(facts, now));
-                wanted.then(|| (self.order.as_ref().map(|order| order.keys(&document)), Arc::clone(record)))
+                wanted.then(|| (self.order.as_ref().map(|order| order.key(&document)), Arc::clone(record)))
             })
             .collect();
         // By record key where nothing else decides (PAG-01).

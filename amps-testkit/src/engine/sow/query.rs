@@ -228,7 +228,7 @@ impl Engine {
                 }
                 found.matched += 1;
                 if !known(facts) {
-                    let order = query.order.as_ref().map(|order| order.keys(&document));
+                    let order = query.order.as_ref().map(|order| order.key(&document));
                     sorted.push((order, Row { format: format.clone(), record: Arc::clone(record) }));
                 }
             }
@@ -280,7 +280,7 @@ impl Engine {
                     updated: entry.at,
                     expires: None,
                 };
-                let order = query.order.as_ref().map(|order| order.keys(&document));
+                let order = query.order.as_ref().map(|order| order.key(&document));
                 sorted.push((order, Row { format: queue.format.clone(), record: Arc::new(record) }));
             }
         }
