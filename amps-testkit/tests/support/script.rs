@@ -235,7 +235,7 @@ impl Cast<'_> {
         let mut expected = expected.split(" //").map(str::trim_start);
         let mut rest = &frame[..];
         let header = expected.next().expect(place);
-        let sow = header.starts_with("sow ");
+        let sow = header.split(' ').next() == Some("sow");
         rest = self.expect_part(header, rest, if sow { Some(0) } else { None }, &shown);
         for record in expected {
             rest = self.expect_part(record, rest, None, &shown);
