@@ -12,14 +12,14 @@ enum Expr {
     Number(f64),
     Text(&'static str),
     Null,
-    Arithmetic(Box<Expr>, char, Box<Expr>),
-    Compare(Box<Expr>, &'static str, Box<Expr>),
-    In(Box<Expr>, Vec<Expr>),
-    Between(Box<Expr>, Box<Expr>, Box<Expr>),
-    Begins(Box<Expr>, &'static str),
-    IsNull(Box<Expr>),
-    Not(Box<Expr>),
-    Logic(Box<Expr>, bool, Box<Expr>),
+    Arithmetic(Box<Self>, char, Box<Self>),
+    Compare(Box<Self>, &'static str, Box<Self>),
+    In(Box<Self>, Vec<Self>),
+    Between(Box<Self>, Box<Self>, Box<Self>),
+    Begins(Box<Self>, &'static str),
+    IsNull(Box<Self>),
+    Not(Box<Self>),
+    Logic(Box<Self>, bool, Box<Self>),
 }
 
 impl Expr {

@@ -164,7 +164,8 @@ impl Compare<'_> {
             let key = Below::of(keys, &[&b"@"[..], attribute.name].concat());
             let same = before.get(attribute.name) == Some(&attribute.value.as_ref());
             self.changed |= !same;
-            if if key.ends { self.with_keys } else { !same } {
+            let wanted = if key.ends { self.with_keys } else { !same };
+            if wanted {
                 attributes.push(attribute);
             }
         }
