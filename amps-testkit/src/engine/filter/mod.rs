@@ -6,7 +6,10 @@
 //! * `eval` walks it; `value` has the types, conversions, comparison and arithmetic,
 //!   and the [`Dialect`], where every rule that is inferred rather than documented is;
 //! * `functions` and `time` compute the functions, `like` the patterns;
-//! * `json` gives access to JSON. Other formats implement [`Document`] likewise.
+//! * `json` gives access to JSON; the other formats of [`Format`] implement [`Document`]
+//!   likewise;
+//! * `path` is identifiers, `expression` fields that are made, `aggregate` those made of many
+//!   messages, `order` the order of records.
 //!
 //! ```
 //! use amps_testkit::filter::{Context, Filter, JsonDocument};
@@ -53,6 +56,7 @@ pub use order::{OrderBy, SortKey};
 pub use path::{Path, Qualifier, Step};
 pub use value::{Dialect, Field, NanComparison, NullLogic, UntypedCompare, Value};
 
+// The formats belong to the same hidden interface: tests and tools read bodies with them.
 pub use super::format::{Body, DeltaNull, Difference, Format, Select, SelectError};
 
 use eval::Evaluation;

@@ -38,11 +38,7 @@ struct Merge<'t> {
 impl Merge<'_> {
     fn element(&self, out: &mut Vec<u8>, old: &Element<'_>, new: &Element<'_>) {
         let attributes = self.attributes(old, new);
-        let content = if self.replaces_text(new) {
-            cut(self.delta, new.inner.clone()).to_vec()
-        } else {
-            self.content(old, new)
-        };
+        let content = if self.replaces_text(old, new) { self.text(old, new) } else { self.content(old, new) };
         match attributes {
             None if !old.is_closed() => {
                 out.extend_from_slice(cut(self.stored, old.span.start..old.inner.start));
@@ -59,11 +55,19 @@ impl Merge<'_> {
         has_value || self.null == DeltaNull::SetNull
     }
 
-    /// Whether the delta says what the text is: only an element without anything else can
-    /// say that it is empty.
-    fn replaces_text(&self, new: &Element<'_>) -> bool {
-        new.children.is_empty()
-            && (!new.value().is_empty() || (self.null == DeltaNull::SetNull && new.attributes.is_empty()))
+    /// Whether the delta says what the text is. Only an element without anything else can
+    /// say that it is empty, and only of one that has nothing but text.
+    fn replaces_text(&self, old: &Element<'_>, new: &Element<'_>) -> bool {
+        let empties = self.null == DeltaNull::SetNull && new.attributes.is_empty() && old.children.is_empty();
+        new.children.is_empty() && (!new.value().is_empty() || empties)
+    }
+
+    /// The text of the delta, in front of the elements of the record: no field is removed
+    /// (DP-02).
+    fn text(&self, old: &Element<'_>, new: &Element<'_>) -> Vec<u8> {
+        let mut out = cut(self.delta, new.inner.clone()).to_vec();
+        old.children.iter().for_each(|child| out.extend_from_slice(cut(self.stored, child.span.clone())));
+        out
     }
 
     /// The attributes with those of the delta, if there are any.
@@ -160,7 +164,8 @@ impl Compare<'_> {
             let key = Below::of(keys, &[&b"@"[..], attribute.name].concat());
             let same = before.get(attribute.name) == Some(&attribute.value.as_ref());
             self.changed |= !same;
-            if if key.ends { self.with_keys } else { !same } {
+            let wanted = if key.ends { self.with_keys } else { !same };
+            if wanted {
                 attributes.push(attribute);
             }
         }
