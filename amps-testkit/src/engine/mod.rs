@@ -81,8 +81,8 @@ pub struct Engine {
     log: TxLog,
     /// Topics with a state of the world, in the order of the configuration.
     sow: Vec<Table>,
-    /// Subscriptions that are windows.
-    pages: usize,
+    /// Subscriptions that are windows or aggregated.
+    watchers: usize,
     queues: Vec<Queue>,
     /// Queues in which something may be deliverable.
     dirty: BTreeSet<usize>,
@@ -143,7 +143,7 @@ impl Engine {
             routes: Routes::default(),
             log,
             sow,
-            pages: 0,
+            watchers: 0,
             queues,
             dirty: BTreeSet::new(),
             dead_letters: VecDeque::new(),

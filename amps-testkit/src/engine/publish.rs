@@ -406,7 +406,7 @@ impl Engine {
     fn audience(&self, message_type: TypeId, topic: &str) -> Vec<(ConnId, Vec<SubKey>)> {
         let mut audience: Vec<(ConnId, Vec<SubKey>)> = Vec::new();
         for (&key, subscription) in &self.subscriptions {
-            let special = subscription.page.is_some() || subscription.conflated.is_some();
+            let special = subscription.is_watcher() || subscription.conflated.is_some();
             if special || subscription.message_type != message_type || !subscription.pattern.matches(topic) {
                 continue;
             }

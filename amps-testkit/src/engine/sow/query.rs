@@ -11,6 +11,7 @@ use std::sync::Arc;
 use amps_protocol::{AckType, CommandKind, Field, FrameWriter, Message, OofReason, format_timestamp};
 use amps_transport::{ConnId, Sink, Time};
 
+use super::aggregate::Aggregate;
 use super::page::Page;
 use super::table::{Layout, Record, Table};
 use crate::engine::Engine;
@@ -67,8 +68,17 @@ impl Engine {
         };
         let ack = AckFrame { query_id: Some(&query.query_id), ..AckFrame::new() };
         self.acknowledge(now, conn, message, ack, sink);
-        let found =
-            self.find(now, &request.pattern, request.message_type, request.selector.as_ref(), &query, None);
+        let found = match &request.aggregation {
+            Some((source, grouping)) => {
+                let table = &self.sow[*source];
+                let aggregate = Aggregate::over(now, *source, table, Arc::clone(grouping));
+                self.found_groups(&aggregate, &query)
+            }
+            None => {
+                let selector = request.selector.as_ref();
+                self.find(now, &request.pattern, request.message_type, selector, &query, None)
+            }
+        };
         self.send_result(now, conn, message, &request.shape, None, &query, &found, sink);
     }
 
@@ -85,11 +95,12 @@ impl Engine {
         let placed = self.read_request(now, conn, message).and_then(|request| {
             let query = self.read_query(message, &request, Some(&id))?;
             self.check_page(conn, &id, &request, &query)?;
+            let aggregation = request.aggregation.clone();
             self.before_replacement(now, conn, &id, &request, sink);
             let (key, old) = self.register(conn, Arc::clone(&id), request)?;
-            Ok((query, key, old))
+            Ok((query, key, old, aggregation))
         });
-        let (query, key, old) = match placed {
+        let (query, key, old, aggregation) = match placed {
             Ok(placed) => placed,
             Err(refusal) => return self.refuse(now, conn, message, refusal, sink),
         };
@@ -106,6 +117,17 @@ impl Engine {
             if let Some(conflated) = &mut subscription.conflated {
                 found.rows.iter().for_each(|row| conflated.has_received(&row.format, &row.record));
             }
+        }
+        if let Some((source, grouping)) = aggregation {
+            let aggregate = Aggregate::over(now, source, &self.sow[source], grouping);
+            found = self.found_groups(&aggregate, &query);
+            if let Some(subscription) = self.subscriptions.get_mut(&key) {
+                subscription.aggregate = Some(aggregate);
+                self.watchers += 1;
+                self.routes.clear();
+            }
+            self.watchers -= usize::from(old.as_ref().is_some_and(Subscription::is_watcher));
+            return self.send_result(now, conn, message, &shape, Some(&sub_id), &query, &found, sink);
         }
         let left = self.open_page(now, key, &query, old.as_ref(), &mut found);
         self.send_result(now, conn, message, &shape, Some(&sub_id), &query, &found, sink);
@@ -156,7 +178,7 @@ impl Engine {
         before: Option<&Subscription>,
         found: &mut Found,
     ) -> Option<(Arc<Layout>, Vec<Arc<Record>>)> {
-        self.pages -= usize::from(before.is_some_and(|old| old.page.is_some()));
+        self.watchers -= usize::from(before.is_some_and(Subscription::is_watcher));
         if !query.is_page() {
             return None;
         }
@@ -182,7 +204,7 @@ impl Engine {
         let left = known.iter().filter(|record| !shows(&page.window, &record.key)).cloned().collect();
         let layout = Arc::clone(&table.layout);
         subscription.page = Some(page);
-        self.pages += 1;
+        self.watchers += 1;
         self.routes.clear();
         Some((layout, left))
     }
@@ -193,6 +215,23 @@ impl Engine {
             queue.message_type == request.message_type && *queue.name == *topic
         };
         self.table_of(request.message_type, topic).is_some() || self.queues.iter().any(is_queue)
+    }
+
+    /// The results of groups, ordered and cut as asked.
+    fn found_groups(&self, aggregate: &Aggregate, query: &QueryRequest) -> Found {
+        let format = aggregate.format();
+        let mut sorted: Vec<_> = aggregate
+            .results()
+            .into_iter()
+            .map(|record| {
+                let order = query.order.as_ref().map(|order| order.key(&format.read(&record.body)));
+                (order, Row { format: format.clone(), record })
+            })
+            .collect();
+        let matched = sorted.len() as u64;
+        sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let rows = sorted.into_iter().map(|(_, row)| row).skip(query.skip_n);
+        Found { rows: rows.take(query.top_n.unwrap_or(usize::MAX)).collect(), examined: matched, matched }
     }
 
     /// `before` is the subscription that this one replaces: what it had in scope is left out
