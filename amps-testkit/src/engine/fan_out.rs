@@ -196,7 +196,7 @@ impl Engine {
     }
 
     /// The fields that any of the subscriptions wants; `None` if one wants all (DEL-09).
-    fn selected(&self, keys: &[SubKey]) -> Option<Arc<Select>> {
+    pub(super) fn selected(&self, keys: &[SubKey]) -> Option<Arc<Select>> {
         let mut all: Option<Arc<Select>> = None;
         for subscription in keys.iter().filter_map(|key| self.subscriptions.get(key)) {
             let select = subscription.shape.select.as_ref()?;

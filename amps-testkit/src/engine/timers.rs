@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use amps_transport::{ConnId, Time};
 
+use super::replay::StreamId;
+
 /// Something that waits for a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
@@ -20,6 +22,12 @@ pub(crate) enum Timer {
     Silence(ConnId),
     /// A heartbeat is due.
     Beat(ConnId),
+    /// What was appended to the log is written.
+    LogWrite,
+    /// The next message of a replay is due, or its end.
+    Replay(StreamId),
+    /// Bookmark subscriptions are told what is durable.
+    Durable(ConnId),
 }
 
 /// The deadlines.

@@ -81,12 +81,13 @@ impl Engine {
         sink: &mut S,
     ) {
         let id = self.subscription_id(message);
-        let placed = self.read_request(now, conn, message).and_then(|request| {
+        let placed = self.read_request(now, conn, message).and_then(|mut request| {
             let query = self.read_query(message, &request, Some(&id))?;
-            let (key, old) = self.register(conn, Arc::clone(&id), request)?;
-            Ok((query, key, old))
+            let replay = request.replay.take();
+            let (key, old) = self.register(conn, Arc::clone(&id), request, replay.is_some())?;
+            Ok((query, key, old, replay))
         });
-        let (query, key, old) = match placed {
+        let (query, key, old, replay) = match placed {
             Ok(placed) => placed,
             Err(refusal) => return self.refuse(now, conn, message, refusal, sink),
         };
@@ -100,9 +101,11 @@ impl Engine {
         self.acknowledge(now, conn, message, AckFrame { sub_id: named, max_backlog, ..ack }, sink);
         let found = self.find(now, &pattern, message_type, selector.as_ref(), &query, old.as_ref());
         self.send_result(now, conn, message, &shape, Some(&sub_id), &query, &found, sink);
+        let replaced = old.is_some();
         if let Some(old) = old.filter(|_| shape.oof) {
             self.tell_what_left(now, conn, key, &old, sink);
         }
+        self.place_replay(now, key, message, replay, replaced, sink);
     }
 
     fn can_be_queried(&self, request: &Request) -> bool {
