@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{EndpointError, FrameTooLong, HeaderError, ReasonClass};
+use amps_protocol::{EncodeError, EndpointError, FrameTooLong, HeaderError, ReasonClass};
 use amps_transport::{CloseReason, ConnectError};
 
 /// The result of a client call.
@@ -152,6 +152,15 @@ pub enum DisconnectCause {
     /// A connection attempt failed, and no further one is planned.
     #[error("{0}")]
     GaveUp(Box<Error>),
+}
+
+impl From<EncodeError> for Error {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::TooLong(error) => Self::TooLarge(error),
+            other => Self::InvalidArgument(other.to_string()),
+        }
+    }
 }
 
 impl Error {

@@ -71,21 +71,20 @@ fn main() -> ExitCode {
 
 /// Returns how many frames were bad.
 fn decode(mut input: impl Read, output: &mut impl Write, with_body: bool) -> io::Result<usize> {
-    let decoder = FrameDecoder::default();
+    let mut decoder = FrameDecoder::default();
     let mut stream = BytesMut::new();
     let mut chunk = vec![0; 64 * 1024];
-    let (mut received, mut bad) = (0, 0);
+    let mut bad = 0;
     loop {
         let count = match input.read(&mut chunk) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             other => other?,
         };
         stream.extend_from_slice(&chunk[..count]);
-        received += count;
         loop {
             match decoder.decode(&mut stream) {
                 Ok(Some(frame)) => {
-                    let offset = received - stream.len() - frame.len() - LENGTH_PREFIX;
+                    let offset = decoder.offset() - frame.len() - LENGTH_PREFIX;
                     let line = match Message::decode(&frame[..]) {
                         Ok(message) => describe(&message, with_body, &mut bad),
                         Err(error) => {
@@ -97,30 +96,29 @@ fn decode(mut input: impl Read, output: &mut impl Write, with_body: bool) -> io:
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    writeln!(output, "{:>9} {error}", received - stream.len())?;
+                    writeln!(output, "{:>9} {}", error.offset, error.fault)?;
                     return Ok(bad + 1);
                 }
             }
         }
         if count == 0 {
-            if !stream.is_empty() {
+            if let Err(error) = decoder.finish(&stream) {
                 bad += 1;
-                let offset = received - stream.len();
-                writeln!(
-                    output,
-                    "{offset:>9} the capture ends inside a frame, after {} bytes of it",
-                    stream.len()
-                )?;
+                writeln!(output, "{:>9} the capture ends inside a frame: {}", error.offset, error.fault)?;
             }
             return Ok(bad);
         }
     }
 }
 
+/// One line. What came over the wire is escaped, so that it can neither forge another line nor
+/// reach the terminal as a control sequence.
 fn describe(message: &Message<&[u8]>, with_body: bool, bad: &mut usize) -> String {
     let mut line = match message.command() {
         CommandKind::Missing => "(no command)".to_owned(),
-        CommandKind::Unknown => format!("(unknown) {}", message.get(Field::Command).unwrap_or_default()),
+        CommandKind::Unknown => {
+            format!("(unknown) {}", message.get(Field::Command).unwrap_or_default().escape_ascii())
+        }
         known => known.token().to_owned(),
     };
     for member in message.members().filter(|member| member.field != Some(Field::Command)) {
@@ -129,26 +127,27 @@ fn describe(message: &Message<&[u8]>, with_body: bool, bad: &mut usize) -> Strin
             _ => member.value.escape_ascii().to_string(),
         };
         // Writing to a string cannot fail.
-        let _ = write!(line, " {}={value}", member.key);
+        let _ = write!(line, " {}={value}", member.key.escape_ascii());
     }
     if message.command() == CommandKind::Sow {
-        let mut count = 0;
+        let (mut count, mut fault) = (0, None);
         for record in message.records() {
             match record {
-                Ok(record) if with_body => {
-                    let key = record.sow_key().unwrap_or_default();
-                    let _ = write!(line, "\n            k={key} {}", record.data().escape_ascii());
+                Ok(record) => {
+                    count += 1;
+                    if with_body {
+                        let key = record.sow_key().unwrap_or_default().escape_ascii();
+                        let _ = write!(line, " [{key}] {}", record.data().escape_ascii());
+                    }
                 }
-                Ok(_) => {}
-                Err(error) => {
-                    *bad += 1;
-                    let _ = write!(line, "\n            {error}");
-                    continue;
-                }
+                Err(error) => fault = Some(error),
             }
-            count += 1;
         }
         let _ = write!(line, ", {count} record{}", if count == 1 { "" } else { "s" });
+        if let Some(fault) = fault {
+            *bad += 1;
+            let _ = write!(line, ", then {fault}");
+        }
     } else if !message.data().is_empty() {
         let _ = write!(line, ", {} bytes", message.data().len());
         if with_body {
@@ -208,8 +207,18 @@ mod tests {
             lines[0],
             "        0 malformed header at byte 13, field \"t\": expected a value after ':'"
         );
-        assert!(lines[2].contains("record 0: expected \"l\""), "{lines:?}");
-        assert_eq!(lines[3], "       44 (unknown) teleport, 1 bytes x");
-        assert_eq!(lines[4], "       65 the capture ends inside a frame, after 5 bytes of it");
+        assert!(lines[1].contains("0 records, then malformed sow batch"), "{lines:?}");
+        assert_eq!(lines[2], "       44 (unknown) teleport, 1 bytes x");
+        let end = "       65 the capture ends inside a frame: it announces 9 bytes, but only 1 follow";
+        assert_eq!(lines[3], end);
+    }
+
+    #[test]
+    fn nothing_on_the_wire_can_forge_a_line() {
+        let frames = capture(&["{\"c\":\"x\ny\"}", "{\"c\":\"p\",\"k\nz\":\"\u{1b}[2J\"}"]);
+        let (lines, bad) = lines(&frames, true);
+        assert_eq!((lines.len(), bad), (2, 0));
+        assert_eq!(lines[0], "        0 (unknown) x\\ny");
+        assert_eq!(lines[1], "       15 p k\\nz=\\x1b[2J");
     }
 }

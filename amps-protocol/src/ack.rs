@@ -173,3 +173,44 @@ impl Status {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn a_set_prints_in_the_order_of_the_protocol_and_reads_back() {
+        for (list, printed) in [
+            ("", ""),
+            ("processed", "processed"),
+            ("stats, completed,processed,processed", "processed,completed,stats"),
+            ("persisted,unheard-of,", "persisted"),
+        ] {
+            let set = AckTypes::parse(list.as_bytes());
+            assert_eq!(format!("{set}"), printed);
+            assert_eq!(format!("{set:?}"), format!("AckTypes({printed})"));
+            assert_eq!(AckTypes::parse(printed.as_bytes()), set);
+            assert_eq!(set.is_empty(), printed.is_empty());
+        }
+    }
+
+    #[test]
+    fn sets_are_united() {
+        let both = AckTypes::from(AckType::Processed).union(AckType::Stats.into());
+        assert_eq!(both.iter().collect::<Vec<_>>(), [AckType::Processed, AckType::Stats]);
+        assert_eq!(both.union(AckTypes::NONE), both);
+    }
+
+    #[test]
+    fn a_status_is_read_in_any_case_and_only_success_is_one() {
+        for status in [Status::Success, Status::Failure, Status::Retry] {
+            assert_eq!(Status::from_token(status.token().as_bytes()), status);
+            assert_eq!(Status::from_token(status.token().to_ascii_uppercase().as_bytes()), status);
+            assert_eq!(status.is_success(), status == Status::Success);
+        }
+        assert_eq!(Status::from_token(b"timed out"), Status::Other);
+        assert_eq!((Status::Other.token(), Status::Other.is_success()), ("", false));
+    }
+}

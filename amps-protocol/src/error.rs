@@ -2,21 +2,55 @@
 
 use core::fmt;
 
+use crate::command::CommandKind;
 use crate::header::Field;
 
 /// A frame is longer than the limit that was set for it.
 ///
-/// Inbound this is found before any memory is reserved for the frame; outbound before any
-/// byte of it is written.
+/// Inbound this is found before any memory is reserved for the frame; outbound the buffer is
+/// left as it was.
+///
+/// ```
+/// use amps_protocol::{FrameTooLong, next_frame};
+///
+/// let error = next_frame(b"\x00\x00\x10\x00", 1024).unwrap_err();
+/// assert_eq!(error, FrameTooLong { length: 4096, limit: 1024 });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a frame of {length} bytes exceeds the limit of {limit} bytes; raise the limit if such messages are expected"
 )]
 pub struct FrameTooLong {
-    /// Length of header and body, as announced or as encoded.
+    /// Length of header and body in bytes, as announced or as encoded.
     pub length: u64,
-    /// The limit in force.
+    /// The limit in force, in bytes of header and body.
     pub limit: u64,
+}
+
+/// A command that cannot be encoded. Nothing was written.
+///
+/// ```
+/// use amps_protocol::{Command, Delete};
+/// use bytes::BytesMut;
+///
+/// let nothing = Delete::keys::<&str>([]);
+/// let error = Command::sow_delete("orders", nothing).encode(&mut BytesMut::new()).unwrap_err();
+/// assert_eq!(error.to_string(), "cannot send sow_delete: it does not say what to delete");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// It is too long.
+    #[error(transparent)]
+    TooLong(#[from] FrameTooLong),
+    /// It lacks what every server would miss, or contradicts itself.
+    #[error("cannot send {}: {problem}", .kind.token())]
+    Incomplete {
+        /// The command.
+        kind: CommandKind,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
 }
 
 /// A frame whose header does not follow the grammar.
@@ -49,7 +83,23 @@ impl fmt::Display for OfField {
     }
 }
 
+struct InField(Option<Field>);
+
+impl fmt::Display for InField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |field| write!(f, "field \"{}\": ", field.key()))
+    }
+}
+
 /// What is wrong with a malformed header, and what was expected instead.
+///
+/// ```
+/// use amps_protocol::{HeaderFault, Message};
+///
+/// let error = Message::decode(&b"hello"[..]).unwrap_err();
+/// assert_eq!(error.fault, HeaderFault::NoHeader);
+/// assert_eq!(error.fault.to_string(), "expected a header, which begins with '{'");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderFault {
@@ -112,12 +162,26 @@ pub struct SowError {
 }
 
 /// What is wrong with a record of a `sow` frame.
+///
+/// ```
+/// use amps_protocol::{Message, SowFault};
+///
+/// let batch = Message::decode(&br#"{"c":"sow"}{"k":"1","l":99}{}"#[..])?;
+/// let fault = batch.records().find_map(Result::err).unwrap().fault;
+/// assert_eq!(fault, SowFault::LengthBeyondFrame { length: 99, left: 2 });
+/// # Ok::<(), amps_protocol::HeaderError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SowFault {
     /// Its header breaks the grammar.
-    #[error("{0}")]
-    Header(HeaderFault),
+    #[error("{}{fault}", InField(*field))]
+    Header {
+        /// How.
+        fault: HeaderFault,
+        /// The field whose value was being read, if it is a known one.
+        field: Option<Field>,
+    },
     /// Its header does not tell how long its data is.
     #[error("expected \"l\", the length of its data, in its header")]
     MissingLength,
@@ -152,6 +216,13 @@ pub struct FrameError {
 }
 
 /// What is wrong with a frame.
+///
+/// ```
+/// use amps_protocol::{FrameFault, Frames};
+///
+/// let error = Frames::new(b"\x00\x00").next().unwrap().unwrap_err();
+/// assert_eq!(error.fault, FrameFault::TruncatedPrefix { left: 2 });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameFault {

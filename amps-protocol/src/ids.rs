@@ -279,6 +279,7 @@ impl FusedIterator for SowKeys<'_> {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
 
     #[test]
     fn what_is_no_identifier_is_refused_with_its_reason() {
@@ -293,6 +294,15 @@ mod tests {
         }
         assert!(Id::text("allen").is_ok());
         assert!(Id::text(b"\xff").is_ok(), "ids are byte strings");
+    }
+
+    #[test]
+    fn a_number_and_its_digits_are_one_identifier_borrowed_or_not() {
+        let (number, text) = (Id::from(7), Id::try_from("7").unwrap());
+        assert_eq!(number, text);
+        assert_eq!(number.clone().into_owned(), text.clone().into_owned());
+        assert_eq!(format!("{number} {text:?}"), "7 Id(7)");
+        assert_eq!(Id::try_from("7,8"), Err(IdError::Comma { offset: 1 }));
     }
 
     #[test]

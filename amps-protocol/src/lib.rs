@@ -5,32 +5,76 @@
 //! `unsafe` code, so the compiler proves that it does no I/O. Clients, fake servers, capture
 //! readers and proxies share it.
 //!
-//! The three main types:
-//!
-//! * [`FrameDecoder`] cuts a byte stream into frames, however the stream was split;
-//! * [`Message`] decodes one frame's header in place and gives access to every field;
-//! * [`FrameWriter`] encodes one command straight into a connection's write buffer.
-//!
-//! Bodies are opaque bytes, but for two formats that can be read and built here:
-//! [`CompositeReader`] and [`CompositeBuilder`] for composite messages, [`FixReader`],
-//! [`NvfixReader`] and their builders for FIX and NVFIX.
+//! A whole decoder for the capture of one direction of a connection:
 //!
 //! ```
-//! use amps_protocol::{CommandKind, Field, FrameDecoder, FrameWriter, Message};
+//! use amps_protocol::{Frames, Message};
+//!
+//! fn show(capture: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+//!     for frame in Frames::new(capture) {
+//!         let frame = frame?;
+//!         let message = Message::decode(frame.bytes)?;
+//!         println!("{:>8} {message:?}", frame.offset);
+//!     }
+//!     Ok(())
+//! }
+//!
+//! show(b"\x00\x00\x00\x11{\"c\":\"heartbeat\"}").unwrap();
+//! assert!(show(b"\x00\x00\x00\x11{\"c\"").is_err());
+//! ```
+//!
+//! And there and back again, as between a client and a server:
+//!
+//! ```
+//! use amps_protocol::{AckType, Command, FrameDecoder, Message};
 //! use bytes::BytesMut;
 //!
 //! let mut stream = BytesMut::new();
-//! FrameWriter::new(&mut stream, CommandKind::Publish)
-//!     .text(Field::Topic, "orders")
-//!     .finish(b"{\"id\":1}");
+//! Command::subscribe("orders", 1).ask(1, AckType::Processed).encode(&mut stream)?;
 //!
 //! let frame = FrameDecoder::default().decode(&mut stream)?.expect("one whole frame");
 //! let message = Message::decode(frame)?;
-//! assert_eq!(message.command(), CommandKind::Publish);
 //! assert_eq!(message.topic().unwrap(), "orders");
-//! assert_eq!(message.data(), b"{\"id\":1}");
+//! assert!(matches!(Command::read(&message)?, Command::Subscribe(_)));
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
+//!
+//! # What is here
+//!
+//! * **Frames**, the pieces of a byte stream: [`FrameDecoder`] cuts them off a buffer that
+//!   grows, [`Frames`] goes over bytes that are all there, [`next_frame`] is what both build
+//!   on.
+//! * **Messages**, what a frame says: [`Message`] decodes a header in place and gives access
+//!   to every [`Field`]; [`Records`] and [`SharedRecords`] are the records of a `sow` frame,
+//!   [`Members`] the header as it stands. [`Header`] is the index alone, for messages that
+//!   are kept by the thousand.
+//! * **Commands**, what a client asks: [`Command`] has one type per family ([`Logon`],
+//!   [`Publish`], [`Subscribe`], [`Sow`], [`SowDelete`], …), is encoded, and read again by
+//!   whoever receives it.
+//! * **Encoding** of any frame, field by field: [`FrameWriter`]; and of the batches that
+//!   servers send: [`BatchWriter`].
+//! * **Values** of fields: [`Bookmark`], [`MessageId`] and [`ReplayFrom`]; [`Options`] with
+//!   [`Interval`], [`Rate`], [`Conflation`], [`SelectList`] and their like; [`Id`], [`Ids`]
+//!   and [`SowKeys`]; [`AckTypes`] and [`Status`]; [`ReasonClass`] and [`OofReason`];
+//!   [`LeaseEnd`], [`ServerVersion`], [`parse_timestamp`] and [`format_timestamp`].
+//! * **Bodies** are opaque bytes, but for two formats that can be read and built here:
+//!   [`CompositeReader`] and [`CompositeBuilder`] for composite messages, [`FixReader`],
+//!   [`NvfixReader`], [`FixBuilder`] and [`NvfixBuilder`] for FIX and NVFIX.
+//! * **Connection strings**: [`Endpoint`], with its [`Scheme`], [`TransportOptions`] and
+//!   [`Password`].
+//!
+//! # What holds everywhere
+//!
+//! Text on the wire is bytes, UTF-8 by convention ([`BStr`]). Offsets in errors count bytes
+//! from 0, in a frame without its length prefix. No input makes anything here panic; errors
+//! say what is wrong, where, and what was expected. No `Debug` and no error shows a
+//! password. References such as "protocol.md D-11" name a rule of the protocol's description
+//! that this crate is built from; "inferred" marks what no public document settles.
+//!
+//! # Features
+//!
+//! `std` (default) lets dependencies detect vector units at run time; nothing else depends
+//! on it.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -53,7 +97,9 @@ pub use composite::{CompositeBuildError, CompositeBuilder, CompositeError, Compo
 mod endpoint;
 pub use endpoint::{Endpoint, EndpointError, IpPreference, Password, Scheme, TransportOptions};
 mod error;
-pub use error::{FrameError, FrameFault, FrameTooLong, HeaderError, HeaderFault, SowError, SowFault};
+pub use error::{
+    EncodeError, FrameError, FrameFault, FrameTooLong, HeaderError, HeaderFault, SowError, SowFault,
+};
 mod fix;
 pub use fix::{FIX_SEPARATOR, FixBuilder, FixError, FixReader, NvfixBuilder, NvfixReader};
 mod frame;

@@ -22,6 +22,22 @@ use crate::version::ServerVersion;
 /// Text fields are byte strings, UTF-8 by convention: they come as [`BStr`], which compares
 /// with `str`, prints readably and derefs to `[u8]`. An absent field is `None`; a number
 /// that does not parse counts as absent.
+///
+/// `Debug` shows every field but a password, and the length of the body instead of the body.
+///
+/// ```
+/// use amps_protocol::{CommandKind, Message};
+///
+/// let frame = br#"{"c":"p","t":"orders","s":7,"bm":"12|7|","sids":"1,4"}{"id":1}"#;
+/// let message = Message::decode(&frame[..])?;
+/// assert_eq!(message.command(), CommandKind::Publish);
+/// assert_eq!(message.topic().unwrap(), "orders");
+/// assert_eq!(message.sequence(), Some(7));
+/// assert_eq!(message.ids().collect::<Vec<_>>(), ["1", "4"]);
+/// assert_eq!(message.correlation_id(), None);
+/// assert_eq!(message.data(), br#"{"id":1}"#);
+/// # Ok::<(), amps_protocol::HeaderError>(())
+/// ```
 #[derive(Clone)]
 pub struct Message<B = Bytes> {
     frame: B,
@@ -34,6 +50,12 @@ impl Message {
         &self.frame
     }
 
+    /// The body, sharing the bytes of the frame: nothing is copied, and the frame lives as
+    /// long as the body does.
+    pub fn data_bytes(&self) -> Bytes {
+        self.frame.slice(self.header.body_offset().min(self.frame.len())..)
+    }
+
     /// The records of a `sow` frame, each with its own share of the frame's bytes.
     pub fn into_records(self) -> SharedRecords {
         SharedRecords::of(self)
@@ -41,10 +63,10 @@ impl Message {
 }
 
 impl<B: AsRef<[u8]>> Message<B> {
-    /// Decodes a frame (without its length prefix).
+    /// Decodes a frame (without its length prefix). The body is not looked at.
     ///
     /// # Errors
-    /// The header breaks the grammar.
+    /// The header breaks the grammar, or the frame exceeds 4 GiB.
     #[inline]
     pub fn decode(frame: B) -> Result<Self, HeaderError> {
         let mut message = Self { frame, header: Header::default() };
@@ -52,7 +74,8 @@ impl<B: AsRef<[u8]>> Message<B> {
         Ok(message)
     }
 
-    /// Puts a frame and the index that was decoded from it together again.
+    /// Puts a frame and the index that was decoded from it together again. With the index of
+    /// another frame the fields and the body are any parts of the frame; nothing panics.
     pub const fn from_parts(frame: B, header: Header) -> Self {
         Self { frame, header }
     }
@@ -62,7 +85,8 @@ impl<B: AsRef<[u8]>> Message<B> {
         (self.frame, self.header)
     }
 
-    /// The whole frame, header and body.
+    /// The whole frame, header and body. Of a record: its batch up to the record's end; what
+    /// the record alone holds is in [`data`](Self::data).
     pub fn frame(&self) -> &[u8] {
         self.frame.as_ref()
     }
@@ -84,7 +108,7 @@ impl<B: AsRef<[u8]>> Message<B> {
         Message { frame: frame.freeze(), header }
     }
 
-    /// The records of a `sow` frame; none on other commands.
+    /// The records of a `sow` frame; none on other commands. See [`Records`] for an example.
     #[inline]
     pub fn records(&self) -> Records<'_> {
         Records::of(self.frame.as_ref(), &self.header)
@@ -96,12 +120,13 @@ impl<B: AsRef<[u8]>> Message<B> {
         self.header.get(self.frame.as_ref(), field).map(BStr::new)
     }
 
-    /// Any integer field.
+    /// Any integer field. `None` if it is absent, or no decimal number of 64 bits (D-13).
     pub fn number(&self, field: Field) -> Option<u64> {
         parse_u64(self.get(field)?)
     }
 
-    /// A boolean field: `true` in any case, quoted or not, is true (protocol.md D-4).
+    /// A boolean field: `true` in any case, quoted or not, is true (protocol.md D-4), all
+    /// else false; `None` if it is absent.
     pub fn flag(&self, field: Field) -> Option<bool> {
         Some(self.get(field)?.eq_ignore_ascii_case(b"true"))
     }
@@ -109,7 +134,7 @@ impl<B: AsRef<[u8]>> Message<B> {
     /// What stands in the header, in its order, unknown keys included. For tools; it looks
     /// through the header anew.
     pub fn members(&self) -> Members<'_> {
-        Members::of(self.frame.as_ref())
+        Members::of(self.header.parts(self.frame.as_ref()))
     }
 
     /// What the frame asks or tells.
@@ -134,7 +159,8 @@ impl<B: AsRef<[u8]>> Message<B> {
         self.command() == CommandKind::Ack && self.acks().contains(kind)
     }
 
-    /// Whether the acknowledged command succeeded. An `ack` without status is a failure.
+    /// Whether the acknowledged command succeeded; `None` if the header does not say, which in
+    /// an `ack` counts as a failure.
     pub fn status(&self) -> Option<Status> {
         self.header.status()
     }
@@ -143,7 +169,8 @@ impl<B: AsRef<[u8]>> Message<B> {
     /// of `sub_id` (protocol.md I-7, I-8).
     #[inline]
     pub fn ids(&self) -> Ids<'_> {
-        let list = self.sub_ids().or_else(|| self.sub_id());
+        let some = |list: &&BStr| Ids::new(list).next().is_some();
+        let list = self.sub_ids().filter(some).or_else(|| self.sub_id());
         Ids::new(list.map_or(&[][..], |list| list))
     }
 
@@ -168,6 +195,11 @@ impl<B: AsRef<[u8]>> Message<B> {
     /// The version of the server, from the acknowledgement of a logon.
     pub fn server_version(&self) -> Option<ServerVersion> {
         ServerVersion::parse(self.version()?).ok()
+    }
+
+    /// Whether this is one record of a `sow` frame, as [`records`](Self::records) gives it.
+    pub const fn is_record(&self) -> bool {
+        self.header.is_record()
     }
 
     /// Whether the `l` field, where present, tells another body length than the frame does.
@@ -275,31 +307,15 @@ impl<B: AsRef<[u8]>> fmt::Debug for Message<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Message");
         match self.command() {
-            CommandKind::Unknown => out.field("c", &self.get(Field::Command)),
+            CommandKind::Unknown => out.field("c", &self.get(Field::Command).unwrap_or_default()),
             known => out.field("c", &known.token()),
         };
-        for &field in Field::ALL {
-            match field {
-                Field::Command => {}
-                Field::AckType if !self.acks().is_empty() => {
-                    out.field("a", &format_args!("{}", self.acks()));
-                }
-                Field::Status => {
-                    if let Some(status) = self.status() {
-                        out.field("status", &status);
-                    }
-                }
-                Field::Password => {
-                    if self.get(field).is_some() {
-                        out.field("pw", &format_args!("<hidden>"));
-                    }
-                }
-                _ => {
-                    if let Some(value) = self.get(field) {
-                        out.field(field.key(), &value);
-                    }
-                }
-            }
+        for &field in Field::ALL.iter().filter(|field| **field != Field::Command) {
+            match self.get(field) {
+                Some(_) if field == Field::Password => out.field("pw", &format_args!("<hidden>")),
+                Some(value) => out.field(field.key(), &value),
+                None => continue,
+            };
         }
         out.field("body", &format_args!("{} bytes", self.data().len())).finish()
     }

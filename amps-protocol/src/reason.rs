@@ -83,8 +83,8 @@ const TABLE: &[(&str, ReasonClass)] = &[
     ("replica rejected", ReasonClass::Command),
 ];
 
-/// Exact only: these words are too short to be looked for inside a sentence.
-const EXACT: &[(&str, ReasonClass)] =
+/// Whole words at the beginning only: they are too short to be looked for inside a sentence.
+const WORDS: &[(&str, ReasonClass)] =
     &[("auth", ReasonClass::Authentication), ("entitlement", ReasonClass::NotEntitled)];
 
 impl ReasonClass {
@@ -95,15 +95,22 @@ impl ReasonClass {
     /// use amps_protocol::ReasonClass;
     /// assert_eq!(ReasonClass::of("Not Entitled"), ReasonClass::NotEntitled);
     /// assert_eq!(ReasonClass::of("weird new thing"), ReasonClass::Command);
+    /// // A message's own text will do as it comes.
+    /// assert_eq!(ReasonClass::of(b"auth: bad token"), ReasonClass::Authentication);
     /// ```
-    pub fn of(reason: &str) -> Self {
-        let reason: String = reason.trim().to_lowercase();
-        let exact = TABLE.iter().chain(EXACT).find(|(text, _)| *text == reason);
+    pub fn of(reason: impl AsRef<[u8]>) -> Self {
+        let reason: String = String::from_utf8_lossy(reason.as_ref()).trim().to_lowercase();
+        let exact = TABLE.iter().chain(WORDS).find(|(text, _)| *text == reason);
+        let begins_with = |word: &str| {
+            let rest = reason.strip_prefix(word);
+            rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+        };
         let longest = |fits: &dyn Fn(&str) -> bool| {
             TABLE.iter().filter(|(text, _)| fits(text)).max_by_key(|(text, _)| text.len())
         };
         exact
             .or_else(|| longest(&|text| reason.starts_with(text)))
+            .or_else(|| WORDS.iter().find(|(word, _)| begins_with(word)))
             .or_else(|| longest(&|text| reason.contains(text)))
             .map_or(Self::Command, |(_, class)| *class)
     }
@@ -203,7 +210,7 @@ mod tests {
             ("replica rejected", C::Command),
         ] {
             assert_eq!(ReasonClass::of(reason), class, "{reason}");
-            assert!(TABLE.iter().chain(EXACT).any(|(text, _)| *text == reason), "{reason} has no row");
+            assert!(TABLE.iter().chain(WORDS).any(|(text, _)| *text == reason), "{reason} has no row");
         }
     }
 
@@ -214,7 +221,7 @@ mod tests {
             assert_eq!(reason.bears_new_state(), reason == OofReason::Match);
         }
         assert_eq!(OofReason::of(b" delete "), OofReason::Deleted);
-        assert_eq!(OofReason::of(b""), OofReason::Other);
+        assert_eq!((OofReason::of(b""), OofReason::Other.token()), (OofReason::Other, ""));
     }
 
     #[test]
@@ -224,6 +231,7 @@ mod tests {
         assert_eq!(ReasonClass::of("Bad Filter near '&&'"), ReasonClass::BadFilter);
         assert_eq!(ReasonClass::of("the client name in use by u2"), ReasonClass::NameInUse);
         assert_eq!(ReasonClass::of("auth"), ReasonClass::Authentication);
+        assert_eq!(ReasonClass::of("entitlement reset"), ReasonClass::NotEntitled);
         assert_eq!(ReasonClass::of("authored elsewhere"), ReasonClass::Command);
     }
 }

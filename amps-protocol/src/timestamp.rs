@@ -64,14 +64,11 @@ pub fn parse_timestamp(text: &[u8]) -> Option<u64> {
         return None;
     }
     let fraction = text[15..].strip_prefix(b".").unwrap_or(&text[15..]);
-    let mut nanos = 0;
-    for i in 0..9 {
-        let digit = fraction.get(i).copied().unwrap_or(b'0');
-        nanos = nanos * 10 + u64::from(digit.is_ascii_digit().then_some(digit - b'0')?);
-    }
-    if fraction.iter().any(|byte| !byte.is_ascii_digit()) {
+    if !fraction.iter().all(u8::is_ascii_digit) {
         return None;
     }
+    let digits = fraction.iter().map(|digit| u64::from(digit - b'0')).chain(core::iter::repeat(0));
+    let nanos = digits.take(9).fold(0, |nanos, digit| nanos * 10 + digit);
     let seconds = days_from_civil(year, month, day) * DAY + hour * 3600 + minute * 60 + second;
     seconds.checked_mul(NANOS)?.checked_add(nanos)
 }
@@ -135,6 +132,25 @@ mod tests {
         assert_eq!(parse_timestamp(b"20260229T000000"), None);
         assert_eq!(parse_timestamp(b"20260431T000000"), None);
         assert_eq!(parse_timestamp(b"30000ms"), None);
+        for text in [
+            "19691231T235959",
+            "19700001T000000",
+            "19700100T000000",
+            "19700101 000000",
+            "19700101T240000",
+            "19700101T006000",
+            "19700101T000061",
+            "1970010xT000000",
+            "19700101T000000.5x",
+            "19700101T000000. 5",
+            "19700101T000000.5\0",
+            "19700101T000000.0000000005x",
+            "19700101T000000ZZ",
+        ] {
+            assert_eq!(parse_timestamp(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(parse_timestamp(b"19700101T000060"), Some(60 * NANOS), "a leap second");
+        assert_eq!(parse_timestamp(b"19700101T000000.0000000019"), Some(1), "cut off, not rounded");
         assert_eq!(parse_timestamp(b"99991231T235959.000000Z"), None, "beyond what 64 bits hold");
     }
 }

@@ -80,6 +80,7 @@ impl fmt::Display for ServerVersion {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
 
     #[test]
     fn short_and_long_versions_are_read() {
@@ -95,6 +96,14 @@ mod tests {
         for (text, offset) in [("", 0), (" v5", 1), ("99999999999.1", 0)] {
             assert_eq!(text.parse::<ServerVersion>(), Err(ServerVersionError { offset }), "{text}");
         }
+    }
+
+    #[test]
+    fn a_version_prints_its_four_numbers() {
+        let version: ServerVersion = "5.3.x".parse().unwrap();
+        assert_eq!(version.numbers(), [5, 3, 0, 0]);
+        assert_eq!(version.to_string(), "5.3.0.0");
+        assert_eq!(version.to_string().parse(), Ok(version));
     }
 
     #[test]

@@ -224,3 +224,45 @@ proptest! {
         prop_assert!(tags <= keys, "every FIX field is an NVFIX field");
     }
 }
+
+#[test]
+fn a_part_beyond_the_last_is_none_and_a_short_length_says_what_was_expected() {
+    let body = b"\0\0\0\x01a";
+    assert_eq!(CompositeReader::part(body, 1), Ok(None));
+    assert_eq!(CompositeReader::part(body, 9), Ok(None));
+    let error = CompositeReader::part(b"\0\0\0", 0).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "malformed composite body: part 0, at byte 0: expected a length of 4 bytes, of which 3 are left"
+    );
+}
+
+#[test]
+fn a_cleared_builder_keeps_its_separator() {
+    let mut fix = FixBuilder::with_separator(b'|').unwrap();
+    fix.append(1, "a").unwrap();
+    fix.clear();
+    fix.append(2, "b").unwrap();
+    assert_eq!(fix.as_ref(), b"2=b|");
+    assert_eq!(fix.into_bytes(), b"2=b|");
+    let mut nvfix = NvfixBuilder::default();
+    nvfix.append("a", "1").unwrap();
+    nvfix.clear();
+    assert_eq!(nvfix, NvfixBuilder::new());
+    assert_eq!(nvfix.append("b", "2").unwrap().as_ref(), b"b=2\x01");
+    assert_eq!(nvfix.into_bytes(), b"b=2\x01");
+    assert_eq!(FixBuilder::default(), FixBuilder::new());
+    assert_eq!(FixBuilder::new().append(8, "FIX.4.2").unwrap().as_bytes(), b"8=FIX.4.2\x01");
+    let mut composite = CompositeBuilder::default();
+    assert_eq!(composite.append(b"a").unwrap().as_ref(), b"\0\0\0\x01a");
+}
+
+#[test]
+fn readers_show_where_they_stand_and_not_the_body() {
+    let mut composite = CompositeReader::new(b"\0\0\0\x01a\0\0\0\x01b");
+    composite.next();
+    assert_eq!(format!("{composite:?}"), "CompositeReader(1 parts read, 5 bytes remain)");
+    let mut fix = FixReader::new(b"x\x011=a\x012=b\x01");
+    fix.next();
+    assert_eq!(format!("{fix:?}"), "FixReader(4 bytes remain, 1 fields skipped)");
+}

@@ -137,3 +137,60 @@ fn ten_thousand_publishers_make_one_list() {
     assert_eq!(list.len(), 10_000);
     assert_eq!(list.to_string(), text);
 }
+
+#[test]
+fn every_fault_says_in_words_what_was_expected_and_where() {
+    let message = |text: &str| MessageId::parse(text.as_bytes()).unwrap_err().to_string();
+    assert_eq!(message("x"), "invalid bookmark at byte 0: expected the publisher's number");
+    assert_eq!(message("12"), "invalid bookmark at byte 2: expected '|' after the publisher's number");
+    assert_eq!(message("12|"), "invalid bookmark at byte 3: expected the sequence number after '|'");
+    assert_eq!(message("99999999999999999999|"), "invalid bookmark at byte 0: the number exceeds 64 bits");
+    assert_eq!(message("1|2|3"), "invalid bookmark at byte 4: expected the end of the bookmark");
+    let replay = |text: &str| text.parse::<ReplayFrom>().unwrap_err().to_string();
+    assert_eq!(replay("1|2|,"), "invalid bookmark at byte 5: expected a bookmark, found nothing");
+    assert_eq!(
+        replay("1|2|, a b"),
+        "invalid bookmark at byte 7: a bookmark cannot hold blanks, control bytes, ',', ':' or brackets"
+    );
+    assert_eq!(
+        replay("[0)"),
+        "invalid bookmark at byte 2: expected ':' between the start and the end of the range"
+    );
+    assert_eq!(replay("[:0)"), "invalid bookmark at byte 1: expected the start of the range before ':'");
+    assert_eq!(replay("[0:)"), "invalid bookmark at byte 3: expected the end of the range after ':'");
+    assert_eq!(replay("[0:1|2|"), "invalid bookmark at byte 7: expected ']' or ')' at the end of the range");
+    assert_eq!(
+        "0:1|2|".parse::<BookmarkRange>().unwrap_err().to_string(),
+        "invalid bookmark at byte 0: expected '[' or '(', with which every range begins"
+    );
+}
+
+#[test]
+fn bookmarks_and_what_is_made_of_them_show_themselves_as_they_are_sent() {
+    let bookmark = Bookmark::from(bytes::Bytes::from_static(b"12|5|"));
+    assert_eq!(bookmark, Bookmark::from(amps_protocol::BStr::new("12|5|")));
+    assert_eq!(format!("{bookmark:?}"), "Bookmark(12|5|)");
+    let list = BookmarkList::try_from(bookmark).unwrap();
+    assert_eq!(format!("{list:?}"), "BookmarkList(12|5|)");
+    let range = BookmarkRange::new(list.clone(), list.clone()).unwrap();
+    assert_eq!(format!("{range:?}"), "BookmarkRange([12|5|:12|5|))");
+    assert_eq!((range.start(), range.start_edge()), (&list, RangeEdge::Included));
+    assert_eq!((range.end(), range.end_edge()), (&list, RangeEdge::Excluded));
+    assert_eq!(format!("{:?}", ReplayFrom::from(range)), "ReplayFrom([12|5|:12|5|))");
+    assert_eq!(format!("{:?}", ReplayFrom::from(list)), "ReplayFrom(12|5|)");
+}
+
+#[test]
+fn a_replay_from_one_place_knows_which_and_from_several_does_not() {
+    let id = MessageId { publisher: 12, sequence: 5 };
+    assert_eq!(ReplayFrom::from(id).position(), Some(Position::Message(id)));
+    let second = 1_420_202_100_000_000_000;
+    assert_eq!(ReplayFrom::at(second).position(), Some(Position::Timestamp(second)));
+    assert_eq!(ReplayFrom::at(second).to_string(), "20150102T123500Z");
+    for text in ["1|2|,3|4|", "[0:1|2|]"] {
+        assert_eq!(text.parse::<ReplayFrom>().unwrap().position(), None, "{text}");
+    }
+    let single = ReplayFrom::try_from(Bookmark::from("12|5")).unwrap();
+    assert_eq!(single, ReplayFrom::from(id));
+    assert_eq!((single.list().map(BookmarkList::len), single.range()), (Some(1), None));
+}

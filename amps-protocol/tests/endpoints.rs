@@ -246,6 +246,8 @@ prop_compose! {
         options in options(scheme == Scheme::Unix),
     ) -> Endpoint {
         let password = password.map(Password::new);
+        // Only connections through a proxy have prefixes.
+        let prefix = if options.http_preflight { prefix } else { Vec::new() };
         Endpoint { scheme, user, password, host, port, prefix, message_type, options }
     }
 }

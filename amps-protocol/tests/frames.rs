@@ -8,7 +8,8 @@ mod common;
 use std::collections::BTreeMap;
 
 use amps_protocol::{
-    CommandKind, CompositeReader, Field, FixReader, FrameDecoder, LENGTH_PREFIX, Message, NvfixReader,
+    CommandKind, CompositeReader, Field, FixReader, FrameDecoder, FrameFault, FrameTooLong, Frames,
+    LENGTH_PREFIX, Message, NvfixReader,
 };
 use bytes::{Bytes, BytesMut};
 
@@ -47,7 +48,7 @@ fn text_vector(id: &str) -> Vec<u8> {
 /// Every frame of a stream, which must end with a whole one.
 fn frames(stream: &[u8]) -> Vec<Bytes> {
     let mut stream = BytesMut::from(stream);
-    let decoder = FrameDecoder::default();
+    let mut decoder = FrameDecoder::default();
     let frames = std::iter::from_fn(|| decoder.decode(&mut stream).unwrap()).collect();
     assert!(stream.is_empty(), "{stream:?} is left");
     frames
@@ -104,13 +105,36 @@ fn websocket_messages_hold_one_frame_with_or_without_its_prefix() {
 }
 
 #[test]
-fn compressed_vectors_are_two_flushes_of_one_stream() {
+fn compressed_vectors_inflate_to_frames_as_one_stream() {
     let vectors = vectors();
-    let (first, second) = (&vectors["X05"], &vectors["X06"]);
-    assert_eq!(first[0], 0x78, "deflate with a window of 32 KiB: how a server tells it from a frame");
-    assert_eq!(u16::from_be_bytes([first[0], first[1]]) % 31, 0, "the header's check");
-    assert_ne!(second[0], 0x78, "only the first flush has a header");
-    for flush in [first, second] {
-        assert!(flush.ends_with(b"\0\0\xff\xff"), "a flush ends with an empty stored block");
+    let mut inflate = flate2::Decompress::new(true);
+    let mut stream = BytesMut::new();
+    for id in ["X05", "X06"] {
+        let mut plain = vec![0; 100];
+        let before = inflate.total_out();
+        inflate.decompress(&vectors[id], &mut plain, flate2::FlushDecompress::Sync).unwrap();
+        plain.truncate((inflate.total_out() - before) as usize);
+        stream.extend_from_slice(&plain);
     }
+    assert_eq!(stream, [&vectors["X02"][..], &vectors["X01"]].concat());
+    let mut decoder = FrameDecoder::default();
+    let beat = Message::decode(decoder.decode(&mut stream).unwrap().unwrap()).unwrap();
+    assert_eq!(beat.command(), CommandKind::Heartbeat);
+    let publish = Message::decode(decoder.decode(&mut stream).unwrap().unwrap()).unwrap();
+    assert_eq!((publish.command(), publish.data()), (CommandKind::Publish, &b"0\x01"[..]));
+    decoder.finish(&stream).unwrap();
+}
+
+#[test]
+fn the_frames_of_a_capture_have_their_places_and_a_limit() {
+    let vectors = vectors();
+    let capture = [&vectors["X02"][..], &vectors["X03"][..]].concat();
+    let found: Vec<_> = Frames::new(&capture).collect::<Result<_, _>>().unwrap();
+    let [beat, other] = found[..] else { panic!("{found:?}") };
+    assert_eq!((beat.offset, beat.bytes), (0, &capture[4..vectors["X02"].len()]));
+    assert_eq!(other.bytes, beat.bytes);
+    assert_eq!(other.offset + 4 + other.bytes.len(), capture.len(), "the empty frame is left out");
+    let refused = Frames::with_limit(&capture, 3).next().unwrap().unwrap_err();
+    assert_eq!(refused.offset, 0);
+    assert!(matches!(refused.fault, FrameFault::TooLong(FrameTooLong { limit: 3, .. })));
 }

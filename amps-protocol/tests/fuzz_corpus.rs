@@ -25,7 +25,7 @@ macro_rules! targets {
     };
 }
 
-targets! { frame header sow_batch composite fix connection_string bookmark options }
+targets! { frame header sow_batch command composite fix connection_string bookmark options ids value }
 
 fn run(name: &str, target: fn(&[u8])) {
     let corpus = corpus(name);

@@ -79,7 +79,7 @@ fn stream_outcome(stream: &[u8]) -> String {
     match FrameDecoder::default().decode(&mut stream) {
         Ok(None) => "nothing delivered".into(),
         Ok(Some(frame)) => format!("delivered {frame:?}"),
-        Err(error) => format!("too long {}", error.length),
+        Err(error) => format!("too long {}", announced(&error)),
     }
 }
 
@@ -107,6 +107,13 @@ fn composite_outcome(body: &[u8]) -> String {
             reader.parts_read()
         ),
         None => format!("{} parts", reader.parts_read()),
+    }
+}
+
+fn announced(error: &amps_protocol::FrameError) -> u64 {
+    match error.fault {
+        amps_protocol::FrameFault::TooLong(fault) => fault.length,
+        fault => panic!("{fault}"),
     }
 }
 
@@ -180,7 +187,7 @@ fn an_absurd_length_is_refused_before_anything_is_reserved() {
     let mut stream = BytesMut::from(&b"\xff\xff\xff\xff"[..]);
     let before = stream.capacity();
     let error = FrameDecoder::default().decode(&mut stream).unwrap_err();
-    assert_eq!(error.length, u64::from(u32::MAX));
+    assert_eq!((error.offset, announced(&error)), (0, u64::from(u32::MAX)));
     assert_eq!(stream.capacity(), before);
     assert_eq!(next_frame(b"\0\0\0\x10{\"c\":", 1 << 20), Ok(None), "an incomplete frame is no error");
 }
@@ -208,8 +215,8 @@ fn debug_output_never_shows_a_password() {
 #[test]
 fn connection_strings_are_read_as_written() {
     let endpoint: Endpoint =
-        "tcp://u%40corp:p%3Aw@[::1]:9007/west/amps/json?&tcp_nodelay=Yes&tcp_sndbuf=9".parse().unwrap();
-    assert_eq!(endpoint.scheme, Scheme::Tcp);
+        "ws://u%40corp:p%3Aw@[::1]:9007/west/amps/json?&tcp_nodelay=Yes&tcp_sndbuf=9".parse().unwrap();
+    assert_eq!(endpoint.scheme, Scheme::Ws);
     assert_eq!(endpoint.user.as_deref(), Some("u@corp"));
     assert_eq!(endpoint.password.as_ref().unwrap().reveal(), "p:w");
     assert_eq!((endpoint.host.as_str(), endpoint.port), ("::1", 9007));
@@ -218,7 +225,7 @@ fn connection_strings_are_read_as_written() {
     assert_eq!(endpoint.options.send_buffer, Some(9));
     assert_eq!(
         endpoint.to_string(),
-        "tcp://u%40corp:***@[::1]:9007/west/amps/json?tcp_sndbuf=9&tcp_nodelay=true"
+        "ws://u%40corp:***@[::1]:9007/west/amps/json?tcp_sndbuf=9&tcp_nodelay=true"
     );
     let plain: Endpoint = "tcp://h:1/amps".parse().unwrap();
     assert_eq!((plain.message_type, plain.user, plain.password), (None, None, None));
@@ -247,6 +254,15 @@ fn wrong_connection_strings_say_what_is_wrong() {
         EndpointError::RepeatedParameter { .. }
     ));
     assert!(matches!(parse("ws://h:1/amps?compression=zlib"), EndpointError::NotApplicable { .. }));
+    for prefixed in ["tcp://h:1/fix/amps", "tcp://h:1/west/amps/json", "unix://h:1/fix/amps/json?path=/x"] {
+        assert!(matches!(parse(prefixed), EndpointError::UnsupportedProtocol { .. }), "{prefixed}");
+    }
+    assert!("tcp://h:1/west/amps/json?http_preflight=true".parse::<Endpoint>().is_ok());
+    for careless in ["ada:s3cret/x@localhost:9007/amps", "ada:s3cret?x@localhost:9007/amps"] {
+        let error = parse(&format!("tcp://{careless}"));
+        assert!(matches!(error, EndpointError::Syntax { offset: 6, .. }), "{error}");
+        assert!(error.to_string().contains("%2F"), "{error}");
+    }
     for careless in ["u:12/s3cret@h:1/fix/json", "u:12/s3cret?x@h:9007/amps", "u:1/amps/a?s3cret@h:9/amps"] {
         let leak = parse(&format!("tcp://{careless}")).to_string();
         assert!(!leak.contains("s3cret"), "{leak}");

@@ -280,3 +280,101 @@ fn items_of_a_list_borrow_from_it() {
     let mut items = ListItems::parse(&text).unwrap();
     assert_eq!((items.next(), items.next(), items.next()), (Some("/a"), Some("/b"), None));
 }
+
+#[test]
+fn every_fault_of_a_list_says_in_words_what_was_expected_and_where() {
+    let fault = |text: &[u8]| Options::try_parse(text).unwrap_err().to_string();
+    assert_eq!(fault(b"oof,\xff"), "invalid options at byte 4: the bytes are not UTF-8");
+    assert_eq!(
+        fault(b"oof,5"),
+        "invalid options at byte 4: expected the name of an option, which is made of lower-case letters, digits and '_'"
+    );
+    assert_eq!(
+        fault(b"oof live"),
+        "invalid options at byte 4: expected '=' or ',' after the name of an option"
+    );
+    assert_eq!(
+        fault(b"select=[/a] b"),
+        "invalid options at byte 12: expected ',' after the list in brackets"
+    );
+    assert_eq!(
+        "select=[/a".parse::<Options>().unwrap_err().to_string(),
+        "invalid options at byte 7: the list that begins here is never closed by ']'"
+    );
+    let mut options = Options::new();
+    options.set("new", "a,b");
+    assert_eq!(
+        options.check(CommandKind::Sow, false).unwrap_err().to_string(),
+        "invalid options at byte 5: a comma outside brackets ends the option; write the value as a list in brackets"
+    );
+}
+
+#[test]
+fn options_of_a_heartbeat_belong_to_no_other_command() {
+    let problems = |text: &str, command| Options::parse(text).problems(command, false);
+    for option in [OptionName::Start, OptionName::Beat, OptionName::Stop] {
+        assert!(option.applies_to(CommandKind::Heartbeat, false));
+        let text = if option == OptionName::Start { "start=5" } else { option.token() };
+        assert_eq!(problems(text, CommandKind::Heartbeat), [], "{text}");
+        let command = CommandKind::Subscribe;
+        assert_eq!(problems(text, command), [OptionProblem::NotApplicable { option, command }], "{text}");
+    }
+}
+
+#[test]
+fn values_are_judged_by_the_kind_of_their_option() {
+    let first = |text: &str, command, bookmark| {
+        Options::parse(text).check(command, bookmark).map_err(|problem| problem.to_string())
+    };
+    assert_eq!(first("pretty=true", CommandKind::Logon, false), Ok(()));
+    assert_eq!(
+        first("pretty=maybe", CommandKind::Logon, false).unwrap_err(),
+        "option \"pretty\" cannot have the value \"maybe\": at byte 0 expected true or false"
+    );
+    assert_eq!(first("bookmark_not_found=fail", CommandKind::Subscribe, true), Ok(()));
+    assert_eq!(
+        first("bookmark_not_found=soon", CommandKind::Subscribe, true).unwrap_err(),
+        "option \"bookmark_not_found\" cannot have the value \"soon\": at byte 0 expected epoch, now or fail"
+    );
+    for (text, option) in
+        [("grouping=[]", "grouping"), ("select=[]", "select"), ("projection=[]", "projection")]
+    {
+        assert_eq!(
+            first(text, CommandKind::Sow, false).unwrap_err(),
+            format!(
+                "option \"{option}\" cannot have the value \"[]\": at byte 1 expected at least one field"
+            )
+        );
+    }
+}
+
+#[test]
+fn switches_are_taken_back() {
+    let mut options = Options::parse("pretty=true,oof");
+    assert_eq!(options.set_pretty(false).to_string(), "oof");
+    assert_eq!(options.set_pretty(false).to_string(), "oof", "twice is as once");
+    assert!(options.remove("oof") && !options.remove("oof"));
+}
+
+#[test]
+fn values_come_apart_into_what_they_were_made_of() {
+    let interval = Interval::from(Duration::from_millis(250));
+    assert_eq!(
+        (interval.duration(), Duration::from(interval)),
+        (Duration::from_millis(250), interval.duration())
+    );
+    assert_eq!(Pace::new(150, 2).parts(), (15, 1));
+    for (i, unit) in [SizeUnit::Kilobytes, SizeUnit::Megabytes, SizeUnit::Gigabytes, SizeUnit::Terabytes]
+        .into_iter()
+        .enumerate()
+    {
+        assert_eq!(unit.bytes(), 1024u64.pow(i as u32 + 1));
+    }
+    for text in ["none", "auto", "250ms"] {
+        assert_eq!(text.parse::<Conflation>().unwrap().to_string(), text);
+    }
+    let list = SelectList::only(["/id", "/x"]).unwrap();
+    assert_eq!(list.to_string(), "[-/,+/id,+/x]");
+    assert!(SelectList::only(["/id,/x"]).is_err(), "a comma makes two of it");
+    assert_eq!(Projection::default(), Projection::new());
+}

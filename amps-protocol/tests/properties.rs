@@ -93,7 +93,7 @@ proptest! {
         for command in &commands {
             command.encode(&mut stream);
         }
-        let decoder = FrameDecoder::default();
+        let mut decoder = FrameDecoder::default();
         let mut received = BytesMut::new();
         let mut seen = 0;
         let mut cuts = cuts.into_iter().cycle();

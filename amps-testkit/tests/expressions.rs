@@ -1,15 +1,18 @@
 //! The expression language: the vectors of the specification, and its properties.
 
+use amps_protocol::CompositeBuilder;
 use amps_testkit::filter::{
-    Context, Dialect, DuplicateKeys, Filter, FilterError, JsonDocument, NullLogic, Value, evaluate,
+    Context, Dialect, Document, DuplicateKeys, Filter, FilterError, Format, JsonDocument, NullLogic, Value,
+    evaluate,
 };
 use proptest::prelude::*;
 
 const D1: &[u8] = include_bytes!("data/expressions-json-d1.json");
-const VECTORS: &str = include_str!("data/expressions-json.txt");
+const D2: &str = "8=FIX.4.4|35=D|34=7|9=7|55=IBM|44=90.25|38=1000|109=usTRADE|58=";
+const D3: &str = r#"<Order update="full"><ClientID>12345</ClientID><Symbol>IBM</Symbol><OrderQty>1000</OrderQty><Fill px="90.5">a</Fill><Fill px="91.0">b</Fill></Order>"#;
 
 /// The result in the notation of the vectors.
-fn result(text: &str, document: &JsonDocument<'_>) -> String {
+fn result(text: &str, document: &dyn Document) -> String {
     let Ok(filter) = Filter::parse(text) else { return String::from("E") };
     let context = Context::default();
     let value = evaluate(&filter, document, &context);
@@ -32,25 +35,52 @@ fn message(text: &str) -> String {
     Filter::parse(text).unwrap_err().to_string()
 }
 
+/// The document D4: two parts of JSON and one of bytes.
+fn d4() -> Vec<u8> {
+    let mut body = CompositeBuilder::new();
+    body.append(br#"{"id":1,"note":"first part","kind":"sample"}"#).unwrap();
+    body.append(br#"{"note":"second part","owner":"Acme"}"#).unwrap();
+    body.append(b"\xde\xad").unwrap();
+    body.into_bytes()
+}
+
 #[test]
 fn vectors() {
-    let document = JsonDocument::new(D1);
-    let mut count = 0;
+    let d4_parts = ["json", "json", "binary"];
+    let cases: [(Format, Vec<u8>, &str); 5] = [
+        (Format::of("json"), D1.to_vec(), include_str!("data/expressions-json.txt")),
+        (Format::of("fix"), D2.replace('|', "\x01").into_bytes(), include_str!("data/expressions-fix.txt")),
+        (Format::of("xml"), D3.as_bytes().to_vec(), include_str!("data/expressions-xml.txt")),
+        (Format::composite_global(d4_parts), d4(), include_str!("data/expressions-composite-global.txt")),
+        (Format::composite_local(d4_parts), d4(), include_str!("data/expressions-composite-local.txt")),
+    ];
+    let mut numbers = Vec::new();
     let mut wrong = Vec::new();
-    for line in VECTORS.lines().filter(|line| !line.starts_with('#')) {
-        let mut columns = line.splitn(3, '\t');
-        let [Some(number), Some(expected), Some(text)] = [columns.next(), columns.next(), columns.next()]
-        else {
-            panic!("three columns wanted: {line}");
-        };
-        count += 1;
-        let got = result(text, &document);
-        if got != expected {
-            wrong.push(format!("{number}: {text}: expected {expected}, got {got}"));
+    for (format, body, vectors) in cases {
+        let document = format.read(&body);
+        assert!(document.parses(), "{format:?}");
+        for line in vectors.lines().filter(|line| !line.starts_with('#')) {
+            let mut columns = line.splitn(3, '\t');
+            let [Some(number), Some(expected), Some(text)] = [columns.next(), columns.next(), columns.next()]
+            else {
+                panic!("three columns wanted: {line}");
+            };
+            numbers.push(number.parse::<u32>().unwrap());
+            let got = result(text, &document);
+            if got != expected {
+                wrong.push(format!("{number}: {text}: expected {expected}, got {got}"));
+            }
         }
     }
-    assert_eq!(count, 143);
+    assert!(numbers.into_iter().eq(1..=167));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_document_without_fields_matches_no_field() {
+    let body = Format::of("binary").read(b"{\"id\":42}");
+    assert_eq!(result("/id IS NULL", &body), "T");
+    assert_eq!(result("/id = 42", &body), "F");
 }
 
 #[test]
@@ -75,11 +105,12 @@ fn an_error_says_where_and_what() {
     assert_eq!(message("/a = 1x"), "'1x' at offset 5 is not a number");
     assert!(message("/a LIKE '('").starts_with("the pattern at offset 8 is not a regular expression: "));
     assert!(message("/a OF PREVIOUS = 1").ends_with("cannot be used in a filter"));
-    for aggregate in ["SUM", "avg", "Count", "MIN", "MAX", "ANY"] {
+    for aggregate in ["SUM", "avg", "Count", "MIN", "MAX", "ANY", "COUNT_DISTINCT"] {
         let error = Filter::parse(&format!("{aggregate}(/a) > 1")).unwrap_err();
         assert!(matches!(error, FilterError::Aggregate { .. }), "{error}");
     }
-    for absent in ["LAST_READ('t')", "VALUE_LOOKUP('t')", "GEO_DISTANCE(1,2,3,4)"] {
+    assert!(message("[orders]./a = 1").ends_with("cannot be used in a filter"));
+    for absent in ["LAST_READ('t')", "VALUE_LOOKUP('t')"] {
         assert!(matches!(Filter::parse(absent), Err(FilterError::UnknownFunction { .. })), "{absent}");
     }
 }
@@ -132,6 +163,30 @@ fn patterns() {
 }
 
 #[test]
+fn acceptance_of_patterns_clocks_and_equal_keys() {
+    let matches = |filter: &str, body: &str| {
+        Filter::parse(filter).unwrap().matches(&JsonDocument::new(body.as_bytes()), &Context::default())
+    };
+    // AC-EXP-03
+    assert!(matches(r"/v LIKE '(.)\1'", r#"{"v":"balloon"}"#));
+    assert!(!matches(r"/v LIKE '(.)\1'", r#"{"v":"abc"}"#));
+    // AC-EXP-04
+    assert!(!matches("/v LIKE '^(?!x).*$'", r#"{"v":"xy"}"#));
+    assert!(matches("/v LIKE '^(?!x).*$'", r#"{"v":"yx"}"#));
+    // AC-EXP-05: who may use it is decided by this flag.
+    let clock = Filter::parse("UNIX_TIMESTAMP() > 0").unwrap();
+    assert!(!clock.is_deterministic());
+    let context = Context { now: std::time::Duration::from_secs(1), ..Context::default() };
+    assert!(clock.matches(&JsonDocument::new(b"{}"), &context));
+    // AC-EXP-06
+    let twice = br#"{"c":1,"c":2}"#;
+    for (duplicates, first, second) in [(DuplicateKeys::First, "T", "F"), (DuplicateKeys::Last, "F", "T")] {
+        let document = JsonDocument::with_duplicates(twice, duplicates);
+        assert_eq!((result("/c = 1", &document), result("/c = 2", &document)), (first.into(), second.into()));
+    }
+}
+
+#[test]
 fn functions() {
     for (text, expected) in [
         ("CRC32('123456789')", "3421780262"),
@@ -153,6 +208,10 @@ fn functions() {
         ("TOPIC_NAME()", "N"),
         ("MESSAGE_SIZE()", "0"),
         ("LAST_UPDATED() = UNIX_TIMESTAMP()", "T"),
+        ("GEO_DISTANCE(/id, /neg, /id, /neg)", "0"),
+        ("ROUND(GEO_DISTANCE(0, 0, 0, 180) / 1000)", "20015"),
+        ("GEO_DISTANCE(0, 0, /missing, 0)", "N"),
+        ("GEO_DISTANCE(0, 0, 'x', 0) IS NAN", "T"),
     ] {
         assert_eq!(d1(text), expected, "{text}");
     }

@@ -13,7 +13,6 @@ use std::fs;
 use std::process::Command;
 
 const BASELINE: &str = "benches/instructions.txt";
-const BINARY: &str = "target/release/codec";
 const FEW: u32 = 1_000;
 const MANY: u32 = 3_000;
 
@@ -41,12 +40,13 @@ pub fn run(record: bool) -> Result<(), String> {
         return Ok(());
     }
     output("cargo", &["build", "--release", "-q", "-p", "benches", "--bin", "codec"])?;
+    let binary = binary()?;
     let mut text = conditions;
     let mut grown = Vec::new();
-    for line in output(BINARY, &[])?.lines() {
+    for line in output(&binary, &[])?.lines() {
         let (name, units) = line.split_once('\t').ok_or("codec lists its cases as name, tab, units")?;
         let units: f64 = units.parse().map_err(|_| format!("{name}: units"))?;
-        let count = count(name)? / units;
+        let count = count(&binary, name)? / units;
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{name}\t{count:.1}");
         let before = baseline.lines().find_map(|line| line.split_once('\t').filter(|(n, _)| *n == name));
@@ -78,14 +78,14 @@ pub fn run(record: bool) -> Result<(), String> {
 }
 
 /// Instructions that one repetition of a case takes.
-fn count(case: &str) -> Result<f64, String> {
-    let (few, many) = (total(case, FEW)?, total(case, MANY)?);
+fn count(binary: &str, case: &str) -> Result<f64, String> {
+    let (few, many) = (total(binary, case, FEW)?, total(binary, case, MANY)?);
     Ok((many - few) / f64::from(MANY - FEW))
 }
 
-fn total(case: &str, repetitions: u32) -> Result<f64, String> {
+fn total(binary: &str, case: &str, repetitions: u32) -> Result<f64, String> {
     let result = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", BINARY, case, &repetitions.to_string()])
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", binary, case, &repetitions.to_string()])
         .output()
         .map_err(|error| format!("valgrind: {error}"))?;
     let told = String::from_utf8_lossy(&result.stderr);
@@ -93,6 +93,13 @@ fn total(case: &str, repetitions: u32) -> Result<f64, String> {
         .find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok())
         .filter(|_| result.status.success())
         .ok_or_else(|| format!("valgrind failed on \"{case}\": {told}"))
+}
+
+/// Where cargo put what it built: beside this very program, whatever directory that is.
+fn binary() -> Result<String, String> {
+    let own = std::env::current_exe().map_err(|error| format!("the path of xtask: {error}"))?;
+    let target = own.ancestors().nth(2).ok_or("xtask runs from an unknown place")?;
+    Ok(target.join("release/codec").to_string_lossy().into_owned())
 }
 
 /// What the counts depend on, as it stands at the top of the baseline.

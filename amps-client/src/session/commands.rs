@@ -74,7 +74,7 @@ impl Outbound {
         let (route, auto_ack) = (id.to_string(), spec.auto_ack);
         let subscription = Subscription::new(id, spec);
         let command = subscription.command(key.0, subscription.spec.options.clone());
-        command.encode(&mut self.line.wire.tail).map_err(Error::TooLarge)?;
+        command.encode(&mut self.line.wire.tail)?;
         self.effects.push(Effect::RouteAdded { key, id: route, auto_ack });
         self.subscriptions.insert(key, subscription);
         self.await_ack(now, key.0, Purpose::Subscribe(key), action, timeout, Some(waiter));
@@ -127,8 +127,7 @@ impl Outbound {
         let cid = self.reserve().0;
         Command::sow_delete(&delete.topic, delete.what.clone())
             .ask(cid, AckType::Processed)
-            .encode(&mut self.line.wire.tail)
-            .map_err(Error::TooLarge)?;
+            .encode(&mut self.line.wire.tail)?;
         let action = format!("acknowledge on \"{}\"", delete.topic);
         self.await_ack(now, cid, Purpose::Other, action, timeout, Some(waiter));
         Ok(())

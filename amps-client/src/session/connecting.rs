@@ -92,12 +92,11 @@ impl<A: App> Session<A> {
             if endpoint.options.pretty {
                 options.set_pretty(true);
             }
-            let logon = Command::logon(name)
+            let logon = Command::logon(cid, name)
                 .user_id(endpoint.user.as_deref().unwrap_or_default())
                 .password(endpoint.password.as_ref().map_or("", Password::reveal))
                 .message_type(endpoint.message_type.as_deref().unwrap_or_default())
                 .options(options)
-                .ask(cid, AckType::Processed)
                 .version(concat!(env!("CARGO_PKG_VERSION"), ":rust"));
             outbound.line.write(&logon.into());
             cid.to_string()

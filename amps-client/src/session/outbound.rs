@@ -158,7 +158,7 @@ impl Outbound {
         if let Some(seconds) = expiration {
             publish = publish.expiration(seconds);
         }
-        publish.encode_within(&mut self.line.wire.tail, self.limits.message).map_err(Error::TooLarge)?;
+        publish.encode_within(&mut self.line.wire.tail, self.limits.message)?;
         self.line.last_sent = now;
         self.line.stats.published += 1;
         Ok((self.generation, self.line.wire.end()))

@@ -2,15 +2,21 @@
 //!
 //! A fuzzer calls them through the stubs in `fuzz_targets`, the stable test `fuzz_corpus`
 //! calls them on the corpus and on mutations of it. They panic where something does not hold.
-#![allow(dead_code, reason = "every fuzzing stub includes this file and calls one function of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "every fuzzing stub includes this file and calls one function of it"
+)]
 
 #[path = "../../tests/naive/mod.rs"]
 mod naive;
+mod values;
+pub(crate) use values::{bookmark, ids, options, value};
 
 use amps_protocol::{
-    Bookmark, CommandKind, CompositeBuilder, CompositeReader, Endpoint, FIX_SEPARATOR, Field, FixBuilder,
-    FixReader, FrameDecoder, FrameWriter, Frames, Header, HeartbeatRequest, LENGTH_PREFIX, Message,
-    NvfixBuilder, NvfixReader, Options, Password, Scheme, Status, next_frame,
+    Command, CommandKind, CompositeBuilder, CompositeReader, EncodeError, Endpoint, FIX_SEPARATOR, Field,
+    FixBuilder, FixReader, FrameDecoder, FrameError, FrameFault, FrameWriter, Frames, Header, LENGTH_PREFIX,
+    Message, NvfixBuilder, NvfixReader, Password, Scheme, Status, next_frame,
 };
 use bytes::BytesMut;
 use naive::compare::{compare, compare_records};
@@ -18,8 +24,6 @@ use naive::compare::{compare, compare_records};
 /// A byte stream, cut into frames at once and in small pieces.
 pub(crate) fn frame(data: &[u8]) {
     const LIMIT: usize = 1 << 16;
-    let decoder = FrameDecoder::new(LIMIT);
-
     // What must come out: prefix after prefix, up to the first that is too long or not whole.
     let mut rest = data;
     let mut expected = Vec::new();
@@ -50,6 +54,7 @@ pub(crate) fn frame(data: &[u8]) {
     assert!(frames.next().is_none());
 
     for chunk in [data.len().max(1), 1 + data.len() % 13, 1] {
+        let mut decoder = FrameDecoder::new(LIMIT);
         let mut stream = BytesMut::new();
         let mut found = Vec::new();
         let mut error = None;
@@ -59,7 +64,11 @@ pub(crate) fn frame(data: &[u8]) {
                 match decoder.decode(&mut stream) {
                     Ok(Some(frame)) => found.push(frame),
                     Ok(None) => break,
-                    Err(too_long) => error = Some(too_long.length),
+                    Err(FrameError { offset, fault: FrameFault::TooLong(too_long) }) => {
+                        assert_eq!(&data[offset..], rest);
+                        error = Some(too_long.length);
+                    }
+                    Err(other) => panic!("{other}"),
                 }
             }
         }
@@ -103,12 +112,61 @@ pub(crate) fn header(data: &[u8]) {
     message = Message::from_parts(frame, index);
     assert_same(&message, &other);
     assert_same(&message, &message.to_owned());
+    does_not_fit(message.header(), &data[data.len() / 2..]);
 
     let written = written_again(&message);
     let again = Message::decode(&written[LENGTH_PREFIX..]).unwrap();
     assert_eq!(again.data(), message.data());
     assert_same(&message, &again);
     assert_eq!(written, written_again(&again), "what an encoder wrote is written alike");
+}
+
+/// A frame that may be a client's command: what is read is written, and read again as it was.
+pub(crate) fn command(data: &[u8]) {
+    read_and_written(data);
+    // The same behind a field that surely makes it a command, whichever.
+    let kind = CommandKind::ALL[data.len() % CommandKind::ALL.len()].token();
+    let members = data.strip_prefix(b"{").unwrap_or(data);
+    let head = format!(r#"{{"cid":"1","t":"o","c":"{kind}","#);
+    read_and_written(&[head.as_bytes(), members].concat());
+    // A second `c` beats the first (D-11).
+    if let Ok(message) = Message::decode(data) {
+        let (header, body) = data.split_at(message.header().body_offset() - 1);
+        let own = format!(r#","c":"{kind}""#);
+        read_and_written(&[header, own.as_bytes(), body].concat());
+    }
+}
+
+fn read_and_written(frame: &[u8]) {
+    let Ok(message) = Message::decode(frame) else { return };
+    let command = match Command::read(&message) {
+        Ok(command) => command,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    assert_eq!(command.kind(), message.command());
+    assert_eq!(command.acks(), message.acks());
+    let mut out = BytesMut::from(&b"before"[..]);
+    let length = match command.encode(&mut out) {
+        Ok(length) => length,
+        // Somebody sent what an encoder would refuse to.
+        Err(EncodeError::Incomplete { .. }) => return assert_eq!(&out[..], b"before"),
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(length, out.len() - "before".len());
+    match command.encode_within(&mut out, length - LENGTH_PREFIX - 1).unwrap_err() {
+        EncodeError::TooLong(error) => assert_eq!(error.length + 4, length as u64),
+        other => panic!("{other}"),
+    }
+    let frame = out.split_off("before".len());
+    assert_eq!(&out[..], b"before", "what is too long leaves no trace");
+    assert_eq!(next_frame(&frame, frame.len()), Ok(Some(length)));
+
+    let again = Message::decode(&frame[LENGTH_PREFIX..]).unwrap();
+    assert_eq!(Command::read(&again).unwrap(), command);
+    assert_eq!(command.clone().into_owned(), command);
+    let mut twice = BytesMut::new();
+    command.into_owned().encode(&mut twice).unwrap();
+    assert_eq!(twice, frame, "what an encoder wrote is written alike");
 }
 
 /// Field by field; bodies may differ, and so may the spelling of a command, acknowledgement
@@ -122,6 +180,15 @@ fn assert_same(left: &Message<impl AsRef<[u8]>>, right: &Message<impl AsRef<[u8]
     assert_eq!(left.command(), right.command());
     assert_eq!(left.acks(), right.acks());
     assert_eq!(left.status(), right.status());
+}
+
+/// An index and bytes that it was not decoded from: nonsense, but no panic.
+fn does_not_fit(index: &Header, frame: &[u8]) {
+    let message = Message::from_parts(frame, index.clone());
+    for &field in Field::ALL {
+        let _ = (message.get(field), message.number(field));
+    }
+    let _ = (message.data(), message.records().count(), message.to_owned(), format!("{message:?}"));
 }
 
 /// The message as an encoder writes it.
@@ -301,47 +368,5 @@ fn usable(endpoint: &Endpoint) {
             (again.prefix, again.message_type),
             (endpoint.prefix.clone(), endpoint.message_type.clone())
         );
-    }
-}
-
-/// A bookmark: sent back as it was received (B-3).
-pub(crate) fn bookmark(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    let bookmark = Bookmark::from(text);
-    assert_eq!(bookmark.as_ref(), data);
-    assert_eq!(bookmark.to_string(), text);
-    assert_eq!(bookmark, bookmark.clone());
-
-    let mut out = BytesMut::new();
-    FrameWriter::new(&mut out, CommandKind::SowDelete).text(Field::Bookmark, &bookmark).finish(b"");
-    let message = Message::decode(&out[LENGTH_PREFIX..]).unwrap();
-    // An empty identifier counts as absent (D-14).
-    let expected = Some(data).filter(|data| !data.is_empty());
-    assert_eq!(message.bookmark().map(|text| &**text), expected);
-}
-
-/// Options: read, printed, read again.
-pub(crate) fn options(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    let options = Options::parse(text);
-    for (name, value) in options.iter() {
-        assert!(!name.is_empty() && options.contains(name), "{name:?}");
-        assert_eq!(options.get(name), value);
-    }
-    let mut names: Vec<&str> = options.iter().map(|(name, _)| name).collect();
-    names.sort_unstable();
-    assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "every option once: {options}");
-
-    // A list that is never closed (O-8) swallows what is printed behind it, once.
-    let again = Options::parse(&options.to_string());
-    if text.contains(['[', ']']) {
-        let settled = Options::parse(&again.to_string());
-        assert_eq!(Options::parse(&settled.to_string()), settled);
-    } else {
-        assert_eq!(again, options);
-    }
-
-    if let Some(request) = HeartbeatRequest::parse(text) {
-        assert_eq!(HeartbeatRequest::parse(&request.to_string()), Some(request));
     }
 }

@@ -46,18 +46,18 @@ enum Form {
 impl ReplayFrom {
     /// From the start of the log.
     pub fn epoch() -> Self {
-        Self::only(Position::Epoch)
+        Self::only(Bookmark::epoch())
     }
 
     /// Nothing old: only what is published from now on.
     pub fn now() -> Self {
-        Self::only(Position::Now)
+        Self::only(Bookmark::now())
     }
 
     /// From a moment on, in nanoseconds since the Unix epoch, rounded down to the
     /// microsecond.
     pub fn at(unix_nanos: u64) -> Self {
-        Self::only(Position::Timestamp(unix_nanos))
+        Self::only(Bookmark::at(unix_nanos))
     }
 
     /// Reads a bookmark, a list or a range. Forms that this crate does not know are taken
@@ -104,14 +104,10 @@ impl ReplayFrom {
         list.chain(self.range().into_iter().flat_map(BookmarkRange::pieces))
     }
 
-    fn only(position: Position) -> Self {
+    /// Of a bookmark that needs no check.
+    fn only(bookmark: Bookmark) -> Self {
         let mut list = BookmarkList::new();
-        list.put(match position {
-            Position::Now => Bookmark::now(),
-            Position::Message(id) => id.into(),
-            Position::Timestamp(unix_nanos) => Bookmark::at(unix_nanos),
-            Position::Epoch | Position::Opaque => Bookmark::epoch(),
-        });
+        list.put(bookmark);
         Self(Form::List(list))
     }
 }
@@ -119,7 +115,7 @@ impl ReplayFrom {
 impl From<MessageId> for ReplayFrom {
     /// After this message.
     fn from(id: MessageId) -> Self {
-        Self::only(Position::Message(id))
+        Self::only(id.into())
     }
 }
 

@@ -22,7 +22,7 @@ use crate::options::{Interval, OptionName, Options};
 /// let returned = Delete::messages(["12|5|", "12|6|"], QueueAction::Cancel);
 /// Command::sow_delete("work", returned).encode(&mut out)?;
 /// assert_eq!(&out[4..], br#"{"c":"sow_delete","bm":"12|5|,12|6|","t":"work","o":"cancel"}"#);
-/// # Ok::<(), amps_protocol::FrameTooLong>(())
+/// # Ok::<(), amps_protocol::EncodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delete<'a> {
@@ -117,11 +117,12 @@ impl QueueAction {
     /// What the options of the command say.
     pub(super) fn of(options: Options) -> Self {
         let only = |name: OptionName| options.len() == 1 && options.contains(name.token());
+        let bare = |name: OptionName| only(name) && options.get(name.token()).is_none();
         if options.is_empty() {
             Self::Acknowledge
-        } else if only(OptionName::Cancel) {
+        } else if bare(OptionName::Cancel) {
             Self::Cancel
-        } else if only(OptionName::Expire) {
+        } else if bare(OptionName::Expire) {
             Self::Expire
         } else {
             match options.lease_extension() {
@@ -156,7 +157,7 @@ impl QueueAction {
 /// let mut out = BytesMut::new();
 /// Command::sow_delete("orders", Delete::all()).ask(13, AckType::Stats).encode(&mut out)?;
 /// assert_eq!(&out[4..], br#"{"c":"sow_delete","cid":"13","t":"orders","f":"1=1","a":"stats"}"#);
-/// # Ok::<(), amps_protocol::FrameTooLong>(())
+/// # Ok::<(), amps_protocol::EncodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SowDelete<'a> {
@@ -171,7 +172,7 @@ impl<'a> SowDelete<'a> {
         Self { ask: Ask::default(), topic, what, sequence: None }
     }
 
-    setters!(topic);
+    setters!(get_topic);
 
     /// The publisher's sequence number: deleting changes what is stored, as publishing does.
     /// 0 means none.
@@ -195,8 +196,28 @@ impl<'a> SowDelete<'a> {
     }
 
     /// What it deletes.
-    pub fn what(&self) -> &Delete<'a> {
+    pub fn get_what(&self) -> &Delete<'a> {
         &self.what
+    }
+
+    /// The sequence number, if it has one.
+    pub fn get_sequence(&self) -> Option<u64> {
+        self.sequence
+    }
+
+    /// What keeps it from being sent.
+    #[inline]
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        let nothing = match &self.what {
+            Delete::Filter { filter, .. } => filter.is_empty(),
+            Delete::Keys(keys) => keys.is_empty(),
+            Delete::Data(data) => data.is_empty(),
+            Delete::Messages { bookmarks, .. } => bookmarks.is_empty(),
+        };
+        if nothing {
+            return Some("it does not say what to delete");
+        }
+        self.topic.is_empty().then_some("it has no topic")
     }
 
     #[inline]

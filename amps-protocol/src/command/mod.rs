@@ -28,7 +28,7 @@ use bytes::BytesMut;
 
 use crate::ack::AckTypes;
 use crate::bookmark::ReplayFrom;
-use crate::error::FrameTooLong;
+use crate::error::EncodeError;
 use crate::frame::DEFAULT_MAX_OUTBOUND;
 use crate::header::{Field, FrameWriter};
 use crate::ids::Id;
@@ -55,7 +55,7 @@ use crate::options::{HeartbeatRequest, Options};
 /// let frame = FrameDecoder::default().decode(&mut out)?.expect("one whole frame");
 /// let message = Message::decode(frame)?;
 /// match Command::read(&message)? {
-///     Command::Subscribe(subscribe) => assert_eq!(subscribe.topic(), "orders"),
+///     Command::Subscribe(subscribe) => assert_eq!(*subscribe.get_topic(), "orders"),
 ///     other => panic!("{other:?}"),
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -91,9 +91,10 @@ pub enum Command<'a> {
 
 impl<'a> Command<'a> {
     /// A logon under a client name, which has to be unique per server where there is a
-    /// transaction log, and the same whenever a publisher starts.
-    pub fn logon(client_name: impl Into<Text<'a>>) -> Logon<'a> {
-        Logon::new(client_name.into())
+    /// transaction log, and the same whenever a publisher starts. It asks for the `processed`
+    /// acknowledgement: without it a logon is not answered.
+    pub fn logon(command_id: impl Into<Id<'a>>, client_name: impl Into<Text<'a>>) -> Logon<'a> {
+        Logon::new(command_id.into(), client_name.into())
     }
 
     /// A message to be published to a topic, which is taken literally.
@@ -222,9 +223,10 @@ macro_rules! families {
             /// included.
             ///
             /// # Errors
-            /// Header and body exceed 200 MiB ([`DEFAULT_MAX_OUTBOUND`]), about what a server
-            /// accepts; nothing was written.
-            pub fn encode(&self, out: &mut BytesMut) -> Result<usize, FrameTooLong> {
+            /// The command lacks what it needs, such as a topic, or header and body exceed
+            /// 200 MiB ([`DEFAULT_MAX_OUTBOUND`]), about what a server accepts; nothing was
+            /// written.
+            pub fn encode(&self, out: &mut BytesMut) -> Result<usize, EncodeError> {
                 self.encode_within(out, DEFAULT_MAX_OUTBOUND)
             }
 
@@ -232,10 +234,10 @@ macro_rules! families {
             /// together.
             ///
             /// # Errors
-            /// The limit is exceeded; nothing was written.
-            pub fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
+            /// As [`encode`](Self::encode); nothing was written.
+            pub fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, EncodeError> {
                 match self {
-                    $(Self::$name(command) => command.write(out, limit),)*
+                    $(Self::$name(command) => command.encode_within(out, limit),)*
                 }
             }
 
@@ -259,27 +261,43 @@ macro_rules! families {
                 /// included.
                 ///
                 /// # Errors
-                /// Header and body exceed 200 MiB ([`DEFAULT_MAX_OUTBOUND`]), about what a
-                /// server accepts; nothing was written.
+                /// The command lacks what it needs, such as a topic, or header and body exceed
+                /// 200 MiB ([`DEFAULT_MAX_OUTBOUND`]), about what a server accepts; nothing was
+                /// written.
                 #[inline]
-                pub fn encode(&self, out: &mut BytesMut) -> Result<usize, FrameTooLong> {
-                    self.write(out, DEFAULT_MAX_OUTBOUND)
+                pub fn encode(&self, out: &mut BytesMut) -> Result<usize, EncodeError> {
+                    self.encode_within(out, DEFAULT_MAX_OUTBOUND)
                 }
 
                 /// As [`encode`](Self::encode), with a limit of the caller's for header and
                 /// body together.
                 ///
                 /// # Errors
-                /// The limit is exceeded; nothing was written.
+                /// As [`encode`](Self::encode); nothing was written.
                 #[inline]
-                pub fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, FrameTooLong> {
-                    self.write(out, limit)
+                pub fn encode_within(&self, out: &mut BytesMut, limit: usize) -> Result<usize, EncodeError> {
+                    if let Some(problem) = self.problem() {
+                        return Err(EncodeError::Incomplete { kind: self.kind(), problem });
+                    }
+                    Ok(self.write(out, limit)?)
+                }
+
+                /// The id that its acknowledgements will bear, if it has one.
+                pub fn get_command_id(&self) -> Option<&Id<'a>> {
+                    self.ask.command_id.as_ref()
+                }
+
+                /// The acknowledgements that it asks for.
+                pub fn get_acks(&self) -> AckTypes {
+                    self.ask.acks
                 }
 
                 /// Asks for acknowledgements, which will bear `command_id`: unique on the
-                /// connection, as the answers are told apart by it (protocol.md C-2).
+                /// connection, as the answers are told apart by it (protocol.md C-2). Those
+                /// that were asked for before stay asked for.
                 pub fn ask(mut self, command_id: impl Into<Id<'a>>, acks: impl Into<AckTypes>) -> Self {
-                    self.ask = Ask { command_id: Some(command_id.into()), acks: acks.into() };
+                    self.ask.command_id = Some(command_id.into());
+                    self.ask.acks = self.ask.acks.union(acks.into());
                     self
                 }
             }

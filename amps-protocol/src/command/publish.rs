@@ -18,7 +18,7 @@ use crate::header::{Field, FrameWriter};
 /// let mut out = BytesMut::new();
 /// Command::publish("orders").sequence(1).ask_persisted().data(r#"{"id":1}"#).encode(&mut out)?;
 /// assert_eq!(&out[4..], br#"{"c":"p","s":1,"t":"orders","a":"persisted"}{"id":1}"#);
-/// # Ok::<(), amps_protocol::FrameTooLong>(())
+/// # Ok::<(), amps_protocol::EncodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish<'a> {
@@ -101,13 +101,45 @@ impl<'a> Publish<'a> {
     }
 
     /// The topic.
-    pub fn topic(&self) -> &Text<'a> {
+    pub fn get_topic(&self) -> &Text<'a> {
         &self.topic
     }
 
     /// The body.
-    pub fn body(&self) -> &Text<'a> {
+    pub fn get_data(&self) -> &Text<'a> {
         &self.data
+    }
+
+    /// The sequence number, if it has one.
+    pub fn get_sequence(&self) -> Option<u64> {
+        self.sequence
+    }
+
+    /// Seconds until it expires, if it says so.
+    pub fn get_expiration(&self) -> Option<u64> {
+        self.expiration
+    }
+
+    /// The record key, if the publisher chose it.
+    pub fn get_sow_key(&self) -> Option<&Text<'a>> {
+        self.sow_key.as_ref()
+    }
+
+    /// The publisher's mark, if it has one.
+    pub fn get_correlation_id(&self) -> Option<&Text<'a>> {
+        self.correlation_id.as_ref()
+    }
+
+    /// What keeps it from being sent.
+    #[inline]
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        if self.topic.is_empty() {
+            return Some("it has no topic");
+        }
+        // Only conflated acknowledgements come without an id, and those bear the sequence.
+        let anonymous = self.ask.command_id.is_none() && self.sequence.is_none();
+        (anonymous && !self.ask.acks.is_empty())
+            .then_some("an acknowledgement needs a command id or a sequence number to be known by")
     }
 
     #[inline]

@@ -30,7 +30,7 @@ use crate::options::Options;
 ///     &out[4..],
 ///     br#"{"c":"sow","cid":"10","t":"orders","query_id":"10","f":"/qty > 50","bs":10,"o":"top_n=2","a":"processed"}"#
 /// );
-/// # Ok::<(), amps_protocol::FrameTooLong>(())
+/// # Ok::<(), amps_protocol::EncodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sow<'a> {
@@ -63,7 +63,7 @@ impl<'a> Sow<'a> {
     }
 
     setters!(filter, options, order_by, batch_size, top_n, sow_keys);
-    setters!(topic, query_id, content_filter, given_options);
+    setters!(get_topic, get_query_id, get_filter, get_options);
 
     /// The state as it was there, for topics that keep their history; others ignore it.
     #[must_use]
@@ -75,6 +75,37 @@ impl<'a> Sow<'a> {
     /// Always `sow`.
     pub fn kind(&self) -> CommandKind {
         CommandKind::Sow
+    }
+
+    /// The order of the result, if there is one.
+    pub fn get_order_by(&self) -> Option<&Text<'a>> {
+        self.order_by.as_ref()
+    }
+
+    /// The most records in one frame, if it says so.
+    pub fn get_batch_size(&self) -> Option<u64> {
+        self.batch_size
+    }
+
+    /// The most records to return, if there is a limit.
+    pub fn get_top_n(&self) -> Option<u64> {
+        self.top_n
+    }
+
+    /// The keys of the records, if it is restricted to some.
+    pub fn get_sow_keys(&self) -> Option<&Text<'a>> {
+        self.sow_keys.as_ref()
+    }
+
+    /// The point of history that is asked for, if any.
+    pub fn get_as_of(&self) -> Option<&ReplayFrom> {
+        self.as_of.as_ref()
+    }
+
+    /// What keeps it from being sent.
+    #[inline]
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        self.topic.is_empty().then_some("it has no topic")
     }
 
     #[inline]
@@ -123,7 +154,7 @@ impl<'a> Sow<'a> {
 ///     &out[4..],
 ///     br#"{"c":"sow_and_subscribe","cid":"11","t":"orders","sub_id":"11","query_id":"11","a":"processed"}"#
 /// );
-/// # Ok::<(), amps_protocol::FrameTooLong>(())
+/// # Ok::<(), amps_protocol::EncodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SowAndSubscribe<'a> {
@@ -158,8 +189,8 @@ impl<'a> SowAndSubscribe<'a> {
     }
 
     setters!(filter, options, order_by, batch_size, top_n, sow_keys);
-    setters!(topic, query_id, content_filter, given_options);
-    setters!(sub_id);
+    setters!(get_topic, get_query_id, get_filter, get_options);
+    setters!(get_sub_id);
 
     /// Gives the query an id other than that of the subscription.
     #[must_use]
@@ -178,6 +209,37 @@ impl<'a> SowAndSubscribe<'a> {
     /// Always `sow_and_subscribe`.
     pub fn kind(&self) -> CommandKind {
         CommandKind::SowAndSubscribe
+    }
+
+    /// The order of the result, if there is one.
+    pub fn get_order_by(&self) -> Option<&Text<'a>> {
+        self.order_by.as_ref()
+    }
+
+    /// The most records in one frame, if it says so.
+    pub fn get_batch_size(&self) -> Option<u64> {
+        self.batch_size
+    }
+
+    /// The most records to return, if there is a limit.
+    pub fn get_top_n(&self) -> Option<u64> {
+        self.top_n
+    }
+
+    /// The keys of the records, if it is restricted to some.
+    pub fn get_sow_keys(&self) -> Option<&Text<'a>> {
+        self.sow_keys.as_ref()
+    }
+
+    /// Where it begins, if it has a bookmark.
+    pub fn get_replay(&self) -> Option<&ReplayFrom> {
+        self.replay.as_ref()
+    }
+
+    /// What keeps it from being sent.
+    #[inline]
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        self.topic.is_empty().then_some("it has no topic")
     }
 
     #[inline]
@@ -228,7 +290,7 @@ impl<'a> SowAndSubscribe<'a> {
 ///     &out[4..],
 ///     br#"{"c":"sow_and_delta_subscribe","cid":"11","t":"orders","sub_id":"11","query_id":"11","a":"processed"}"#
 /// );
-/// # Ok::<(), amps_protocol::FrameTooLong>(())
+/// # Ok::<(), amps_protocol::EncodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SowAndDeltaSubscribe<'a> {
@@ -261,8 +323,8 @@ impl<'a> SowAndDeltaSubscribe<'a> {
     }
 
     setters!(filter, options, order_by, batch_size, top_n, sow_keys);
-    setters!(topic, query_id, content_filter, given_options);
-    setters!(sub_id);
+    setters!(get_topic, get_query_id, get_filter, get_options);
+    setters!(get_sub_id);
 
     /// Gives the query an id other than that of the subscription.
     #[must_use]
@@ -274,6 +336,32 @@ impl<'a> SowAndDeltaSubscribe<'a> {
     /// Always `sow_and_delta_subscribe`.
     pub fn kind(&self) -> CommandKind {
         CommandKind::SowAndDeltaSubscribe
+    }
+
+    /// The order of the result, if there is one.
+    pub fn get_order_by(&self) -> Option<&Text<'a>> {
+        self.order_by.as_ref()
+    }
+
+    /// The most records in one frame, if it says so.
+    pub fn get_batch_size(&self) -> Option<u64> {
+        self.batch_size
+    }
+
+    /// The most records to return, if there is a limit.
+    pub fn get_top_n(&self) -> Option<u64> {
+        self.top_n
+    }
+
+    /// The keys of the records, if it is restricted to some.
+    pub fn get_sow_keys(&self) -> Option<&Text<'a>> {
+        self.sow_keys.as_ref()
+    }
+
+    /// What keeps it from being sent.
+    #[inline]
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        self.topic.is_empty().then_some("it has no topic")
     }
 
     #[inline]

@@ -149,7 +149,8 @@ impl<'a, B: AsRef<[u8]>> Reader<'a, B> {
     }
 
     fn logon(&self) -> Result<Command<'a>, CommandError> {
-        let mut logon = Command::logon(self.required(Field::ClientName)?);
+        // A logon may be silent (L-9); whoever reads it is told so by what it asks for.
+        let mut logon = super::Logon::new(Id::number(0), self.required(Field::ClientName)?);
         logon.ask = self.ask()?;
         logon.user_id = self.text(Field::UserId);
         logon.password = self.text(Field::Password).map(Secret);
@@ -174,7 +175,7 @@ impl<'a, B: AsRef<[u8]>> Reader<'a, B> {
     fn subscribe(&self) -> Result<Command<'a>, CommandError> {
         let topic = self.required(Field::Topic)?;
         let (filter, replay, options) = (self.text(Field::Filter), self.replay()?, self.options()?);
-        let switches = |name| options.len() == 1 && options.contains(name);
+        let switches = |name| options.iter().eq([(name, None)]);
         let (pause, resume) = (switches("pause"), switches("resume"));
         // With a bookmark `pause` means a new subscription that begins paused.
         if self.kind == CommandKind::Subscribe && replay.is_none() && filter.is_none() && (pause || resume) {
@@ -267,8 +268,16 @@ impl<'a, B: AsRef<[u8]>> Reader<'a, B> {
     }
 
     fn heartbeat(&self) -> Result<Command<'a>, CommandError> {
-        let options = self.required(Field::Options)?;
-        let text = alloc::format!("{options}");
+        // The old form has a field of its own, and the interval in another (3.2).
+        let text = match (self.text(Field::Options), self.text(Field::Heartbeat)) {
+            (None, Some(word)) if word == "start" => {
+                let seconds = self.message.number(Field::TimeoutInterval).unwrap_or_default();
+                alloc::format!("start,{seconds}")
+            }
+            (None, Some(word)) => alloc::format!("{word}"),
+            (Some(options), _) => alloc::format!("{options}"),
+            (None, None) => return Err(self.lacks(Field::Options)),
+        };
         let request = HeartbeatRequest::parse(&text).ok_or(CommandError::BadHeartbeat { options: text })?;
         let mut heartbeat = Command::heartbeat(request);
         heartbeat.ask = self.ask()?;
@@ -284,9 +293,9 @@ impl<'a, B: AsRef<[u8]>> Reader<'a, B> {
         self.message.get(field).map(Text::from).filter(|text| !text.is_empty())
     }
 
-    /// A text that has to be there, though it may be empty.
+    /// A text that has to be there.
     fn required(&self, field: Field) -> Result<Text<'a>, CommandError> {
-        self.message.get(field).map(Text::from).ok_or(self.lacks(field))
+        self.text(field).ok_or(self.lacks(field))
     }
 
     fn lacks(&self, field: Field) -> CommandError {
@@ -337,6 +346,22 @@ impl<'a, B: AsRef<[u8]>> Reader<'a, B> {
 
     fn options(&self) -> Result<Options, CommandError> {
         let bad = |error| CommandError::BadOptions { kind: self.kind, error };
-        self.message.options().map_or(Ok(Options::new()), |text| Options::try_parse(text).map_err(bad))
+        let text = self.message.options().map_or(&[][..], |text| text);
+        let mut options = Options::try_parse(text).map_err(bad)?;
+        // Fields of old clients that became options (3.2). What the options say wins.
+        let flag = |field| self.message.flag(field);
+        if flag(Field::SendOof) == Some(true) {
+            options.set_oof(true);
+        }
+        if flag(Field::SendKeys) == Some(true) {
+            options.set_send_keys(true);
+        }
+        if flag(Field::SendEmpty) == Some(false) {
+            options.set_no_empties(true);
+        }
+        if let (Some(skipped), false) = (self.message.number(Field::SkipN), options.contains("skip_n")) {
+            options.set_skip_n(skipped);
+        }
+        Ok(options)
     }
 }

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use super::setters::setters;
 use super::text::Secret;
 use super::{Ask, CommandKind, Text, unless_empty};
-use crate::ack::AckTypes;
+use crate::ack::{AckType, AckTypes};
 use crate::error::FrameTooLong;
 use crate::header::{Field, FrameWriter};
 use crate::ids::Id;
@@ -19,21 +19,20 @@ use crate::options::{HeartbeatRequest, Options};
 /// `Debug` never shows the password.
 ///
 /// ```
-/// use amps_protocol::{AckType, Command};
+/// use amps_protocol::Command;
 /// use bytes::BytesMut;
 ///
-/// let logon = Command::logon("worker-1")
+/// let logon = Command::logon(0, "worker-1")
 ///     .user_id("alice")
 ///     .password("s3cret")
 ///     .message_type("json")
-///     .version("0.1.0:rust")
-///     .ask(0, AckType::Processed);
+///     .version("0.1.0:rust");
 /// assert!(!format!("{logon:?}").contains("s3cret"));
 ///
 /// let mut out = BytesMut::new();
 /// logon.encode(&mut out)?;
 /// assert!(out.ends_with(br#""pw":"s3cret","mt":"json","a":"processed","version":"0.1.0:rust"}"#));
-/// # Ok::<(), amps_protocol::FrameTooLong>(())
+/// # Ok::<(), amps_protocol::EncodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logon<'a> {
@@ -48,9 +47,9 @@ pub struct Logon<'a> {
 }
 
 impl<'a> Logon<'a> {
-    pub(super) fn new(client_name: Text<'a>) -> Self {
+    pub(super) fn new(command_id: Id<'a>, client_name: Text<'a>) -> Self {
         Self {
-            ask: Ask::default(),
+            ask: Ask { command_id: Some(command_id), acks: AckType::Processed.into() },
             client_name,
             user_id: None,
             password: None,
@@ -61,7 +60,7 @@ impl<'a> Logon<'a> {
         }
     }
 
-    setters!(options, given_options);
+    setters!(options, get_options);
 
     /// The user who logs on.
     #[must_use]
@@ -106,18 +105,39 @@ impl<'a> Logon<'a> {
     }
 
     /// The name of the client.
-    pub fn client_name(&self) -> &Text<'a> {
+    pub fn get_client_name(&self) -> &Text<'a> {
         &self.client_name
     }
 
     /// The user, if one is given.
-    pub fn user(&self) -> Option<&Text<'a>> {
+    pub fn get_user_id(&self) -> Option<&Text<'a>> {
         self.user_id.as_ref()
     }
 
     /// The password itself, if one is given. Keep it out of logs.
     pub fn reveal_password(&self) -> Option<&[u8]> {
         self.password.as_ref().map(|password| password.0.as_bytes())
+    }
+
+    /// The message type, if it names one.
+    pub fn get_message_type(&self) -> Option<&Text<'a>> {
+        self.message_type.as_ref()
+    }
+
+    /// The client's mark, if it has one.
+    pub fn get_correlation_id(&self) -> Option<&Text<'a>> {
+        self.correlation_id.as_ref()
+    }
+
+    /// The client's version, if it says.
+    pub fn get_version(&self) -> Option<&Text<'a>> {
+        self.version.as_ref()
+    }
+
+    /// What keeps it from being sent.
+    #[inline]
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        self.client_name.is_empty().then_some("it has no client name")
     }
 
     #[inline]
@@ -161,7 +181,7 @@ impl<'a> Logon<'a> {
 /// let mut out = BytesMut::new();
 /// Command::unsubscribe([1, 2]).and_queries([7]).encode(&mut out)?;
 /// assert_eq!(&out[4..], br#"{"c":"unsubscribe","sub_id":"1,2","query_id":"7"}"#);
-/// # Ok::<(), amps_protocol::FrameTooLong>(())
+/// # Ok::<(), amps_protocol::EncodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsubscribe<'a> {
@@ -208,7 +228,7 @@ impl<'a> Unsubscribe<'a> {
     }
 
     /// The subscriptions that end; empty if all do.
-    pub fn sub_ids(&self) -> &[Id<'a>] {
+    pub fn get_sub_ids(&self) -> &[Id<'a>] {
         match &self.subscriptions {
             Ended::All => &[],
             Ended::These(ids) => ids,
@@ -216,8 +236,15 @@ impl<'a> Unsubscribe<'a> {
     }
 
     /// The queries that are cancelled.
-    pub fn query_ids(&self) -> &[Id<'a>] {
+    pub fn get_query_ids(&self) -> &[Id<'a>] {
         &self.query_ids
+    }
+
+    /// What keeps it from being sent.
+    #[inline]
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        let nothing = matches!(&self.subscriptions, Ended::These(ids) if ids.is_empty());
+        (nothing && self.query_ids.is_empty()).then_some("it names neither subscription nor query")
     }
 
     #[inline]
@@ -254,7 +281,7 @@ impl<'a> Unsubscribe<'a> {
 /// let mut out = BytesMut::new();
 /// Command::flush(18, AckType::Completed).encode(&mut out)?;
 /// assert_eq!(&out[4..], br#"{"c":"flush","cid":"18","a":"completed"}"#);
-/// # Ok::<(), amps_protocol::FrameTooLong>(())
+/// # Ok::<(), amps_protocol::EncodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flush<'a> {
@@ -269,6 +296,12 @@ impl<'a> Flush<'a> {
     /// Always `flush`.
     pub fn kind(&self) -> CommandKind {
         CommandKind::Flush
+    }
+
+    /// What keeps it from being sent.
+    #[inline]
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        self.ask.acks.is_empty().then_some("it asks for no acknowledgement, so nothing would come of it")
     }
 
     #[inline]
@@ -294,7 +327,7 @@ impl<'a> Flush<'a> {
 /// let mut out = BytesMut::new();
 /// Command::heartbeat(HeartbeatRequest::Start(5)).ask(19, AckType::Processed).encode(&mut out)?;
 /// assert_eq!(&out[4..], br#"{"c":"heartbeat","cid":"19","o":"start,5","a":"processed"}"#);
-/// # Ok::<(), amps_protocol::FrameTooLong>(())
+/// # Ok::<(), amps_protocol::EncodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat<'a> {
@@ -313,8 +346,14 @@ impl<'a> Heartbeat<'a> {
     }
 
     /// What it asks for.
-    pub fn request(&self) -> HeartbeatRequest {
+    pub fn get_request(&self) -> HeartbeatRequest {
         self.request
+    }
+
+    /// What keeps it from being sent.
+    #[inline]
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        None
     }
 
     #[inline]
@@ -349,7 +388,7 @@ impl<'a> Heartbeat<'a> {
 /// let mut out = BytesMut::new();
 /// Command::start_timer(3).topic("orders").encode(&mut out)?;
 /// assert_eq!(&out[4..], br#"{"c":"start_timer","cid":"3","t":"orders"}"#);
-/// # Ok::<(), amps_protocol::FrameTooLong>(())
+/// # Ok::<(), amps_protocol::EncodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timer<'a> {
@@ -377,6 +416,22 @@ impl<'a> Timer<'a> {
     /// `start_timer` or `stop_timer`.
     pub fn kind(&self) -> CommandKind {
         self.kind
+    }
+
+    /// The topic, if it has one.
+    pub fn get_topic(&self) -> Option<&Text<'a>> {
+        self.topic.as_ref()
+    }
+
+    /// The options.
+    pub fn get_options(&self) -> &Options {
+        &self.options
+    }
+
+    /// What keeps it from being sent.
+    #[inline]
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        None
     }
 
     #[inline]

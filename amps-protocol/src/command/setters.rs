@@ -56,33 +56,33 @@ macro_rules! setters {
             self
         }
     };
-    (@ topic) => {
+    (@ get_topic) => {
         /// The topic, or the regular expression.
-        pub fn topic(&self) -> &Text<'a> {
+        pub fn get_topic(&self) -> &Text<'a> {
             &self.topic
         }
     };
-    (@ sub_id) => {
+    (@ get_sub_id) => {
         /// The id of the subscription.
-        pub fn sub_id(&self) -> &Id<'a> {
+        pub fn get_sub_id(&self) -> &Id<'a> {
             &self.sub_id
         }
     };
-    (@ query_id) => {
+    (@ get_query_id) => {
         /// The id of the query.
-        pub fn query_id(&self) -> &Id<'a> {
+        pub fn get_query_id(&self) -> &Id<'a> {
             &self.query_id
         }
     };
-    (@ content_filter) => {
+    (@ get_filter) => {
         /// The content filter, if there is one.
-        pub fn content_filter(&self) -> Option<&Text<'a>> {
+        pub fn get_filter(&self) -> Option<&Text<'a>> {
             self.filter.as_ref()
         }
     };
-    (@ given_options) => {
+    (@ get_options) => {
         /// The options.
-        pub fn given_options(&self) -> &Options {
+        pub fn get_options(&self) -> &Options {
             &self.options
         }
     };

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use super::setters::setters;
 use super::{Ask, CommandKind, Text, unless_empty};
-use crate::bookmark::ReplayFrom;
+use crate::bookmark::{Position, ReplayFrom};
 use crate::error::FrameTooLong;
 use crate::header::{Field, FrameWriter};
 use crate::ids::Id;
@@ -29,7 +29,7 @@ use crate::options::Options;
 ///     &out[4..],
 ///     br#"{"c":"subscribe","cid":"5","bm":"0","t":"orders","sub_id":"5","o":"rate=2X","a":"processed"}"#
 /// );
-/// # Ok::<(), amps_protocol::FrameTooLong>(())
+/// # Ok::<(), amps_protocol::EncodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribe<'a> {
@@ -58,7 +58,7 @@ impl<'a> Subscribe<'a> {
         }
     }
 
-    setters!(filter, options, topic, sub_id, content_filter, given_options);
+    setters!(filter, options, get_topic, get_sub_id, get_filter, get_options);
 
     /// Replays the transaction log from there, and then goes on with what is published. This
     /// makes it a bookmark subscription.
@@ -84,8 +84,23 @@ impl<'a> Subscribe<'a> {
     }
 
     /// Where its replay begins, if it has one.
-    pub fn replay_from(&self) -> Option<&ReplayFrom> {
+    pub fn get_replay(&self) -> Option<&ReplayFrom> {
         self.replay.as_ref()
+    }
+
+    /// The most messages of its replay, if there is a limit.
+    pub fn get_top_n(&self) -> Option<u64> {
+        self.top_n
+    }
+
+    /// What keeps it from being sent.
+    #[inline]
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        let nothing_to_limit = |from: &ReplayFrom| from.position() == Some(Position::Now);
+        if self.top_n.is_some() && self.replay.as_ref().is_some_and(nothing_to_limit) {
+            return Some("a replay that begins at NOW has nothing that could be limited");
+        }
+        self.topic.is_empty().then_some("it has no topic")
     }
 
     #[inline]
@@ -132,7 +147,7 @@ impl<'a> Subscribe<'a> {
 ///     &out[4..],
 ///     br#"{"c":"subscribe","cid":"7","t":"orders","sub_id":"3,5","o":"resume","a":"processed"}"#
 /// );
-/// # Ok::<(), amps_protocol::FrameTooLong>(())
+/// # Ok::<(), amps_protocol::EncodeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayControl<'a> {
@@ -147,7 +162,7 @@ impl<'a> ReplayControl<'a> {
         Self { ask: Ask::default(), topic, sub_ids, resume }
     }
 
-    setters!(topic);
+    setters!(get_topic);
 
     /// Always `subscribe`.
     pub fn kind(&self) -> CommandKind {
@@ -155,13 +170,22 @@ impl<'a> ReplayControl<'a> {
     }
 
     /// The subscriptions.
-    pub fn sub_ids(&self) -> &[Id<'a>] {
+    pub fn get_sub_ids(&self) -> &[Id<'a>] {
         &self.sub_ids
     }
 
     /// Whether it resumes; else it pauses.
     pub fn resumes(&self) -> bool {
         self.resume
+    }
+
+    /// What keeps it from being sent.
+    #[inline]
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        if self.sub_ids.is_empty() {
+            return Some("it names no subscription");
+        }
+        self.topic.is_empty().then_some("it has no topic")
     }
 
     #[inline]

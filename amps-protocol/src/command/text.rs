@@ -126,3 +126,37 @@ impl fmt::Debug for Secret<'_> {
         f.write_str("<hidden>")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn whatever_turns_into_text_is_the_same_text() {
+        let all = [
+            Text::from("orders"),
+            Text::from(b"orders"),
+            Text::from(&b"orders"[..]),
+            Text::from(String::from("orders")),
+            Text::from(Vec::from("orders")),
+            Text::from(BStr::new("orders")),
+            Text::from(Cow::Borrowed(BStr::new("orders"))),
+            Text::from(Cow::<BStr>::Owned("orders".into())),
+        ];
+        for text in &all {
+            assert_eq!(text, &all[0]);
+            assert_eq!(text.borrow(), text.clone().into_owned());
+            assert!(*text == "orders" && *text == *"orders" && !text.is_empty());
+        }
+        assert_eq!(Text::from(&String::from("orders")), Text::from(&BString::from("orders")));
+        assert!(Text::default().is_empty());
+    }
+
+    #[test]
+    fn text_shows_itself_and_a_secret_does_not() {
+        let text = Text::from(b"a\xff\"");
+        assert_eq!(format!("{text} {text:?}"), "a\u{fffd}\" \"a\\xff\\\"\"");
+        assert_eq!(format!("{:?}", Secret(text)), "<hidden>");
+    }
+}

@@ -25,6 +25,18 @@ impl FromStr for Endpoint {
             .ok_or_else(|| EndpointError::UnknownScheme { scheme: scheme.to_owned() })?;
 
         let (tail, authority) = authority(after_scheme).map_err(|_| fail(after_scheme, "it has no host"))?;
+        // Before anything else is judged: what comes first might be half of a password.
+        let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
+        let torn = |part: &str| part.contains('@');
+        let in_query =
+            |segment: &str| torn(segment) && !(scheme == Scheme::Unix && segment.starts_with("path="));
+        if torn(path) || query.split('&').any(in_query) {
+            // Most likely a password with a slash: name no part of it, and point at none.
+            return Err(fail(
+                after_scheme,
+                "there is an \"@\" behind the host; write / ? and @ in a password as %2F, %3F and %40",
+            ));
+        }
         // The last @ separates: a careless password may contain another.
         let (user_info, address) = match authority.rsplit_once('@') {
             Some((user_info, address)) => (Some(user_info), address),
@@ -56,19 +68,13 @@ impl FromStr for Endpoint {
             return Err(fail(after_host, "the port is 0"));
         }
 
-        let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
-        let torn = |part: &str| part.contains('@');
-        let in_query =
-            |segment: &str| torn(segment) && !(scheme == Scheme::Unix && segment.starts_with("path="));
-        if torn(path) || query.split('&').any(in_query) {
-            // Most likely a password with a slash: name no part of it, and point at none.
-            return Err(fail(
-                after_scheme,
-                "there is an \"@\" behind the host; write / ? and @ in a password as %2F, %3F and %40",
-            ));
-        }
         let (prefix, message_type) = parse_path(text, path)?;
         let options = parse_options(text, query, scheme)?;
+        // Prefixes are for proxies: those of WebSocket and of an HTTP upgrade (U-5).
+        let proxied = matches!(scheme, Scheme::Ws | Scheme::Wss) || options.http_preflight;
+        if let (Some(first), false) = (prefix.first(), proxied) {
+            return Err(EndpointError::UnsupportedProtocol { protocol: first.clone() });
+        }
         if scheme == Scheme::Unix && options.path.is_none() {
             let end = text.get(text.len()..).unwrap_or_default();
             return Err(fail(end, "the unix transport needs the parameter \"path\""));

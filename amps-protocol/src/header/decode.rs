@@ -7,6 +7,7 @@
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::mem::size_of;
@@ -46,13 +47,32 @@ pub struct Header {
     command: CommandKind,
     acks: AckTypes,
     status: Option<Status>,
-    /// Whether a field that was asked for may lie in the frame without being indexed.
-    unindexed: bool,
-    /// Boxed as a whole, so that an index without them pays for one pointer only.
-    escaped: Option<Box<Escaped>>,
+    flags: Flags,
+    /// Shared, so that the records of a batch do not copy what their frame's header holds.
+    escaped: Option<Arc<Escaped>>,
 }
 
 const HOT_FIELDS: usize = 11;
+
+#[derive(Clone, Copy, Default)]
+struct Flags(u8);
+
+impl Flags {
+    /// A field that was asked for may lie in the frame without being indexed.
+    const UNINDEXED: u8 = 1;
+    /// This is a record of a batch.
+    const RECORD: u8 = 2;
+
+    #[inline(always)]
+    const fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    #[inline(always)]
+    fn set(&mut self, flag: u8) {
+        self.0 |= flag;
+    }
+}
 
 // A stream holds one index per queued message: it stays within one cache line.
 const _: () = assert!(size_of::<Header>() <= 64);
@@ -88,7 +108,8 @@ impl Header {
     /// does not say stays as the frame said (protocol.md S-5). `at` is where the record
     /// begins in `frame`.
     pub(crate) fn overlay(&mut self, frame: &[u8], at: usize) -> Result<(), HeaderError> {
-        self.record = u32::try_from(at).map_err(|_| too_long())?;
+        self.record = position(at)?;
+        self.flags.set(Flags::RECORD);
         // The frame's own is that of its first record (S-6).
         self.unset(Field::Length);
         self.fill::<true>(frame)
@@ -96,9 +117,7 @@ impl Header {
 
     #[inline(always)]
     fn fill<const RECORD: bool>(&mut self, frame: &[u8]) -> Result<(), HeaderError> {
-        if frame.len() > u32::MAX as usize {
-            return Err(too_long());
-        }
+        position(frame.len())?;
         let text = if RECORD { frame.get(self.record as usize..).unwrap_or_default() } else { frame };
         let located = |error: nom::Err<Failure>| locate(&error, frame.len());
         let (mut rest, ()) = grammar::open(text).map_err(located)?;
@@ -118,6 +137,24 @@ impl Header {
         }
         self.body = (frame.len() - rest.len()) as u32;
         Ok(())
+    }
+
+    /// This header as that of a record: the frame holds one record, which has none of its own.
+    pub(crate) fn as_lone_record(&self) -> Self {
+        let mut record = self.clone();
+        record.flags.set(Flags::RECORD);
+        record
+    }
+
+    /// Whether this is a record of a batch.
+    pub(crate) const fn is_record(&self) -> bool {
+        self.flags.has(Flags::RECORD)
+    }
+
+    /// The headers of `frame` that this index was decoded from: its own, and the record's.
+    pub(crate) fn parts<'a>(&self, frame: &'a [u8]) -> (&'a [u8], Option<&'a [u8]>) {
+        let record = if self.record == 0 { None } else { frame.get(self.record as usize..) };
+        (frame, record)
     }
 
     /// The two parts of `frame` that this index needs, and the index for both joined: of a
@@ -153,7 +190,7 @@ impl Header {
             }
         }
         let decoded = matches!(field, Field::Command | Field::AckType | Field::Status);
-        if decoded || self.unindexed { self.look_up(frame, field) } else { None }
+        if decoded || self.flags.has(Flags::UNINDEXED) { self.look_up(frame, field) } else { None }
     }
 
     #[cold]
@@ -217,7 +254,7 @@ impl Header {
                 self.hot[slot] = Span { start: start as u16, len: len as u16 | of_record };
             } else {
                 self.hot[slot] = Span::default();
-                self.unindexed = true;
+                self.flags.set(Flags::UNINDEXED);
             }
         } else {
             self.interpret(field, value.text);
@@ -230,7 +267,7 @@ impl Header {
             Field::Command => self.command = CommandKind::from_token(text),
             Field::AckType => self.acks = AckTypes::parse(text),
             Field::Status => self.status = Some(Status::from_token(text)),
-            _ => self.unindexed = true,
+            _ => self.flags.set(Flags::UNINDEXED),
         }
     }
 
@@ -241,8 +278,8 @@ impl Header {
             Some(slot) => self.hot[slot] = Span::default(),
             None => self.interpret(field, text),
         }
-        self.unindexed = true;
-        self.escaped.get_or_insert_default().0.push((field, text.into()));
+        self.flags.set(Flags::UNINDEXED);
+        Arc::make_mut(self.escaped.get_or_insert_default()).0.push((field, text.into()));
     }
 
     #[cold]
@@ -262,8 +299,10 @@ impl Header {
 
     #[cold]
     fn forget_escaped(&mut self, field: Field) {
-        if let Some(escaped) = self.escaped.as_deref_mut() {
-            escaped.0.retain(|(f, _)| *f != field);
+        if let Some(escaped) = &mut self.escaped {
+            if escaped.0.iter().any(|(f, _)| *f == field) {
+                Arc::make_mut(escaped).0.retain(|(f, _)| *f != field);
+            }
         }
     }
 }
@@ -326,27 +365,37 @@ fn last_value(header: &[u8], field: Field) -> Option<Option<&[u8]>> {
     last
 }
 
-const fn too_long() -> HeaderError {
-    HeaderError { offset: 0, fault: HeaderFault::TooLong, field: None }
+/// A place in a frame, or its length, as an index stores it.
+#[inline(always)]
+fn position(at: usize) -> Result<u32, HeaderError> {
+    u32::try_from(at).map_err(|_| HeaderError { offset: 0, fault: HeaderFault::TooLong, field: None })
 }
 
 #[cold]
 fn locate(error: &nom::Err<Failure>, frame: usize) -> HeaderError {
-    match error {
-        nom::Err::Error(f) | nom::Err::Failure(f) => {
-            HeaderError { offset: frame - f.left, fault: f.fault, field: f.field }
-        }
-        // Complete parsers never ask for more.
-        nom::Err::Incomplete(_) => {
-            HeaderError { offset: frame, fault: HeaderFault::MissingClosingBrace, field: None }
-        }
+    // Complete parsers never ask for more; did one, the end of the frame would be the place.
+    let mut failure = Failure { left: 0, fault: HeaderFault::MissingClosingBrace, field: None };
+    if let nom::Err::Error(found) | nom::Err::Failure(found) = error {
+        failure = *found;
     }
+    HeaderError { offset: frame - failure.left, fault: failure.fault, field: failure.field }
 }
 
 /// One member of a header as it stands in the frame, known or not.
 ///
-/// Made by [`Message::members`](crate::Message::members).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Made by [`Message::members`](crate::Message::members). `Debug` does not show the value of
+/// a password.
+///
+/// ```
+/// use amps_protocol::{Field, Message};
+///
+/// let message = Message::decode(&br#"{"c":"p","t":"orders","new":7}{"id":1}"#[..])?;
+/// let last = message.members().last().unwrap();
+/// assert_eq!((&**last.key, &**last.value, last.quoted), (&b"new"[..], &b"7"[..], false));
+/// assert_eq!(last.field, None, "this crate does not know it");
+/// # Ok::<(), amps_protocol::HeaderError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
 pub struct Member<'a> {
     /// The key, escapes undone.
     pub key: Cow<'a, BStr>,
@@ -358,29 +407,68 @@ pub struct Member<'a> {
     pub quoted: bool,
 }
 
-/// The members of a header, in the order in which they stand in the frame.
+impl fmt::Debug for Member<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Member");
+        out.field("key", &self.key).field("field", &self.field);
+        match self.field {
+            Some(Field::Password) => out.field("value", &format_args!("<hidden>")),
+            _ => out.field("value", &self.value),
+        };
+        out.field("quoted", &self.quoted).finish()
+    }
+}
+
+/// The members of a header, in the order in which they stand in the frame, repeated and
+/// unknown ones included. Of a record of a batch: those of the batch, then its own.
 ///
-/// Made by [`Message::members`](crate::Message::members).
-#[derive(Clone, Debug)]
+/// Made by [`Message::members`](crate::Message::members). Of a malformed header, which no
+/// message holds, it would give those before the fault.
+///
+/// ```
+/// use amps_protocol::Message;
+///
+/// let message = Message::decode(&br#"{"c":"p","t":"orders","t":"trades"}"#[..])?;
+/// let keys: Vec<String> = message.members().map(|member| member.key.to_string()).collect();
+/// assert_eq!(keys, ["c", "t", "t"]);
+/// # Ok::<(), amps_protocol::HeaderError>(())
+/// ```
+#[derive(Clone)]
 pub struct Members<'a> {
     rest: &'a [u8],
+    /// The header of a record, which comes after that of its frame.
+    record: Option<&'a [u8]>,
+}
+
+impl fmt::Debug for Members<'_> {
+    /// Tells how much is left, not what: a password may be in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Members({} bytes remain)", self.rest.len())
+    }
 }
 
 impl<'a> Members<'a> {
     /// Of a frame whose header has been decoded. Of one whose header is malformed, those
     /// before the fault.
-    pub(crate) fn of(frame: &'a [u8]) -> Self {
-        Self { rest: grammar::open(frame).map_or(&[][..], |(rest, ())| rest) }
+    pub(crate) fn of((frame, record): (&'a [u8], Option<&'a [u8]>)) -> Self {
+        Self { rest: inside(frame), record }
     }
+}
+
+/// What follows the opening brace of a header.
+fn inside(header: &[u8]) -> &[u8] {
+    grammar::open(header).map_or(&[], |(rest, ())| rest)
 }
 
 impl<'a> Iterator for Members<'a> {
     type Item = Member<'a>;
 
     fn next(&mut self) -> Option<Member<'a>> {
-        let Ok((rest, Some(member))) = grammar::next_member(self.rest) else {
-            self.rest = &[];
-            return None;
+        let (rest, member) = loop {
+            match grammar::next_member(self.rest) {
+                Ok((rest, Some(member))) => break (rest, member),
+                _ => self.rest = inside(self.record.take()?),
+            }
         };
         self.rest = rest;
         let plain = |text: &'a [u8], escaped: bool| {
@@ -392,5 +480,25 @@ impl<'a> Iterator for Members<'a> {
             value: plain(member.value.text, member.value.escaped),
             quoted: member.value.quoted,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_place_beyond_4_gib_is_refused() {
+        assert_eq!(position(u32::MAX as usize), Ok(u32::MAX));
+        let Some(beyond) = (u32::MAX as usize).checked_add(1) else { return };
+        let error = position(beyond).unwrap_err();
+        assert_eq!(error.to_string(), "malformed header at byte 0: expected a frame below 4 GiB");
+    }
+
+    #[test]
+    fn a_parser_that_asked_for_more_would_miss_the_end_of_the_header() {
+        let error = locate(&nom::Err::Incomplete(nom::Needed::Unknown), 7);
+        assert_eq!((error.offset, error.fault), (7, HeaderFault::MissingClosingBrace));
     }
 }

@@ -1,5 +1,7 @@
 //! Encoding a frame straight into a write buffer.
 
+use core::fmt;
+
 use bytes::BytesMut;
 
 use super::escape::{escape_into, must_be_escaped};
@@ -30,7 +32,6 @@ use crate::sow_batch::BatchWriter;
 /// assert_eq!(&out[4..], br#"{"c":"subscribe","cid":"1","t":"orders","sub_id":"1","a":"processed"}"#);
 /// ```
 #[must_use = "nothing is written until `finish` is called"]
-#[derive(Debug)]
 pub struct FrameWriter<'a> {
     out: &'a mut BytesMut,
     start: usize,
@@ -47,7 +48,8 @@ impl<'a> FrameWriter<'a> {
         Self::begun(out, start)
     }
 
-    /// Begins a frame whose command is not one that this crate knows.
+    /// Begins a frame whose command is not one that this crate knows. The word is escaped as
+    /// needed.
     pub fn with_token(out: &'a mut BytesMut, token: &[u8]) -> Self {
         let start = out.len();
         put(out, b"\0\0\0\0{\"c\":\"");
@@ -73,6 +75,21 @@ impl<'a> FrameWriter<'a> {
         put(self.out, field.text_lead());
         put_text(self.out, value.as_ref());
         put(self.out, b"\"");
+        self
+    }
+
+    /// Writes a member that this crate has no field for, for tools that pass on what they do
+    /// not know; the value in quotes, or bare. It may come at any place.
+    pub fn other(self, key: &[u8], value: &[u8], quoted: bool) -> Self {
+        put(self.out, b",\"");
+        put_text(self.out, key);
+        put(self.out, if quoted { b"\":\"" } else { b"\":" });
+        if quoted {
+            put_text(self.out, value);
+            put(self.out, b"\"");
+        } else {
+            put(self.out, value);
+        }
         self
     }
 
@@ -148,8 +165,9 @@ impl<'a> FrameWriter<'a> {
     /// Ends the header, appends the body and fills in the length. Returns the frame's
     /// length on the wire, prefix included.
     ///
-    /// Frames above [`DEFAULT_MAX_OUTBOUND`](crate::DEFAULT_MAX_OUTBOUND) are the caller's to refuse beforehand; here a
-    /// length that the prefix cannot express takes the frame back and returns 0.
+    /// Frames above [`DEFAULT_MAX_OUTBOUND`](crate::DEFAULT_MAX_OUTBOUND) are the caller's to
+    /// refuse beforehand, or use [`finish_within`](Self::finish_within); here a length that
+    /// the prefix cannot express, 4 GiB or more, takes the frame back and returns 0.
     #[inline]
     pub fn finish(self, body: &[u8]) -> usize {
         self.finish_within(body, u32::MAX as usize).unwrap_or(0)
@@ -194,12 +212,18 @@ impl<'a> FrameWriter<'a> {
     }
 
     #[inline]
-    pub(crate) fn begin_record(&mut self) {
+    pub(crate) fn begin_record(&mut self) -> usize {
         #[cfg(debug_assertions)]
         {
             self.last = Field::Command;
         }
+        let start = self.out.len();
         put(self.out, b"{");
+        start
+    }
+
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.out.truncate(len);
     }
 
     #[inline]
@@ -231,6 +255,13 @@ impl<'a> FrameWriter<'a> {
             self.last = field;
         }
         let _ = field;
+    }
+}
+
+impl fmt::Debug for FrameWriter<'_> {
+    /// Tells how much was written, not what: a password may be in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FrameWriter({} bytes so far)", self.out.len() - self.start)
     }
 }
 

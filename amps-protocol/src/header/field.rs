@@ -58,8 +58,8 @@ macro_rules! fields {
             }
 
             /// The field that a key of at most seven bytes means, the key and its closing quote
-            /// being given as a little-endian integer: a chain of integer comparisons, which compiles to a few
-            /// instructions.
+            /// being given as a little-endian integer: a chain of integer comparisons, which compiles
+            /// to a few instructions.
             #[inline]
             pub(super) const fn from_short_key(key: u64) -> Option<Self> {
                 $(
@@ -71,12 +71,10 @@ macro_rules! fields {
             }
 
             fn from_long_key(key: &[u8]) -> Option<Self> {
-                $(
-                    if is_long($key, key) $(|| is_long($alias, key))* {
-                        return Some(Self::$name);
-                    }
-                )*
-                None
+                match key {
+                    $(_ if is_long($key, key) $(|| is_long($alias, key))* => Some(Self::$name),)*
+                    _ => None,
+                }
             }
         }
     };
@@ -264,6 +262,7 @@ impl Field {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
 
     #[test]
     fn every_field_is_found_under_each_of_its_keys_and_keys_are_unique() {
@@ -279,5 +278,29 @@ mod tests {
         {
             assert_eq!(Field::from_key(unknown), None, "{unknown:?}");
         }
+    }
+
+    #[test]
+    fn what_precedes_a_value_is_comma_key_and_colon() {
+        for &field in Field::ALL {
+            let lead = format!(",\"{}\":", field.key());
+            assert_eq!(field.lead(), lead.as_bytes());
+            assert_eq!(field.text_lead(), [lead.as_bytes(), b"\""].concat());
+        }
+    }
+
+    #[test]
+    fn a_short_key_is_its_bytes_and_its_closing_quote_and_a_long_one_is_none() {
+        assert_eq!(short_key("c").to_le_bytes(), *b"c\"\0\0\0\0\0\0");
+        assert_eq!(short_key("matches").to_le_bytes(), *b"matches\"");
+        assert_eq!(short_key("bookmark"), u64::MAX);
+    }
+
+    #[test]
+    fn a_field_is_a_number_a_flag_or_a_text() {
+        assert!(Field::ALL.iter().all(|field| !(field.is_number() && field.is_flag())));
+        assert!(Field::ALL.iter().all(|field| !(field.is_number() && field.is_identifier())));
+        assert!(Field::BatchSize.is_number() && Field::SendOof.is_flag());
+        assert!(!Field::SowKey.is_number(), "keys exceed 64 bits");
     }
 }

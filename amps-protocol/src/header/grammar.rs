@@ -4,6 +4,9 @@
 //! Owns what a member is and where it ends. It interprets nothing: which field a key names
 //! and what its value means is the index's business.
 //!
+//! Every function here is a `nom` parser and returns what one returns; what nom has, such as
+//! tags and runs of bytes, is nom's. Two parsers are primitives of our own, in the place of
+//! `take_till`, because they decide the speed of the whole: a string's end and a key.
 //! Strings are the bulk of a header. Their end is looked for eight bytes at a time, and a
 //! key of up to seven bytes comes out as one integer, which is compared in one instruction.
 
@@ -259,3 +262,27 @@ const IS_BARE: [bool; 256] = {
     }
     table
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nom::branch::alt;
+
+    #[test]
+    fn a_fault_passes_through_the_combinators_of_nom_unchanged() {
+        let mut either = alt((
+            |input| fail::<()>(input, HeaderFault::ExpectedColon),
+            |input| fail::<()>(input, HeaderFault::NestedValue),
+        ));
+        let Err(nom::Err::Error(failure)) = either.parse(&b"abc"[..]) else { panic!("no fault") };
+        assert_eq!((failure.left, failure.fault, failure.field), (3, HeaderFault::NestedValue, None));
+    }
+
+    #[test]
+    fn the_end_of_a_header_is_behind_its_brace() {
+        assert_eq!(end_of_header(br#" {"c":"p","t":"}"}{}"#), 18);
+        for malformed in [&b""[..], b"hello", br#"{"c":"p""#, br#"{"c":}"#] {
+            assert_eq!(end_of_header(malformed), 0, "{malformed:?}");
+        }
+    }
+}

@@ -147,7 +147,11 @@ impl FromStr for FieldList {
     type Err = ValueFault;
 
     fn from_str(text: &str) -> Result<Self, ValueFault> {
-        Self::of(ListItems::parse(text)?)
+        let mut list = Self::new();
+        for item in ListItems::parse(text)? {
+            list.push(item).map_err(|fault| within(text, item, fault))?;
+        }
+        Ok(list)
     }
 }
 
@@ -256,11 +260,11 @@ impl FromStr for SelectList {
 impl fmt::Display for SelectList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_list(f, self.iter(), |f, (selection, field)| {
-            f.write_str(match selection {
-                Selection::Include => "+",
-                Selection::Exclude => "-",
-            })?;
-            f.write_str(field)
+            let sign = match selection {
+                Selection::Include => '+',
+                Selection::Exclude => '-',
+            };
+            write!(f, "{sign}{field}")
         })
     }
 }
@@ -294,17 +298,15 @@ impl Projection {
     ///
     /// # Errors
     /// The expression is not one item of a list, the field does not begin with `/` or
-    /// holds a blank, or the whole would exceed [`MAX_PROJECTION`].
+    /// holds a blank, or the whole would exceed [`MAX_PROJECTION`]. The offset counts within
+    /// the part that is at fault.
     pub fn push(&mut self, expression: &str, field: &str) -> Result<&mut Self, ValueFault> {
         let expression = check_item(expression)?;
-        let field = check_item(field)?;
-        if !field.starts_with('/') || field.contains(char::is_whitespace) {
-            return Err(ValueFault::new(0, "a field such as /total, without blanks"));
-        }
+        let field = check_column(field)?;
         let comma = usize::from(!self.columns.is_empty());
         let len = self.len + comma + expression.len() + AS.len() + field.len();
         if len > MAX_PROJECTION {
-            return Err(ValueFault::new(self.len, "at most 64 KB in all"));
+            return Err(ValueFault::new(0, "at most 64 KB in all"));
         }
         self.len = len;
         self.columns.push((expression.to_owned(), field.to_owned()));
@@ -314,6 +316,16 @@ impl Projection {
     /// Expressions and the fields that they are named, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.columns.iter().map(|(expression, field)| (expression.as_str(), field.as_str()))
+    }
+}
+
+/// Whether a text is the name of a column: a field, without blanks.
+fn check_column(field: &str) -> Result<&str, ValueFault> {
+    let field = check_item(field)?;
+    if field.starts_with('/') && !field.contains(char::is_whitespace) {
+        Ok(field)
+    } else {
+        Err(ValueFault::new(0, "a field such as /total, without blanks"))
     }
 }
 
@@ -331,6 +343,9 @@ impl FromStr for Projection {
         for item in ListItems::parse(text)? {
             let (expression, field) = split_as(item)
                 .ok_or_else(|| ValueFault::new(offset_of(text, item), "an expression AS /field"))?;
+            // Each part by itself, so that a fault is found where it is.
+            check_item(expression).map_err(|fault| within(text, expression, fault))?;
+            check_column(field).map_err(|fault| within(text, field, fault))?;
             projection.push(expression, field).map_err(|fault| within(text, item, fault))?;
         }
         Ok(projection)
@@ -382,6 +397,14 @@ fn write_list<T>(
 mod tests {
     use super::*;
     use alloc::string::ToString;
+
+    #[test]
+    fn faults_are_found_where_they_are_in_the_whole_list() {
+        assert_eq!("[/a,/b)x]".parse::<FieldList>().unwrap_err().offset, 6);
+        assert_eq!("[/a AS x]".parse::<Projection>().unwrap_err().offset, 7);
+        assert_eq!("[/a AS /x,/b AS /y z]".parse::<Projection>().unwrap_err().offset, 16);
+        assert_eq!("[+/a,/b]".parse::<SelectList>().unwrap_err().offset, 5);
+    }
 
     #[test]
     fn items_are_split_outside_of_whatever_nests() {

@@ -3,6 +3,8 @@
 //! Owns where one record ends and the next begins. A record's effective header is that of its
 //! frame overlaid by its own; nothing carries over from one record to the next.
 
+use core::fmt;
+
 use bytes::Bytes;
 
 use crate::command::CommandKind;
@@ -30,7 +32,7 @@ use crate::message::{Message, parse_u64};
 /// assert_eq!(keys, [("7".to_owned(), 8), ("8".to_owned(), 8)]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Records<'a> {
     frame: &'a [u8],
     header: &'a Header,
@@ -39,15 +41,26 @@ pub struct Records<'a> {
 
 /// As [`Records`], but each message owns a share of the frame's bytes.
 ///
-/// Made by [`Message::into_records`](Message::into_records).
-#[derive(Clone, Debug)]
+/// Made by [`Message::into_records`].
+///
+/// ```
+/// use amps_protocol::Message;
+/// use bytes::Bytes;
+///
+/// let frame = Bytes::from_static(br#"{"c":"sow","t":"orders"}{"k":"7","l":8}{"id":7}"#);
+/// let kept: Vec<Message> = Message::decode(frame)?.into_records().collect::<Result<_, _>>()?;
+/// assert_eq!(kept[0].sow_key().unwrap(), "7");
+/// assert_eq!(kept[0].data(), br#"{"id":7}"#);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
 pub struct SharedRecords {
     batch: Message,
     cursor: Cursor,
 }
 
 /// How far a batch was read.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Cursor {
     /// Where the next record begins; the frame's length once there is none.
     at: usize,
@@ -71,6 +84,18 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
+impl fmt::Debug for Records<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cursor.show("Records", self.frame, f)
+    }
+}
+
+impl fmt::Debug for SharedRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cursor.show("SharedRecords", self.batch.frame(), f)
+    }
+}
+
 impl SharedRecords {
     pub(crate) fn of(batch: Message) -> Self {
         let cursor = Cursor::new(batch.frame(), batch.header());
@@ -89,8 +114,14 @@ impl Iterator for SharedRecords {
 
 impl Cursor {
     fn new(frame: &[u8], header: &Header) -> Self {
-        let at = if header.command() == CommandKind::Sow { header.body_offset() } else { frame.len() };
+        // What a record holds is the publisher's, whatever it looks like.
+        let is_batch = header.command() == CommandKind::Sow && !header.is_record();
+        let at = if is_batch { header.body_offset() } else { frame.len() };
         Self { at, number: 0 }
+    }
+
+    fn show(&self, name: &str, frame: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{name}({} read, {} bytes remain)", self.number, frame.len().saturating_sub(self.at))
     }
 
     /// The effective header of the next record, and where its data ends in the frame.
@@ -114,7 +145,7 @@ impl Cursor {
         let fail = |offset, fault| SowError { record: self.number, offset, fault };
         let mut record = header.clone();
         if let Err(error) = record.overlay(frame, self.at) {
-            let fault = SowFault::Header(error.fault);
+            let fault = SowFault::Header { fault: error.fault, field: error.field };
             return self.lone_record(frame, header).ok_or_else(|| fail(error.offset, fault));
         }
         let data = record.body_offset();
@@ -135,7 +166,7 @@ impl Cursor {
         let number = |field| header.get(frame, field).and_then(parse_u64);
         let whole_body = number(Field::Length) == Some((frame.len() - header.body_offset()) as u64);
         let lone = self.number == 0 && whole_body && number(Field::BatchSize).is_none_or(|size| size == 1);
-        lone.then(|| (header.clone(), frame.len()))
+        lone.then(|| (header.as_lone_record(), frame.len()))
     }
 }
 
@@ -251,6 +282,6 @@ mod tests {
             "malformed sow batch at byte 36, record 1: its length \"l\" is 99, but only 2 bytes are left"
         );
         let faults = records(r#"{"c":"sow"}{"l":2}{}hello"#);
-        assert!(matches!(faults[1], Err(SowError { record: 1, offset: 20, fault: SowFault::Header(_) })));
+        assert!(matches!(faults[1], Err(SowError { record: 1, offset: 20, fault: SowFault::Header { .. } })));
     }
 }

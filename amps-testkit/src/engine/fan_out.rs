@@ -6,7 +6,6 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use amps_protocol::{CommandKind, Field, FrameWriter, OofReason, format_timestamp};
 use amps_transport::{ConnId, Sink, Time};
@@ -34,7 +33,7 @@ pub(crate) struct News<'a> {
 
 /// What a message is for one subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+pub(super) enum Role {
     /// All of it.
     Whole,
     /// What changed.
@@ -45,6 +44,12 @@ enum Role {
 
 impl Engine {
     pub(super) fn fan_out<S: Sink>(&mut self, now: Time, route: &Route, news: &News<'_>, sink: &mut S) {
+        for &key in &route.conflated {
+            let role = self.subscriptions.get(&key).and_then(|subscription| role(subscription, news, now));
+            if let Some(role) = role {
+                self.hold(now, key, role, news);
+            }
+        }
         for (conn, keys) in &route.audience {
             let (mut whole, mut deltas, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
             for &key in keys {
@@ -60,7 +65,7 @@ impl Engine {
                 self.send_oof(now, *conn, &leaving, news, sink);
             }
             if whole.is_empty() {
-                self.send_deltas(now, *conn, deltas, news, sink);
+                self.send_deltas(now, *conn, &deltas, news, sink);
             } else {
                 // The order of creation, which the keys have (DEL-01).
                 whole.append(&mut deltas);
@@ -91,17 +96,17 @@ impl Engine {
         &mut self,
         now: Time,
         conn: ConnId,
-        keys: Vec<SubKey>,
+        keys: &[SubKey],
         news: &News<'_>,
         sink: &mut S,
     ) {
         let (Some(facts), Some(old), Some(layout)) = (news.new, news.old, news.layout) else { return };
-        let select = self.selected(&keys);
+        let select = self.selected(keys);
         let cut = |body| match &select {
             Some(select) => Cow::Owned(layout.format.select(body, select)),
             None => Cow::Borrowed(body),
         };
-        let delta = |key: &SubKey| self.subscriptions.get(key).and_then(|s| s.delta());
+        let delta = |key: &SubKey| self.subscriptions.get(key).and_then(Subscription::delta);
         let with_keys = keys.iter().filter_map(delta).any(|delta| delta.keys);
         let difference = layout.format.difference(&cut(old.body), &cut(facts.body), &layout.keys, with_keys);
         let wanted: Vec<SubKey> = keys
@@ -125,11 +130,27 @@ impl Engine {
         body: &[u8],
         sink: &mut S,
     ) {
+        self.send_body(now, now, conn, keys, news, facts, body, sink);
+    }
+
+    /// `at` is when the server took the message.
+    #[expect(clippy::too_many_arguments, reason = "who, what, when and where are all different things")]
+    pub(super) fn send_body<S: Sink>(
+        &mut self,
+        now: Time,
+        at: Time,
+        conn: ConnId,
+        keys: &[SubKey],
+        news: &News<'_>,
+        facts: Facts<'_>,
+        body: &[u8],
+        sink: &mut S,
+    ) {
         self.delivered += 1;
         let subscriptions = || keys.iter().filter_map(|key| self.subscriptions.get(key));
         let any = |wants: fn(&Subscription) -> bool| subscriptions().any(wants);
         let bookmark = facts.bookmark.filter(|_| any(|s| s.shape.bookmark)).map(|b| b.to_string());
-        let timestamp = any(|s| s.shape.timestamp).then(|| format_timestamp(now.as_unix_nanos()).to_string());
+        let timestamp = any(|s| s.shape.timestamp).then(|| format_timestamp(at.as_unix_nanos()).to_string());
         let key = news.key.filter(|_| any(|s| !s.shape.no_sowkey));
         FrameWriter::new(&mut self.out, CommandKind::Publish)
             .maybe_text(Field::Bookmark, bookmark)
@@ -174,7 +195,8 @@ impl Engine {
         self.transmit(now, conn, sink);
     }
 
-    /// Tells one subscription that a record left its focus for another reason than a change.
+    /// Tells one subscription that a record left its focus.
+    #[expect(clippy::too_many_arguments, reason = "whom, of what, and why")]
     pub(super) fn send_out_of_focus<S: Sink>(
         &mut self,
         now: Time,
@@ -182,30 +204,42 @@ impl Engine {
         key: SubKey,
         layout: &Layout,
         record: &Record,
+        reason: OofReason,
         sink: &mut S,
     ) {
         let document = layout.format.read(&record.body);
-        let news = News {
-            key: Some(&record.key),
-            layout: Some(layout),
-            old: None,
-            new: Some(Facts::of_record(record, &layout.format, &document)),
-            left: None,
+        let facts = Facts::of_record(record, &layout.format, &document);
+        let news = News { key: Some(&record.key), layout: Some(layout), old: None, new: None, left: None };
+        let news = match reason {
+            OofReason::Match => News { new: Some(facts), ..news },
+            reason => News { old: Some(facts), left: Some(reason), ..news },
         };
         self.send_oof(now, conn, &[key], &news, sink);
     }
 
-    /// The fields that any of the subscriptions wants; `None` if one wants all (DEL-09).
-    pub(super) fn selected(&self, keys: &[SubKey]) -> Option<Arc<Select>> {
-        let mut all: Option<Arc<Select>> = None;
-        for subscription in keys.iter().filter_map(|key| self.subscriptions.get(key)) {
-            let select = subscription.shape.select.as_ref()?;
-            all = Some(match all {
-                None => Arc::clone(select),
-                Some(others) => Arc::new(others.union(select)),
-            });
+    /// Tells one subscription, whatever its filter says, in a frame of its own (DEL-02).
+    pub(super) fn tell<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        key: SubKey,
+        news: &News<'_>,
+        sink: &mut S,
+    ) {
+        let delta = self.subscriptions.get(&key).is_some_and(|subscription| subscription.delta().is_some());
+        let comparable = news.layout.is_some_and(|layout| layout.format.supports_delta());
+        if delta && comparable && news.old.is_some() {
+            self.send_deltas(now, conn, &[key], news, sink);
+        } else {
+            self.send_whole(now, conn, &[key], news, sink);
         }
-        all
+    }
+
+    /// The fields that any of the subscriptions wants; `None` if one wants all (DEL-09).
+    pub(super) fn selected(&self, keys: &[SubKey]) -> Option<Select> {
+        let subscriptions = keys.iter().filter_map(|key| self.subscriptions.get(key));
+        let lists: Option<Vec<_>> = subscriptions.map(|s| s.shape.select.as_deref()).collect();
+        lists.map(Select::union)
     }
 }
 

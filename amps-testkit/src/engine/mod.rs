@@ -19,6 +19,7 @@
 
 mod acknowledge;
 mod config;
+mod conflation;
 mod connection;
 mod delivery;
 mod event;
@@ -91,6 +92,8 @@ pub struct Engine {
     unconfirmed: BTreeSet<ConnId>,
     /// Topics with a state of the world, in the order of the configuration.
     sow: Vec<Table>,
+    /// Subscriptions that are windows.
+    pages: usize,
     queues: Vec<Queue>,
     /// Queues in which something may be deliverable.
     dirty: BTreeSet<usize>,
@@ -153,6 +156,7 @@ impl Engine {
             replays: Replays::default(),
             unconfirmed: BTreeSet::new(),
             sow,
+            pages: 0,
             queues,
             dirty: BTreeSet::new(),
             dead_letters: VecDeque::new(),
@@ -246,6 +250,7 @@ impl Engine {
             match timer {
                 Timer::Queue(queue) => self.queue_timer(now, queue),
                 Timer::Sow(table) => self.sow_timer(now, table, sink),
+                Timer::Conflation(key) => self.release(now, key, sink),
                 Timer::Persisted(conn) => self.send_conflated(now, conn, sink),
                 Timer::Silence(conn) => self.close(now, conn, Disconnect::Heartbeat, CloseMode::Flush, sink),
                 Timer::Beat(conn) => self.beat(now, conn, sink),

@@ -14,7 +14,7 @@ use super::fan_out::News;
 use super::reasons::Reason;
 use super::reply::{AckFrame, Refusal};
 use super::selector::Facts;
-use super::sow::Record;
+use super::sow::{Change, Record};
 use super::subscription::{SubKey, text};
 use super::switches::DuplicateAck;
 use super::timers::Timer;
@@ -200,7 +200,7 @@ impl Engine {
 
     /// To a topic without a state of the world: it is told and not kept.
     fn pass_on<S: Sink>(&mut self, now: Time, route: &Route, publication: &Publication<'_>, sink: &mut S) {
-        if route.audience.is_empty() || *route.topic == *DEVNULL {
+        if route.is_unheard() || *route.topic == *DEVNULL {
             return;
         }
         let format = self.types.format(publication.message_type).clone();
@@ -253,18 +253,8 @@ impl Engine {
         table.put(Arc::clone(&record));
         self.arm_sow(index);
         self.published += 1;
-        if !route.audience.is_empty() {
-            let document = layout.format.read(&record.body);
-            let former = old.as_ref().map(|old| (old, layout.format.read(&old.body)));
-            let news = News {
-                key: Some(&record.key),
-                layout: Some(&layout),
-                old: former.as_ref().map(|(old, body)| Facts::of_record(old, &layout.format, body)),
-                new: Some(Facts::of_record(&record, &layout.format, &document)),
-                left: None,
-            };
-            self.fan_out(now, route, &news, sink);
-        }
+        let change = Change::Published { old: old.as_ref(), new: &record };
+        self.changed(now, index, &change, sink);
         Ok(record)
     }
 
@@ -409,6 +399,7 @@ impl Engine {
             table: self.table_of(message_type, &name),
             queues: self.queues.iter().enumerate().filter(entered).map(|(index, _)| index).collect(),
             // Where queue and topic share a name, its subscriptions are the queue's.
+            conflated: if is_queue { Vec::new() } else { self.conflated(message_type, &name) },
             audience: if is_queue { Vec::new() } else { self.audience(message_type, &name) },
             topic: name,
         });
@@ -416,13 +407,21 @@ impl Engine {
         route
     }
 
+    fn conflated(&self, message_type: TypeId, topic: &str) -> Vec<SubKey> {
+        let holds = |subscription: &super::subscription::Subscription| {
+            subscription.conflated.is_some()
+                && subscription.message_type == message_type
+                && subscription.pattern.matches(topic)
+        };
+        self.subscriptions.iter().filter(|(_, s)| holds(s)).map(|(key, _)| *key).collect()
+    }
+
     fn audience(&self, message_type: TypeId, topic: &str) -> Vec<(ConnId, Vec<SubKey>)> {
         let mut audience: Vec<(ConnId, Vec<SubKey>)> = Vec::new();
         for (&key, subscription) in &self.subscriptions {
-            if subscription.replays
-                || subscription.message_type != message_type
-                || !subscription.pattern.matches(topic)
-            {
+            let special =
+                subscription.page.is_some() || subscription.conflated.is_some() || subscription.replays;
+            if special || subscription.message_type != message_type || !subscription.pattern.matches(topic) {
                 continue;
             }
             match audience.iter_mut().find(|(conn, _)| *conn == subscription.conn) {

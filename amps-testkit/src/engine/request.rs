@@ -6,12 +6,14 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use amps_protocol::{CommandKind, Message, Options};
+use amps_protocol::{CommandKind, Conflation, Message, Options};
 use amps_transport::{ConnId, Time};
 
 use super::Engine;
-use super::filter::OrderBy;
+use super::conflation::ConflationKey;
+use super::filter::{OrderBy, Path};
 use super::format::Select;
 use super::reasons::Reason;
 use super::replay::ReplayRequest;
@@ -23,6 +25,9 @@ use super::topic::{TopicPattern, TopicReading, TypeId};
 
 /// The largest batch that a query may ask for (QRY-04).
 const MAX_BATCH: u64 = 10_000;
+
+/// What `conflation=auto` means (CNF-08, inferred).
+const AUTO_CONFLATION: Duration = Duration::from_millis(100);
 
 /// Options that a subscribe or a query understands, or may carry without effect.
 const KNOWN_OPTIONS: &[&str] = &[
@@ -45,6 +50,8 @@ const KNOWN_OPTIONS: &[&str] = &[
     "pause",
     "resume",
     "bookmark_not_found",
+    "conflation",
+    "conflation_key",
 ];
 
 /// What a subscription and a query have in common.
@@ -55,6 +62,7 @@ pub(crate) struct Request {
     pub(crate) selector: Option<Selector>,
     pub(crate) options: Options,
     pub(crate) shape: Shape,
+    pub(crate) conflation: Option<(Duration, ConflationKey)>,
     pub(crate) backlog: u32,
     pub(crate) replaces: bool,
     /// Where in the log it begins, if it follows the log.
@@ -71,6 +79,16 @@ pub(crate) struct QueryRequest {
     pub(crate) batch: usize,
     pub(crate) top_n: Option<usize>,
     pub(crate) skip_n: usize,
+    /// `skip_n` was given, be it 0.
+    pub(crate) skips: bool,
+}
+
+impl QueryRequest {
+    /// Whether it asks for a window: with a subscription, limit and offset together do
+    /// (PAG-01).
+    pub(crate) const fn is_page(&self) -> bool {
+        self.top_n.is_some() && self.skips
+    }
 }
 
 impl Engine {
@@ -117,7 +135,44 @@ impl Engine {
         }
         // Only where an unlogged topic is no error: there it is an ordinary subscription.
         shape.bookmark |= message.bookmark().is_some();
-        Ok(Request { message_type, pattern, selector, options, shape, backlog, replaces, replay })
+        let conflation = self.read_conflation(&options, &pattern, message_type, shape.oof)?;
+        // A replay is not conflated yet (CNF-07).
+        let conflation = conflation.filter(|_| replay.is_none());
+        Ok(Request { message_type, pattern, selector, options, shape, conflation, backlog, replaces, replay })
+    }
+
+    /// How often a key may be told, and what the key is (CNF-01, CNF-02).
+    fn read_conflation(
+        &self,
+        options: &Options,
+        pattern: &TopicPattern,
+        message_type: TypeId,
+        oof: bool,
+    ) -> Result<Option<(Duration, ConflationKey)>, Refusal> {
+        let refused = |detail: &str| Refusal::because(Reason::InvalidOptions, detail.to_owned());
+        let interval = match options.conflation().map_err(|fault| refused(&fault.to_string()))? {
+            None | Some(Conflation::None) if options.contains("conflation_key") => {
+                return Err(refused("conflation_key without conflation"));
+            }
+            None | Some(Conflation::None) => return Ok(None),
+            Some(Conflation::Auto) => AUTO_CONFLATION,
+            Some(Conflation::Every(interval)) => interval.duration(),
+        };
+        let table = self.table_of(message_type, pattern.text()).filter(|_| pattern.is_literal());
+        let fields = options.conflation_key().map_err(|fault| refused(&fault.to_string()))?;
+        let Some(fields) = fields else {
+            let keyed = table.is_some() || !pattern.is_literal();
+            let missing = "a topic without record keys needs a conflation_key";
+            return if keyed { Ok(Some((interval, ConflationKey::Record))) } else { Err(refused(missing)) };
+        };
+        let paths: Vec<Path> = fields
+            .iter()
+            .map(|field| Path::parse(field).map_err(|fault| refused(&format!("{field}: {fault}"))))
+            .collect::<Result<_, _>>()?;
+        if oof && table.is_some_and(|table| self.sow[table].layout.keys != paths) {
+            return Err(refused("with oof, conflation_key has to be the key of the topic"));
+        }
+        Ok(Some((interval, ConflationKey::Fields(paths))))
     }
 
     fn read_shape(
@@ -193,6 +248,7 @@ impl Engine {
             order,
             batch: count(batch),
             top_n: top_n.map(count),
+            skips: skip_n.is_some(),
             skip_n: skip_n.map_or(0, count),
         })
     }

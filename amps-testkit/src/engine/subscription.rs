@@ -12,12 +12,15 @@ use amps_protocol::{Field, Message};
 use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
+use super::conflation::Conflated;
 use super::format::Select;
 use super::queue::{Member, Unsuccessful};
 use super::reasons::Reason;
 use super::reply::{AckFrame, Refusal};
 use super::request::Request;
 use super::selector::Selector;
+use super::sow::Page;
+use super::timers::Timer;
 use super::topic::{TopicPattern, TypeId};
 
 /// Names a subscription for as long as it lives; ordered by creation.
@@ -33,6 +36,10 @@ pub(crate) struct Subscription {
     pub(crate) selector: Option<Selector>,
     pub(crate) options: Arc<str>,
     pub(crate) shape: Shape,
+    /// It is a window over an ordered result.
+    pub(crate) page: Option<Page>,
+    /// It gets at most one update per key and interval.
+    pub(crate) conflated: Option<Conflated>,
     /// The granted backlog; `None` if no queue is covered.
     pub(crate) backlog: Option<u32>,
     pub(crate) leased: u32,
@@ -87,6 +94,7 @@ impl Engine {
         let registered = self.read_request(now, conn, message).and_then(|mut request| {
             let id = self.subscription_id(message);
             let replay = request.replay.take();
+            self.before_replacement(now, conn, &id, &request, sink);
             Ok((self.register(conn, id, request, replay.is_some())?, replay))
         });
         let ((key, old), replay) = match registered {
@@ -111,6 +119,21 @@ impl Engine {
         let max_backlog = subscription.backlog;
         let sub_id = self.config.switches.processed_sub_id.then_some(&*id);
         self.acknowledge(now, conn, message, AckFrame { sub_id, max_backlog, ..AckFrame::new() }, sink);
+    }
+
+    /// What the subscription that is to be replaced holds back is sent first (REP-06).
+    pub(super) fn before_replacement<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        id: &Arc<str>,
+        request: &Request,
+        sink: &mut S,
+    ) {
+        let connection = self.connections.get(&conn).filter(|_| request.replaces);
+        if let Some(&key) = connection.and_then(|connection| connection.subscriptions.get(id)) {
+            self.release_all(now, key, sink);
+        }
     }
 
     /// Puts a subscription in place, or another in the place of one with its id. Returns the
@@ -146,6 +169,8 @@ impl Engine {
             message_type: request.message_type,
             selector: request.selector,
             shape: request.shape,
+            page: None,
+            conflated: request.conflation.map(|(interval, key)| Conflated::new(interval, key)),
             options: request.options.to_string().into(),
             pattern: request.pattern,
             backlog: granted.map(|limit| limit.min(request.backlog)),
@@ -219,6 +244,8 @@ impl Engine {
     /// Removes a subscription and returns its leases.
     pub(super) fn end_subscription(&mut self, now: Time, key: SubKey) {
         let Some(subscription) = self.subscriptions.remove(&key) else { return };
+        self.pages -= usize::from(subscription.page.is_some());
+        self.timers.set(Timer::Conflation(key), None);
         if let Some(connection) = self.connections.get_mut(&subscription.conn) {
             connection.subscriptions.remove(&subscription.id);
         }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use amps_transport::{ConnId, Time};
 
 use super::replay::StreamId;
+use super::subscription::SubKey;
 
 /// Something that waits for a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +17,8 @@ pub(crate) enum Timer {
     Queue(usize),
     /// The next record of a table expires.
     Sow(usize),
+    /// A conflated subscription has held something back long enough.
+    Conflation(SubKey),
     /// Conflated `persisted` acks are due.
     Persisted(ConnId),
     /// A client that was asked for a sign of life has given none.

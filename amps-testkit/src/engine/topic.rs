@@ -113,8 +113,17 @@ pub(crate) struct Route {
     pub(crate) table: Option<usize>,
     /// Indices of the queues that the message enters.
     pub(crate) queues: Vec<usize>,
+    /// Subscriptions that hold updates back, in the order of creation.
+    pub(crate) conflated: Vec<SubKey>,
     /// Plain subscriptions by connection, each in the order of creation.
     pub(crate) audience: Vec<(ConnId, Vec<SubKey>)>,
+}
+
+impl Route {
+    /// Whether no subscription is concerned, queues and windows apart.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.audience.is_empty() && self.conflated.is_empty()
+    }
 }
 
 /// The routes found so far.

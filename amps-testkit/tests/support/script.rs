@@ -297,10 +297,10 @@ impl Cast<'_> {
         let frame = self.stage.receive(number).unwrap_or_else(|| panic!("closed instead: {place}"));
         let shown = format!("{place}\n  the server sent {}", String::from_utf8_lossy(&frame));
         // The records of a batch follow its header, each behind `//`.
-        let mut expected = expected.split(" // ");
+        let mut expected = expected.split(" //").map(str::trim_start);
         let mut rest = &frame[..];
         let header = expected.next().expect(place);
-        let sow = header.starts_with("sow ");
+        let sow = header.split(' ').next() == Some("sow");
         rest = self.expect_part(header, rest, if sow { Some(0) } else { None }, &shown);
         for record in expected {
             rest = self.expect_part(record, rest, None, &shown);
@@ -323,7 +323,8 @@ impl Cast<'_> {
         let told = || header.get("l").filter(|_| header.get("c").is_none()).and_then(Value::as_u64);
         let length = length.or_else(|| told().map(|length| length as usize)).unwrap_or(after.len());
         let (body, rest) = after.split_at(length);
-        let (expected_header, expected_body) = match (expected.strip_prefix("| "), expected.split_once(" | ")) {
+        let (expected_header, expected_body) = match (expected.strip_prefix("| "), expected.split_once(" | "))
+        {
             (Some(body), _) => ("", Some(body)),
             (None, Some((header, body))) => (header, Some(body)),
             (None, None) => (expected, None),

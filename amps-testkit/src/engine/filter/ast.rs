@@ -6,36 +6,26 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use super::aggregate::Aggregate;
 use super::functions::Function;
 use super::like::Pattern;
+use super::path::Path;
 use super::value::Field;
-
-/// Where a field is: `/legs/px[1]` is the steps `legs` and `px[1]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path {
-    pub(super) steps: Vec<Step>,
-}
-
-impl Path {
-    /// The steps, outermost first; never empty.
-    pub fn steps(&self) -> &[Step] {
-        &self.steps
-    }
-}
-
-/// One step of a [`Path`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// The name as written; an XML attribute keeps its `@`.
-    pub name: Box<str>,
-    /// `[n]`: only the n-th (from zero) of the values found so far.
-    pub index: Option<usize>,
-}
 
 #[derive(Debug)]
 pub(super) enum Expr {
     Literal(Field<'static>),
-    Path(Path),
+    Path {
+        path: Path,
+        version: Version,
+    },
+    /// An aggregate call; only in a projection, and only until it is made a slot.
+    Aggregate {
+        aggregate: Aggregate,
+        argument: Box<Self>,
+    },
+    /// What was computed beforehand, by number.
+    Slot(usize),
     /// Two operands or more, folded from the left.
     Or(Vec<Self>),
     /// Two operands or more, folded from the left.
@@ -113,4 +103,41 @@ pub(super) enum Operator {
 pub(super) enum Affix {
     Begins,
     Ends,
+}
+
+/// Which version of the message a path is looked up in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// The message at hand.
+    Current,
+    /// The record that it replaces.
+    Previous,
+}
+
+impl Expr {
+    /// The operands, in any order.
+    pub(super) fn operands_mut(&mut self) -> Vec<&mut Self> {
+        match self {
+            Self::Literal(_) | Self::Path { .. } | Self::Slot(_) => Vec::new(),
+            Self::Or(operands) | Self::And(operands) | Self::Call { arguments: operands, .. } => {
+                operands.iter_mut().collect()
+            }
+            Self::Not(operand)
+            | Self::IsNull(operand)
+            | Self::IsNan(operand)
+            | Self::Sign { operand, .. }
+            | Self::Like { subject: operand, .. }
+            | Self::RegexpMatch { subject: operand, .. }
+            | Self::Aggregate { argument: operand, .. } => vec![operand],
+            Self::Compare { left, right, .. }
+            | Self::RegexpReplace { subject: left, replacement: right, .. } => vec![left, right],
+            Self::Between { subject, low, high } => vec![subject, low, high],
+            Self::In { subject, members } | Self::Affix { subject, members, .. } => {
+                std::iter::once(&mut **subject).chain(members).collect()
+            }
+            Self::Arithmetic { first, rest } => {
+                std::iter::once(&mut **first).chain(rest.iter_mut().map(|(_, operand)| operand)).collect()
+            }
+        }
+    }
 }

@@ -58,6 +58,14 @@ pub enum FilterError {
         /// Its name as written.
         name: String,
     },
+    /// An aggregate of aggregates.
+    #[error("aggregate function '{name}' at offset {offset} is inside another one")]
+    NestedAggregate {
+        /// Where.
+        offset: usize,
+        /// Its name as written.
+        name: String,
+    },
     /// Too few or too many arguments.
     #[error("function {name} at offset {offset} takes {expected}, not {found}")]
     ArgumentCount {

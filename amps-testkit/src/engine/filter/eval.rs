@@ -5,14 +5,14 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use super::ast::{Affix, Comparison, Expr, Operator};
+use super::ast::{Affix, Comparison, Expr, Operator, Version};
 use super::functions::{self, Function};
 use super::value::{self, Dialect, Field, NullLogic, Value};
 use super::{Context, Document};
 
 /// What a part of an expression stands for: the values of a path, else one value.
-#[derive(Debug)]
-enum Operand<'e> {
+#[derive(Clone, Debug)]
+pub(super) enum Operand<'e> {
     One(Field<'e>),
     /// None is NULL.
     Path(Vec<Field<'e>>),
@@ -25,6 +25,14 @@ impl<'e> Operand<'e> {
             Self::One(field) => std::slice::from_ref(field),
             Self::Path(fields) if fields.is_empty() => &[Field::NULL],
             Self::Path(fields) => fields,
+        }
+    }
+
+    /// The same values, borrowing nothing.
+    pub(super) fn into_owned(self) -> Operand<'static> {
+        match self {
+            Self::One(field) => Operand::One(field.into_owned()),
+            Self::Path(fields) => Operand::Path(fields.into_iter().map(Field::into_owned).collect()),
         }
     }
 
@@ -41,6 +49,8 @@ pub(super) struct Evaluation<'e> {
     pub(super) document: &'e dyn Document,
     pub(super) context: Context<'e>,
     pub(super) dialect: Dialect,
+    /// What [`Expr::Slot`] stands for.
+    pub(super) slots: &'e [Operand<'e>],
 }
 
 impl<'e> Evaluation<'e> {
@@ -54,13 +64,23 @@ impl<'e> Evaluation<'e> {
         self.scalar(expr).value().truth()
     }
 
-    fn operand(&self, expr: &'e Expr) -> Operand<'e> {
+    /// All that the expression stands for.
+    pub(super) fn operand(&self, expr: &'e Expr) -> Operand<'e> {
         let value = match expr {
-            Expr::Path(path) => {
+            Expr::Path { path, version } => {
                 let mut found = Vec::new();
-                self.document.look_up(path, &mut found);
+                let document = match version {
+                    Version::Current => Some(self.document),
+                    Version::Previous => self.context.previous,
+                };
+                if let Some(document) = document {
+                    document.look_up(path, &mut found);
+                }
                 return Operand::Path(found);
             }
+            // An aggregate is always in a slot of its own.
+            Expr::Aggregate { .. } => return Operand::One(Field::NULL),
+            Expr::Slot(slot) => return self.slots.get(*slot).cloned().unwrap_or(Operand::One(Field::NULL)),
             Expr::Literal(field) => return Operand::One(field.clone()),
             Expr::Call { function, arguments } => return Operand::One(self.call(*function, arguments)),
             Expr::Or(operands) => logic(self.chain(operands, true)),
@@ -85,9 +105,7 @@ impl<'e> Evaluation<'e> {
                 Value::Bool(members.iter().any(|member| has_affix(*affix, &subject, &self.operand(member))))
             }
             Expr::IsNull(operand) => Value::Bool(self.scalar(operand).value().is_null()),
-            Expr::IsNan(operand) => {
-                Value::Bool(matches!(self.scalar(operand).value(), Value::Float(float) if float.is_nan()))
-            }
+            Expr::IsNan(operand) => Value::Bool(self.scalar(operand).value().is_nan()),
             Expr::Arithmetic { first, rest } => {
                 rest.iter().fold(self.scalar(first).into_value(), |left, (operator, right)| {
                     value::arithmetic(*operator, &left, self.scalar(right).value())

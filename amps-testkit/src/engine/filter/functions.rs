@@ -47,6 +47,7 @@ pub(super) enum Function {
     LastUpdated,
     ClientName,
     InstanceName,
+    GeoDistance,
     TrueValue,
     FalseValue,
     NanValue,
@@ -75,7 +76,7 @@ const fn signature(name: &'static str, function: Function, least: usize, most: u
     Signature { name, function, least, most }
 }
 
-static SIGNATURES: [Signature; 37] = [
+static SIGNATURES: [Signature; 38] = [
     signature("IF", Function::If, 3, 3),
     signature("COALESCE", Function::Coalesce, 1, ANY),
     signature("CONCAT", Function::Concat, 1, ANY),
@@ -109,6 +110,7 @@ static SIGNATURES: [Signature; 37] = [
     signature("LAST_UPDATED", Function::LastUpdated, 0, 0),
     signature("CLIENT_NAME", Function::ClientName, 0, 0),
     signature("AMPS_INSTANCE_NAME", Function::InstanceName, 0, 0),
+    signature("GEO_DISTANCE", Function::GeoDistance, 4, 4),
     signature("TRUE_VALUE", Function::TrueValue, 0, 0),
     signature("FALSE_VALUE", Function::FalseValue, 0, 0),
     signature("NAN_VALUE", Function::NanValue, 0, 0),
@@ -120,11 +122,6 @@ pub(super) fn find(name: &str) -> Option<&'static Signature> {
     SIGNATURES.iter().find(|signature| signature.name.eq_ignore_ascii_case(name))
 }
 
-/// Whether this names a function over many messages.
-pub(super) fn is_aggregate(name: &str) -> bool {
-    ["SUM", "AVG", "COUNT", "MIN", "MAX", "ANY"].iter().any(|known| known.eq_ignore_ascii_case(name))
-}
-
 /// Computes a function of the first elements of its arguments.
 pub(super) fn call<'e>(function: Function, arguments: Vec<Field<'e>>, context: &Context<'e>) -> Field<'e> {
     if function == Function::Concat {
@@ -133,6 +130,9 @@ pub(super) fn call<'e>(function: Function, arguments: Vec<Field<'e>>, context: &
     }
     if arguments.is_empty() {
         return constant(function, context).into();
+    }
+    if function == Function::GeoDistance {
+        return geo_distance(&arguments).into();
     }
     let mut arguments = arguments.into_iter();
     let first = arguments.next().unwrap_or(Field::NULL);
@@ -182,6 +182,24 @@ fn numeric(function: Function, operand: &Value<'_>, places: Option<&Value<'_>>) 
             Some(Some(places)) => round(number, places),
         },
     }
+}
+
+/// The radius of a sphere of the earth's volume, in metres.
+const EARTH_RADIUS: f64 = 6_371_000.8;
+
+/// The way along a great circle, in metres, between two points given as latitude and
+/// longitude in degrees (the order and the unit are inferred, server.md 11, row 30).
+fn geo_distance(arguments: &[Field<'_>]) -> Value<'static> {
+    let mut degrees = [0.0; 4];
+    for (degrees, argument) in degrees.iter_mut().zip(arguments) {
+        let Some(number) = argument.value().number() else { return Value::Null };
+        *degrees = number.float();
+    }
+    let [latitude, longitude, other_latitude, other_longitude] = degrees.map(f64::to_radians);
+    let half_sine = |angle: f64| (angle / 2.0).sin().powi(2);
+    let haversine = half_sine(other_latitude - latitude)
+        + latitude.cos() * other_latitude.cos() * half_sine(other_longitude - longitude);
+    Value::Float(2.0 * EARTH_RADIUS * haversine.sqrt().clamp(0.0, 1.0).asin())
 }
 
 /// Half away from zero; a negative number of places rounds before the point.

@@ -2,15 +2,17 @@
 //!
 //! The reader is its own, and small, because an expression sees what a general JSON
 //! library hides: the first of two equal keys, the spelling of a number, and strings
-//! that are not UTF-8.
+//! that are not UTF-8. It also tells where in the payload a value is, so that what edits
+//! a payload can leave the rest as it was.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::ops::Range;
 
 use super::Document;
-use super::ast::{Path, Step};
+use super::path::{Path, Step};
 use super::value::{Field, Value};
 
 /// How deep objects and arrays may be nested; a deeper payload counts as unparsable.
@@ -47,17 +49,33 @@ impl<'p> JsonDocument<'p> {
         JsonDocument { payload, duplicates, root: OnceCell::new() }
     }
 
+    /// The parsed payload, if it is exactly one JSON value.
+    pub(crate) fn root(&self) -> Option<&Node<'p>> {
+        self.root.get_or_init(|| Reader::read(self.payload)).as_ref()
+    }
+
+    /// As [`Document::look_up`], by the steps of a path or the last of them.
+    pub(crate) fn look_up_steps<'a>(&'a self, steps: &[Step], found: &mut Vec<Field<'a>>) {
+        let Some(root) = self.root() else { return };
+        let mut nodes = Vec::new();
+        flatten(root, &mut nodes);
+        for step in steps {
+            nodes = self.step(nodes, step);
+        }
+        found.extend(nodes.into_iter().filter_map(Node::field));
+    }
+
     fn step<'n>(&self, nodes: Vec<&'n Node<'p>>, step: &Step) -> Vec<&'n Node<'p>> {
         let mut found = Vec::new();
         for node in nodes {
-            if let Node::Object(entries) = node {
-                let mut fitting = entries.iter().filter(|(key, _)| key.as_ref() == step.name.as_bytes());
+            if let Kind::Object(entries) = &node.kind {
+                let mut fitting = entries.iter().filter(|entry| entry.key.as_ref() == step.name.as_bytes());
                 let entry = match self.duplicates {
                     DuplicateKeys::First => fitting.next(),
                     DuplicateKeys::Last => fitting.next_back(),
                 };
-                if let Some((_, node)) = entry {
-                    flatten(node, &mut found);
+                if let Some(entry) = entry {
+                    flatten(&entry.value, &mut found);
                 }
             }
         }
@@ -70,115 +88,148 @@ impl<'p> JsonDocument<'p> {
 
 impl Document for JsonDocument<'_> {
     fn look_up<'a>(&'a self, path: &Path, found: &mut Vec<Field<'a>>) {
-        let Some(root) = self.root.get_or_init(|| Reader::read(self.payload)) else { return };
-        let mut nodes = Vec::new();
-        flatten(root, &mut nodes);
-        for step in path.steps() {
-            nodes = self.step(nodes, step);
-        }
-        found.extend(nodes.into_iter().filter_map(Node::field));
+        self.look_up_steps(path.steps(), found);
     }
 }
 
 /// The elements of an array, of arrays in it too; anything else is its only element.
 fn flatten<'n, 'p>(node: &'n Node<'p>, found: &mut Vec<&'n Node<'p>>) {
-    match node {
-        Node::Array(elements) => elements.iter().for_each(|element| flatten(element, found)),
-        other => found.push(other),
+    match &node.kind {
+        Kind::Array(elements) => elements.iter().for_each(|element| flatten(element, found)),
+        _ => found.push(node),
     }
 }
 
+/// A JSON value, and where it is written.
 #[derive(Debug)]
-enum Node<'p> {
+pub(crate) struct Node<'p> {
+    /// Its bytes in the payload, without blanks around it.
+    pub(crate) span: Range<usize>,
+    pub(crate) kind: Kind<'p>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind<'p> {
     Null,
     Bool(bool),
     Number(&'p [u8]),
     String(Cow<'p, [u8]>),
-    Array(Vec<Self>),
-    Object(Vec<(Cow<'p, [u8]>, Self)>),
+    Array(Vec<Node<'p>>),
+    Object(Vec<Entry<'p>>),
 }
 
-impl Node<'_> {
+/// A member of an object.
+#[derive(Debug)]
+pub(crate) struct Entry<'p> {
+    /// Its bytes in the payload, from the key to the value.
+    pub(crate) span: Range<usize>,
+    pub(crate) key: Cow<'p, [u8]>,
+    pub(crate) value: Node<'p>,
+}
+
+impl<'p> Node<'p> {
+    /// Parses a payload that is exactly one JSON value.
+    pub(crate) fn parse(payload: &'p [u8]) -> Option<Self> {
+        Reader::read(payload)
+    }
+
     /// The value of a node; an object has none.
     fn field(&self) -> Option<Field<'_>> {
-        match self {
-            Node::Null => Some(Field::NULL),
-            Node::Bool(value) => Some(Field::new(Value::Bool(*value))),
-            Node::Number(text) => Some(Field::number(text)),
-            Node::String(text) => Some(Field::string(text.as_ref())),
-            Node::Array(_) | Node::Object(_) => None,
+        match &self.kind {
+            Kind::Null => Some(Field::NULL),
+            Kind::Bool(value) => Some(Field::new(Value::Bool(*value))),
+            Kind::Number(text) => Some(Field::number(text)),
+            Kind::String(text) => Some(Field::string(text.as_ref())),
+            Kind::Array(_) | Kind::Object(_) => None,
         }
     }
+}
+
+/// Whether a text is a number as JSON writes numbers: `1.5`, not `007` or `.5`.
+pub(crate) fn is_number(text: &[u8]) -> bool {
+    let mut reader = Reader { rest: text, length: text.len(), depth: 0 };
+    reader.number().is_some() && reader.rest.is_empty()
 }
 
 /// Reads one JSON value; `None` anywhere means that the payload is not JSON.
 struct Reader<'p> {
     rest: &'p [u8],
+    /// Of the whole payload.
+    length: usize,
     depth: usize,
 }
 
 impl<'p> Reader<'p> {
     fn read(payload: &'p [u8]) -> Option<Node<'p>> {
-        let mut reader = Reader { rest: payload, depth: 0 };
+        let mut reader = Reader { rest: payload, length: payload.len(), depth: 0 };
         let node = reader.value()?;
         reader.blanks();
         reader.rest.is_empty().then_some(node)
     }
 
-    fn value(&mut self) -> Option<Node<'p>> {
-        self.blanks();
-        match self.rest.first()? {
-            b'{' => self.nested(Self::object),
-            b'[' => self.nested(Self::array),
-            b'"' => self.string().map(Node::String),
-            b't' => self.word(b"true", Node::Bool(true)),
-            b'f' => self.word(b"false", Node::Bool(false)),
-            b'n' => self.word(b"null", Node::Null),
-            _ => self.number(),
-        }
+    /// How much was read.
+    fn offset(&self) -> usize {
+        self.length - self.rest.len()
     }
 
-    fn nested(&mut self, read: fn(&mut Self) -> Option<Node<'p>>) -> Option<Node<'p>> {
+    fn value(&mut self) -> Option<Node<'p>> {
+        self.blanks();
+        let start = self.offset();
+        let kind = match self.rest.first()? {
+            b'{' => self.nested(Self::object),
+            b'[' => self.nested(Self::array),
+            b'"' => self.string().map(Kind::String),
+            b't' => self.word(b"true", Kind::Bool(true)),
+            b'f' => self.word(b"false", Kind::Bool(false)),
+            b'n' => self.word(b"null", Kind::Null),
+            _ => self.number(),
+        }?;
+        Some(Node { span: start..self.offset(), kind })
+    }
+
+    fn nested(&mut self, read: fn(&mut Self) -> Option<Kind<'p>>) -> Option<Kind<'p>> {
         self.depth += 1;
         let node = if self.depth > DEEPEST { None } else { read(self) };
         self.depth -= 1;
         node
     }
 
-    fn object(&mut self) -> Option<Node<'p>> {
+    fn object(&mut self) -> Option<Kind<'p>> {
         self.token(b'{')?;
         let mut entries = Vec::new();
         if self.token(b'}').is_some() {
-            return Some(Node::Object(entries));
+            return Some(Kind::Object(entries));
         }
         loop {
             self.blanks();
+            let start = self.offset();
             let key = self.string()?;
             self.token(b':')?;
-            entries.push((key, self.value()?));
+            let value = self.value()?;
+            entries.push(Entry { span: start..value.span.end, key, value });
             if self.token(b',').is_none() {
                 self.token(b'}')?;
-                return Some(Node::Object(entries));
+                return Some(Kind::Object(entries));
             }
         }
     }
 
-    fn array(&mut self) -> Option<Node<'p>> {
+    fn array(&mut self) -> Option<Kind<'p>> {
         self.token(b'[')?;
         let mut elements = Vec::new();
         if self.token(b']').is_some() {
-            return Some(Node::Array(elements));
+            return Some(Kind::Array(elements));
         }
         loop {
             elements.push(self.value()?);
             if self.token(b',').is_none() {
                 self.token(b']')?;
-                return Some(Node::Array(elements));
+                return Some(Kind::Array(elements));
             }
         }
     }
 
-    fn number(&mut self) -> Option<Node<'p>> {
+    fn number(&mut self) -> Option<Kind<'p>> {
         let start = self.rest;
         self.take(b'-');
         if self.take(b'0').is_none() {
@@ -191,7 +242,7 @@ impl<'p> Reader<'p> {
             self.take(b'+').or_else(|| self.take(b'-'));
             self.digits()?;
         }
-        Some(Node::Number(&start[..start.len() - self.rest.len()]))
+        Some(Kind::Number(&start[..start.len() - self.rest.len()]))
     }
 
     fn digits(&mut self) -> Option<()> {
@@ -266,7 +317,7 @@ impl<'p> Reader<'p> {
         u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
     }
 
-    fn word(&mut self, word: &[u8], node: Node<'p>) -> Option<Node<'p>> {
+    fn word(&mut self, word: &[u8], node: Kind<'p>) -> Option<Kind<'p>> {
         self.rest = self.rest.strip_prefix(word)?;
         Some(node)
     }

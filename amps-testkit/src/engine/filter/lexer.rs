@@ -4,8 +4,8 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use super::ast::{Path, Step};
 use super::error::FilterError;
+use super::path::{Path, Qualifier, Step};
 use super::value::{Value, parse_number};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +30,10 @@ const SYMBOLS: [&str; 16] =
 /// Operators of other languages, read whole so that an error can name them.
 const STRAYS: [&str; 4] = ["&&", "||", "=~", "!~"];
 
+/// The longest path: no readable message is nested more deeply.
+const MOST_STEPS: usize = 128;
+const TOO_MANY_STEPS: &str = "at most 128 steps";
+
 #[derive(Debug)]
 pub(super) struct Lexer<'t> {
     text: &'t str,
@@ -38,7 +42,12 @@ pub(super) struct Lexer<'t> {
 
 impl<'t> Lexer<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Lexer { text, offset: 0 }
+        Self::starting_at(text, 0)
+    }
+
+    /// A lexer that skips what is before this offset.
+    pub(super) fn starting_at(text: &'t str, offset: usize) -> Self {
+        Lexer { text, offset }
     }
 
     /// The next token, with the offsets where it starts and ends.
@@ -83,8 +92,9 @@ impl<'t> Lexer<'t> {
             }
             b'0'..=b'9' => self.number(),
             b'.' if second.is_ascii_digit() => self.number(),
-            b'/' if starts_step(second) => self.path(),
-            b'[' if second == b'/' => self.bracketed_path(),
+            b'/' if starts_step(second) => self.path(None),
+            b'[' if self.at_qualifier() => self.qualified_path(),
+            b'[' if second == b'/' => self.bracketed_path(None),
             b'[' => {
                 let length = self.rest().find(']').map_or(1, |end| end + 1);
                 Ok(Token::Stray(self.take(length)))
@@ -151,7 +161,30 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    fn path(&mut self) -> Result<Token<'t>, FilterError> {
+    /// Whether this is `[text].`, where only a topic or a message type can be.
+    fn at_qualifier(&self) -> bool {
+        let rest = self.rest();
+        rest.find(']')
+            .is_some_and(|end| end > 1 && rest.get(end + 1..).is_some_and(|rest| rest.starts_with('.')))
+    }
+
+    fn qualified_path(&mut self) -> Result<Token<'t>, FilterError> {
+        let mut texts = Vec::new();
+        while self.byte(0) == b'[' && self.at_qualifier() && texts.len() < 2 {
+            let length = self.rest().find(']').unwrap_or(0);
+            let text = self.take(length + 2);
+            texts.push(text.get(1..length).unwrap_or_default());
+        }
+        let topic = texts.pop().unwrap_or_default().into();
+        let qualifier = Box::new(Qualifier { message_type: texts.pop().map(Into::into), topic });
+        match (self.byte(0), self.byte(1)) {
+            (b'/', second) if starts_step(second) => self.path(Some(qualifier)),
+            (b'[', b'/') => self.bracketed_path(Some(qualifier)),
+            _ => Err(FilterError::BadPath { offset: self.offset, expected: "a field after '].'" }),
+        }
+    }
+
+    fn path(&mut self, qualifier: Option<Box<Qualifier>>) -> Result<Token<'t>, FilterError> {
         let mut steps = Vec::new();
         while self.byte(0) == b'/' && starts_step(self.byte(1)) {
             self.take(1);
@@ -163,13 +196,16 @@ impl<'t> Lexer<'t> {
                 return Err(FilterError::BadPath { offset: start, expected: "a name after '@'" });
             }
             let name = self.text[start..self.offset].into();
+            if steps.len() == MOST_STEPS {
+                return Err(FilterError::BadPath { offset: start, expected: TOO_MANY_STEPS });
+            }
             steps.push(Step { name, index: self.index()? });
         }
-        Ok(Token::Path(Path { steps }))
+        Ok(Token::Path(Path::new(qualifier, steps)))
     }
 
     /// `[/any text]`; a `/` in it separates steps as elsewhere.
-    fn bracketed_path(&mut self) -> Result<Token<'t>, FilterError> {
+    fn bracketed_path(&mut self, qualifier: Option<Box<Qualifier>>) -> Result<Token<'t>, FilterError> {
         let start = self.offset;
         let Some(length) = self.rest().find(']') else {
             return Err(FilterError::BadPath { offset: start, expected: "a closing ']'" });
@@ -181,11 +217,14 @@ impl<'t> Lexer<'t> {
         if steps.iter().any(|step| step.name.is_empty()) {
             return Err(FilterError::BadPath { offset: start, expected: "a field name after each '/'" });
         }
+        if steps.len() > MOST_STEPS {
+            return Err(FilterError::BadPath { offset: start, expected: TOO_MANY_STEPS });
+        }
         let index = self.index()?;
         if let Some(last) = steps.last_mut() {
             last.index = index;
         }
-        Ok(Token::Path(Path { steps }))
+        Ok(Token::Path(Path::new(qualifier, steps)))
     }
 
     /// `[digits]` directly after a step, if there is any.
@@ -203,6 +242,12 @@ impl<'t> Lexer<'t> {
         // A subscript too large for the type is out of range of every array as well.
         Ok(Some(digits.parse().unwrap_or(usize::MAX)))
     }
+}
+
+/// Whether a name can be written without brackets around the path.
+pub(super) fn is_step_name(name: &str) -> bool {
+    let name = name.strip_prefix('@').unwrap_or(name);
+    !name.is_empty() && name.bytes().all(is_name)
 }
 
 fn is_name(byte: u8) -> bool {

@@ -2,11 +2,13 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use super::ast::{Affix, Comparison, Expr, Operator};
+use super::aggregate::Aggregate;
+use super::ast::{Affix, Comparison, Expr, Operator, Version};
 use super::error::FilterError;
 use super::functions::{self, Function, Signature};
 use super::lexer::{Lexer, Token, unescape};
 use super::like::Pattern;
+use super::path::Path;
 use super::value::{Field, Value};
 
 /// The longest expression, in bytes.
@@ -28,31 +30,104 @@ pub(super) struct Parser<'t> {
     end: usize,
     depth: usize,
     deterministic: bool,
+    place: Place,
+    in_aggregate: bool,
+}
+
+/// Where an expression is used, which decides what it may contain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// One message, and nothing else.
+    Filter,
+    /// A field made of the message, its predecessor, or the sides of a join.
+    Field,
+    /// As `Field`, of the messages of a group.
+    Projection,
 }
 
 /// Parses a filter; the flag says whether it is deterministic.
-pub(super) fn parse(text: &str) -> Result<(Expr, bool), FilterError> {
-    if text.len() > LONGEST {
-        return Err(FilterError::TooLong { length: text.len(), limit: LONGEST });
-    }
-    let mut parser = Parser {
-        lexer: Lexer::new(text),
-        text,
-        token: Token::End,
-        start: 0,
-        end: 0,
-        depth: 0,
-        deterministic: true,
-    };
-    parser.advance()?;
+pub(super) fn parse(text: &str, place: Place) -> Result<(Expr, bool), FilterError> {
+    let mut parser = Parser::new(text, 0, place)?;
     let expr = parser.expression()?;
-    if parser.token != Token::End {
-        return Err(parser.unexpected(AFTER_VALUE));
-    }
+    parser.end(AFTER_VALUE)?;
     Ok((expr, parser.deterministic))
 }
 
+/// Parses one `expression AS /field`.
+pub(super) fn parse_field(text: &str, place: Place) -> Result<(Expr, Path), FilterError> {
+    let mut parser = Parser::new(text, 0, place)?;
+    let field = parser.field()?;
+    parser.end("the end of the field")?;
+    Ok(field)
+}
+
+/// Parses a list in brackets of `expression AS /field`.
+pub(super) fn parse_fields(text: &str, place: Place) -> Result<Vec<(Expr, Path)>, FilterError> {
+    let trimmed = text.trim_ascii_end();
+    let start = text.len() - text.trim_ascii_start().len();
+    let Some(inner) =
+        trimmed.strip_suffix(']').filter(|inner| inner.get(start..).is_some_and(|t| t.starts_with('[')))
+    else {
+        return Err(FilterError::Unexpected {
+            offset: start,
+            expected: "a list in brackets",
+            found: format!("'{}'", trimmed.chars().take(32).collect::<String>()),
+            hint: "",
+        });
+    };
+    let mut parser = Parser::new(inner, start + 1, place)?;
+    let mut fields = vec![parser.field()?];
+    while parser.take_symbol(",")? {
+        fields.push(parser.field()?);
+    }
+    parser.end("',' or ']'")?;
+    Ok(fields)
+}
+
 impl<'t> Parser<'t> {
+    /// A parser at the first token behind `offset`.
+    fn new(text: &'t str, offset: usize, place: Place) -> Result<Self, FilterError> {
+        if text.len() > LONGEST {
+            return Err(FilterError::TooLong { length: text.len(), limit: LONGEST });
+        }
+        let mut parser = Parser {
+            lexer: Lexer::starting_at(text, offset),
+            text,
+            token: Token::End,
+            start: 0,
+            end: 0,
+            depth: 0,
+            deterministic: true,
+            place,
+            in_aggregate: false,
+        };
+        parser.advance()?;
+        Ok(parser)
+    }
+
+    fn end(&self, expected: &'static str) -> Result<(), FilterError> {
+        if self.token == Token::End { Ok(()) } else { Err(self.unexpected(expected)) }
+    }
+
+    /// An expression and the field it becomes; a field alone keeps its own name.
+    fn field(&mut self) -> Result<(Expr, Path), FilterError> {
+        let expr = self.expression()?;
+        if !self.at_word("AS") {
+            return match &expr {
+                Expr::Path { path, .. } => {
+                    let name = Path::new(None, path.steps().to_vec());
+                    Ok((expr, name))
+                }
+                _ => Err(self.unexpected("AS and the name of a field")),
+            };
+        }
+        self.advance()?;
+        match self.advance()? {
+            Token::Path(path) if path.qualifier().is_none() => Ok((expr, path)),
+            _ => Err(self.unexpected("a field like /name after AS")),
+        }
+    }
+
     fn advance(&mut self) -> Result<Token<'t>, FilterError> {
         let (token, start, end) = self.lexer.next()?;
         (self.start, self.end) = (start, end);
@@ -302,7 +377,24 @@ impl<'t> Parser<'t> {
         self.primary()
     }
 
+    /// `OF CURRENT` or `OF PREVIOUS`, if it is there.
+    fn version(&mut self) -> Result<Version, FilterError> {
+        if !self.at_word("OF") {
+            return Ok(Version::Current);
+        }
+        if self.place == Place::Filter {
+            return Err(FilterError::NotInFilters { offset: self.start, what: "OF CURRENT or OF PREVIOUS" });
+        }
+        self.advance()?;
+        if self.take_word("PREVIOUS")? {
+            return Ok(Version::Previous);
+        }
+        self.expect_word("CURRENT")?;
+        Ok(Version::Current)
+    }
+
     fn primary(&mut self) -> Result<Expr, FilterError> {
+        let offset = self.start;
         match &self.token {
             Token::Name(name) => {
                 let name = *name;
@@ -320,10 +412,13 @@ impl<'t> Parser<'t> {
                     let bytes = if verbatim { text.as_bytes().to_vec() } else { unescape(text) };
                     Ok(Expr::Literal(Field::string(bytes)))
                 }
-                Token::Path(_) if self.at_word("OF") => {
-                    Err(FilterError::NotInFilters { offset: self.start, what: "OF CURRENT or OF PREVIOUS" })
+                Token::Path(path) => {
+                    let version = self.version()?;
+                    if self.place == Place::Filter && path.qualifier().is_some() {
+                        return Err(FilterError::NotInFilters { offset, what: "a field of a named topic" });
+                    }
+                    Ok(Expr::Path { path, version })
                 }
-                Token::Path(path) => Ok(Expr::Path(path)),
                 _ => Err(self.unexpected(VALUE)),
             },
             _ => Err(self.unexpected(VALUE)),
@@ -344,8 +439,8 @@ impl<'t> Parser<'t> {
         if !is_call || is_keyword(name) {
             return Err(self.unexpected(VALUE));
         }
-        if functions::is_aggregate(name) {
-            return Err(FilterError::Aggregate { offset, name: name.to_owned() });
+        if let Some(aggregate) = Aggregate::find(name) {
+            return self.aggregate(aggregate, name);
         }
         let Some(signature) = functions::find(name) else {
             return Err(FilterError::UnknownFunction { offset, name: name.to_owned() });
@@ -353,6 +448,24 @@ impl<'t> Parser<'t> {
         self.advance()?;
         self.deterministic &= signature.function.is_deterministic();
         self.call(signature, offset)
+    }
+
+    /// A call over the messages of a group.
+    fn aggregate(&mut self, aggregate: Aggregate, name: &str) -> Result<Expr, FilterError> {
+        let offset = self.start;
+        if self.place != Place::Projection {
+            return Err(FilterError::Aggregate { offset, name: name.to_owned() });
+        }
+        if self.in_aggregate {
+            return Err(FilterError::NestedAggregate { offset, name: name.to_owned() });
+        }
+        self.advance()?;
+        self.expect_symbol("(", "'('")?;
+        self.in_aggregate = true;
+        let argument = Box::new(self.expression()?);
+        self.in_aggregate = false;
+        self.expect_symbol(")", "an operator or ')'")?;
+        Ok(Expr::Aggregate { aggregate, argument })
     }
 
     fn call(&mut self, signature: &'static Signature, offset: usize) -> Result<Expr, FilterError> {

@@ -78,6 +78,11 @@ impl<'a> Value<'a> {
         matches!(self, Self::Null)
     }
 
+    /// Whether the value is the float that is no number.
+    pub fn is_nan(&self) -> bool {
+        matches!(self, Self::Float(float) if float.is_nan())
+    }
+
     /// Truth as an operand of `AND`, `OR`, `NOT` and `IF` (LOG-03); nothing for NULL.
     pub fn truth(&self) -> Option<bool> {
         match self {
@@ -182,6 +187,26 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// The same field, borrowing nothing.
+    pub fn into_owned(self) -> Field<'static> {
+        Field {
+            value: self.value.into_owned(),
+            spelling: self.spelling.map(|spelling| Cow::Owned(spelling.into_owned())),
+            untyped: self.untyped,
+        }
+    }
+
+    /// How the message spelled the number, if one did.
+    pub fn spelling(&self) -> Option<&[u8]> {
+        self.spelling.as_deref()
+    }
+
+    /// Whether the value is of a format without types: its text may look like a number
+    /// and be none.
+    pub fn is_untyped(&self) -> bool {
+        self.untyped
+    }
+
     /// The text, nothing for NULL.
     pub(super) fn text(self) -> Option<Cow<'a, [u8]>> {
         if self.value.is_null() { None } else { Some(self.into_text()) }
@@ -233,7 +258,7 @@ pub(super) fn relate(left: &Field<'_>, right: &Field<'_>, dialect: Dialect) -> R
             }
             match parse_number(text) {
                 Some(number) => (Some(number), other.number()),
-                None if is_nan(other) => return Relation::Nan,
+                None if other.is_nan() => return Relation::Nan,
                 None => return Relation::Ordered(Ordering::Greater),
             }
         }
@@ -261,10 +286,6 @@ fn kept_text<'f>(number: &'f Field<'_>, string: &Field<'_>, dialect: Dialect) ->
     } else {
         None
     }
-}
-
-fn is_nan(value: &Value<'_>) -> bool {
-    matches!(value, Value::Float(float) if float.is_nan())
 }
 
 /// A number before it is given one of the two integer types; an integer is always

@@ -1,8 +1,9 @@
 //! A record changes: it is published, deleted, or its time is up (server.md 2.2, 4.1, 4.4,
 //! 4.7, 4.9).
 //!
-//! Owns the step from an event to the [`Change`] of a record. Who hears of it is the business
-//! of `fan_out`.
+//! Owns the step from an event to the [`Change`] of a record, and the order in which it is
+//! told: plain subscriptions, then windows. Who hears what is the business of `fan_out` and
+//! `page`.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::sync::Arc;
@@ -16,19 +17,37 @@ use crate::engine::fan_out::News;
 use crate::engine::selector::Facts;
 use crate::engine::timers::Timer;
 
-/// Why a record changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    Deleted,
-    Expired,
+/// What happened to a record.
+#[derive(Debug)]
+pub(crate) enum Change<'a> {
+    /// It was published: for the first time, or anew.
+    Published { old: Option<&'a Arc<Record>>, new: &'a Arc<Record> },
+    /// It is gone.
+    Left { record: &'a Arc<Record>, reason: OofReason },
 }
 
-impl Cause {
-    /// What subscriptions with the record in focus are told.
-    pub(crate) const fn reason(self) -> OofReason {
+impl<'a> Change<'a> {
+    /// The record as it is, or was at last.
+    pub(crate) const fn record(&self) -> &'a Arc<Record> {
         match self {
-            Self::Deleted => OofReason::Deleted,
-            Self::Expired => OofReason::Expired,
+            Self::Published { new, .. } => new,
+            Self::Left { record, .. } => record,
+        }
+    }
+
+    /// The record as it was before.
+    pub(crate) const fn old(&self) -> Option<&'a Arc<Record>> {
+        match self {
+            Self::Published { old, .. } => *old,
+            Self::Left { record, .. } => Some(record),
+        }
+    }
+
+    /// Why it is gone, if it is.
+    pub(crate) const fn left(&self) -> Option<OofReason> {
+        match self {
+            Self::Published { .. } => None,
+            Self::Left { reason, .. } => Some(*reason),
         }
     }
 }
@@ -37,7 +56,8 @@ impl Engine {
     /// Records whose time is up leave.
     pub(in crate::engine) fn sow_timer<S: Sink>(&mut self, now: Time, table: usize, sink: &mut S) {
         while let Some(record) = self.sow[table].take_expired(now) {
-            self.record_left(now, table, &record, Cause::Expired, sink);
+            let change = Change::Left { record: &record, reason: OofReason::Expired };
+            self.changed(now, table, &change, sink);
         }
         self.arm_sow(table);
     }
@@ -46,25 +66,32 @@ impl Engine {
         self.timers.set(Timer::Sow(table), self.sow[table].deadline());
     }
 
-    /// A record is gone: whoever had it in focus hears of it.
-    pub(in crate::engine) fn record_left<S: Sink>(
+    /// Tells of a change that was made.
+    pub(in crate::engine) fn changed<S: Sink>(
         &mut self,
         now: Time,
         table: usize,
-        record: &Arc<Record>,
-        cause: Cause,
+        change: &Change<'_>,
         sink: &mut S,
     ) {
-        let layout = Arc::clone(&self.sow[table].layout);
+        let record = change.record();
         let route = self.route(self.sow[table].message_type, record.topic.as_bytes());
-        let document = layout.format.read(&record.body);
-        let news = News {
-            key: Some(&record.key),
-            layout: Some(&layout),
-            old: Some(Facts::of_record(record, &layout.format, &document)),
-            new: None,
-            left: Some(cause.reason()),
-        };
-        self.fan_out(now, &route, &news, sink);
+        if !route.is_unheard() {
+            let layout = Arc::clone(&self.sow[table].layout);
+            let former = change.old().map(|old| (old, layout.format.read(&old.body)));
+            let document = layout.format.read(&record.body);
+            let new = Facts::of_record(record, &layout.format, &document);
+            let news = News {
+                key: Some(&record.key),
+                layout: Some(&layout),
+                old: former.as_ref().map(|(old, body)| Facts::of_record(old, &layout.format, body)),
+                new: change.left().is_none().then_some(new),
+                left: change.left(),
+            };
+            self.fan_out(now, &route, &news, sink);
+        }
+        if self.pages > 0 {
+            self.turn_pages(now, table, change, sink);
+        }
     }
 }

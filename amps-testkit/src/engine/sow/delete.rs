@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use amps_protocol::{AckType, Message, SowKeys};
+use amps_protocol::{AckType, Message, OofReason, SowKeys};
 use amps_transport::{ConnId, Sink, Time};
 
-use super::change::Cause;
+use super::change::Change;
 use super::table::{Record, Table};
 use crate::engine::Engine;
 use crate::engine::reasons::Reason;
@@ -62,7 +62,7 @@ impl Engine {
         for (index, record) in &gone {
             self.sow[*index].remove(&record.topic, &record.key);
             self.arm_sow(*index);
-            self.record_left(now, *index, record, Cause::Deleted, sink);
+            self.changed(now, *index, &Change::Left { record, reason: OofReason::Deleted }, sink);
         }
         if let Some(bookmark) = self.delete_bookmark(conn, message).filter(|_| logged) {
             let records = gone.iter().map(|(_, r)| (Arc::clone(&r.topic), Arc::clone(&r.key))).collect();

@@ -4,12 +4,16 @@
 //! * `table` keeps the records;
 //! * `query` answers queries, in batches, ordered and cut as asked;
 //! * `change` is what a publish, a delete or time does to a record, and who hears of it;
+//! * `page` keeps windows over ordered results;
 //! * `delete` is `sow_delete` on a topic that is no queue.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod change;
 mod delete;
+mod page;
 mod query;
 mod table;
 
+pub(crate) use change::Change;
+pub(crate) use page::Page;
 pub(crate) use table::{Layout, Record, Table};

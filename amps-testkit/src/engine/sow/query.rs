@@ -8,14 +8,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use amps_protocol::{AckType, CommandKind, Field, FrameWriter, Message, format_timestamp};
+use amps_protocol::{AckType, CommandKind, Field, FrameWriter, Message, OofReason, format_timestamp};
 use amps_transport::{ConnId, Sink, Time};
 
-use super::table::{Record, Table};
+use super::page::Page;
+use super::table::{Layout, Record, Table};
 use crate::engine::Engine;
 use crate::engine::format::Format;
 use crate::engine::reasons::Reason;
-use crate::engine::reply::AckFrame;
+use crate::engine::reply::{AckFrame, Refusal};
 use crate::engine::request::{QueryRequest, Request};
 use crate::engine::selector::{Facts, Selector};
 use crate::engine::subscription::{Shape, SubKey, Subscription};
@@ -56,7 +57,7 @@ impl Engine {
             if request.pattern.is_literal() && !self.can_be_queried(&request) {
                 let topic = request.pattern.text();
                 let detail = format!("\"{topic}\" keeps no state of the world");
-                return Err(crate::engine::reply::Refusal::because(Reason::InvalidTopic, detail));
+                return Err(Refusal::because(Reason::InvalidTopic, detail));
             }
             Ok((request, query))
         });
@@ -84,6 +85,8 @@ impl Engine {
         let placed = self.read_request(now, conn, message).and_then(|mut request| {
             let query = self.read_query(message, &request, Some(&id))?;
             let replay = request.replay.take();
+            self.check_page(conn, &id, &request, &query)?;
+            self.before_replacement(now, conn, &id, &request, sink);
             let (key, old) = self.register(conn, Arc::clone(&id), request, replay.is_some())?;
             Ok((query, key, old, replay))
         });
@@ -99,13 +102,92 @@ impl Engine {
         let max_backlog = subscription.backlog;
         let named = self.config.switches.processed_sub_id.then_some(&*sub_id);
         self.acknowledge(now, conn, message, AckFrame { sub_id: named, max_backlog, ..ack }, sink);
-        let found = self.find(now, &pattern, message_type, selector.as_ref(), &query, old.as_ref());
+        let mut found = self.find(now, &pattern, message_type, selector.as_ref(), &query, old.as_ref());
+        if let Some(subscription) = self.subscriptions.get_mut(&key).filter(|s| s.shape.oof) {
+            if let Some(conflated) = &mut subscription.conflated {
+                found.rows.iter().for_each(|row| conflated.has_received(&row.format, &row.record));
+            }
+        }
+        let left = self.open_page(now, key, &query, old.as_ref(), &mut found);
         self.send_result(now, conn, message, &shape, Some(&sub_id), &query, &found, sink);
         let replaced = old.is_some();
-        if let Some(old) = old.filter(|_| shape.oof) {
-            self.tell_what_left(now, conn, key, &old, sink);
+        match (old, left) {
+            (Some(_), Some((layout, left))) => {
+                for record in left.iter().filter(|_| shape.oof) {
+                    self.send_out_of_focus(now, conn, key, &layout, record, OofReason::Match, sink);
+                }
+            }
+            (Some(old), None) if shape.oof => self.tell_what_left(now, conn, key, &old, sink),
+            _ => {}
         }
         self.place_replay(now, key, message, replay, replaced, sink);
+    }
+
+    /// What a paginated subscription, and the replacement of one, must have (PAG-06, REP-04).
+    fn check_page(
+        &self,
+        conn: ConnId,
+        id: &Arc<str>,
+        request: &Request,
+        query: &QueryRequest,
+    ) -> Result<(), Refusal> {
+        let paged = query.is_page();
+        if paged && !request.pattern.is_literal() {
+            let detail = "a paginated subscription is to one topic".to_owned();
+            return Err(Refusal::because(Reason::InvalidTopic, detail));
+        }
+        let connection = self.connections.get(&conn).filter(|_| request.replaces);
+        let old = connection.and_then(|connection| connection.subscriptions.get(id));
+        let Some(old) = old.and_then(|key| self.subscriptions.get(key)) else { return Ok(()) };
+        let Some(page) = &old.page else { return Ok(()) };
+        let same_topic = old.pattern.text() == request.pattern.text();
+        if paged && same_topic && page.order.is_some() == query.order.is_some() {
+            return Ok(());
+        }
+        let detail =
+            "what replaces a paginated subscription keeps its topic, and has a page and an order too";
+        Err(Refusal::because(Reason::InvalidOptions, detail.to_owned()))
+    }
+
+    /// Makes a subscription with a page into a window, and of what was found what that window
+    /// shows and the one before did not. Returns what is shown no more.
+    fn open_page(
+        &mut self,
+        now: Time,
+        key: SubKey,
+        query: &QueryRequest,
+        before: Option<&Subscription>,
+        found: &mut Found,
+    ) -> Option<(Arc<Layout>, Vec<Arc<Record>>)> {
+        self.pages -= usize::from(before.is_some_and(|old| old.page.is_some()));
+        if !query.is_page() {
+            return None;
+        }
+        let subscription = self.subscriptions.get_mut(&key)?;
+        let topic = subscription.pattern.text();
+        let index = self
+            .sow
+            .iter()
+            .position(|table| table.message_type == subscription.message_type && table.covers(topic))?;
+        let table = &self.sow[index];
+        let mut page = Page {
+            order: query.order.clone(),
+            skip: query.skip_n,
+            size: query.top_n.unwrap_or(usize::MAX),
+            window: Vec::new(),
+        };
+        page.window = page.look(table, subscription.selector.as_ref(), now);
+        let known = before.and_then(|old| old.page.as_ref()).map_or(&[][..], |page| &page.window);
+        let shows = |window: &[Arc<Record>], key: &str| window.iter().any(|record| *record.key == *key);
+        let fresh = page.window.iter().filter(|record| !shows(known, &record.key));
+        let format = &table.layout.format;
+        found.rows = fresh.map(|r| Row { format: format.clone(), record: Arc::clone(r) }).collect();
+        let left = known.iter().filter(|record| !shows(&page.window, &record.key)).cloned().collect();
+        let layout = Arc::clone(&table.layout);
+        subscription.page = Some(page);
+        self.pages += 1;
+        self.routes.clear();
+        Some((layout, left))
     }
 
     fn can_be_queried(&self, request: &Request) -> bool {
@@ -149,7 +231,7 @@ impl Engine {
                 }
                 found.matched += 1;
                 if !known(facts) {
-                    let order = query.order.as_ref().map(|order| order.keys(&document));
+                    let order = query.order.as_ref().map(|order| order.key(&document));
                     sorted.push((order, Row { format: format.clone(), record: Arc::clone(record) }));
                 }
             }
@@ -201,7 +283,7 @@ impl Engine {
                     updated: entry.at,
                     expires: None,
                 };
-                let order = query.order.as_ref().map(|order| order.keys(&document));
+                let order = query.order.as_ref().map(|order| order.key(&document));
                 sorted.push((order, Row { format: queue.format.clone(), record: Arc::new(record) }));
             }
         }
@@ -299,7 +381,7 @@ impl Engine {
             }
         }
         for (layout, record) in left {
-            self.send_out_of_focus(now, conn, key, &layout, &record, sink);
+            self.send_out_of_focus(now, conn, key, &layout, &record, OofReason::Match, sink);
         }
     }
 }
@@ -310,7 +392,7 @@ fn records_of<'t>(table: &'t Table, pattern: &'t TopicPattern) -> impl Iterator<
 }
 
 /// Puts the records of one topic together, topics in the order of their first record.
-fn group_topics<K>(rows: &mut Vec<(K, Row)>) {
+fn group_topics<K>(rows: &mut [(K, Row)]) {
     let mut places: BTreeMap<Arc<str>, usize> = BTreeMap::new();
     for (_, row) in rows.iter() {
         let next = places.len();

@@ -35,7 +35,7 @@ pub(crate) struct Record {
 }
 
 /// How the records of a table are read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub(crate) format: Format,
     /// The fields that make the key; none if publishers choose it.

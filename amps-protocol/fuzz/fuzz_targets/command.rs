@@ -1,0 +1,7 @@
+//! See `targets::command`.
+#![no_main]
+
+#[path = "../targets/mod.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::command(data));

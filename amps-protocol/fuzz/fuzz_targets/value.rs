@@ -1,0 +1,7 @@
+//! See `targets::value`.
+#![no_main]
+
+#[path = "../targets/mod.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::value(data));

@@ -1,0 +1,255 @@
+//! Conflated subscriptions: at most one update per key and interval (server.md 2.10).
+//!
+//! Owns what is held back. The first update of a key starts its interval; those that follow
+//! take its place; at the end of the interval what is held is sent and forgotten. Query results
+//! are never conflated.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use amps_protocol::OofReason;
+use amps_transport::{Sink, Time};
+
+use super::Engine;
+use super::fan_out::{News, Role};
+use super::filter::Path;
+use super::format::Format;
+use super::selector::Facts;
+use super::sow::{Layout, Record};
+use super::subscription::SubKey;
+use super::switches::DeltaNull;
+use super::timers::Timer;
+
+/// What identifies the updates that take each other's place.
+#[derive(Clone, Debug)]
+pub(crate) enum ConflationKey {
+    /// The record key.
+    Record,
+    /// The values of these fields.
+    Fields(Vec<Path>),
+}
+
+/// What a conflated subscription holds back.
+#[derive(Debug)]
+pub(crate) struct Conflated {
+    interval: Duration,
+    key: ConflationKey,
+    held: BTreeMap<Vec<u8>, Held>,
+    due: BTreeSet<(Time, u64)>,
+    by_order: BTreeMap<u64, Vec<u8>>,
+    /// What the subscriber received last of each key; kept only if it hears of records that
+    /// leave its focus.
+    received: BTreeMap<Vec<u8>, Arc<Record>>,
+    next: u64,
+}
+
+/// One update that waits.
+#[derive(Debug)]
+struct Held {
+    layout: Option<Arc<Layout>>,
+    format: Format,
+    /// The time and the bookmark are those of the first update (CNF-04).
+    record: Arc<Record>,
+    /// The changes of the interval, for those who want changes only.
+    delta: Option<Vec<u8>>,
+    left: Option<OofReason>,
+}
+
+impl Conflated {
+    pub(crate) const fn new(interval: Duration, key: ConflationKey) -> Self {
+        Self {
+            interval,
+            key,
+            held: BTreeMap::new(),
+            due: BTreeSet::new(),
+            by_order: BTreeMap::new(),
+            received: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    fn key_of(&self, facts: Facts<'_>, record_key: &str) -> Vec<u8> {
+        let mut key = facts.topic.as_bytes().to_vec();
+        match &self.key {
+            ConflationKey::Record => {
+                key.push(0x1f);
+                key.extend_from_slice(record_key.as_bytes());
+            }
+            ConflationKey::Fields(paths) => {
+                for text in facts.format.key_texts(facts.body, paths).unwrap_or_default() {
+                    key.push(0x1f);
+                    key.extend_from_slice(&text);
+                }
+            }
+        }
+        key
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Notes what the subscriber already has: the result of its query.
+    pub(crate) fn has_received(&mut self, format: &Format, record: &Arc<Record>) {
+        let document = format.read(&record.body);
+        let key = self.key_of(Facts::of_record(record, format, &document), &record.key);
+        self.received.insert(key, Arc::clone(record));
+    }
+
+    fn put(&mut self, now: Time, key: Vec<u8>, mut update: Held) {
+        match self.held.get_mut(&key) {
+            Some(held) => {
+                if let (Some(earlier), Some(later)) = (&held.delta, &update.delta) {
+                    let merged = held.format.merge(earlier, later, DeltaNull::SetNull);
+                    update.delta = Some(merged);
+                } else {
+                    update.delta = None;
+                }
+                let first = (held.record.updated, held.record.bookmark);
+                update.record = restamped(&update.record, first);
+                *held = update;
+            }
+            None => {
+                self.next += 1;
+                self.due.insert((now + self.interval, self.next));
+                self.by_order.insert(self.next, key.clone());
+                self.held.insert(key, update);
+            }
+        }
+    }
+
+    /// What is held of a key is not to be sent after all. Its interval ends with nothing.
+    fn drop_held(&mut self, key: &[u8]) {
+        self.held.remove(key);
+    }
+
+    fn take_due(&mut self, now: Time) -> Option<(Vec<u8>, Option<Held>)> {
+        let &(at, order) = self.due.first().filter(|(at, _)| *at <= now)?;
+        self.due.remove(&(at, order));
+        let key = self.by_order.remove(&order)?;
+        let held = self.held.remove(&key);
+        Some((key, held))
+    }
+}
+
+fn restamped(
+    record: &Arc<Record>,
+    (updated, bookmark): (Time, Option<amps_protocol::MessageId>),
+) -> Arc<Record> {
+    Arc::new(Record {
+        topic: Arc::clone(&record.topic),
+        key: Arc::clone(&record.key),
+        body: Arc::clone(&record.body),
+        correlation: record.correlation.clone(),
+        publisher: Arc::clone(&record.publisher),
+        bookmark,
+        updated,
+        expires: record.expires,
+    })
+}
+
+impl Engine {
+    /// Holds the news back for a conflated subscription.
+    pub(super) fn hold(&mut self, now: Time, key: SubKey, role: Role, news: &News<'_>) {
+        let Some(facts) = news.new.or(news.old) else { return };
+        let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
+        let wants_oof = subscription.shape.oof;
+        let Some(conflated) = &mut subscription.conflated else { return };
+        let record_key = news.key.unwrap_or_default();
+        let conflation_key = conflated.key_of(facts, record_key);
+        let record = Arc::new(Record {
+            topic: facts.topic.into(),
+            key: record_key.into(),
+            body: facts.body.into(),
+            correlation: facts.correlation.map(Into::into),
+            publisher: facts.publisher.into(),
+            bookmark: facts.bookmark,
+            updated: now,
+            expires: None,
+        });
+        let layout = news.layout.map(|layout| Arc::new(layout.clone()));
+        let held = Held { layout, format: facts.format.clone(), record, delta: None, left: None };
+        match role {
+            Role::Leaves => match conflated.received.get(&conflation_key) {
+                // What it never had cannot leave (CNF-05).
+                None => conflated.drop_held(&conflation_key),
+                Some(known) => {
+                    let left = news.left.or(Some(OofReason::Match));
+                    let record = Arc::clone(known);
+                    conflated.put(now, conflation_key, Held { record, left, ..held });
+                }
+            },
+            Role::Delta => {
+                let delta = news.layout.zip(news.old).map(|(layout, old)| {
+                    layout.format.difference(old.body, facts.body, &layout.keys, true).body
+                });
+                conflated.put(now, conflation_key, Held { delta, ..held });
+            }
+            Role::Whole => conflated.put(now, conflation_key, held),
+        }
+        if !wants_oof {
+            conflated.received.clear();
+        }
+        let deadline = conflated.deadline();
+        self.timers.set(Timer::Conflation(key), deadline);
+    }
+
+    /// Intervals end: what they held is sent.
+    pub(super) fn release<S: Sink>(&mut self, now: Time, key: SubKey, sink: &mut S) {
+        loop {
+            let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
+            let (conn, wants_oof) = (subscription.conn, subscription.shape.oof);
+            let Some(conflated) = &mut subscription.conflated else { return };
+            let Some((name, held)) = conflated.take_due(now) else { break };
+            let Some(held) = held else { continue };
+            if held.left.is_some() {
+                conflated.received.remove(&name);
+            } else if wants_oof {
+                conflated.received.insert(name, Arc::clone(&held.record));
+            }
+            self.send_held(now, conn, key, &held, sink);
+        }
+        let deadline = self.subscriptions.get(&key).and_then(|s| s.conflated.as_ref()?.deadline());
+        self.timers.set(Timer::Conflation(key), deadline);
+    }
+
+    /// Sends what is held at once: the subscription is about to be replaced (REP-06).
+    pub(super) fn release_all<S: Sink>(&mut self, now: Time, key: SubKey, sink: &mut S) {
+        let Some(conflated) = self.subscriptions.get_mut(&key).and_then(|s| s.conflated.as_mut()) else {
+            return;
+        };
+        let orders: Vec<u64> = conflated.due.iter().map(|(_, order)| *order).collect();
+        conflated.due = orders.into_iter().map(|order| (now, order)).collect();
+        self.release(now, key, sink);
+    }
+
+    fn send_held<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: amps_transport::ConnId,
+        key: SubKey,
+        held: &Held,
+        sink: &mut S,
+    ) {
+        let record = &held.record;
+        if let Some(reason) = held.left {
+            if let Some(layout) = &held.layout {
+                self.send_out_of_focus(now, conn, key, layout, record, reason, sink);
+            }
+            return;
+        }
+        let document = held.format.read(&record.body);
+        let facts = Facts::of_record(record, &held.format, &document);
+        let news = News {
+            key: Some(&*record.key).filter(|key| !key.is_empty()),
+            layout: held.layout.as_deref(),
+            old: None,
+            new: Some(facts),
+            left: None,
+        };
+        let body = held.delta.as_deref().unwrap_or(&record.body);
+        self.send_body(now, record.updated, conn, &[key], &news, facts, body, sink);
+    }
+}

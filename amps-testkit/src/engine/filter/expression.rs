@@ -1,0 +1,79 @@
+//! Expressions that make a field: of enrichment, of preprocessing, of a priority.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::ast::Expr;
+use super::error::FilterError;
+use super::eval::Evaluation;
+use super::parser::{self, Place};
+use super::path::Path;
+use super::value::{Dialect, Field};
+use super::{Context, Document};
+
+/// A compiled expression whose value is wanted, not only its truth. Unlike a filter it may
+/// look at the record that a message replaces (`/a OF PREVIOUS`), and at a named topic
+/// (`[orders]./a`). A clone shares what was compiled.
+///
+/// ```
+/// use amps_testkit::filter::{Context, Expression, JsonDocument};
+///
+/// let (total, field) = Expression::parse_as("COALESCE(/n OF PREVIOUS, 0) + /n AS /total")?;
+/// let (old, new) = (JsonDocument::new(br#"{"n":2}"#), JsonDocument::new(br#"{"n":3}"#));
+/// let context = Context { previous: Some(&old), ..Context::default() };
+/// assert_eq!(total.evaluate(&new, &context).into_text().as_ref(), b"5");
+/// assert_eq!(field.to_string(), "/total");
+/// # Ok::<(), amps_testkit::filter::FilterError>(())
+/// ```
+#[derive(Clone)]
+pub struct Expression(Arc<Compiled>);
+
+struct Compiled {
+    text: Box<str>,
+    expr: Expr,
+}
+
+impl Expression {
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    ///
+    /// Says where the text stops being an expression, and what was expected there.
+    pub fn parse(text: &str) -> Result<Self, FilterError> {
+        let (expr, _) = parser::parse(text, Place::Field)?;
+        Ok(Self::of(text, expr))
+    }
+
+    /// Compiles `expression AS /field`; a field alone keeps its name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Expression::parse`].
+    pub fn parse_as(text: &str) -> Result<(Self, Path), FilterError> {
+        let (expr, field) = parser::parse_field(text, Place::Field)?;
+        Ok((Self::of(text, expr), field))
+    }
+
+    fn of(text: &str, expr: Expr) -> Self {
+        Self(Arc::new(Compiled { text: text.into(), expr }))
+    }
+
+    /// The value; the first one where a path has many.
+    pub fn evaluate<'a>(&'a self, document: &'a dyn Document, context: &Context<'a>) -> Field<'a> {
+        Evaluation { document, context: *context, dialect: Dialect::default(), slots: &[] }
+            .scalar(&self.0.expr)
+    }
+
+    /// The text this was parsed from.
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Expression").field(&self.text()).finish()
+    }
+}
