@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engine::{Authentication, Config, Engine, LogTopics, QueueConfig, Reasons, SowConfig, Switches};
@@ -23,6 +24,7 @@ pub struct FakeServerBuilder {
     virtual_clock: bool,
     journal: JournalMode,
     journal_cap: usize,
+    data_dir: Option<PathBuf>,
 }
 
 impl Default for FakeServerBuilder {
@@ -34,6 +36,7 @@ impl Default for FakeServerBuilder {
             virtual_clock: false,
             journal: JournalMode::default(),
             journal_cap: JOURNAL_CAP,
+            data_dir: None,
         }
     }
 }
@@ -67,6 +70,22 @@ impl FakeServerBuilder {
         self
     }
 
+    /// How long a message takes from the transaction log to the disk. Until then it is not
+    /// persisted. Default 0.
+    pub fn txlog_flush_interval(mut self, interval: Duration) -> Self {
+        self.config.log_flush_interval = interval;
+        self
+    }
+
+    /// Keeps the transaction log in a file in this directory, which is made if need be, and
+    /// begins with what the file holds: messages with their bookmarks, the sequence number of
+    /// each publisher, the logged state of the world, and queue messages that were not
+    /// acknowledged. Default: a server that ends forgets everything.
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(path.into());
+        self
+    }
+
     /// Listens on an address: `127.0.0.1:0`, `tcp://127.0.0.1:9007/amps`, or with a message
     /// type that the listener is bound to, `tcp://127.0.0.1:0/amps/json`. Repeatable.
     /// Default: a free port of 127.0.0.1, any message type.
@@ -75,7 +94,8 @@ impl FakeServerBuilder {
         self
     }
 
-    /// Time stands still, at 2026-01-01T00:00:00Z, until [`FakeServer::advance`] moves it.
+    /// Time stands still, at 2026-01-01T00:00:00Z (or, with a [`data_dir`](Self::data_dir), at
+    /// the last entry of the log, if that is later), until [`FakeServer::advance`] moves it.
     pub fn virtual_clock(mut self) -> Self {
         self.virtual_clock = true;
         self
@@ -141,7 +161,8 @@ impl FakeServerBuilder {
         self
     }
 
-    /// The engine that the server would run, for tests without sockets.
+    /// The engine that the server would run, for tests without sockets. It keeps nothing in
+    /// files.
     ///
     /// # Errors
     /// The configuration contradicts itself.
@@ -156,14 +177,16 @@ impl FakeServerBuilder {
     /// Starts the server. When this returns, clients can connect.
     ///
     /// # Errors
-    /// The configuration contradicts itself, or an address cannot be bound.
+    /// The configuration contradicts itself, an address cannot be bound, or the log's file
+    /// cannot be used.
     pub fn start(mut self) -> Result<FakeServer, StartError> {
         if self.listen.is_empty() {
             self.listen.push("127.0.0.1:0".to_owned());
         }
         let listen = self.listen.iter().map(|text| Listen::parse(text)).collect::<Result<_, _>>()?;
         let (clock, journal, cap) = (self.virtual_clock, self.journal, self.journal_cap);
-        FakeServer::start(self.engine()?, listen, clock, journal, cap)
+        let data_dir = self.data_dir.take();
+        FakeServer::start(self.engine()?, listen, clock, (journal, cap), data_dir.as_deref())
     }
 }
 

@@ -34,11 +34,11 @@ mod engine;
 #[doc(hidden)]
 pub use engine::filter;
 pub use engine::{
-    Authentication, Config, ConfigError, ConnectionSnapshot, Counters, DeltaNull, Disconnect, DuplicateAck,
-    Engine, Event, ExpirationModel, ExpiryReason, Fairness, LeaseHeader, Leasing, LogTopics, MaxCancels,
-    MessageId, Observe, QueueConfig, QueueCounters, QueueSnapshot, QueueTopic, QueuedMessage, Reason,
-    Reasons, ReturnPosition, Semantics, SowConfig, SowExpiration, SubscriptionSnapshot, Switches,
-    UnknownOptions,
+    AfterEnd, Authentication, Config, ConfigError, ConnectionSnapshot, Counters, DeltaNull, Disconnect,
+    DuplicateAck, Engine, Event, ExpirationModel, ExpiryReason, Fairness, LeaseHeader, Leasing, LogCut,
+    LogRecord, LogTopics, LoggedMessage, MaxCancels, MessageId, Observe, QueueConfig, QueueCounters,
+    QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons, ReturnPosition, Semantics, SowConfig,
+    SowExpiration, SubscriptionSnapshot, Switches, UnknownOptions, UnloggedBookmark,
 };
 
 mod builder;
@@ -48,5 +48,6 @@ pub use journal::{Entry, JournalMode, WaitTimeout, What};
 mod server;
 pub use server::{Drop, FakeServer, Listening, StartError};
 mod shell;
+mod store;
 
 pub mod sim;

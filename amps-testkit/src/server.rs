@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,9 +14,10 @@ use std::time::Duration;
 use amps_transport::{CloseMode, EventLoop, ListenerId, MachineHandle, SocketOptions, Time};
 
 use crate::builder::{FakeServerBuilder, Listen};
-use crate::engine::{ConnectionSnapshot, Counters, Engine, QueueSnapshot};
+use crate::engine::{ConnectionSnapshot, Counters, Engine, LogCut, LogRecord, LoggedMessage, QueueSnapshot};
 use crate::journal::{Entry, Journal, JournalMode, WaitTimeout};
-use crate::shell::{Note, Shell};
+use crate::shell::{Note, Shell, VIRTUAL_START};
+use crate::store::Store;
 
 /// How a connection is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,14 @@ pub enum StartError {
     Bind {
         /// The address.
         addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file of the transaction log could not be opened, read or made.
+    #[error("cannot keep the log in {path}: {source}", path = path.display())]
+    Data {
+        /// The file or directory.
+        path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
@@ -106,13 +116,19 @@ impl FakeServer {
         mut engine: Engine,
         listen: Vec<Listen>,
         virtual_clock: bool,
-        journal_mode: JournalMode,
-        journal_cap: usize,
+        (journal_mode, journal_cap): (JournalMode, usize),
+        data_dir: Option<&Path>,
     ) -> Result<Self, StartError> {
         engine.set_observe(journal_mode.observe());
         let journal = Arc::new(Journal::new(journal_cap));
+        // Under a real clock what is due meanwhile is due at once.
+        let start = if virtual_clock { VIRTUAL_START } else { Time::EPOCH };
+        let store = match data_dir {
+            Some(dir) => Some(Store::open(dir, |records| engine.restore(start, records))?),
+            None => None,
+        };
         let event_loop = EventLoop::start("amps-testkit").map_err(StartError::EventLoop)?;
-        let machine = event_loop.add(Shell::new(engine, virtual_clock, Arc::clone(&journal)));
+        let machine = event_loop.add(Shell::new(engine, virtual_clock, store, Arc::clone(&journal)));
         let listeners = Mutex::default();
         let server = Self { machine, _event_loop: event_loop, listeners, journal };
         for listen in listen {
@@ -206,6 +222,49 @@ impl FakeServer {
     pub fn restart_empty(&self) {
         self.ask(Note::RestartEmpty);
         self.handed_over();
+    }
+
+    /// Drops every connection and starts anew with the transaction log, as a server that was
+    /// stopped and started on its files; with [`FakeServerBuilder::data_dir`] it is really read
+    /// from there. Sequence numbers, bookmarks and unacknowledged queue messages are the same
+    /// as before, leases and counters are gone. The clock and the ports stay.
+    pub fn restart(&self) {
+        self.ask(Note::Restart);
+        self.handed_over();
+    }
+
+    /// Makes the log wait for its peers (`true`): from now on nothing that is logged counts as
+    /// durable, until this is called with `false`. Publishers then get no `persisted` ack, and
+    /// `fully_durable` subscriptions no message.
+    pub fn hold_durability(&self, held: bool) {
+        self.ask(|done| Note::HoldDurability(held, done));
+        self.handed_over();
+    }
+
+    /// Removes the older part of the transaction log. Bookmarks of what is gone are unknown.
+    pub fn truncate_before(&self, cut: LogCut) {
+        self.ask(|done| Note::Truncate(cut, done));
+    }
+
+    /// Empties the transaction log. The sequence numbers of publishers stay known.
+    pub fn clear_log(&self) {
+        self.truncate_before(LogCut::Newest(0));
+    }
+
+    /// Everything in the transaction log, oldest first.
+    pub fn log(&self) -> Vec<LogRecord> {
+        self.inspect(|engine, _| engine.log()).unwrap_or_default()
+    }
+
+    /// The messages in the transaction log, oldest first.
+    pub fn logged_messages(&self) -> Vec<LoggedMessage> {
+        self.inspect(|engine, _| engine.logged_messages()).unwrap_or_default()
+    }
+
+    /// Why the transaction log is no longer written to its file, if that failed. The server
+    /// goes on without.
+    pub fn data_error(&self) -> Option<String> {
+        self.ask(Note::DataError).flatten()
     }
 
     /// Closes the listeners: who connects now is refused. Connections stay.

@@ -1,6 +1,6 @@
 //! The engine on an event loop: which time it sees, and who is told what it did.
 //!
-//! Owns the virtual clock. Invariant: under a virtual clock the engine sees no other time, and
+//! Owns the virtual clock, and the file of the log. Invariant: under a virtual clock the engine sees no other time, and
 //! its timers fire only while the clock is being moved.
 
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use amps_transport::{CloseMode, Input, ListenerId, Machine, Sink, Time};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, LogCut};
 use crate::journal::Journal;
+use crate::store::Store;
 
 /// 2026-01-01T00:00:00Z, where virtual clocks start.
 pub(crate) const VIRTUAL_START: Time = Time::from_unix_nanos(1_767_225_600_000_000_000);
@@ -39,6 +40,10 @@ pub(crate) enum Note {
         done: SyncSender<bool>,
     },
     RestartEmpty(SyncSender<()>),
+    Restart(SyncSender<()>),
+    HoldDurability(bool, SyncSender<()>),
+    Truncate(LogCut, SyncSender<()>),
+    DataError(SyncSender<Option<String>>),
     /// Say what is left to say, and close everything.
     Stop,
     ListenerType(ListenerId, String),
@@ -48,12 +53,50 @@ pub(crate) struct Shell {
     engine: Engine,
     /// The time of the virtual clock, if there is one.
     virtual_now: Option<Time>,
+    /// The time of the last input, whatever the engine's clock says.
+    real_now: Time,
+    /// Where the log is kept, if it is, and why not any more.
+    store: Option<Store>,
+    store_error: Option<String>,
     journal: Arc<Journal>,
 }
 
 impl Shell {
-    pub(crate) fn new(engine: Engine, virtual_clock: bool, journal: Arc<Journal>) -> Self {
-        Self { engine, virtual_now: virtual_clock.then_some(VIRTUAL_START), journal }
+    pub(crate) fn new(
+        mut engine: Engine,
+        virtual_clock: bool,
+        store: Option<Store>,
+        journal: Arc<Journal>,
+    ) -> Self {
+        if store.is_some() {
+            engine.keep_log_records();
+        }
+        // Time does not go back behind what is in the log.
+        let start = engine.last_logged_at().map_or(VIRTUAL_START, |at| at.max(VIRTUAL_START));
+        let virtual_now = virtual_clock.then_some(start);
+        Self { engine, virtual_now, real_now: Time::EPOCH, store, store_error: None, journal }
+    }
+
+    /// Starts the engine anew with what was kept.
+    fn restart<S: Sink>(&mut self, now: Time, sink: &mut S) {
+        let kept = match &self.store {
+            Some(store) => store.read_again(),
+            None => Ok(self.engine.state_to_keep()),
+        };
+        match kept {
+            Ok(records) => self.engine.restart(now, records, sink),
+            Err(error) => self.store_error = Some(error.to_string()),
+        }
+    }
+
+    /// Writes down what the engine wants to know after a restart. This comes before anything
+    /// that it sent leaves the process, so that nothing is acknowledged that may be forgotten.
+    fn keep(&mut self) {
+        let Some(store) = &mut self.store else { return };
+        if let Err(error) = store.append(&self.engine.take_log_records()) {
+            self.store_error = Some(error.to_string());
+            self.store = None;
+        }
     }
 
     fn take_note<S: Sink>(&mut self, now: Time, note: Note, sink: &mut S) {
@@ -78,6 +121,21 @@ impl Shell {
                 self.engine.restart_empty(now, sink);
                 let _ = done.try_send(());
             }
+            Note::Restart(done) => {
+                self.restart(now, sink);
+                let _ = done.try_send(());
+            }
+            Note::HoldDurability(held, done) => {
+                self.engine.hold_durability(now, held, sink);
+                let _ = done.try_send(());
+            }
+            Note::Truncate(cut, done) => {
+                self.engine.truncate_before(cut);
+                let _ = done.try_send(());
+            }
+            Note::DataError(done) => {
+                let _ = done.try_send(self.store_error.clone());
+            }
             Note::Stop => self.engine.stop(now, sink),
             Note::ListenerType(listener, message_type) => {
                 self.engine.set_listener_type(listener, message_type);
@@ -89,7 +147,7 @@ impl Shell {
     fn advance<S: Sink>(&mut self, by: Duration, sink: &mut S) {
         let Some(start) = self.virtual_now else { return };
         let end = start + by;
-        while let Some(at) = self.engine.deadline().filter(|&at| at <= end) {
+        while let Some(at) = self.engine.clock_deadline().filter(|&at| at <= end) {
             let at = at.max(start);
             self.virtual_now = Some(at);
             self.engine.handle(at, Input::Timer, sink);
@@ -103,6 +161,7 @@ impl Machine for Shell {
 
     fn handle<S: Sink>(&mut self, real_now: Time, input: Input<'_, Note>, sink: &mut S) {
         let now = self.virtual_now.unwrap_or(real_now);
+        self.real_now = real_now;
         match input {
             Input::Note(note) => self.take_note(now, note, sink),
             Input::Accepted { conn, listener, peer } => {
@@ -110,17 +169,21 @@ impl Machine for Shell {
             }
             Input::Received { conn, bytes } => self.engine.handle(now, Input::Received { conn, bytes }, sink),
             Input::Closed { conn, reason } => self.engine.handle(now, Input::Closed { conn, reason }, sink),
+            // Under a virtual clock no timer fires by itself, but replays go on.
+            Input::Timer if self.virtual_now.is_some() => self.engine.continue_replays(now, sink),
             Input::Timer => self.engine.handle(now, Input::Timer, sink),
             Input::Writable { conn } => self.engine.handle(now, Input::Writable { conn }, sink),
             // It never connects.
             Input::Connected { .. } | Input::ConnectFailed { .. } => {}
         }
+        self.keep();
         self.journal.append(self.engine.take_events());
     }
 
     fn deadline(&self) -> Option<Time> {
         match self.virtual_now {
-            Some(_) => None,
+            // A replay waits for its consumer, who lives in real time.
+            Some(now) => self.engine.replay_deadline().map(|at| self.real_now + at.saturating_since(now)),
             None => self.engine.deadline(),
         }
     }

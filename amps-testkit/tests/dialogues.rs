@@ -11,6 +11,7 @@ const TRANSCRIPTS: &[&str] = &[
     include_str!("dialogues/publish.txt"),
     include_str!("dialogues/queue.txt"),
     include_str!("dialogues/queue_limits.txt"),
+    include_str!("dialogues/log.txt"),
     include_str!("dialogues/sow.txt"),
 ];
 

@@ -4,6 +4,7 @@
 //! orderly stop, 2 for a configuration error, 3 when an address cannot be bound.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use signal_hook::iterator::Signals;
 
 const CONFIG_ERROR: u8 = 2;
 const BIND_FAILURE: u8 = 3;
+const DATA_FAILURE: u8 = 4;
 
 /// A fake AMPS server for tests.
 #[derive(Parser)]
@@ -47,6 +49,9 @@ struct Serve {
     /// The most unacknowledged messages per queue subscription
     #[arg(long, value_name = "N", default_value_t = 1)]
     max_backlog: u32,
+    /// Keep the transaction log in this directory, and begin with what it holds [default: none]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// What to write to stderr
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t = Level::Info)]
     log: Level,
@@ -78,6 +83,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = match error {
             StartError::Config(_) | StartError::Address { .. } => CONFIG_ERROR,
+            StartError::Data { .. } => DATA_FAILURE,
             _ => BIND_FAILURE,
         };
         Self { code, message: error.to_string() }
@@ -114,6 +120,9 @@ fn builder(options: &Serve) -> FakeServerBuilder {
     }
     for topics in &options.txlog {
         builder = builder.txlog(topics);
+    }
+    if let Some(dir) = &options.data {
+        builder = builder.data_dir(dir);
     }
     for queue in &options.queue {
         builder = builder.queue(queue_config(queue, options));

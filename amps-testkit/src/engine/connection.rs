@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) last_sent: Time,
     pub(crate) ack_conflation: Duration,
+    /// The sequence number of the last conflated `persisted` ack.
+    pub(crate) acknowledged: u64,
 }
 
 /// Who logged on.
@@ -74,6 +76,7 @@ impl Engine {
             heartbeat: None,
             last_sent: now,
             ack_conflation: self.config.ack_conflation,
+            acknowledged: 0,
         };
         self.connections.insert(conn, connection);
         if self.observe != Observe::Nothing {
@@ -185,7 +188,8 @@ impl Engine {
             self.end_subscription(now, key);
         }
         self.connections.remove(&conn);
-        for timer in [Timer::Persisted(conn), Timer::Silence(conn), Timer::Beat(conn)] {
+        self.unconfirmed.remove(&conn);
+        for timer in [Timer::Persisted(conn), Timer::Silence(conn), Timer::Beat(conn), Timer::Durable(conn)] {
             self.timers.set(timer, None);
         }
         if self.observe != Observe::Nothing {

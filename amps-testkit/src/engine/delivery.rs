@@ -25,19 +25,22 @@ use super::txlog::{Entry, Position};
 const FAR_FUTURE: &str = "99991231T235959.000000Z";
 
 impl Engine {
-    /// Delivers all that can be delivered, and publishes what expired.
+    /// Delivers all that can be delivered, publishes what expired, and shows what was logged
+    /// to those who follow the log.
     pub(super) fn settle<S: Sink>(&mut self, now: Time, sink: &mut S) {
         loop {
             while let Some(queue) = self.dirty.pop_first() {
                 self.dispatch(queue, now, sink);
+                self.log_departures(now, queue);
                 self.timers.set(Timer::Queue(queue), self.queues[queue].deadline());
             }
-            let Some((queue, entry)) = self.dead_letters.pop_front() else { return };
+            let Some((queue, entry)) = self.dead_letters.pop_front() else { break };
             if let Some(target) = self.queues[queue].config.dead_letter.clone() {
                 let correlation = entry.correlation.as_deref();
                 self.publish_synthetic(now, entry.message_type, &target, &entry.body, correlation, sink);
             }
         }
+        self.follow_log(now, sink);
     }
 
     fn dispatch<S: Sink>(&mut self, queue: usize, now: Time, sink: &mut S) {

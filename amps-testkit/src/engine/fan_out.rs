@@ -236,7 +236,7 @@ impl Engine {
     }
 
     /// The fields that any of the subscriptions wants; `None` if one wants all (DEL-09).
-    fn selected(&self, keys: &[SubKey]) -> Option<Select> {
+    pub(super) fn selected(&self, keys: &[SubKey]) -> Option<Select> {
         let subscriptions = keys.iter().filter_map(|key| self.subscriptions.get(key));
         let lists: Option<Vec<_>> = subscriptions.map(|s| s.shape.select.as_deref()).collect();
         lists.map(Select::union)

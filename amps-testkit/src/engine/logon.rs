@@ -102,7 +102,8 @@ impl Engine {
             }
         }
         let name = &admission.name;
-        let hash = name_hash(name);
+        let known = self.config.switches.bookmark_hash.get(&**name).copied();
+        let hash = known.unwrap_or_else(|| name_hash(name));
         let message_type = self.types.id(&admission.message_type);
         let server_hash = name_hash(&format!("{name}@{}", self.config.instance));
         let conflation = ack_conflation(message);

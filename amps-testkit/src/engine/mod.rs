@@ -7,6 +7,8 @@
 //! * `connection` takes frames apart and hands commands to `logon`, `heartbeat`,
 //!   `subscription`, `publish` and `acknowledge`;
 //! * `topic`, `selector` (with the language of [`filter`]), `txlog`: what those work with;
+//! * `replay` are the subscriptions that follow the log; `log_record` is how the log leaves the
+//!   engine, and how a new engine gets it back;
 //! * `queue` is one queue, `delivery` decides who gets what from it;
 //! * `reply` is the way out, `timers` the only notion of "later";
 //! * `event` and `snapshot` are how tests look inside.
@@ -25,10 +27,12 @@ mod fan_out;
 pub mod filter;
 mod format;
 mod heartbeat;
+mod log_record;
 mod logon;
 mod publish;
 mod queue;
 mod reasons;
+mod replay;
 mod reply;
 mod request;
 mod selector;
@@ -52,15 +56,18 @@ pub use config::{
     Semantics, SowConfig, SowExpiration,
 };
 pub use event::{Disconnect, Event, Observe};
+pub use log_record::{LogCut, LogRecord, LoggedMessage};
 pub use queue::{ExpiryReason, QueueCounters};
 pub use reasons::{Reason, Reasons};
 pub use snapshot::{ConnectionSnapshot, Counters, QueueSnapshot, QueuedMessage, SubscriptionSnapshot};
 pub use switches::{
-    DeltaNull, DuplicateAck, LeaseHeader, MaxCancels, QueueTopic, ReturnPosition, Switches, UnknownOptions,
+    AfterEnd, DeltaNull, DuplicateAck, LeaseHeader, MaxCancels, QueueTopic, ReturnPosition, Switches,
+    UnknownOptions, UnloggedBookmark,
 };
 
 use connection::Connection;
 use queue::Queue;
+use replay::Replays;
 use sow::Table;
 use subscription::{SubKey, Subscription};
 use timers::{Timer, Timers};
@@ -79,6 +86,10 @@ pub struct Engine {
     subscriptions: BTreeMap<SubKey, Subscription>,
     routes: Routes,
     log: TxLog,
+    /// The subscriptions that follow the log.
+    replays: Replays,
+    /// Publishers whose `persisted` ack waits until the log is durable.
+    unconfirmed: BTreeSet<ConnId>,
     /// Topics with a state of the world, in the order of the configuration.
     sow: Vec<Table>,
     /// Subscriptions that are windows or aggregated.
@@ -108,7 +119,7 @@ impl Engine {
     /// The configuration contradicts itself.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let mut types = MessageTypes::default();
-        let log = TxLog::new(&config.log)?;
+        let log = TxLog::new(&config.log, config.log_flush_interval.is_zero())?;
         let mut sow: Vec<Table> = Vec::new();
         for topic in &config.sow {
             let message_type = types.id(&topic.message_type);
@@ -142,6 +153,8 @@ impl Engine {
             subscriptions: BTreeMap::new(),
             routes: Routes::default(),
             log,
+            replays: Replays::default(),
+            unconfirmed: BTreeSet::new(),
             sow,
             watchers: 0,
             queues,
@@ -188,18 +201,10 @@ impl Engine {
 
     /// Ends every connection and forgets every message, sequence number and lease.
     pub fn restart_empty<S: Sink>(&mut self, now: Time, sink: &mut S) {
-        let connections: Vec<_> = self.connections.keys().copied().collect();
-        for conn in connections {
-            self.close(now, conn, Disconnect::Dropped, CloseMode::Abort, sink);
-        }
-        // The configuration was valid before, so this cannot fail; if it did, keeping the
-        // present state would be the lesser evil.
-        if let Ok(fresh) = Self::new(self.config.clone()) {
-            let old = std::mem::replace(self, fresh);
-            self.observe = old.observe;
-            self.events = old.events;
-            self.listeners = old.listeners;
-            self.accepted = old.accepted;
+        let kept = self.log.records_changes();
+        self.begin_anew(now, sink);
+        if kept {
+            self.log.record_reset();
         }
     }
 
@@ -234,6 +239,12 @@ impl Engine {
         }
     }
 
+    /// When the clock next matters. The other reason for an [`Input::Timer`] is
+    /// [`replay_deadline`](Self::replay_deadline).
+    pub fn clock_deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
     fn run_timers<S: Sink>(&mut self, now: Time, sink: &mut S) {
         while let Some(timer) = self.timers.take_due(now) {
             match timer {
@@ -243,6 +254,9 @@ impl Engine {
                 Timer::Persisted(conn) => self.send_conflated(now, conn, sink),
                 Timer::Silence(conn) => self.close(now, conn, Disconnect::Heartbeat, CloseMode::Flush, sink),
                 Timer::Beat(conn) => self.beat(now, conn, sink),
+                Timer::LogWrite => self.log_is_written(now, sink),
+                Timer::Replay(stream) => self.step(now, stream, sink),
+                Timer::Durable(conn) => self.tell_what_is_durable(now, conn, sink),
             }
             self.settle(now, sink);
         }
@@ -260,16 +274,19 @@ impl Machine for Engine {
                 self.forget(now, conn, Disconnect::ConnectionClosed);
                 self.settle(now, sink);
             }
-            Input::Timer => self.run_timers(now, sink),
+            Input::Timer => {
+                self.run_timers(now, sink);
+                if self.replay_deadline().is_some_and(|at| at <= now) {
+                    self.continue_replays(now, sink);
+                }
+            }
+            Input::Writable { .. } => self.continue_replays(now, sink),
             // It connects nowhere, and uses no outlet.
-            Input::Connected { .. }
-            | Input::ConnectFailed { .. }
-            | Input::Writable { .. }
-            | Input::Note(()) => {}
+            Input::Connected { .. } | Input::ConnectFailed { .. } | Input::Note(()) => {}
         }
     }
 
     fn deadline(&self) -> Option<Time> {
-        self.timers.next()
+        self.clock_deadline().into_iter().chain(self.replay_deadline()).min()
     }
 }

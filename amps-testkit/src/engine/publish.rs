@@ -122,8 +122,18 @@ impl Engine {
         let _ = self.spread(now, &route, publication, sink);
     }
 
+    /// What names a delete in the log.
+    pub(super) fn delete_bookmark(&mut self, conn: ConnId, message: &Message<&[u8]>) -> Option<MessageId> {
+        let Connected { hash, server_hash, .. } = self.publisher(conn)?;
+        match message.sequence().filter(|&sequence| sequence > 0) {
+            Some(sequence) => Some(MessageId { publisher: hash, sequence }),
+            None => Some(self.server_bookmark(server_hash)),
+        }
+    }
+
     fn server_bookmark(&mut self, publisher: u64) -> MessageId {
-        self.server_sequence += 1;
+        // After a restart the numbers of earlier lives are known to the log only.
+        self.server_sequence = self.server_sequence.max(self.log.highest(publisher)) + 1;
         self.log.advance(publisher, self.server_sequence);
         MessageId { publisher, sequence: self.server_sequence }
     }
@@ -155,40 +165,35 @@ impl Engine {
         publication: Publication<'_>,
         sink: &mut S,
     ) -> Result<(), Refusal> {
-        let body = match route.table {
-            Some(table) => self.keep(now, table, route, &publication, sink)?,
+        let correlation = || publication.correlation.map(Into::into);
+        let (body, key, correlation) = match route.table {
+            Some(table) => {
+                let record = self.keep(now, table, route, &publication, sink)?;
+                (Arc::clone(&record.body), Some(Arc::clone(&record.key)), record.correlation.clone())
+            }
             None => {
                 self.published += 1;
                 self.pass_on(now, route, &publication, sink);
                 if publication.bookmark.is_none() {
                     return Ok(());
                 }
-                publication.body.into()
+                (publication.body.into(), None, correlation())
             }
         };
         let Some(bookmark) = publication.bookmark else { return Ok(()) };
         let entry = Arc::new(Entry {
-            position: self.log.next_position(),
+            position: self.log.end(),
             bookmark,
             message_type: publication.message_type,
             topic: Arc::clone(&route.topic),
             body,
-            correlation: publication.correlation.map(Into::into),
+            key,
+            correlation,
             publisher: publication.publisher,
             at: now,
             expiration: publication.expiration,
         });
-        for &index in &route.queues {
-            let queue = &mut self.queues[index];
-            let wanted = queue.entry_filter.as_ref().is_none_or(|filter| {
-                let document = queue.format.read(&entry.body);
-                filter.matches(Facts::of(&entry, &queue.format, &document), now)
-            });
-            if wanted {
-                queue.enter(Arc::clone(&entry), now);
-                self.dirty.insert(index);
-            }
-        }
+        self.enter_queues(now, route, &entry);
         self.log.append(entry);
         Ok(())
     }
@@ -213,7 +218,7 @@ impl Engine {
         self.fan_out(now, route, &news, sink);
     }
 
-    /// To a topic with a state of the world: it becomes a record. Returns its whole body.
+    /// To a topic with a state of the world: it becomes a record.
     fn keep<S: Sink>(
         &mut self,
         now: Time,
@@ -221,7 +226,7 @@ impl Engine {
         route: &Route,
         publication: &Publication<'_>,
         sink: &mut S,
-    ) -> Result<Arc<[u8]>, Refusal> {
+    ) -> Result<Arc<Record>, Refusal> {
         let table = &mut self.sow[index];
         let layout = Arc::clone(&table.layout);
         let key = table.key_of(&route.topic, publication.body, publication.key)?;
@@ -238,7 +243,7 @@ impl Engine {
         let record = Arc::new(Record {
             topic: Arc::clone(&route.topic),
             key,
-            body: Arc::clone(&body),
+            body,
             correlation: correlation.or_else(inherited),
             publisher: Arc::clone(&publication.publisher),
             bookmark: publication.bookmark,
@@ -250,7 +255,7 @@ impl Engine {
         self.published += 1;
         let change = Change::Published { old: old.as_ref(), new: &record };
         self.changed(now, index, &change, sink);
-        Ok(body)
+        Ok(record)
     }
 
     fn acknowledge_publish<S: Sink>(
@@ -301,11 +306,19 @@ impl Engine {
         }
     }
 
-    /// One ack for every sequence number so far.
+    /// One ack for every sequence number so far that is durable (PUB-23).
     pub(super) fn send_conflated<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
         self.timers.set(Timer::Persisted(conn), None);
         let Some(Connected { hash, .. }) = self.publisher(conn) else { return };
-        let sequence = self.log.highest(hash);
+        let sequence = self.log.highest_durable(hash);
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        if sequence < self.log.highest(hash) {
+            self.unconfirmed.insert(conn);
+            if sequence <= connection.acknowledged {
+                return;
+            }
+        }
+        connection.acknowledged = sequence;
         let bookmark = Some(MessageId { publisher: hash, sequence });
         let ack = AckFrame { sequence: Some(sequence), bookmark, ..AckFrame::new() };
         self.send_ack(now, conn, AckType::Persisted, ack, sink);
@@ -406,7 +419,8 @@ impl Engine {
     fn audience(&self, message_type: TypeId, topic: &str) -> Vec<(ConnId, Vec<SubKey>)> {
         let mut audience: Vec<(ConnId, Vec<SubKey>)> = Vec::new();
         for (&key, subscription) in &self.subscriptions {
-            let special = subscription.is_watcher() || subscription.conflated.is_some();
+            let special =
+                subscription.is_watcher() || subscription.conflated.is_some() || subscription.replays;
             if special || subscription.message_type != message_type || !subscription.pattern.matches(topic) {
                 continue;
             }

@@ -139,6 +139,8 @@ pub(crate) struct Queue {
     expire_leased: bool,
     return_position: ReturnPosition,
     tail: Position,
+    /// What left for good since it was last asked.
+    departures: Vec<MessageId>,
 }
 
 impl Queue {
@@ -194,6 +196,7 @@ impl Queue {
             expire_leased: switches.expire_leased,
             return_position: switches.return_position,
             tail: 0,
+            departures: Vec::new(),
         })
     }
 
@@ -203,9 +206,11 @@ impl Queue {
         if let Some(until) = self.deferred.remove(&entry.bookmark) {
             self.forget.remove(&(until, entry.bookmark));
             self.counters.acknowledged += 1;
+            self.departures.push(entry.bookmark);
             return;
         }
-        let position = entry.position;
+        // Messages that returned to the tail may be beyond the log's end.
+        let position = entry.position.max(self.tail + 1);
         let expires = self.expiry(&entry, now);
         self.tail = self.tail.max(position);
         self.by_bookmark.insert(entry.bookmark, position);
@@ -492,10 +497,29 @@ impl Queue {
         let message = self.messages.remove(&position)?;
         self.available.remove(&position);
         self.by_bookmark.remove(&message.entry.bookmark);
+        self.departures.push(message.entry.bookmark);
         if let Some(at) = message.expires {
             self.expirations.remove(&(at, position));
         }
         Some(message)
+    }
+
+    /// What left the queue for good since this was last asked, in order.
+    pub(crate) fn take_departures(&mut self) -> Vec<MessageId> {
+        std::mem::take(&mut self.departures)
+    }
+
+    /// A message left the queue in an earlier life of the server.
+    pub(crate) fn depart(&mut self, bookmark: MessageId) {
+        if let Some(position) = self.position_of(bookmark) {
+            self.forget_message(position);
+        }
+    }
+
+    /// What happened in earlier lives does not count, and is logged already.
+    pub(crate) fn begin_counting(&mut self) {
+        self.counters = QueueCounters::default();
+        self.departures.clear();
     }
 
     /// Every contradiction in the queue's books, for tests.

@@ -16,6 +16,7 @@ use super::conflation::ConflationKey;
 use super::filter::{OrderBy, Path, Projection};
 use super::format::Select;
 use super::reasons::Reason;
+use super::replay::ReplayRequest;
 use super::reply::Refusal;
 use super::selector::Selector;
 use super::sow::Grouping;
@@ -45,6 +46,11 @@ const KNOWN_OPTIONS: &[&str] = &[
     "select",
     "top_n",
     "skip_n",
+    "rate",
+    "rate_max_gap",
+    "pause",
+    "resume",
+    "bookmark_not_found",
     "conflation",
     "conflation_key",
     "projection",
@@ -64,6 +70,8 @@ pub(crate) struct Request {
     pub(crate) aggregation: Option<(usize, Arc<Grouping>)>,
     pub(crate) backlog: u32,
     pub(crate) replaces: bool,
+    /// Where in the log it begins, if it follows the log.
+    pub(crate) replay: Option<ReplayRequest>,
 }
 
 /// The query part of a request.
@@ -97,7 +105,6 @@ impl Engine {
         conn: ConnId,
         message: &Message<&[u8]>,
     ) -> Result<Request, Refusal> {
-        let command = message.command();
         let options = Options::try_parse(message.options().map_or(&b""[..], |options| options))
             .map_err(|fault| Refusal::because(Reason::InvalidOptions, fault.to_string()))?;
         self.check_options(now, conn, &options)?;
@@ -120,17 +127,22 @@ impl Engine {
         };
         let backlog = number(&options, "max_backlog")?.unwrap_or(1);
         let backlog = u32::try_from(backlog).unwrap_or(u32::MAX);
-        let shape = self.read_shape(message, &options, &pattern, message_type)?;
+        let mut shape = self.read_shape(message, &options, &pattern, message_type)?;
         if shape.oof && selector.as_ref().is_some_and(|selector| !selector.is_deterministic()) {
             let detail = "the filter's result may change without an update (SUB-10)".to_owned();
             return Err(Refusal::because(Reason::BadFilter, detail));
         }
         let replaces = options.contains("replace");
-        if message.bookmark().is_some() && command == CommandKind::DeltaSubscribe {
-            let detail = "a delta subscription has no bookmark".to_owned();
-            return Err(Refusal::because(Reason::InvalidOptions, detail));
+        let replay = self.read_replay(now, message, &options, &pattern, message_type)?;
+        if replay.is_some() {
+            // A replay tells of nothing that leaves a focus (BS-14).
+            shape.oof = false;
         }
+        // Only where an unlogged topic is no error: there it is an ordinary subscription.
+        shape.bookmark |= message.bookmark().is_some();
         let conflation = self.read_conflation(&options, &pattern, message_type, shape.oof)?;
+        // A replay is not conflated yet (CNF-07).
+        let conflation = conflation.filter(|_| replay.is_none());
         let aggregation = self.read_aggregation(message, &options, &pattern, message_type, &selector)?;
         if aggregation.is_some() && (shape.select.is_some() || message.bookmark().is_some()) {
             let detail = "results over groups have neither select list nor bookmark".to_owned();
@@ -146,6 +158,7 @@ impl Engine {
             aggregation,
             backlog,
             replaces,
+            replay,
         })
     }
 

@@ -45,6 +45,8 @@ pub(crate) struct Subscription {
     /// The granted backlog; `None` if no queue is covered.
     pub(crate) backlog: Option<u32>,
     pub(crate) leased: u32,
+    /// It follows the log, and gets nothing in any other way.
+    pub(crate) replays: bool,
 }
 
 /// What a subscription wants its messages to hold, and of which changes it wants to hear.
@@ -93,19 +95,21 @@ impl Engine {
         message: &Message<&[u8]>,
         sink: &mut S,
     ) {
-        let registered = self.read_request(now, conn, message).and_then(|request| {
+        if self.control_replays(now, conn, message, sink) {
+            return;
+        }
+        let registered = self.read_request(now, conn, message).and_then(|mut request| {
             let id = self.subscription_id(message);
+            let replay = request.replay.take();
             self.before_replacement(now, conn, &id, &request, sink);
-            self.register(conn, id, request)
+            Ok((self.register(conn, id, request, replay.is_some())?, replay))
         });
-        let (key, _) = match registered {
+        let ((key, old), replay) = match registered {
             Ok(registered) => registered,
             Err(refusal) => return self.refuse(now, conn, message, refusal, sink),
         };
-        if message.bookmark().is_some() {
-            self.note(now, conn, "this server replays nothing: the subscription starts now".to_owned());
-        }
         self.confirm_subscription(now, conn, message, key, sink);
+        self.place_replay(now, key, message, replay, old.is_some(), sink);
     }
 
     /// The `processed` ack of a command that placed a subscription.
@@ -149,6 +153,7 @@ impl Engine {
         conn: ConnId,
         id: Arc<str>,
         request: Request,
+        replays: bool,
     ) -> Result<(SubKey, Option<Subscription>), Refusal> {
         let Some(connection) = self.connections.get(&conn) else { return Err(Reason::LogonRequired.into()) };
         let existing = connection.subscriptions.get(&id).copied();
@@ -159,7 +164,11 @@ impl Engine {
             Some(key) => key,
             None => self.new_key(),
         };
-        let covered = self.queues_covered(&request.pattern, request.message_type);
+        // What follows the log takes nothing out of queues.
+        let covered = match replays {
+            true => Vec::new(),
+            false => self.queues_covered(&request.pattern, request.message_type),
+        };
         let granted = covered.iter().map(|&queue| self.queues[queue].config.subscription_backlog).min();
         let subscription = Subscription {
             conn,
@@ -175,6 +184,7 @@ impl Engine {
             backlog: granted.map(|limit| limit.min(request.backlog)),
             // Replacing keeps the leases.
             leased: self.subscriptions.get(&key).map_or(0, |old| old.leased),
+            replays,
         };
         let old = self.subscriptions.insert(key, subscription);
         if let Some(connection) = self.connections.get_mut(&conn) {
@@ -207,7 +217,7 @@ impl Engine {
         SubKey(self.next_sub)
     }
 
-    fn queues_covered(&self, pattern: &TopicPattern, message_type: TypeId) -> Vec<usize> {
+    pub(super) fn queues_covered(&self, pattern: &TopicPattern, message_type: TypeId) -> Vec<usize> {
         let covers =
             |queue: &super::queue::Queue| queue.message_type == message_type && pattern.matches(&queue.name);
         self.queues.iter().enumerate().filter(|(_, queue)| covers(queue)).map(|(index, _)| index).collect()
@@ -247,6 +257,7 @@ impl Engine {
         if let Some(connection) = self.connections.get_mut(&subscription.conn) {
             connection.subscriptions.remove(&subscription.id);
         }
+        self.end_replay(key);
         self.routes.clear();
         for index in 0..self.queues.len() {
             let queue = &mut self.queues[index];

@@ -4,6 +4,9 @@
 //! in the engine decides such a question on its own.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 /// Where public sources leave a question open: which answer the server gives.
 ///
 /// ```
@@ -52,6 +55,18 @@ pub struct Switches {
     pub internal_in_regex: bool,
     /// `options.unknown`. Default [`UnknownOptions::Ignore`].
     pub unknown_options: UnknownOptions,
+    /// `bookmark.unlogged`: a bookmark subscription to one topic that is not logged. Default
+    /// [`UnloggedBookmark::Error`].
+    pub bookmark_unlogged: UnloggedBookmark,
+    /// `bookmark.after_end`: what becomes of a bookmark subscription that has got all it asked
+    /// for. Default [`AfterEnd::Silent`].
+    pub bookmark_after_end: AfterEnd,
+    /// `bookmark.persisted_interval`: how often bookmark subscriptions are told what is
+    /// durable, if it changed. Default `None`: as often as acks of publishes are conflated.
+    pub bookmark_persisted_interval: Option<Duration>,
+    /// `bookmark.hash`: the first part of the bookmarks of certain client names, for example
+    /// to reproduce captured traffic. Other names are hashed by FNV-1a. Default: none.
+    pub bookmark_hash: BTreeMap<String, u64>,
     /// An `ack` command from a client is taken as a queue acknowledgement (protocol.md C-7)
     /// instead of closing the connection. Default `false`.
     pub accept_client_ack: bool,
@@ -76,6 +91,10 @@ impl Default for Switches {
             delta_null: DeltaNull::Keep,
             internal_in_regex: false,
             unknown_options: UnknownOptions::Ignore,
+            bookmark_unlogged: UnloggedBookmark::Error,
+            bookmark_after_end: AfterEnd::Silent,
+            bookmark_persisted_interval: None,
+            bookmark_hash: BTreeMap::new(),
             accept_client_ack: false,
         }
     }
@@ -135,4 +154,36 @@ pub enum UnknownOptions {
     Ignore,
     /// The command fails with `invalid options`.
     Reject,
+}
+
+/// What a bookmark subscription to a topic that is not logged is.
+///
+/// ```
+/// use amps_testkit::{Switches, UnloggedBookmark};
+///
+/// let switches = Switches { bookmark_unlogged: UnloggedBookmark::Live, ..Switches::default() };
+/// assert_ne!(switches, Switches::default());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnloggedBookmark {
+    /// An error: `invalid topic`.
+    Error,
+    /// An ordinary subscription, without replay.
+    Live,
+}
+
+/// What becomes of a bookmark subscription after its last message: that at the end of a range,
+/// or the n-th of `top_n`.
+///
+/// ```
+/// use amps_testkit::{AfterEnd, Switches};
+///
+/// assert_eq!(Switches::default().bookmark_after_end, AfterEnd::Silent);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterEnd {
+    /// It stays registered, and gets nothing more.
+    Silent,
+    /// It is unsubscribed.
+    Remove,
 }

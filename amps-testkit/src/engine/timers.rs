@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use amps_transport::{ConnId, Time};
 
+use super::replay::StreamId;
 use super::subscription::SubKey;
 
 /// Something that waits for a time.
@@ -24,6 +25,12 @@ pub(crate) enum Timer {
     Silence(ConnId),
     /// A heartbeat is due.
     Beat(ConnId),
+    /// What was appended to the log is written.
+    LogWrite,
+    /// The next message of a replay is due, or its end.
+    Replay(StreamId),
+    /// Bookmark subscriptions are told what is durable.
+    Durable(ConnId),
 }
 
 /// The deadlines.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use amps_protocol::next_frame;
-use amps_testkit::{Engine, Event, FakeServerBuilder, Observe, QueueSnapshot};
+use amps_testkit::{Engine, Event, FakeServerBuilder, LogCut, LoggedMessage, Observe, QueueSnapshot};
 use amps_transport::{
     CloseMode, CloseReason, ConnId, Input, ListenerId, Machine, Outlet, Sink, Target, Time,
 };
@@ -17,6 +17,8 @@ use super::stage::Stage;
 pub(crate) struct Outbox {
     sent: BTreeMap<ConnId, BytesMut>,
     closed: Vec<ConnId>,
+    /// What was sent and not received yet counts as unsent: consumers are slow.
+    slow: bool,
 }
 
 impl Sink for Outbox {
@@ -33,8 +35,8 @@ impl Sink for Outbox {
     fn outlet(&mut self, _conn: ConnId) -> Option<Outlet> {
         None
     }
-    fn unsent(&self, _conn: ConnId) -> usize {
-        0
+    fn unsent(&self, conn: ConnId) -> usize {
+        self.sent.get(&conn).filter(|_| self.slow).map_or(0, |sent| sent.len())
     }
 }
 
@@ -68,6 +70,36 @@ impl InProcess {
         stage
     }
 
+    /// Consumers are slow from now on: a replay waits until they have received.
+    pub(crate) fn be_slow(&mut self) {
+        self.outbox.slow = true;
+    }
+
+    /// What was sent and not received yet, in bytes.
+    pub(crate) fn waiting(&self, conn: usize) -> usize {
+        self.outbox.sent.get(&ConnId(conn as u64)).map_or(0, |sent| sent.len())
+    }
+
+    /// One more step of the replays, as a driver does when it has nothing else to do.
+    pub(crate) fn continue_replays(&mut self) {
+        self.engine.continue_replays(self.now, &mut self.outbox);
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.now
+    }
+
+    /// What is due now is done, as on an event loop that has nothing else to do.
+    fn go_on(&mut self) {
+        while self.engine.deadline().is_some_and(|at| at <= self.now) {
+            self.engine.handle(self.now, Input::Timer, &mut self.outbox);
+        }
+    }
+
     /// The next frame from the server, if there is one.
     pub(crate) fn poll(&mut self, conn: usize) -> Option<Vec<u8>> {
         let sent = self.outbox.sent.entry(ConnId(conn as u64)).or_default();
@@ -77,6 +109,7 @@ impl InProcess {
 
     fn handle(&mut self, input: Input<'_, ()>) {
         self.engine.handle(self.now, input, &mut self.outbox);
+        self.go_on();
         if self.checked {
             assert_eq!(self.engine.contradictions(), Vec::<String>::new());
         }
@@ -121,7 +154,7 @@ impl Stage for InProcess {
 
     fn advance(&mut self, by: Duration) {
         let end = self.now + by;
-        while let Some(at) = self.engine.deadline().filter(|at| *at <= end) {
+        while let Some(at) = self.engine.clock_deadline().filter(|at| *at <= end) {
             self.now = at;
             self.handle(Input::Timer);
         }
@@ -130,9 +163,28 @@ impl Stage for InProcess {
 
     fn publish(&mut self, topic: &str, body: &str) {
         self.engine.publish(self.now, "json", topic, body.as_bytes(), &mut self.outbox);
+        self.go_on();
     }
 
     fn queue(&mut self, name: &str) -> QueueSnapshot {
         self.engine.queue(name).expect("the queue is configured")
+    }
+
+    fn restart(&mut self) {
+        let kept = self.engine.state_to_keep();
+        self.engine.restart(self.now, kept, &mut self.outbox);
+    }
+
+    fn hold_durability(&mut self, held: bool) {
+        self.engine.hold_durability(self.now, held, &mut self.outbox);
+        self.go_on();
+    }
+
+    fn truncate(&mut self, cut: LogCut) {
+        self.engine.truncate_before(cut);
+    }
+
+    fn log(&mut self) -> Vec<LoggedMessage> {
+        self.engine.logged_messages()
     }
 }

@@ -4,8 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use amps_testkit::{FakeServer, FakeServerBuilder, JournalMode, QueueSnapshot, What};
+use amps_testkit::{FakeServer, FakeServerBuilder, JournalMode, LogCut, LoggedMessage, QueueSnapshot, What};
 
+use super::data_dir::DataDir;
 use super::stage::Stage;
 
 /// How long anything may take. A test that fails takes this long; no other does.
@@ -17,6 +18,8 @@ pub(crate) struct OverTcp {
     server: FakeServer,
     frames: Vec<usize>,
     bytes_per_write: usize,
+    // Dropped after the server, which writes to it.
+    _data: DataDir,
 }
 
 impl OverTcp {
@@ -26,13 +29,15 @@ impl OverTcp {
         bytes_per_write: usize,
     ) -> Self {
         let path = message_type.map(|name| format!("/{name}")).unwrap_or_default();
+        let data = DataDir::new();
         let server = builder
+            .data_dir(data.path())
             .listen(format!("tcp://127.0.0.1:0/amps{path}"))
             .virtual_clock()
             .journal(JournalMode::All)
             .start()
             .unwrap();
-        Self { server, clients: Vec::new(), frames: Vec::new(), bytes_per_write }
+        Self { server, clients: Vec::new(), frames: Vec::new(), bytes_per_write, _data: data }
     }
 
     /// Waits until the server has taken all frames of a connection, or closed it.
@@ -122,5 +127,22 @@ impl Stage for OverTcp {
 
     fn queue(&mut self, name: &str) -> QueueSnapshot {
         self.server.queue(name).expect("the queue is configured")
+    }
+
+    fn restart(&mut self) {
+        self.server.restart();
+        assert_eq!(self.server.data_error(), None);
+    }
+
+    fn hold_durability(&mut self, held: bool) {
+        self.server.hold_durability(held);
+    }
+
+    fn truncate(&mut self, cut: LogCut) {
+        self.server.truncate_before(cut);
+    }
+
+    fn log(&mut self) -> Vec<LoggedMessage> {
+        self.server.logged_messages()
     }
 }

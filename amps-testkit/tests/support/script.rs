@@ -12,6 +12,12 @@
 //! -- A closed: heartbeat                    the server closed, for this reason
 //! -- A disconnects
 //! -- queue work: available=1 leased=0
+//! -- A publishes 1..5 to T                  sequence numbers and bodies: {"n":1}, …
+//! -- A gets 1..5 of T                       these bodies, each with a bookmark
+//! -- log: 5                                 messages in the log
+//! -- hold durability, release durability    whether peers confirm what is logged
+//! -- truncate before $B, to the newest 2    removes the older part of the log
+//! -- restart                                every connection ends; the log is kept
 //! ```
 //!
 //! Of a frame from the server only what is named is compared: `h=v`, `h=*` (present), `h=*v`
@@ -23,7 +29,8 @@ use std::time::Duration;
 
 use amps_protocol::format_timestamp;
 use amps_testkit::{
-    Fairness, FakeServer, FakeServerBuilder, Leasing, QueueConfig, Semantics, SowConfig, SowExpiration,
+    AfterEnd, Fairness, FakeServer, FakeServerBuilder, Leasing, LogCut, QueueConfig, Semantics, SowConfig,
+    SowExpiration, Switches, UnloggedBookmark,
 };
 use serde_json::Value;
 
@@ -54,6 +61,7 @@ impl Dialogue {
     pub(crate) fn server(&self) -> (FakeServerBuilder, Option<&str>) {
         let mut builder = FakeServer::builder();
         let mut message_type = None;
+        let mut switches = Switches::default();
         for (_, line) in &self.lines {
             let Some(setting) = line.strip_prefix("@ ") else { continue };
             let words: Vec<&str> = setting.split_whitespace().collect();
@@ -62,6 +70,11 @@ impl Dialogue {
                 ["sow", name, ref rest @ ..] => builder.sow(sow(name, rest)),
                 ["txlog", topics] => builder.txlog(topics),
                 ["no_txlog"] => builder.no_txlog(),
+                ["txlog_flush_interval", interval] => builder.txlog_flush_interval(duration(interval)),
+                ["switch", name] => {
+                    switch(&mut switches, name);
+                    builder.switches(switches.clone())
+                }
                 ["refuse_logon", ..] => builder.refuse_logon(setting["refuse_logon ".len()..].trim()),
                 ["credentials", user, password] => builder.credentials(user, password),
                 ["ack_conflation", interval] => builder.ack_conflation(duration(interval)),
@@ -95,6 +108,23 @@ impl Dialogue {
         for client in open {
             cast.quiet(&client, &format!("{}: at the end", self.title));
         }
+    }
+}
+
+fn switch(switches: &mut Switches, name: &str) {
+    match name {
+        "bookmark.unlogged=live" => switches.bookmark_unlogged = UnloggedBookmark::Live,
+        "bookmark.after_end=remove" => switches.bookmark_after_end = AfterEnd::Remove,
+        _ => match name.split_once('=') {
+            Some(("bookmark.persisted_interval", interval)) => {
+                switches.bookmark_persisted_interval = Some(duration(interval));
+            }
+            Some(("bookmark.hash", value)) => {
+                let (client, hash) = value.split_once(':').unwrap();
+                switches.bookmark_hash.insert(client.to_owned(), hash.parse().unwrap());
+            }
+            _ => panic!("unknown switch {name}"),
+        },
     }
 }
 
@@ -177,6 +207,34 @@ impl Cast<'_> {
                 self.stage.publish(topic, event.split_once(" | ").map_or("", |(_, body)| body));
             }
             ["queue", name, ref counts @ ..] => self.check_queue(name.trim_end_matches(':'), counts, place),
+            ["log:", count] => assert_eq!(self.stage.log().len().to_string(), count, "{place}"),
+            ["hold", "durability"] => self.stage.hold_durability(true),
+            ["release", "durability"] => self.stage.hold_durability(false),
+            ["truncate", "before", bookmark] => {
+                let bookmark = self.filled_in(bookmark).parse().expect(place);
+                self.stage.truncate(LogCut::Message(bookmark));
+            }
+            ["truncate", "to", "the", "newest", count] => {
+                self.stage.truncate(LogCut::Newest(count.parse().expect(place)));
+            }
+            ["restart"] => {
+                self.stage.restart();
+                self.clients.clear();
+            }
+            [client, "publishes", numbers, "to", topic] => {
+                let number = self.connection(client);
+                let mut bytes = Vec::new();
+                for n in range(numbers) {
+                    let frame = format!("{{\"c\":\"p\",\"t\":\"{topic}\",\"s\":{n}}}{{\"n\":{n}}}");
+                    bytes.extend(framed(frame.as_bytes()));
+                }
+                self.stage.send(number, &bytes, range(numbers).count());
+            }
+            [client, "gets", numbers, "of", topic] => {
+                for n in range(numbers) {
+                    self.expect(client, &format!("p t={topic} bm=*|{n}| | {{\"n\":{n}}}"), place);
+                }
+            }
             [client, "logs", "on"] => {
                 let logon = format!("logon cid=logon client_name={client} mt=json a=processed");
                 self.send(client, &logon);
@@ -218,13 +276,21 @@ impl Cast<'_> {
         self.stage.send(number, &framed(frame.as_bytes()), 1);
     }
 
-    /// Puts the values of names in: `$A,$B`.
+    /// Puts the values of names in: `$A,$B`, `[$A:$B)`. Names are written in capitals.
     fn filled_in(&self, value: &str) -> String {
-        let part = |part: &str| match part.strip_prefix('$') {
-            Some(name) => self.names.get(name).unwrap_or_else(|| panic!("${name} is unbound")).clone(),
-            None => part.to_owned(),
-        };
-        value.split(',').map(part).collect::<Vec<_>>().join(",")
+        let mut parts = value.split('$');
+        let mut filled = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let end =
+                part.find(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit()).unwrap_or(part.len());
+            let (name, rest) = part.split_at(end);
+            match name {
+                "" => filled.push('$'),
+                name => filled += self.names.get(name).unwrap_or_else(|| panic!("${name} is unbound")),
+            }
+            filled += rest;
+        }
+        filled
     }
 
     fn expect(&mut self, client: &str, expected: &str, place: &str) {
@@ -323,6 +389,12 @@ impl Cast<'_> {
             assert_eq!(found.to_string(), expected, "{key}: {place}");
         }
     }
+}
+
+/// `3..5`: both ends belong to it.
+fn range(text: &str) -> std::ops::RangeInclusive<u64> {
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    first.parse().unwrap()..=last.parse().unwrap()
 }
 
 fn framed(frame: &[u8]) -> Vec<u8> {

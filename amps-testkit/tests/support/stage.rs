@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use amps_testkit::QueueSnapshot;
+use amps_testkit::{LogCut, LoggedMessage, QueueSnapshot};
 
 /// A server under test. Connections are numbered from 0 in the order of `connect`.
 pub(crate) trait Stage {
@@ -17,4 +17,9 @@ pub(crate) trait Stage {
     fn advance(&mut self, by: Duration);
     fn publish(&mut self, topic: &str, body: &str);
     fn queue(&mut self, name: &str) -> QueueSnapshot;
+    /// Ends every connection, and starts the server anew with what it kept.
+    fn restart(&mut self);
+    fn hold_durability(&mut self, held: bool);
+    fn truncate(&mut self, cut: LogCut);
+    fn log(&mut self) -> Vec<LoggedMessage>;
 }

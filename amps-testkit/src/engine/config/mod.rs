@@ -25,6 +25,10 @@ pub struct Config {
     pub instance: String,
     /// Which topics have a transaction log. Default: all.
     pub log: LogTopics,
+    /// How long a message takes from the log to the disk. Until then it is not persisted: its
+    /// publisher gets no `persisted` ack, and bookmark subscriptions that are not `live` wait.
+    /// Default 0.
+    pub log_flush_interval: Duration,
     /// The topics that keep a state of the world. Default: none.
     pub sow: Vec<SowConfig>,
     /// The queues. Default: none.
@@ -49,6 +53,7 @@ impl Default for Config {
         Self {
             instance: "amps-testkit".into(),
             log: LogTopics::Matching(vec![".*".into()]),
+            log_flush_interval: Duration::ZERO,
             sow: Vec::new(),
             queues: Vec::new(),
             authentication: Authentication::Disabled,

@@ -16,7 +16,8 @@ use crate::engine::reasons::Reason;
 use crate::engine::reply::{AckFrame, Refusal};
 use crate::engine::selector::{Facts, Selector};
 use crate::engine::subscription::text;
-use crate::engine::topic::{TopicPattern, TopicReading};
+use crate::engine::topic::{TopicPattern, TopicReading, TypeId};
+use crate::engine::txlog::Deletion;
 
 /// Which records go.
 enum Which {
@@ -27,6 +28,7 @@ enum Which {
 }
 
 struct Request {
+    message_type: TypeId,
     pattern: TopicPattern,
     tables: Vec<usize>,
     which: Which,
@@ -61,6 +63,15 @@ impl Engine {
             self.sow[*index].remove(&record.topic, &record.key);
             self.arm_sow(*index);
             self.changed(now, *index, &Change::Left { record, reason: OofReason::Deleted }, sink);
+        }
+        if let Some(bookmark) = self.delete_bookmark(conn, message).filter(|_| logged) {
+            let records = gone.iter().map(|(_, r)| (Arc::clone(&r.topic), Arc::clone(&r.key))).collect();
+            self.log.append_deletion(Deletion {
+                bookmark,
+                message_type: request.message_type,
+                at: now,
+                records,
+            });
         }
         let count = Some(gone.len() as u64);
         let by_filter = matches!(request.which, Which::Matching(_));
@@ -113,7 +124,8 @@ impl Engine {
                 return Err(Refusal::because(Reason::InvalidOptions, detail));
             }
         };
-        Ok(Request { pattern, tables, which })
+        let message_type = self.sow[first].message_type;
+        Ok(Request { message_type, pattern, tables, which })
     }
 
     fn is_logged(&self, request: &Request) -> bool {

@@ -92,15 +92,16 @@ impl Engine {
         sink: &mut S,
     ) {
         let id = self.subscription_id(message);
-        let placed = self.read_request(now, conn, message).and_then(|request| {
+        let placed = self.read_request(now, conn, message).and_then(|mut request| {
             let query = self.read_query(message, &request, Some(&id))?;
+            let replay = request.replay.take();
             self.check_page(conn, &id, &request, &query)?;
             let aggregation = request.aggregation.clone();
             self.before_replacement(now, conn, &id, &request, sink);
-            let (key, old) = self.register(conn, Arc::clone(&id), request)?;
-            Ok((query, key, old, aggregation))
+            let (key, old) = self.register(conn, Arc::clone(&id), request, replay.is_some())?;
+            Ok((query, key, old, aggregation, replay))
         });
-        let (query, key, old, aggregation) = match placed {
+        let (query, key, old, aggregation, replay) = match placed {
             Ok(placed) => placed,
             Err(refusal) => return self.refuse(now, conn, message, refusal, sink),
         };
@@ -131,6 +132,7 @@ impl Engine {
         }
         let left = self.open_page(now, key, &query, old.as_ref(), &mut found);
         self.send_result(now, conn, message, &shape, Some(&sub_id), &query, &found, sink);
+        let replaced = old.is_some();
         match (old, left) {
             (Some(_), Some((layout, left))) => {
                 for record in left.iter().filter(|_| shape.oof) {
@@ -140,6 +142,7 @@ impl Engine {
             (Some(old), None) if shape.oof => self.tell_what_left(now, conn, key, &old, sink),
             _ => {}
         }
+        self.place_replay(now, key, message, replay, replaced, sink);
     }
 
     /// What a paginated subscription, and the replacement of one, must have (PAG-06, REP-04).

@@ -1,0 +1,385 @@
+//! The transaction log as others see it: records that can be kept, shown, and given back.
+//!
+//! Owns the vocabulary, and the two ways of it: from the log's items to records, and from
+//! records to a server that knows again what it knew. How records are kept is no business of
+//! the engine.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::sync::Arc;
+
+use amps_protocol::MessageId;
+use amps_transport::{CloseMode, Sink, Time};
+
+use super::Engine;
+use super::event::Disconnect;
+use super::selector::Facts;
+use super::sow::Record;
+use super::timers::Timer;
+use super::txlog::{Change, Deletion, Entry, Item, Position};
+
+/// A message in the transaction log.
+///
+/// ```
+/// use amps_testkit::FakeServer;
+///
+/// let server = FakeServer::builder().virtual_clock().start()?;
+/// server.publish("orders", "{\"id\":1}");
+/// let messages = server.logged_messages();
+/// assert_eq!((messages[0].topic.as_str(), messages[0].body.as_slice()), ("orders", &b"{\"id\":1}"[..]));
+/// assert_eq!(messages[0].bookmark.sequence, 1);
+/// # Ok::<(), amps_testkit::StartError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedMessage {
+    /// What names it, on every instance.
+    pub bookmark: MessageId,
+    /// The message type.
+    pub message_type: String,
+    /// The topic.
+    pub topic: String,
+    /// The whole body; of a delta publish, that of the merged record.
+    pub body: Vec<u8>,
+    /// The key of its record, where the topic keeps a state of the world.
+    pub key: Option<String>,
+    /// The correlation id.
+    pub correlation: Option<Vec<u8>>,
+    /// The client name of the publisher.
+    pub publisher: String,
+    /// When this server took it.
+    pub at: Time,
+    /// Seconds to live, as the publisher said; 0 means for ever.
+    pub expiration: Option<u64>,
+}
+
+/// Something that the transaction log remembers. A server that gets all of them back, in
+/// order, goes on as if it had never stopped: see [`Engine::restore`].
+///
+/// ```
+/// use amps_testkit::{FakeServer, LogRecord};
+///
+/// let server = FakeServer::builder().virtual_clock().start()?;
+/// server.publish("orders", "{}");
+/// assert!(matches!(server.log()[..], [LogRecord::Message(_)]));
+/// # Ok::<(), amps_testkit::StartError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogRecord {
+    /// A message was published.
+    Message(LoggedMessage),
+    /// Records of the state of the world were deleted.
+    Deletion {
+        /// What names the delete.
+        bookmark: MessageId,
+        /// The message type of the topics.
+        message_type: String,
+        /// When.
+        at: Time,
+        /// Topic and key of each record.
+        records: Vec<(String, String)>,
+    },
+    /// A message left a queue for good: acknowledged, expired, or sent at most once.
+    Departure {
+        /// The name of the queue.
+        queue: String,
+        /// The message type of the queue.
+        message_type: String,
+        /// The message.
+        bookmark: MessageId,
+        /// When.
+        at: Time,
+    },
+    /// This sequence number of a publisher was seen, and with it all lower ones.
+    Sequence(MessageId),
+    /// So many of the oldest messages, deletions and departures are gone.
+    Truncation(u64),
+    /// Everything before is forgotten.
+    Reset,
+}
+
+/// What [`Engine::truncate_before`] leaves in the log.
+///
+/// ```
+/// use amps_testkit::{FakeServer, LogCut};
+///
+/// let server = FakeServer::builder().virtual_clock().start()?;
+/// for n in 0..5 {
+///     server.publish("orders", n.to_string());
+/// }
+/// server.truncate_before(LogCut::Newest(2));
+/// assert_eq!(server.logged_messages().len(), 2);
+/// # Ok::<(), amps_testkit::StartError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogCut {
+    /// This message and what follows; nothing changes if it is unknown.
+    Message(MessageId),
+    /// What was logged at this time or later.
+    Time(Time),
+    /// So many of the newest messages, and what lies between them.
+    Newest(usize),
+}
+
+impl Engine {
+    /// The transaction log: everything that is left in it, oldest first.
+    pub fn log(&self) -> Vec<LogRecord> {
+        self.log.items().filter_map(|item| self.record(item)).collect()
+    }
+
+    /// The messages in the transaction log, oldest first.
+    pub fn logged_messages(&self) -> Vec<LoggedMessage> {
+        let messages = self.log.items().filter_map(|item| match item {
+            Item::Message(entry) => Some(self.message(entry)),
+            _ => None,
+        });
+        messages.collect()
+    }
+
+    pub(crate) fn last_logged_at(&self) -> Option<Time> {
+        self.log.items().last().map(Item::at)
+    }
+
+    /// Gathers what has to be kept for a restart, from now on: whoever asks for it has to
+    /// [take](Self::take_log_records) it now and then.
+    pub fn keep_log_records(&mut self) {
+        self.log.record_changes();
+    }
+
+    /// What has to be kept for a restart and was not taken yet.
+    pub fn take_log_records(&mut self) -> Vec<LogRecord> {
+        let changes = self.log.take_changes();
+        let record = |change: &Change| match change {
+            Change::Item(item) => self.record(item),
+            Change::Sequence(id) => Some(LogRecord::Sequence(*id)),
+            Change::Truncated(count) => Some(LogRecord::Truncation(*count as u64)),
+            Change::Reset => Some(LogRecord::Reset),
+        };
+        changes.iter().filter_map(record).collect()
+    }
+
+    fn message(&self, entry: &Entry) -> LoggedMessage {
+        LoggedMessage {
+            bookmark: entry.bookmark,
+            message_type: self.types.name(entry.message_type).to_owned(),
+            topic: entry.topic.to_string(),
+            body: entry.body.to_vec(),
+            key: entry.key.as_deref().map(str::to_owned),
+            correlation: entry.correlation.as_deref().map(<[u8]>::to_vec),
+            publisher: entry.publisher.to_string(),
+            at: entry.at,
+            expiration: entry.expiration,
+        }
+    }
+
+    /// `None` only for a queue that does not exist.
+    fn record(&self, item: &Item) -> Option<LogRecord> {
+        Some(match item {
+            Item::Message(entry) => LogRecord::Message(self.message(entry)),
+            Item::Deletion(deletion) => LogRecord::Deletion {
+                bookmark: deletion.bookmark,
+                message_type: self.types.name(deletion.message_type).to_owned(),
+                at: deletion.at,
+                records: deletion.records.iter().map(|(t, k)| (t.to_string(), k.to_string())).collect(),
+            },
+            Item::Departure(departure) => {
+                let queue = self.queues.get(departure.queue)?;
+                LogRecord::Departure {
+                    queue: queue.name.to_string(),
+                    message_type: self.types.name(queue.message_type).to_owned(),
+                    bookmark: departure.bookmark,
+                    at: departure.at,
+                }
+            }
+        })
+    }
+
+    /// Ends every connection and starts anew with what these records say, as a server that
+    /// was stopped and started on the same files.
+    pub fn restart<S: Sink>(
+        &mut self,
+        now: Time,
+        records: impl IntoIterator<Item = LogRecord>,
+        sink: &mut S,
+    ) {
+        let kept = self.log.records_changes();
+        self.begin_anew(now, sink);
+        self.restore(now, records);
+        if kept {
+            self.log.record_changes();
+        }
+    }
+
+    /// All that a restart has to know: the log, and the sequence numbers that are not in it.
+    pub fn state_to_keep(&self) -> Vec<LogRecord> {
+        let numbers = self.log.sequences().map(LogRecord::Sequence);
+        numbers.chain(self.log()).collect()
+    }
+
+    /// Gives a new engine back what it logged in an earlier life: the log with its bookmarks,
+    /// the sequence numbers, the state of the world as far as it was logged, and the queues,
+    /// in which everything that did not leave is available (Q-71).
+    ///
+    /// ```
+    /// use amps_testkit::FakeServer;
+    /// use amps_transport::Time;
+    ///
+    /// let server = FakeServer::builder().virtual_clock().start()?;
+    /// server.publish("orders", "1");
+    /// let mut again = FakeServer::builder().engine()?;
+    /// again.restore(Time::EPOCH, server.log());
+    /// assert_eq!(again.logged(), 1);
+    /// # Ok::<(), amps_testkit::StartError>(())
+    /// ```
+    pub fn restore(&mut self, now: Time, records: impl IntoIterator<Item = LogRecord>) {
+        for record in records {
+            match record {
+                LogRecord::Message(message) => self.restore_message(message),
+                LogRecord::Deletion { bookmark, message_type, at, records } => {
+                    let message_type = self.types.id(&message_type);
+                    let records: Vec<(Arc<str>, Arc<str>)> =
+                        records.into_iter().map(|(t, k)| (t.into(), k.into())).collect();
+                    for (topic, key) in &records {
+                        if let Some(table) = self.table_of(message_type, topic) {
+                            self.sow[table].remove(topic, key);
+                        }
+                    }
+                    self.log.append_deletion(Deletion { bookmark, message_type, at, records });
+                }
+                LogRecord::Departure { queue, message_type, bookmark, at } => {
+                    let message_type = self.types.id(&message_type);
+                    let named = |other: &super::queue::Queue| {
+                        *other.name == *queue && other.message_type == message_type
+                    };
+                    // A queue that is not configured any more has nothing to forget.
+                    if let Some(index) = self.queues.iter().position(named) {
+                        self.queues[index].depart(bookmark);
+                        self.log.append_departure(index, bookmark, at);
+                    }
+                }
+                LogRecord::Sequence(MessageId { publisher, sequence }) => {
+                    self.log.advance(publisher, sequence);
+                }
+                LogRecord::Truncation(count) => {
+                    self.log.truncate_before(self.log.first().saturating_add(count));
+                }
+                LogRecord::Reset => self.forget_everything(),
+            }
+        }
+        self.log.write();
+        for index in 0..self.queues.len() {
+            self.queues[index].begin_counting();
+            self.timers.set(Timer::Queue(index), self.queues[index].deadline());
+        }
+        for table in 0..self.sow.len() {
+            // What expired meanwhile leaves silently: nobody is there to hear of it.
+            while self.sow[table].take_expired(now).is_some() {}
+            self.arm_sow(table);
+        }
+    }
+
+    fn restore_message(&mut self, message: LoggedMessage) {
+        let message_type = self.types.id(&message.message_type);
+        let entry = Arc::new(Entry {
+            position: self.log.end(),
+            bookmark: message.bookmark,
+            message_type,
+            topic: message.topic.into(),
+            body: message.body.into(),
+            key: message.key.map(Into::into),
+            correlation: message.correlation.map(Into::into),
+            publisher: message.publisher.into(),
+            at: message.at,
+            expiration: message.expiration,
+        });
+        let route = self.route(message_type, entry.topic.as_bytes());
+        if let (Some(table), Some(key)) = (route.table, &entry.key) {
+            let table = &mut self.sow[table];
+            let expires = table.expiry(entry.at, entry.expiration);
+            table.put(Arc::new(Record {
+                topic: Arc::clone(&entry.topic),
+                key: Arc::clone(key),
+                body: Arc::clone(&entry.body),
+                correlation: entry.correlation.clone(),
+                publisher: Arc::clone(&entry.publisher),
+                bookmark: Some(entry.bookmark),
+                updated: entry.at,
+                expires,
+            }));
+        }
+        self.enter_queues(entry.at, &route, &entry);
+        self.log.append(entry);
+    }
+
+    /// A logged message enters the queues of its topic.
+    pub(super) fn enter_queues(&mut self, now: Time, route: &super::topic::Route, entry: &Arc<Entry>) {
+        for &index in &route.queues {
+            let queue = &mut self.queues[index];
+            let wanted = queue.entry_filter.as_ref().is_none_or(|filter| {
+                let document = queue.format.read(&entry.body);
+                filter.matches(Facts::of(entry, &queue.format, &document), now)
+            });
+            if wanted {
+                queue.enter(Arc::clone(entry), now);
+                self.dirty.insert(index);
+            }
+        }
+    }
+
+    /// What left its queue is logged, so that it does not come back with a restart.
+    pub(super) fn log_departures(&mut self, now: Time, index: usize) {
+        for bookmark in self.queues[index].take_departures() {
+            self.log.append_departure(index, bookmark, now);
+        }
+    }
+
+    /// Ends every connection, and forgets everything but the configuration.
+    pub(super) fn begin_anew<S: Sink>(&mut self, now: Time, sink: &mut S) {
+        let connections: Vec<_> = self.connections.keys().copied().collect();
+        for conn in connections {
+            self.close(now, conn, Disconnect::Dropped, CloseMode::Abort, sink);
+        }
+        self.forget_everything();
+    }
+
+    fn forget_everything(&mut self) {
+        // The configuration was valid before, so this cannot fail; if it did, keeping the
+        // present state would be the lesser evil.
+        if let Ok(fresh) = Self::new(self.config.clone()) {
+            let old = std::mem::replace(self, fresh);
+            self.observe = old.observe;
+            self.events = old.events;
+            self.listeners = old.listeners;
+            self.accepted = old.accepted;
+            self.types = old.types;
+        }
+    }
+
+    /// Removes the older part of the transaction log: EPOCH is then what is left, and the
+    /// bookmarks of what is gone are unknown (RET-01). Queues and the state of the world keep
+    /// their messages, until a restart.
+    pub fn truncate_before(&mut self, cut: LogCut) {
+        let position = match cut {
+            LogCut::Message(bookmark) => self.log.find(bookmark),
+            LogCut::Time(time) => Some(self.log.first_at(time)),
+            LogCut::Newest(count) => self.oldest_of_newest(count),
+        };
+        if let Some(position) = position {
+            self.log.truncate_before(position);
+        }
+    }
+
+    /// Empties the transaction log, as [`truncate_before`](Self::truncate_before) does. The
+    /// sequence numbers of publishers stay known.
+    pub fn clear_log(&mut self) {
+        self.log.truncate_before(self.log.end());
+    }
+
+    fn oldest_of_newest(&self, count: usize) -> Option<Position> {
+        let first = self.log.first();
+        let is_message = |position: &Position| matches!(self.log.get(*position), Some(Item::Message(_)));
+        match count.checked_sub(1) {
+            None => Some(self.log.end()),
+            Some(others) => (first..self.log.end()).rev().filter(is_message).nth(others),
+        }
+    }
+}
