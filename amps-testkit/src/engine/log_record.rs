@@ -252,7 +252,7 @@ impl Engine {
                     };
                     // A queue that is not configured any more has nothing to forget.
                     if let Some(index) = self.queues.iter().position(named) {
-                        self.queues[index].depart(bookmark);
+                        self.queues[index].depart(bookmark, at);
                         self.log.append_departure(index, bookmark, at);
                     }
                 }

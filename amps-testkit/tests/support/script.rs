@@ -135,6 +135,9 @@ fn queue(name: &str, settings: &[&str]) -> QueueConfig {
         queue = match key {
             "lease" => queue.lease(duration(value)),
             "backlog" => queue.max_backlog(value.parse().unwrap()),
+            "priority" => queue.priority(value),
+            "barrier" => queue.barrier(value),
+            "depth" => queue.target_depth(value.parse().unwrap()),
             "total" => queue.total_backlog(value.parse().unwrap()),
             "underlying" => queue.underlying(value),
             "target" => queue.publish_target(value),

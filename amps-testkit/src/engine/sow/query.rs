@@ -303,7 +303,7 @@ impl Engine {
             if queue.message_type != message_type || !pattern.matches(&queue.name) || query.keys.is_some() {
                 continue;
             }
-            for (_, message) in queue.messages().filter(|(_, message)| message.lease.is_none()) {
+            for (_, message) in queue.active_messages().filter(|(_, message)| message.lease.is_none()) {
                 found.examined += 1;
                 let entry = &message.entry;
                 let document = queue.format.read(&entry.body);
