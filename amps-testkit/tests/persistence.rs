@@ -1,0 +1,103 @@
+//! A server that keeps its log in a file goes on where it was (server.md DUP-04, Q-71,
+//! AC-TXL-25), whatever became of the end of the file.
+
+mod support;
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use amps_testkit::{FakeServer, FakeServerBuilder, QueueConfig, SowConfig, StartError};
+use support::data_dir::DataDir;
+
+fn server(data: &Path) -> FakeServerBuilder {
+    FakeServer::builder()
+        .queue(QueueConfig::new("work").lease(Duration::from_secs(30)))
+        .sow(SowConfig::new("orders").key("/id"))
+        .virtual_clock()
+        .data_dir(data)
+}
+
+#[test]
+fn a_server_begins_with_what_another_kept() {
+    let data = DataDir::new();
+    let first = server(data.path()).start().unwrap();
+    for n in 0..3 {
+        first.publish("work", n.to_string());
+    }
+    first.advance(Duration::from_secs(60));
+    first.publish("orders", r#"{"id":1}"#);
+    let (log, now) = (first.logged_messages(), first.now());
+    assert_eq!(log.len(), 4);
+    drop(first);
+
+    let second = server(data.path()).start().unwrap();
+    assert_eq!(second.logged_messages(), log);
+    assert_eq!(second.queue("work").unwrap().available.len(), 3);
+    assert_eq!(second.now(), now, "time does not go back");
+    // What comes next is named by no bookmark that was used before.
+    second.publish("work", "3");
+    let again = second.logged_messages();
+    assert!(log.iter().all(|message| message.bookmark != again[4].bookmark));
+    second.restart_empty();
+    assert_eq!(second.logged_messages(), []);
+    second.publish("work", "4");
+    drop(second);
+
+    let third = server(data.path()).start().unwrap();
+    let bodies: Vec<_> = third.logged_messages().into_iter().map(|message| message.body).collect();
+    assert_eq!(bodies, [b"4"]);
+}
+
+#[test]
+fn a_torn_end_is_cut_off_and_appended_to() {
+    let data = DataDir::new();
+    let first = server(data.path()).start().unwrap();
+    first.publish("T", "1");
+    first.publish("T", "2");
+    drop(first);
+    let file = data.path().join("txlog.bin");
+    let length = std::fs::metadata(&file).unwrap().len();
+    OpenOptions::new().write(true).open(&file).unwrap().set_len(length - 3).unwrap();
+
+    let second = server(data.path()).start().unwrap();
+    assert_eq!(second.logged_messages().len(), 1);
+    second.publish("T", "3");
+    drop(second);
+    let third = server(data.path()).start().unwrap();
+    let bodies: Vec<_> = third.logged_messages().into_iter().map(|message| message.body).collect();
+    assert_eq!(bodies, [b"1", b"3"]);
+}
+
+#[test]
+fn a_file_of_another_kind_is_refused_and_left_alone() {
+    let data = DataDir::new();
+    std::fs::create_dir_all(data.path()).unwrap();
+    let file = data.path().join("txlog.bin");
+    std::fs::File::create(&file).unwrap().write_all(b"something else altogether").unwrap();
+    let error = server(data.path()).start().unwrap_err();
+    assert!(matches!(error, StartError::Data { .. }), "{error}");
+    assert!(error.to_string().contains("no transaction log of version 1"), "{error}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"something else altogether");
+}
+
+#[test]
+fn what_is_truncated_stays_away() {
+    let data = DataDir::new();
+    let first = server(data.path()).start().unwrap();
+    for n in 0..5 {
+        first.publish("T", n.to_string());
+    }
+    first.truncate_before(amps_testkit::LogCut::Time(first.now()));
+    assert_eq!(first.logged_messages().len(), 5);
+    first.truncate_before(amps_testkit::LogCut::Newest(2));
+    let left = first.logged_messages();
+    drop(first);
+    let second = server(data.path()).start().unwrap();
+    assert_eq!(second.logged_messages(), left);
+    second.clear_log();
+    second.restart();
+    assert_eq!(second.logged_messages(), []);
+    assert_eq!(second.data_error(), None);
+}
