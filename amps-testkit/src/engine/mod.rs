@@ -65,7 +65,7 @@ pub use switches::{
 use connection::Connection;
 use queue::Queue;
 use replay::Replays;
-use sow::Table;
+use sow::{Derived, Table, derive};
 use subscription::{SubKey, Subscription};
 use timers::{Timer, Timers};
 use topic::{MessageTypes, Routes};
@@ -89,6 +89,8 @@ pub struct Engine {
     unconfirmed: BTreeSet<ConnId>,
     /// Topics with a state of the world, in the order of the configuration.
     sow: Vec<Table>,
+    /// Views and conflated topics.
+    derived: Vec<Derived>,
     /// Subscriptions that are windows or aggregated.
     watchers: usize,
     queues: Vec<Queue>,
@@ -126,6 +128,7 @@ impl Engine {
             }
             sow.push(Table::new(topic, message_type, format)?);
         }
+        let derived = derive(&config, &mut types, &mut sow)?;
         let mut queues: Vec<Queue> = Vec::new();
         for queue in &config.queues {
             let queue = Queue::new(queue.clone(), types.id(&queue.message_type), &config.switches)?;
@@ -153,6 +156,7 @@ impl Engine {
             replays: Replays::default(),
             unconfirmed: BTreeSet::new(),
             sow,
+            derived,
             watchers: 0,
             queues,
             dirty: BTreeSet::new(),
@@ -247,6 +251,7 @@ impl Engine {
             match timer {
                 Timer::Queue(queue) => self.queue_timer(now, queue),
                 Timer::Sow(table) => self.sow_timer(now, table, sink),
+                Timer::Derived(index) => self.derived_timer(now, index, sink),
                 Timer::Conflation(key) => self.release(now, key, sink),
                 Timer::Persisted(conn) => self.send_conflated(now, conn, sink),
                 Timer::Silence(conn) => self.close(now, conn, Disconnect::Heartbeat, CloseMode::Flush, sink),

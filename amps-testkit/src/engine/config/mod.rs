@@ -39,9 +39,9 @@ pub struct Config {
     pub sow: Vec<SowConfig>,
     /// The queues. Default: none.
     pub queues: Vec<QueueConfig>,
-    /// The views. Default: none. Not read by the engine yet.
+    /// The views. Default: none.
     pub views: Vec<ViewConfig>,
-    /// The conflated topics. Default: none. Not read by the engine yet.
+    /// The conflated topics. Default: none.
     pub conflated_topics: Vec<ConflatedTopicConfig>,
     /// The message types beside the built-in ones. Default: none. Not read by the engine yet.
     pub message_types: Vec<MessageTypeConfig>,
@@ -161,6 +161,32 @@ pub enum ConfigError {
         /// The queue.
         queue: String,
         /// What contradicts what, and what to do.
+        what: &'static str,
+    },
+    /// A view or a conflated topic over a topic that is not there.
+    #[error(
+        "topic \"{topic}\" is made of \"{underlying}\", which is no topic with a state of the world; configure that too"
+    )]
+    NoSource {
+        /// The topic.
+        topic: String,
+        /// What it is made of.
+        underlying: String,
+    },
+    /// A view or a conflated topic whose definition does not parse.
+    #[error("topic \"{topic}\": {fault}")]
+    View {
+        /// The topic.
+        topic: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// Something that this server does not do yet.
+    #[error("topic \"{topic}\": {what} are not supported yet")]
+    Unsupported {
+        /// The topic.
+        topic: String,
+        /// What is not supported.
         what: &'static str,
     },
     /// Two queues of one name and type.

@@ -94,5 +94,8 @@ impl Engine {
             self.turn_pages(now, table, change, sink);
             self.aggregate(now, table, change, sink);
         }
+        if !self.derived.is_empty() {
+            self.follow_up(now, table, change, sink);
+        }
     }
 }
