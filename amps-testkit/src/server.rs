@@ -14,9 +14,7 @@ use std::time::Duration;
 use amps_transport::{CloseMode, EventLoop, ListenerId, MachineHandle, SocketOptions, Time};
 
 use crate::builder::{FakeServerBuilder, Listen};
-use crate::engine::{
-    ConnectionSnapshot, Counters, Engine, LogCut, LogRecord, LoggedMessage, QueueSnapshot,
-};
+use crate::engine::{ConnectionSnapshot, Counters, Engine, LogCut, LogRecord, LoggedMessage, QueueSnapshot};
 use crate::journal::{Entry, Journal, JournalMode, WaitTimeout};
 use crate::shell::{Note, Shell, VIRTUAL_START};
 use crate::store::Store;

@@ -109,11 +109,12 @@ fn spot() -> impl Strategy<Value = Spot> {
 
 fn operation() -> impl Strategy<Value = Operation> {
     let client = 0..CLIENTS;
-    let from = prop_oneof![
-        prop::collection::vec(spot(), 1..3).prop_map(From::List),
-        (spot(), any::<bool>(), spot(), any::<bool>())
-            .prop_map(|(start, open, end, closed)| From::Range { start, open, end, closed }),
-    ];
+    let from =
+        prop_oneof![
+            prop::collection::vec(spot(), 1..3).prop_map(From::List),
+            (spot(), any::<bool>(), spot(), any::<bool>())
+                .prop_map(|(start, open, end, closed)| From::Range { start, open, end, closed }),
+        ];
     let subscribe = (
         client.clone(),
         0usize..3,
@@ -172,13 +173,7 @@ impl Play {
             let name = if connection == 0 { "P".to_owned() } else { format!("c{connection}") };
             stage.send(connection, &logon(&name), 1);
         }
-        Self {
-            stage,
-            published: Vec::new(),
-            expected: Vec::new(),
-            received: BTreeMap::new(),
-            millis: 0,
-        }
+        Self { stage, published: Vec::new(), expected: Vec::new(), received: BTreeMap::new(), millis: 0 }
     }
 
     fn perform(&mut self, operation: &Operation) {
@@ -316,7 +311,8 @@ impl Play {
         let known = |index: usize| index < sub.before && logged(index);
         let first_at = |millis: u64| self.published.iter().take_while(|m| m.at < millis).count();
         // A time that is still to come does not let in what is published before it.
-        let at = |millis: u64| if millis > sub.at { first_at(millis) } else { first_at(millis).min(sub.before) };
+        let at =
+            |millis: u64| if millis > sub.at { first_at(millis) } else { first_at(millis).min(sub.before) };
         let last = || (0..sub.before).rev().find(|&index| logged(index)).unwrap_or(sub.before);
         match &sub.from {
             From::List(spots) => {
@@ -333,7 +329,7 @@ impl Play {
                     (next, millis)
                 });
                 let (position, millis) = positions.min().unwrap_or((sub.before, 0));
-                (position.max(first_at(millis)), usize::MAX.min(self.published.len()))
+                (position.max(first_at(millis)), self.published.len())
             }
             From::Range { start, open, end, closed } => {
                 let exclusive = u64::from(*open);

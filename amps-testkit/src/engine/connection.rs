@@ -189,9 +189,8 @@ impl Engine {
         }
         self.connections.remove(&conn);
         self.unconfirmed.remove(&conn);
-        for timer in
-            [Timer::Persisted(conn), Timer::Silence(conn), Timer::Beat(conn), Timer::Durable(conn)]
-        {
+        self.waiting_acks.retain(|ack| ack.conn != conn);
+        for timer in [Timer::Persisted(conn), Timer::Silence(conn), Timer::Beat(conn), Timer::Durable(conn)] {
             self.timers.set(timer, None);
         }
         if self.observe != Observe::Nothing {

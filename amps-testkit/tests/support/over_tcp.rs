@@ -4,9 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use amps_testkit::{
-    FakeServer, FakeServerBuilder, JournalMode, LogCut, LoggedMessage, QueueSnapshot, What,
-};
+use amps_testkit::{FakeServer, FakeServerBuilder, JournalMode, LogCut, LoggedMessage, QueueSnapshot, What};
 
 use super::data_dir::DataDir;
 use super::stage::Stage;

@@ -281,7 +281,8 @@ impl Cast<'_> {
         let mut parts = value.split('$');
         let mut filled = parts.next().unwrap_or_default().to_owned();
         for part in parts {
-            let end = part.find(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit()).unwrap_or(part.len());
+            let end =
+                part.find(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit()).unwrap_or(part.len());
             let (name, rest) = part.split_at(end);
             match name {
                 "" => filled.push('$'),

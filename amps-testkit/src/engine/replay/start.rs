@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use amps_protocol::{
-    Bookmark, BookmarkNotFound, CommandKind, Interval, Message, MessageId, OptionValueError, Options, Rate,
-    RangeEdge, ReplayFrom,
+    Bookmark, BookmarkNotFound, CommandKind, Interval, Message, MessageId, OptionValueError, Options,
+    RangeEdge, Rate, ReplayFrom,
 };
 use amps_transport::Time;
 
@@ -240,7 +240,10 @@ impl Engine {
 /// message of a publisher, the lower, which at the end of a range is the wrong one, and at its
 /// start may be unknown while the other is not.
 #[expect(clippy::type_complexity, reason = "two sides and two edges, taken apart by the one caller")]
-fn sides<'t>(text: &'t [u8], from: &ReplayFrom) -> ((&'t [u8], Option<&'t [u8]>), Option<(RangeEdge, RangeEdge)>) {
+fn sides<'t>(
+    text: &'t [u8],
+    from: &ReplayFrom,
+) -> ((&'t [u8], Option<&'t [u8]>), Option<(RangeEdge, RangeEdge)>) {
     let text = text.trim_ascii();
     let Some(range) = from.range() else { return ((text, None), None) };
     let inner = text.get(1..text.len().saturating_sub(1)).unwrap_or_default();

@@ -66,7 +66,12 @@ impl Engine {
         }
         if let Some(bookmark) = self.delete_bookmark(conn, message).filter(|_| logged) {
             let records = gone.iter().map(|(_, r)| (Arc::clone(&r.topic), Arc::clone(&r.key))).collect();
-            self.log.append_deletion(Deletion { bookmark, message_type: request.message_type, at: now, records });
+            self.log.append_deletion(Deletion {
+                bookmark,
+                message_type: request.message_type,
+                at: now,
+                records,
+            });
         }
         let count = Some(gone.len() as u64);
         let by_filter = matches!(request.which, Which::Matching(_));
