@@ -329,7 +329,7 @@ impl Play {
                     (next, millis)
                 });
                 let (position, millis) = positions.min().unwrap_or((sub.before, 0));
-                (position.max(first_at(millis)), usize::MAX.min(self.published.len()))
+                (position.max(first_at(millis)), self.published.len())
             }
             From::Range { start, open, end, closed } => {
                 let exclusive = u64::from(*open);

@@ -189,6 +189,7 @@ impl Engine {
         }
         self.connections.remove(&conn);
         self.unconfirmed.remove(&conn);
+        self.waiting_acks.retain(|ack| ack.conn != conn);
         for timer in [Timer::Persisted(conn), Timer::Silence(conn), Timer::Beat(conn), Timer::Durable(conn)] {
             self.timers.set(timer, None);
         }

@@ -64,7 +64,7 @@ pub use switches::{
 
 use connection::Connection;
 use queue::Queue;
-use replay::Replays;
+use replay::{Replays, WaitingAck};
 use sow::{Derived, Table, derive};
 use subscription::{SubKey, Subscription};
 use timers::{Timer, Timers};
@@ -87,6 +87,8 @@ pub struct Engine {
     replays: Replays,
     /// Publishers whose `persisted` ack waits until the log is durable.
     unconfirmed: BTreeSet<ConnId>,
+    /// Single acks that wait for the same.
+    waiting_acks: Vec<WaitingAck>,
     /// Topics with a state of the world, in the order of the configuration.
     sow: Vec<Table>,
     /// Views and conflated topics.
@@ -155,6 +157,7 @@ impl Engine {
             log,
             replays: Replays::default(),
             unconfirmed: BTreeSet::new(),
+            waiting_acks: Vec::new(),
             sow,
             derived,
             watchers: 0,

@@ -296,6 +296,9 @@ impl Engine {
         if logged && sequence.is_some() {
             return self.persisted_is_due(now, conn, sink);
         }
+        if logged && self.wait_for_durability(conn, message.command_id().map(|id| &**id)) {
+            return;
+        }
         let ack = AckFrame { sequence, ..AckFrame::new() };
         self.acknowledge_as(now, conn, message, AckType::Persisted, ack, sink);
     }
@@ -379,7 +382,12 @@ impl Engine {
             self.flush_conflated(now, conn, sink);
         }
         for kind in [AckType::Processed, AckType::Persisted, AckType::Completed] {
-            self.acknowledge_as(now, conn, message, kind, AckFrame::new(), sink);
+            let waits = kind == AckType::Persisted
+                && acks.contains(kind)
+                && self.wait_for_durability(conn, message.command_id().map(|id| &**id));
+            if !waits {
+                self.acknowledge_as(now, conn, message, kind, AckFrame::new(), sink);
+            }
         }
     }
 

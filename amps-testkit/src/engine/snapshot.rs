@@ -181,6 +181,7 @@ impl Engine {
         let mut found: Vec<String> = self.queues.iter().flat_map(Queue::contradictions).collect();
         found
             .extend(self.queues.iter().filter(|queue| queue.can_deliver()).filter_map(|q| self.forgotten(q)));
+        found.extend(self.replay_contradictions());
         for (key, subscription) in &self.subscriptions {
             let held: usize = self.queues.iter().map(|queue| queue.unacknowledged_by(*key)).sum();
             if subscription.leased as usize != held {

@@ -36,7 +36,7 @@ impl Sink for Outbox {
         None
     }
     fn unsent(&self, conn: ConnId) -> usize {
-        self.sent.get(&conn).filter(|_| self.slow).map_or(0, |sent| sent.len())
+        self.sent.get(&conn).filter(|_| self.slow).map_or(0, BytesMut::len)
     }
 }
 
@@ -77,7 +77,7 @@ impl InProcess {
 
     /// What was sent and not received yet, in bytes.
     pub(crate) fn waiting(&self, conn: usize) -> usize {
-        self.outbox.sent.get(&ConnId(conn as u64)).map_or(0, |sent| sent.len())
+        self.outbox.sent.get(&ConnId(conn as u64)).map_or(0, BytesMut::len)
     }
 
     /// One more step of the replays, as a driver does when it has nothing else to do.

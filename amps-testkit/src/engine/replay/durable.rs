@@ -11,12 +11,21 @@ use std::time::Duration;
 use amps_protocol::{AckType, MessageId};
 use amps_transport::{ConnId, Sink, Time};
 
-use super::{Replays, Stream};
+use super::{Stream, StreamId};
 use crate::engine::Engine;
 use crate::engine::reply::AckFrame;
 use crate::engine::subscription::SubKey;
 use crate::engine::timers::Timer;
 use crate::engine::txlog::{Durability, Position, TxLog};
+
+/// A `persisted` ack of a publish without sequence number.
+#[derive(Debug)]
+pub(in crate::engine) struct WaitingAck {
+    pub(in crate::engine) conn: ConnId,
+    command_id: Option<Vec<u8>>,
+    /// It is due when everything before is durable.
+    logged_before: Position,
+}
 
 impl Engine {
     /// Makes the log wait for its peers (`true`): nothing that is logged from now on is durable
@@ -24,51 +33,67 @@ impl Engine {
     /// subscriptions that are `fully_durable` get no message.
     pub fn hold_durability<S: Sink>(&mut self, now: Time, held: bool, sink: &mut S) {
         self.log.confirm(held.then(|| self.log.horizon(Durability::Full)));
-        self.confirm_publishes(now, sink);
+        self.confirm(now, sink);
         self.settle(now, sink);
     }
 
     /// What was appended is on disk now.
     pub(in crate::engine) fn log_is_written<S: Sink>(&mut self, now: Time, sink: &mut S) {
         self.log.write();
-        self.confirm_publishes(now, sink);
+        self.confirm(now, sink);
     }
 
-    /// Publishers that wait for the log get their acks (PUB-23).
-    fn confirm_publishes<S: Sink>(&mut self, now: Time, sink: &mut S) {
+    /// Publishers that wait for the log get their acks (PUB-23), and so do, at their intervals,
+    /// the subscriptions that are told what is durable.
+    fn confirm<S: Sink>(&mut self, now: Time, sink: &mut S) {
         for conn in std::mem::take(&mut self.unconfirmed) {
             self.send_conflated(now, conn, sink);
         }
-    }
-
-    /// The members of a connection's streams that have news, with the news.
-    fn durable_news(replays: &Replays, log: &TxLog, conn: ConnId) -> Vec<(SubKey, MessageId)> {
-        let durable = log.horizon(Durability::Full);
-        let streams = replays.streams.values().filter(|stream| stream.conn == conn);
-        streams.flat_map(|stream| news(stream, log, durable)).collect()
-    }
-
-    /// After the log or its durability moved.
-    pub(super) fn arm_durable(&mut self, now: Time) {
-        let mut connections: Vec<ConnId> = self.replays.streams.values().map(|stream| stream.conn).collect();
-        connections.dedup();
-        for conn in connections {
-            self.arm_durable_for(now, conn);
+        let durable = self.log.horizon(Durability::Full);
+        let (ready, waiting) = std::mem::take(&mut self.waiting_acks)
+            .into_iter()
+            .partition::<Vec<_>, _>(|ack| ack.logged_before <= durable);
+        self.waiting_acks = waiting;
+        for WaitingAck { conn, command_id, .. } in ready {
+            let ack = AckFrame { command_id: command_id.as_deref(), ..AckFrame::new() };
+            self.send_ack(now, conn, AckType::Persisted, ack, sink);
+        }
+        let streams: Vec<StreamId> = self.replays.streams.keys().copied().collect();
+        for id in streams {
+            self.arm_durable(now, id);
         }
     }
 
-    pub(super) fn arm_durable_for(&mut self, now: Time, conn: ConnId) {
-        let timer = Timer::Durable(conn);
-        if self.timers.is_set(timer) || Self::durable_news(&self.replays, &self.log, conn).is_empty() {
+    /// Holds the `persisted` ack of a publish without sequence number back until its message is
+    /// durable; `false` if it is already.
+    pub(in crate::engine) fn wait_for_durability(&mut self, conn: ConnId, command_id: Option<&[u8]>) -> bool {
+        let logged_before = self.log.end();
+        if self.log.horizon(Durability::Full) >= logged_before {
+            return false;
+        }
+        let command_id = command_id.map(<[u8]>::to_vec);
+        self.waiting_acks.push(WaitingAck { conn, command_id, logged_before });
+        true
+    }
+
+    /// Sees to it that the members of a stream are told what is durable, if that is news.
+    pub(super) fn arm_durable(&mut self, now: Time, id: StreamId) {
+        let Some(stream) = self.replays.streams.get(&id) else { return };
+        let timer = Timer::Durable(stream.conn);
+        let durable = self.log.horizon(Durability::Full);
+        if self.timers.is_set(timer) || news(stream, &self.log, durable).next().is_none() {
             return;
         }
-        let Some(connection) = self.connections.get(&conn) else { return };
+        let Some(connection) = self.connections.get(&stream.conn) else { return };
         let interval: Option<Duration> = self.config.switches.bookmark_persisted_interval;
         self.timers.set(timer, Some(now + interval.unwrap_or(connection.ack_conflation)));
     }
 
     pub(in crate::engine) fn tell_what_is_durable<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
-        for (key, bookmark) in Self::durable_news(&self.replays, &self.log, conn) {
+        let durable = self.log.horizon(Durability::Full);
+        let streams = self.replays.streams.values().filter(|stream| stream.conn == conn);
+        let told: Vec<_> = streams.flat_map(|stream| news(stream, &self.log, durable)).collect();
+        for (key, bookmark) in told {
             let id = self.replays.of.get(&key).copied();
             let stream = id.and_then(|id| self.replays.streams.get_mut(&id));
             if let Some(member) = stream.and_then(|stream| stream.members.get_mut(&key)) {

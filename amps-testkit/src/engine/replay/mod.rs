@@ -33,10 +33,12 @@ use std::sync::Arc;
 use amps_protocol::MessageId;
 use amps_transport::{ConnId, Time};
 
+use super::Engine;
 use super::subscription::SubKey;
 use super::topic::TopicPattern;
 use super::txlog::{Durability, Position};
 
+pub(in crate::engine) use durable::WaitingAck;
 use pace::Pacing;
 pub(crate) use start::ReplayRequest;
 use start::Stop;
@@ -151,6 +153,36 @@ impl Replays {
     fn fall_behind(&mut self, id: StreamId, at: Time) {
         self.behind.insert(id);
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+}
+
+impl Engine {
+    /// Every contradiction in the books of the streams, for tests.
+    pub(super) fn replay_contradictions(&self) -> Vec<String> {
+        let Replays { streams, of, tail, behind, next, .. } = &self.replays;
+        let mut found = Vec::new();
+        for (key, subscription) in &self.subscriptions {
+            let stream = of.get(key).and_then(|id| streams.get(id));
+            let member = stream.is_some_and(|stream| stream.members.contains_key(key));
+            if member != subscription.replays {
+                found.push(format!("{} is on the log, or is not, against what it says", subscription.id));
+            }
+        }
+        if of.keys().any(|key| !self.subscriptions.contains_key(key)) {
+            found.push("somebody follows the log who is not subscribed".to_owned());
+        }
+        for (id, stream) in streams {
+            let unread = stream.cursor < self.log.horizon(stream.durability);
+            let (at_tail, is_behind) = (tail.contains(id), behind.contains(id));
+            if (at_tail && (unread || is_behind)) || (stream.paused && (at_tail || is_behind)) {
+                found.push(format!("stream {id:?} is not where it should be"));
+            }
+        }
+        let known = tail.iter().chain(behind).all(|id| streams.contains_key(id));
+        if !known || behind.is_empty() != next.is_none() {
+            found.push("the streams that move are not those that are there".to_owned());
+        }
+        found
     }
 }
 

@@ -32,6 +32,7 @@ const MAX_UNSENT: usize = 256 * 1024;
 const RETRY: Duration = Duration::from_millis(2);
 
 /// Why a stream stops.
+#[derive(Clone, Copy)]
 enum Rest {
     /// It has got everything.
     Tail,
@@ -84,7 +85,6 @@ impl Engine {
         for id in self.replays.at_the_tail() {
             self.step(now, id, sink);
         }
-        self.arm_durable(now);
     }
 
     /// Moves a stream as far as it goes.
@@ -108,7 +108,7 @@ impl Engine {
             looked_at += 1;
         };
         self.come_to_rest(now, id, rest);
-        self.arm_durable_for(now, conn);
+        self.arm_durable(now, id);
     }
 
     fn come_to_rest(&mut self, now: Time, id: StreamId, rest: Rest) {

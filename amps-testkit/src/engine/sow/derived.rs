@@ -210,7 +210,7 @@ impl Engine {
         let name = Arc::clone(&table.name);
         let How::View(groups) = &self.derived[index].how else { return };
         match groups.result(group, &name, source, &table.layout.format, now) {
-            Some(record) => self.show(now, target, record, sink),
+            Some(record) => self.show(now, target, &record, sink),
             None => self.withdraw(now, target, &name, &key_of(group, &name), sink),
         }
     }
@@ -239,7 +239,7 @@ impl Engine {
                         updated: record.updated,
                         expires: None,
                     });
-                    self.show(now, target, record, sink);
+                    self.show(now, target, &record, sink);
                 }
                 None => self.withdraw(now, target, &name, &key, sink),
             }
@@ -251,9 +251,9 @@ impl Engine {
     }
 
     /// A derived record is there, or is new.
-    fn show<S: Sink>(&mut self, now: Time, target: usize, record: Arc<Record>, sink: &mut S) {
-        let old = self.sow[target].put(Arc::clone(&record));
-        let change = Change::Published { old: old.as_ref(), new: &record };
+    fn show<S: Sink>(&mut self, now: Time, target: usize, record: &Arc<Record>, sink: &mut S) {
+        let old = self.sow[target].put(Arc::clone(record));
+        let change = Change::Published { old: old.as_ref(), new: record };
         self.changed(now, target, &change, sink);
     }
 
