@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engine::{
-    Authentication, Config, ConflatedTopicConfig, Engine, LogTopics, QueueConfig, Reasons, SowConfig,
-    Switches, ViewConfig,
+    Authentication, Config, ConflatedTopicConfig, Engine, Entitlement, LogTopics, QueueConfig, Reasons,
+    SowConfig, Switches, ViewConfig,
 };
 use crate::journal::JournalMode;
 use crate::server::{FakeServer, StartError};
@@ -130,6 +130,25 @@ impl FakeServerBuilder {
         if let Authentication::Passwords(passwords) = &mut self.config.authentication {
             passwords.insert(user.into(), password.into());
         }
+        self
+    }
+
+    /// Lets everybody in, also without a logon: any first command will do.
+    pub fn implicit_authentication(mut self) -> Self {
+        self.config.authentication = Authentication::Implicit;
+        self
+    }
+
+    /// Challenges every logon: the client is told this text as its password, and has to answer,
+    /// with anything, before it is admitted. Repeatable, for several rounds.
+    pub fn challenge(mut self, text: impl Into<String>) -> Self {
+        self.config.challenges.push(text.into());
+        self
+    }
+
+    /// Permits something. From the first call on, what no entitlement permits is refused.
+    pub fn entitle(mut self, entitlement: Entitlement) -> Self {
+        self.config.entitlements.push(entitlement);
         self
     }
 

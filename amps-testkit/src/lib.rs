@@ -35,12 +35,12 @@ mod engine;
 pub use engine::filter;
 pub use engine::{
     AfterEnd, Authentication, Config, ConfigError, ConflatedTopicConfig, ConnectionSnapshot, Counters,
-    DeltaNull, Disconnect, DuplicateAck, Engine, Event, ExpirationModel, ExpiryReason, Fairness, Join,
-    JoinField, LeaseHeader, Leasing, LogCut, LogRecord, LogTopics, LoggedMessage, MaxCancels, MessageId,
-    MessageLayout, MessageTypeConfig, Observe, QueueConfig, QueueCounters, QueueKind, QueueSnapshot,
-    QueueTopic, QueuedMessage, Reason, Reasons, RecoveryPoint, ReturnPosition, Semantics, SlowClientLimits,
-    SowConfig, SowExpiration, SowHistory, SubscriptionSnapshot, Switches, UnknownOptions, UnloggedBookmark,
-    ViewConfig, ViewSource,
+    DeltaNull, Disconnect, DuplicateAck, Engine, Entitlement, EntitlementKind, Event, ExpirationModel,
+    ExpiryReason, Fairness, Join, JoinField, LeaseHeader, Leasing, LogCut, LogRecord, LogTopics,
+    LoggedMessage, MaxCancels, MessageId, MessageLayout, MessageTypeConfig, Observe, QueueConfig,
+    QueueCounters, QueueKind, QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons, RecoveryPoint,
+    ReturnPosition, Semantics, SlowClientLimits, SowConfig, SowExpiration, SowHistory, SubscriptionSnapshot,
+    Switches, UnknownOptions, UnloggedBookmark, ViewConfig, ViewSource,
 };
 
 mod builder;

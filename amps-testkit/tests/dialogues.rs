@@ -13,6 +13,7 @@ const TRANSCRIPTS: &[&str] = &[
     include_str!("dialogues/queue_limits.txt"),
     include_str!("dialogues/log.txt"),
     include_str!("dialogues/sow.txt"),
+    include_str!("dialogues/rights.txt"),
 ];
 
 fn each(play: impl Fn(&Dialogue)) {

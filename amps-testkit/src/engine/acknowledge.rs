@@ -93,6 +93,10 @@ impl Engine {
         let named =
             |queue: &super::queue::Queue| *queue.name == *topic && Some(queue.message_type) == message_type;
         let Some(queue) = self.queues.iter().position(named) else { return Ok(None) };
+        let rights = self.connections.get(&conn).and_then(|connection| connection.rights.as_ref());
+        if rights.is_some_and(|rights| rights.read(&topic).is_none()) {
+            return Err(Reason::NotEntitled.into());
+        }
         let selection = match (message.bookmark(), message.filter()) {
             (Some(list), None) => Selection::Bookmarks(self.read_bookmarks(now, conn, list)),
             (None, Some(filter)) => Selection::Matching(
@@ -125,7 +129,9 @@ impl Engine {
         let queue = &self.queues[queue];
         let matches = |(position, message): (Position, &super::queue::QueueMessage)| {
             let document = queue.format.read(&message.entry.body);
-            selector.matches(Facts::of(&message.entry, &queue.format, &document), now).then_some(position)
+            selector
+                .matches(Facts::of(&message.entry, &queue.format, &document).from_queue(&queue.name), now)
+                .then_some(position)
         };
         queue.active_messages().filter_map(matches).collect()
     }

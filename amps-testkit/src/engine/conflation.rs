@@ -172,7 +172,7 @@ impl Engine {
         let layout = news.layout.map(|layout| Arc::new(layout.clone()));
         let held = Held { layout, format: facts.format.clone(), record, delta: None, left: None };
         match role {
-            Role::Leaves => match conflated.received.get(&conflation_key) {
+            Role::Leaves | Role::Lost => match conflated.received.get(&conflation_key) {
                 // What it never had cannot leave (CNF-05).
                 None => conflated.drop_held(&conflation_key),
                 Some(known) => {

@@ -19,6 +19,7 @@ use amps_transport::{CloseMode, ConnId, ListenerId, Sink, Time};
 use bytes::{Buf, BytesMut};
 
 use super::Engine;
+use super::entitlement::Rights;
 use super::event::{Disconnect, Event, Observe};
 use super::reasons::Reason;
 use super::reply::AckFrame;
@@ -34,6 +35,10 @@ pub(crate) struct Connection {
     pub(crate) peer: Option<SocketAddr>,
     /// Set by the logon; what follows means nothing before.
     pub(crate) identity: Option<Identity>,
+    /// Challenges that it was sent.
+    pub(crate) challenged: usize,
+    /// What it may do; `None` if nobody is restricted.
+    pub(crate) rights: Option<Arc<Rights>>,
     pub(crate) client_name: Arc<str>,
     pub(crate) message_type: TypeId,
     pub(crate) subscriptions: BTreeMap<Arc<str>, SubKey>,
@@ -70,6 +75,8 @@ impl Engine {
             listener,
             peer,
             identity: None,
+            challenged: 0,
+            rights: None,
             client_name: "".into(),
             message_type: TypeId(usize::MAX),
             subscriptions: BTreeMap::new(),
@@ -119,7 +126,9 @@ impl Engine {
         let command = message.command();
         let ready = self.connections.get(&conn).is_some_and(Connection::is_ready);
         if !ready && !matches!(command, CommandKind::Logon | CommandKind::Missing | CommandKind::Unknown) {
-            return self.demand_logon(now, conn, message, sink);
+            if !self.admit_without_logon(conn) {
+                return self.demand_logon(now, conn, message, sink);
+            }
         }
         if message.acks().contains(AckType::Received) && is_known(command) {
             let sequence = message.sequence();

@@ -6,6 +6,7 @@
 //! member's cursor remembers how far it has looked.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -62,6 +63,11 @@ impl Engine {
         let Some((entry, until)) = queue.deliver(position, holder, now) else { return };
         subscription.leased += 1;
         self.delivered += 1;
+        let rights = self.connections.get(&holder.conn).and_then(|connection| connection.rights.as_ref());
+        let body = match rights {
+            Some(rights) => rights.visible(&queue.name, &queue.format, &entry.body),
+            None => Cow::Borrowed(&*entry.body),
+        };
         let switches = &self.config.switches;
         let lease = match (until, queue.config.semantics) {
             (Some(at), _) => Some(format_timestamp(at.as_unix_nanos()).to_string()),
@@ -81,8 +87,8 @@ impl Engine {
             .maybe_text(Field::CorrelationId, entry.correlation.as_deref())
             .maybe_text(Field::Lease, lease)
             .maybe_text(Field::Timestamp, timestamp)
-            .maybe_number(Field::Length, switches.publish_length.then_some(entry.body.len() as u64))
-            .finish(&entry.body);
+            .maybe_number(Field::Length, switches.publish_length.then_some(body.len() as u64))
+            .finish(&body);
         self.transmit(now, holder.conn, sink);
     }
 
@@ -91,7 +97,7 @@ impl Engine {
     fn send_barrier<S: Sink>(&mut self, now: Time, index: usize, entry: &Entry, sink: &mut S) {
         let queue = &self.queues[index];
         let document = queue.format.read(&entry.body);
-        let facts = Facts::of(entry, &queue.format, &document);
+        let facts = Facts::of(entry, &queue.format, &document).from_queue(&queue.name);
         let mut audience: BTreeMap<ConnId, Vec<Arc<str>>> = BTreeMap::new();
         for subscription in queue.members.keys().filter_map(|key| self.subscriptions.get(key)) {
             if subscription.selector.as_ref().is_none_or(|selector| selector.matches(facts, now)) {
@@ -104,14 +110,16 @@ impl Engine {
         };
         for (conn, ids) in audience {
             self.delivered += 1;
-            let length = self.config.switches.publish_length.then_some(entry.body.len() as u64);
+            let queue = &self.queues[index];
+            let body = self.visible(conn, &queue.name, &queue.format, &entry.body);
+            let length = self.config.switches.publish_length.then_some(body.len() as u64);
             FrameWriter::new(&mut self.out, CommandKind::Publish)
                 .text(Field::Bookmark, entry.bookmark.to_string())
                 .text(Field::Topic, topic.as_bytes())
                 .list(Field::SubIds, ids.iter().map(|id| id.as_bytes()))
                 .maybe_text(Field::CorrelationId, entry.correlation.as_deref())
                 .maybe_number(Field::Length, length)
-                .finish(&entry.body);
+                .finish(&body);
             self.transmit(now, conn, sink);
         }
     }
@@ -199,7 +207,7 @@ fn next_match(queue: &mut Queue, key: SubKey, subscription: &Subscription, now: 
     }
     let found = queue.find_available(member.cursor, |entry| {
         let document = queue.format.read(&entry.body);
-        selector.matches(Facts::of(entry, &queue.format, &document), now)
+        selector.matches(Facts::of(entry, &queue.format, &document).from_queue(&queue.name), now)
     });
     let cursor = found.unwrap_or(queue.end());
     queue.members.insert(key, Member { cursor, confirmed: found });

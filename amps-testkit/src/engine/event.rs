@@ -86,6 +86,8 @@ pub enum Disconnect {
     UnknownCommand,
     /// The logon was refused, or missing.
     Auth,
+    /// The user may not log on, or not any more.
+    Entitlement,
     /// The test, or the server's stop, ended it.
     Dropped,
 }
@@ -98,6 +100,7 @@ impl fmt::Display for Disconnect {
             Self::Heartbeat => "heartbeat",
             Self::UnknownCommand => "unknown command",
             Self::Auth => "auth",
+            Self::Entitlement => "entitlement",
             Self::Dropped => "dropped",
         })
     }

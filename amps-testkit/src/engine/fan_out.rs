@@ -18,6 +18,7 @@ use super::subscription::{SubKey, Subscription};
 use super::topic::Route;
 
 /// Something that happened to a topic: a message, or the end of a record.
+#[derive(Clone, Copy)]
 pub(crate) struct News<'a> {
     /// The key of the record, where there is one.
     pub(crate) key: Option<&'a str>,
@@ -40,6 +41,8 @@ pub(super) enum Role {
     Delta,
     /// It leaves its focus.
     Leaves,
+    /// It may not be seen any more.
+    Lost,
 }
 
 impl Engine {
@@ -51,18 +54,24 @@ impl Engine {
             }
         }
         for (conn, keys) in &route.audience {
-            let (mut whole, mut deltas, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut whole, mut deltas) = (Vec::new(), Vec::new());
+            let (mut leaving, mut lost) = (Vec::new(), Vec::new());
             for &key in keys {
                 let Some(subscription) = self.subscriptions.get(&key) else { continue };
                 match role(subscription, news, now) {
                     Some(Role::Whole) => whole.push(key),
                     Some(Role::Delta) => deltas.push(key),
                     Some(Role::Leaves) => leaving.push(key),
+                    Some(Role::Lost) => lost.push(key),
                     None => {}
                 }
             }
             if !leaving.is_empty() {
                 self.send_oof(now, *conn, &leaving, news, sink);
+            }
+            if !lost.is_empty() {
+                let gone = News { new: None, left: Some(OofReason::Entitlement), ..*news };
+                self.send_oof(now, *conn, &lost, &gone, sink);
             }
             if whole.is_empty() {
                 self.send_deltas(now, *conn, &deltas, news, sink);
@@ -84,9 +93,10 @@ impl Engine {
         sink: &mut S,
     ) {
         let Some(facts) = news.new else { return };
+        let visible = self.visible(conn, facts.topic, facts.format, facts.body);
         let body = match self.selected(keys) {
-            Some(select) => Cow::Owned(facts.format.select(facts.body, &select)),
-            None => Cow::Borrowed(facts.body),
+            Some(select) => Cow::Owned(facts.format.select(&visible, &select)),
+            None => visible,
         };
         self.send_message(now, conn, keys, news, facts, &body, sink);
     }
@@ -102,9 +112,12 @@ impl Engine {
     ) {
         let (Some(facts), Some(old), Some(layout)) = (news.new, news.old, news.layout) else { return };
         let select = self.selected(keys);
-        let cut = |body| match &select {
-            Some(select) => Cow::Owned(layout.format.select(body, select)),
-            None => Cow::Borrowed(body),
+        let cut = |body| {
+            let visible = self.visible(conn, facts.topic, &layout.format, body);
+            match &select {
+                Some(select) => Cow::Owned(layout.format.select(&visible, select)),
+                None => visible,
+            }
         };
         let delta = |key: &SubKey| self.subscriptions.get(key).and_then(Subscription::delta);
         let with_keys = keys.iter().filter_map(delta).any(|delta| delta.keys);
@@ -175,9 +188,10 @@ impl Engine {
             (None, None) => return,
         };
         self.delivered += 1;
+        let visible = self.visible(conn, facts.topic, facts.format, facts.body);
         let body = match self.selected(keys) {
-            Some(select) => Cow::Owned(facts.format.select(facts.body, &select)),
-            None => Cow::Borrowed(facts.body),
+            Some(select) => Cow::Owned(facts.format.select(&visible, &select)),
+            None => visible,
         };
         let subscriptions = || keys.iter().filter_map(|key| self.subscriptions.get(key));
         let timestamp = subscriptions().any(|s| s.shape.timestamp);
@@ -235,6 +249,20 @@ impl Engine {
         }
     }
 
+    /// What a connection may see of a body.
+    pub(super) fn visible<'b>(
+        &self,
+        conn: ConnId,
+        topic: &str,
+        format: &super::format::Format,
+        body: &'b [u8],
+    ) -> Cow<'b, [u8]> {
+        match self.connections.get(&conn).and_then(|connection| connection.rights.as_ref()) {
+            Some(rights) => rights.visible(topic, format, body),
+            None => Cow::Borrowed(body),
+        }
+    }
+
     /// The fields that any of the subscriptions wants; `None` if one wants all (DEL-09).
     pub(super) fn selected(&self, keys: &[SubKey]) -> Option<Select> {
         let subscriptions = keys.iter().filter_map(|key| self.subscriptions.get(key));
@@ -249,8 +277,11 @@ fn role(subscription: &Subscription, news: &News<'_>, now: Time) -> Option<Role>
         |facts: Facts<'_>| subscription.selector.as_ref().is_none_or(|selector| selector.matches(facts, now));
     let shape = &subscription.shape;
     if !news.new.is_some_and(wants) {
-        let leaves = shape.oof && news.old.is_some_and(wants);
-        return leaves.then_some(Role::Leaves);
+        if !shape.oof || !news.old.is_some_and(wants) {
+            return None;
+        }
+        let allowed = |facts| subscription.selector.as_ref().is_none_or(|s| s.allows(facts, now));
+        return Some(if news.new.is_none_or(allowed) { Role::Leaves } else { Role::Lost });
     }
     let comparable = news.layout.is_some_and(|layout| layout.format.supports_delta());
     match news.old {

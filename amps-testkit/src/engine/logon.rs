@@ -12,6 +12,7 @@ use amps_transport::{CloseMode, ConnId, Sink, Time};
 use super::Engine;
 use super::config::{Authentication, SERVER_VERSION};
 use super::connection::{Connection, Identity};
+use super::entitlement::Rights;
 use super::event::{Disconnect, Event, Observe};
 use super::reasons::Reason;
 use super::reply::AckFrame;
@@ -23,6 +24,7 @@ struct Admission {
     user: Arc<str>,
     name: Arc<str>,
     message_type: String,
+    rights: Option<Arc<Rights>>,
 }
 
 impl Engine {
@@ -30,10 +32,55 @@ impl Engine {
         if self.connections.get(&conn).is_some_and(Connection::is_ready) {
             return self.refuse(now, conn, message, Reason::DuplicateLogon.into(), sink);
         }
+        if self.challenge(now, conn, message, sink) {
+            return;
+        }
         match self.admit(conn, message) {
             Ok(admission) => self.welcome(now, conn, message, &admission, sink),
             Err(reason) => self.turn_away(now, conn, message, &reason, sink),
         }
+    }
+
+    /// Sends the next challenge, if there is one left (CONN-23, CONN-24).
+    fn challenge<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        sink: &mut S,
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(&conn) else { return false };
+        let Some(challenge) = self.config.challenges.get(connection.challenged).cloned() else {
+            return false;
+        };
+        connection.challenged += 1;
+        let user = field_text(message, Field::UserId);
+        let ack = AckFrame {
+            user: Some(&user),
+            password: Some(&challenge),
+            status: Status::Retry,
+            ..AckFrame::new()
+        };
+        self.acknowledge(now, conn, message, ack, sink);
+        true
+    }
+
+    /// Takes a first command for a logon, where that is allowed (CONN-19).
+    pub(super) fn admit_without_logon(&mut self, conn: ConnId) -> bool {
+        if self.config.authentication != Authentication::Implicit {
+            return false;
+        }
+        let name = self.generated_name(conn);
+        let fixed = self.connections.get(&conn).and_then(|c| self.listeners.get(&c.listener)).cloned();
+        let message_type = self.types.id(fixed.as_deref().unwrap_or("json"));
+        let rights = Rights::of(&self.config.entitlements, "");
+        let (hash, server_hash) = (name_hash(&name), name_hash(&format!("{name}@{}", self.config.instance)));
+        let Some(connection) = self.connections.get_mut(&conn) else { return false };
+        connection.client_name = name;
+        connection.message_type = message_type;
+        connection.rights = rights;
+        connection.identity = Some(Identity { user: "".into(), hash, server_hash });
+        true
     }
 
     /// # Errors
@@ -54,12 +101,16 @@ impl Engine {
         if self.log.exists() && self.clients_named(&name).any(other_user) {
             return Err(reason(Reason::NameInUse));
         }
-        Ok(Admission { user, name, message_type })
+        let rights = Rights::of(&self.config.entitlements, &user);
+        if rights.as_ref().is_some_and(|rights| !rights.may_log_on(&self.config.entitlements)) {
+            return Err(reason(Reason::NotEntitled));
+        }
+        Ok(Admission { user, name, message_type, rights })
     }
 
     fn authenticate(&self, message: &Message<&[u8]>) -> Result<Arc<str>, String> {
         match &self.config.authentication {
-            Authentication::Disabled => Ok("".into()),
+            Authentication::Disabled | Authentication::Implicit => Ok("".into()),
             Authentication::Refuse(reason) => Err(reason.clone()),
             Authentication::Passwords(passwords) => {
                 let user = field_text(message, Field::UserId);
@@ -110,6 +161,7 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         connection.client_name = Arc::clone(name);
         connection.message_type = message_type;
+        connection.rights.clone_from(&admission.rights);
         connection.identity = Some(Identity { user: Arc::clone(&admission.user), hash, server_hash });
         connection.ack_conflation = conflation.unwrap_or(self.config.ack_conflation);
         if self.observe != Observe::Nothing {
@@ -143,7 +195,13 @@ impl Engine {
         self.acknowledge(now, conn, message, ack, sink);
         if self.config.switches.close_on_refused_logon {
             let name_taken = reason == self.config.reasons.text(Reason::NameInUse);
-            let recorded = if name_taken { Disconnect::NameInUse } else { Disconnect::Auth };
+            let recorded = if name_taken {
+                Disconnect::NameInUse
+            } else if reason == self.config.reasons.text(Reason::NotEntitled) {
+                Disconnect::Entitlement
+            } else {
+                Disconnect::Auth
+            };
             self.close(now, conn, recorded, CloseMode::Flush, sink);
         }
     }

@@ -22,6 +22,7 @@ mod config;
 mod conflation;
 mod connection;
 mod delivery;
+mod entitlement;
 mod event;
 mod fan_out;
 pub mod filter;
@@ -130,6 +131,7 @@ impl Engine {
             }
             sow.push(Table::new(topic, message_type, format)?);
         }
+        entitlement::check(&config.entitlements)?;
         let derived = derive(&config, &mut types, &mut sow)?;
         let mut queues: Vec<Queue> = Vec::new();
         for queue in &config.queues {

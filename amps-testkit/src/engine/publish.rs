@@ -13,7 +13,7 @@ use super::Engine;
 use super::fan_out::News;
 use super::reasons::Reason;
 use super::reply::{AckFrame, Refusal};
-use super::selector::Facts;
+use super::selector::{Facts, holds};
 use super::sow::{Change, Record};
 use super::subscription::{SubKey, text};
 use super::switches::DuplicateAck;
@@ -54,6 +54,9 @@ impl Engine {
             Ok(route) => route,
             Err(refusal) => return self.fail_sequenced(now, conn, message, refusal, sink),
         };
+        if !self.may_publish(now, conn, &route, message) {
+            return self.fail_sequenced(now, conn, message, Reason::NotEntitled.into(), sink);
+        }
         let Some(Connected { publisher, hash, server_hash }) = self.publisher(conn) else { return };
         let bookmark = match (route.logged, sequence) {
             (false, _) => None,
@@ -79,6 +82,27 @@ impl Engine {
             Ok(()) => self.acknowledge_publish(now, conn, message, route.logged, sink),
             Err(refusal) => self.fail_sequenced(now, conn, message, refusal, sink),
         }
+    }
+
+    /// Whether the publisher may write this message, as it came in (ENT-04).
+    fn may_publish(&self, now: Time, conn: ConnId, route: &Route, message: &Message<&[u8]>) -> bool {
+        let Some(connection) = self.connections.get(&conn) else { return false };
+        let Some(rights) = &connection.rights else { return true };
+        let Some(right) = rights.write(&route.topic) else { return false };
+        let Some(filter) = right.filter else { return true };
+        let format = self.types.format(connection.message_type);
+        let document = format.read(message.data());
+        let facts = Facts {
+            format,
+            topic: &route.topic,
+            resource: &route.topic,
+            body: message.data(),
+            correlation: message.correlation_id().map(|x| &**x),
+            bookmark: None,
+            publisher: &connection.client_name,
+            document: &document,
+        };
+        holds(filter, facts, now)
     }
 
     /// Publishes on behalf of the server.
@@ -213,6 +237,7 @@ impl Engine {
         let facts = Facts {
             format: &format,
             topic: &route.topic,
+            resource: &route.topic,
             body: publication.body,
             correlation: publication.correlation,
             bookmark: publication.bookmark,

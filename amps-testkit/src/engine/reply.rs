@@ -19,6 +19,7 @@ pub(crate) struct AckFrame<'a> {
     pub(crate) bookmark: Option<MessageId>,
     pub(crate) client_name: Option<&'a str>,
     pub(crate) user: Option<&'a str>,
+    pub(crate) password: Option<&'a str>,
     pub(crate) sub_id: Option<&'a str>,
     pub(crate) correlation: Option<&'a [u8]>,
     pub(crate) max_backlog: Option<u32>,
@@ -40,6 +41,7 @@ impl AckFrame<'_> {
             bookmark: None,
             client_name: None,
             user: None,
+            password: None,
             sub_id: None,
             correlation: None,
             max_backlog: None,
@@ -134,6 +136,7 @@ impl Engine {
             .maybe_text(Field::Bookmark, ack.bookmark.map(|bookmark| bookmark.to_string()))
             .maybe_text(Field::ClientName, ack.client_name)
             .maybe_text(Field::UserId, ack.user)
+            .maybe_text(Field::Password, ack.password)
             .maybe_text(Field::SubId, ack.sub_id)
             .maybe_text(Field::QueryId, ack.query_id)
             .maybe_text(Field::CorrelationId, ack.correlation)

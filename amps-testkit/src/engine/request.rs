@@ -13,6 +13,7 @@ use amps_transport::{ConnId, Time};
 
 use super::Engine;
 use super::conflation::ConflationKey;
+use super::entitlement::Rights;
 use super::filter::{OrderBy, Path, Projection};
 use super::format::Select;
 use super::reasons::Reason;
@@ -110,6 +111,7 @@ impl Engine {
         self.check_options(now, conn, &options)?;
         let Some(connection) = self.connections.get(&conn) else { return Err(Reason::LogonRequired.into()) };
         let message_type = connection.message_type;
+        let rights = connection.rights.clone();
         let topic = match message.topic() {
             Some(topic) if !topic.is_empty() => text(Some(topic)),
             _ => return Err(Reason::InvalidTopic.into()),
@@ -125,6 +127,13 @@ impl Engine {
             }
             _ => None,
         };
+        let unreadable = |rights: &Arc<Rights>| pattern.is_literal() && rights.read(pattern.text()).is_none();
+        let replaces = options.contains("replace");
+        // What replaces a subscription may ask for anything, and is shown nothing (ENT-06).
+        if !replaces && rights.as_ref().is_some_and(unreadable) {
+            return Err(Reason::NotEntitled.into());
+        }
+        let selector = Selector::within(selector, rights);
         let backlog = number(&options, "max_backlog")?.unwrap_or(1);
         let backlog = u32::try_from(backlog).unwrap_or(u32::MAX);
         let mut shape = self.read_shape(message, &options, &pattern, message_type)?;
@@ -132,7 +141,6 @@ impl Engine {
             let detail = "the filter's result may change without an update (SUB-10)".to_owned();
             return Err(Refusal::because(Reason::BadFilter, detail));
         }
-        let replaces = options.contains("replace");
         let replay = self.read_replay(now, message, &options, &pattern, message_type)?;
         if replay.is_some() {
             // A replay tells of nothing that leaves a focus (BS-14).

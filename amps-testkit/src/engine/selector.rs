@@ -4,11 +4,13 @@
 //! nothing of the engine, and the format of the body is `format`'s business.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use amps_protocol::MessageId;
 use amps_transport::Time;
 
+use super::entitlement::Rights;
 use super::filter::{Context, Filter};
 use super::format::{Body, Format};
 use super::sow::Record;
@@ -18,6 +20,8 @@ use super::txlog::Entry;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) topic: &'a str,
+    /// What entitlements are about: the topic, or the queue that it is read from.
+    pub(crate) resource: &'a str,
     pub(crate) body: &'a [u8],
     pub(crate) correlation: Option<&'a [u8]>,
     pub(crate) bookmark: Option<MessageId>,
@@ -32,6 +36,7 @@ impl<'a> Facts<'a> {
         Self {
             format,
             topic: &entry.topic,
+            resource: &entry.topic,
             body: &entry.body,
             correlation: entry.correlation.as_deref(),
             bookmark: Some(entry.bookmark),
@@ -42,10 +47,16 @@ impl<'a> Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
+    /// The same message, read from a queue.
+    pub(crate) const fn from_queue(self, queue: &'a str) -> Self {
+        Self { resource: queue, ..self }
+    }
+
     pub(crate) fn of_record(record: &'a Record, format: &'a Format, document: &'a Body<'a>) -> Self {
         Self {
             format,
             topic: &record.topic,
+            resource: &record.topic,
             body: &record.body,
             correlation: record.correlation.as_deref(),
             bookmark: record.bookmark,
@@ -55,38 +66,64 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// A content filter.
+/// Which messages somebody wants, and may have.
 #[derive(Clone, Debug)]
-pub(crate) struct Selector(Filter);
+pub(crate) struct Selector {
+    filter: Option<Filter>,
+    rights: Option<Arc<Rights>>,
+}
 
 impl Selector {
     /// # Errors
     /// What is wrong with the text.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        Filter::parse(text).map(Self).map_err(|error| error.to_string())
+        let filter = Filter::parse(text).map_err(|error| error.to_string())?;
+        Ok(Self { filter: Some(filter), rights: None })
     }
 
+    /// What a user with these rights may have of it; `None` if that is everything.
+    pub(crate) fn within(filter: Option<Self>, rights: Option<Arc<Rights>>) -> Option<Self> {
+        match (filter, rights) {
+            (None, None) => None,
+            (filter, rights) => Some(Self { filter: filter.and_then(|selector| selector.filter), rights }),
+        }
+    }
+
+    /// Whether a message is wanted, and allowed.
     pub(crate) fn matches(&self, facts: Facts<'_>, now: Time) -> bool {
-        let now = Duration::from_nanos(now.as_unix_nanos());
-        let bookmark = facts.bookmark.map_or_else(String::new, |bookmark| bookmark.to_string());
-        let context = Context {
-            topic: facts.topic,
-            bookmark: &bookmark,
-            message_size: facts.body.len() as u64,
-            correlation_id: facts.correlation.unwrap_or_default(),
-            now,
-            last_updated: Some(now),
-            client_name: facts.publisher,
-            ..Context::default()
-        };
-        self.0.matches(facts.document, &context)
+        self.allows(facts, now) && self.filter.as_ref().is_none_or(|filter| holds(filter, facts, now))
+    }
+
+    /// Whether a message may be seen, wanted or not (ENT-03).
+    pub(crate) fn allows(&self, facts: Facts<'_>, now: Time) -> bool {
+        let Some(rights) = &self.rights else { return true };
+        let right = rights.read(facts.resource);
+        right.is_some_and(|right| right.filter.is_none_or(|filter| holds(filter, facts, now)))
     }
 
     pub(crate) fn is_deterministic(&self) -> bool {
-        self.0.is_deterministic()
+        self.filter.as_ref().is_none_or(Filter::is_deterministic)
     }
 
-    pub(crate) fn text(&self) -> &str {
-        self.0.text()
+    /// The text of the filter, if there is one.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.filter.as_ref().map(Filter::text)
     }
+}
+
+/// Whether a filter holds for a message.
+pub(crate) fn holds(filter: &Filter, facts: Facts<'_>, now: Time) -> bool {
+    let now = Duration::from_nanos(now.as_unix_nanos());
+    let bookmark = facts.bookmark.map_or_else(String::new, |bookmark| bookmark.to_string());
+    let context = Context {
+        topic: facts.topic,
+        bookmark: &bookmark,
+        message_size: facts.body.len() as u64,
+        correlation_id: facts.correlation.unwrap_or_default(),
+        now,
+        last_updated: Some(now),
+        client_name: facts.publisher,
+        ..Context::default()
+    };
+    filter.matches(facts.document, &context)
 }

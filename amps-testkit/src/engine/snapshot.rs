@@ -122,7 +122,11 @@ impl Engine {
             .map(|subscription| SubscriptionSnapshot {
                 id: subscription.id.to_string(),
                 topic: subscription.pattern.text().to_owned(),
-                filter: subscription.selector.as_ref().map(|selector| selector.text().to_owned()),
+                filter: subscription
+                    .selector
+                    .as_ref()
+                    .and_then(|selector| selector.text())
+                    .map(str::to_owned),
                 options: subscription.options.to_string(),
                 backlog: subscription.backlog,
                 leased: subscription.leased,
@@ -200,7 +204,10 @@ impl Engine {
             let matches = |entry: &Entry| {
                 selector.is_none_or(|selector| {
                     let document = queue.format.read(&entry.body);
-                    selector.matches(Facts::of(entry, &queue.format, &document), Time::EPOCH)
+                    selector.matches(
+                        Facts::of(entry, &queue.format, &document).from_queue(&queue.name),
+                        Time::EPOCH,
+                    )
                 })
             };
             subscription.has_room().then(|| queue.find_available(Place::default(), matches)).flatten()

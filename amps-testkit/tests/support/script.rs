@@ -29,8 +29,8 @@ use std::time::Duration;
 
 use amps_protocol::format_timestamp;
 use amps_testkit::{
-    AfterEnd, ConflatedTopicConfig, Fairness, FakeServer, FakeServerBuilder, Leasing, LogCut, QueueConfig,
-    Semantics, SowConfig, SowExpiration, Switches, UnloggedBookmark, ViewConfig, ViewSource,
+    AfterEnd, ConflatedTopicConfig, Entitlement, Fairness, FakeServer, FakeServerBuilder, Leasing, LogCut,
+    QueueConfig, Semantics, SowConfig, SowExpiration, Switches, UnloggedBookmark, ViewConfig, ViewSource,
 };
 use serde_json::Value;
 
@@ -81,6 +81,11 @@ impl Dialogue {
                 }
                 ["refuse_logon", ..] => builder.refuse_logon(setting["refuse_logon ".len()..].trim()),
                 ["credentials", user, password] => builder.credentials(user, password),
+                ["implicit_authentication"] => builder.implicit_authentication(),
+                ["challenge", text] => builder.challenge(text),
+                ["entitle", right, user, topic, ref rest @ ..] => {
+                    builder.entitle(entitlement(right, user, topic, rest))
+                }
                 ["ack_conflation", interval] => builder.ack_conflation(duration(interval)),
                 ["type", name] => {
                     message_type = Some(name);
@@ -199,6 +204,25 @@ fn view(name: &str, settings: &[&str]) -> ViewConfig {
             "field" => view.field(value),
             "filter" => view.filter(value),
             _ => panic!("unknown setting of a view: {key}"),
+        }
+    })
+}
+
+/// `@ entitle read USER TOPIC filter=EXPR select=[LIST]`, `~` for blanks.
+fn entitlement(right: &str, user: &str, topic: &str, settings: &[&str]) -> Entitlement {
+    let entitlement = match right {
+        "logon" => Entitlement::logon(user),
+        "read" => Entitlement::read(user, topic),
+        "write" => Entitlement::write(user, topic),
+        _ => panic!("unknown right: {right}"),
+    };
+    settings.iter().fold(entitlement, |entitlement, setting| {
+        let (key, value) = setting.split_once('=').unwrap();
+        let value = value.replace('~', " ");
+        match key {
+            "filter" => entitlement.filter(value),
+            "select" => entitlement.select(value),
+            _ => panic!("unknown setting of an entitlement: {key}"),
         }
     })
 }

@@ -9,12 +9,14 @@ use std::time::Duration;
 use super::reasons::Reasons;
 use super::switches::Switches;
 
+mod entitlement;
 mod limits;
 mod message_type;
 mod queue;
 mod sow;
 mod view;
 
+pub use entitlement::{Entitlement, EntitlementKind};
 pub use limits::{RecoveryPoint, SlowClientLimits};
 pub use message_type::{MessageLayout, MessageTypeConfig};
 pub use queue::{ExpirationModel, Fairness, Leasing, QueueConfig, QueueKind, Semantics};
@@ -52,6 +54,11 @@ pub struct Config {
     pub sow_stats_interval: Option<Duration>,
     /// Who may log on. Default: everybody.
     pub authentication: Authentication,
+    /// Challenges, one after the other, that a client has to answer before it is admitted: what
+    /// each is told as `pw`. Any answer will do. Default: none.
+    pub challenges: Vec<String>,
+    /// Who may do what. Default: everybody everything.
+    pub entitlements: Vec<Entitlement>,
     /// How long conflated `persisted` acks are gathered, unless the logon says otherwise.
     /// Default 1 s.
     pub ack_conflation: Duration,
@@ -79,6 +86,8 @@ impl Default for Config {
             slow_clients: SlowClientLimits::default(),
             sow_stats_interval: None,
             authentication: Authentication::Disabled,
+            challenges: Vec::new(),
+            entitlements: Vec::new(),
             ack_conflation: Duration::from_secs(1),
             max_frame: amps_protocol::DEFAULT_MAX_OUTBOUND,
             regex_topics: true,
@@ -103,6 +112,9 @@ pub enum Authentication {
     /// Everybody; the authenticated name stays empty.
     #[default]
     Disabled,
+    /// Everybody, also without a logon: any first command will do. A connection without a
+    /// logon has the message type of its listener, or `json`.
+    Implicit,
     /// Users with these passwords; their name becomes their identity.
     Passwords(BTreeMap<String, String>),
     /// Nobody; every logon fails with this reason.
@@ -188,6 +200,16 @@ pub enum ConfigError {
         topic: String,
         /// What is not supported.
         what: &'static str,
+    },
+    /// An entitlement that does not parse.
+    #[error("the entitlement of user \"{user}\" for \"{topic}\": {fault}")]
+    Entitlement {
+        /// The user.
+        user: String,
+        /// The topic.
+        topic: String,
+        /// What is wrong with it.
+        fault: String,
     },
     /// Two queues of one name and type.
     #[error("queue \"{queue}\" is configured twice")]

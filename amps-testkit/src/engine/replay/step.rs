@@ -210,9 +210,10 @@ impl Engine {
     ) -> usize {
         self.delivered += 1;
         let format = self.types.format(entry.message_type);
+        let visible = self.visible(conn, &entry.topic, format, &entry.body);
         let body = match self.selected(keys) {
-            Some(select) => Cow::Owned(format.select(&entry.body, &select)),
-            None => Cow::Borrowed(&*entry.body),
+            Some(select) => Cow::Owned(format.select(&visible, &select)),
+            None => visible,
         };
         let subscriptions = || keys.iter().filter_map(|key| self.subscriptions.get(key));
         let timestamp = subscriptions().any(|s| s.shape.timestamp);

@@ -12,9 +12,10 @@ use amps_transport::{ConnId, Sink, Time};
 use super::change::Change;
 use super::table::{Record, Table};
 use crate::engine::Engine;
+use crate::engine::entitlement::Rights;
 use crate::engine::reasons::Reason;
 use crate::engine::reply::{AckFrame, Refusal};
-use crate::engine::selector::{Facts, Selector};
+use crate::engine::selector::{Facts, Selector, holds};
 use crate::engine::subscription::text;
 use crate::engine::topic::{TopicPattern, TopicReading, TypeId};
 use crate::engine::txlog::Deletion;
@@ -56,7 +57,9 @@ impl Engine {
         for &index in &request.tables {
             let table = &self.sow[index];
             examined += table.len() as u64;
-            let doomed = chosen(table, &request, now);
+            let rights = self.connections.get(&conn).and_then(|connection| connection.rights.as_ref());
+            let mut doomed = chosen(table, &request, now);
+            doomed.retain(|record| rights.is_none_or(|rights| may_delete(rights, table, record, now)));
             gone.extend(doomed.into_iter().map(|record| (index, record)));
         }
         for (index, record) in &gone {
@@ -107,6 +110,10 @@ impl Engine {
                 format!("\"{topic}\" keeps no state of the world"),
             ));
         };
+        let rights = self.connections.get(&conn).and_then(|connection| connection.rights.as_ref());
+        if pattern.is_literal() && rights.is_some_and(|rights| rights.write(&topic).is_none()) {
+            return Err(Reason::NotEntitled.into());
+        }
         let body = message.data();
         let which = match (message.filter(), message.sow_keys(), message.bookmark(), body.is_empty()) {
             (Some(filter), None, None, true) => Which::Matching(
@@ -145,6 +152,15 @@ impl Engine {
         let Some(hash) = identity.map(|identity| identity.hash) else { return false };
         !self.log.advance(hash, sequence)
     }
+}
+
+/// Whether the rights of a user cover a record as it is stored (ENT-04).
+fn may_delete(rights: &Rights, table: &Table, record: &Record, now: Time) -> bool {
+    let Some(right) = rights.write(&record.topic) else { return false };
+    let format = &table.layout.format;
+    right
+        .filter
+        .is_none_or(|filter| holds(filter, Facts::of_record(record, format, &format.read(&record.body)), now))
 }
 
 fn chosen(table: &Table, request: &Request, now: Time) -> Vec<Arc<Record>> {

@@ -5,6 +5,7 @@
 //! moment, and nothing of a later moment can come between its frames.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -307,7 +308,7 @@ impl Engine {
                 found.examined += 1;
                 let entry = &message.entry;
                 let document = queue.format.read(&entry.body);
-                let facts = Facts::of(entry, &queue.format, &document);
+                let facts = Facts::of(entry, &queue.format, &document).from_queue(&queue.name);
                 if !selector.is_none_or(|selector| selector.matches(facts, now)) {
                     continue;
                 }
@@ -349,7 +350,7 @@ impl Engine {
             let same = rest.iter().take(query.batch).take_while(|row| row.record.topic == *topic).count();
             let (batch, others) = rest.split_at(same);
             sequence += 1;
-            self.put_batch(shape, sub_id, id, sequence, batch);
+            self.put_batch(conn, shape, sub_id, id, sequence, batch);
             self.transmit(now, conn, sink);
             rest = others;
         }
@@ -370,8 +371,17 @@ impl Engine {
         self.transmit(now, conn, sink);
     }
 
-    fn put_batch(&mut self, shape: &Shape, sub_id: Option<&str>, id: &str, sequence: u64, batch: &[Row]) {
+    fn put_batch(
+        &mut self,
+        conn: ConnId,
+        shape: &Shape,
+        sub_id: Option<&str>,
+        id: &str,
+        sequence: u64,
+        batch: &[Row],
+    ) {
         let Some(first) = batch.first() else { return };
+        let rights = self.connections.get(&conn).and_then(|connection| connection.rights.clone());
         let mut writer = FrameWriter::new(&mut self.out, CommandKind::Sow)
             .text(Field::Topic, first.record.topic.as_bytes())
             .maybe_text(Field::SubId, sub_id)
@@ -380,7 +390,11 @@ impl Engine {
             .number(Field::GroupSequence, sequence)
             .records();
         for Row { format, record } in batch {
-            let selected = shape.select.as_ref().map(|select| format.select(&record.body, select));
+            let visible = match &rights {
+                Some(rights) => rights.visible(&record.topic, format, &record.body),
+                None => Cow::Borrowed(&*record.body),
+            };
+            let selected = shape.select.as_ref().map(|select| format.select(&visible, select));
             let key = Some(&*record.key).filter(|key| !key.is_empty() && !shape.no_sowkey);
             let timestamp =
                 shape.timestamp.then(|| format_timestamp(record.updated.as_unix_nanos()).to_string());
@@ -389,7 +403,7 @@ impl Engine {
                 .maybe_text(Field::SowKey, key)
                 .maybe_text(Field::CorrelationId, record.correlation.as_deref())
                 .maybe_text(Field::Timestamp, timestamp)
-                .data(selected.as_deref().unwrap_or(&record.body));
+                .data(selected.as_deref().unwrap_or(&visible));
         }
         // Only a batch of more than 4 GiB could fail; it is then not sent at all.
         let _ = writer.finish();

@@ -1,0 +1,99 @@
+//! Who may see and change what (server.md 1.11).
+//!
+//! Owns the rules of a user, compiled when the user logs on and kept for the life of the
+//! connection (ENT-05). Without any rule in the configuration everybody may do everything.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::config::{ConfigError, Entitlement, EntitlementKind};
+use super::filter::Filter;
+use super::format::{Format, Select};
+use super::topic::{TopicPattern, TopicReading};
+
+/// What one user may do.
+#[derive(Debug)]
+pub(crate) struct Rights {
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    kind: EntitlementKind,
+    pattern: TopicPattern,
+    filter: Option<Filter>,
+    select: Option<Select>,
+}
+
+/// The right to read, or to write, one topic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Right<'r> {
+    /// Only messages that it matches.
+    pub(crate) filter: Option<&'r Filter>,
+    /// Only these fields.
+    pub(crate) select: Option<&'r Select>,
+}
+
+/// Checks every rule of a configuration.
+pub(crate) fn check(entitlements: &[Entitlement]) -> Result<(), ConfigError> {
+    entitlements.iter().try_for_each(|entitlement| compile(entitlement).map(drop))
+}
+
+impl Rights {
+    /// Those of a user; `None` if nobody is restricted.
+    pub(crate) fn of(entitlements: &[Entitlement], user: &str) -> Option<Arc<Self>> {
+        if entitlements.is_empty() {
+            return None;
+        }
+        let own = entitlements.iter().filter(|e| e.user == "*" || e.user == user);
+        // What does not compile was refused with the configuration.
+        Some(Arc::new(Self { rules: own.filter_map(|entitlement| compile(entitlement).ok()).collect() }))
+    }
+
+    /// Whether the user may log on. Without any rule about logons, everybody may.
+    pub(crate) fn may_log_on(&self, entitlements: &[Entitlement]) -> bool {
+        let about = |kind| kind == EntitlementKind::Logon;
+        !entitlements.iter().any(|e| about(e.kind)) || self.rules.iter().any(|rule| about(rule.kind))
+    }
+
+    /// The right to read a topic: the first rule that names it.
+    pub(crate) fn read(&self, topic: &str) -> Option<Right<'_>> {
+        self.right(EntitlementKind::Read, topic)
+    }
+
+    /// The right to write to a topic: the first rule that names it.
+    pub(crate) fn write(&self, topic: &str) -> Option<Right<'_>> {
+        self.right(EntitlementKind::Write, topic)
+    }
+
+    fn right(&self, kind: EntitlementKind, topic: &str) -> Option<Right<'_>> {
+        let rule = self.rules.iter().find(|rule| rule.kind == kind && rule.pattern.matches(topic))?;
+        Some(Right { filter: rule.filter.as_ref(), select: rule.select.as_ref() })
+    }
+
+    /// What the user may see of a body (ENT-03).
+    pub(crate) fn visible<'b>(&self, topic: &str, format: &Format, body: &'b [u8]) -> Cow<'b, [u8]> {
+        match self.read(topic).and_then(|right| right.select) {
+            Some(select) => Cow::Owned(format.select(body, select)),
+            None => Cow::Borrowed(body),
+        }
+    }
+}
+
+fn compile(entitlement: &Entitlement) -> Result<Rule, ConfigError> {
+    let wrong = |fault: String| ConfigError::Entitlement {
+        user: entitlement.user.clone(),
+        topic: entitlement.topic.clone(),
+        fault,
+    };
+    let pattern = TopicPattern::parse(&entitlement.topic, TopicReading::Guess, true).map_err(wrong)?;
+    let filter = entitlement.filter.as_ref().map(|text| Filter::parse(text)).transpose();
+    let select = entitlement.select.as_ref().map(|text| Select::parse(text)).transpose();
+    Ok(Rule {
+        kind: entitlement.kind,
+        pattern,
+        filter: filter.map_err(|fault| wrong(fault.to_string()))?,
+        select: select.map_err(|fault| wrong(fault.to_string()))?,
+    })
+}
