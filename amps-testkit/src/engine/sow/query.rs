@@ -85,6 +85,10 @@ impl Engine {
         let placed = self.read_request(now, conn, message).and_then(|mut request| {
             let query = self.read_query(message, &request, Some(&id))?;
             let replay = request.replay.take();
+            if replay.is_some() && query.is_page() {
+                let detail = "a page shows records, and has no place in the log".to_owned();
+                return Err(Refusal::because(Reason::InvalidOptions, detail));
+            }
             self.check_page(conn, &id, &request, &query)?;
             self.before_replacement(now, conn, &id, &request, sink);
             let (key, old) = self.register(conn, Arc::clone(&id), request, replay.is_some())?;
