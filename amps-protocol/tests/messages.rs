@@ -221,3 +221,32 @@ fn what_goes_over_frames_and_records_shows_where_it_stands() {
     header.decode(BATCH.as_bytes()).unwrap();
     assert_eq!(format!("{header:?}"), "Header { command: Sow, body_offset: 46 }");
 }
+
+#[test]
+fn a_tool_passes_on_members_that_it_does_not_know() {
+    let frame = br#"{"c":"p","t":"o","new \"key\"":"a\"b","n":1.5}body"#;
+    let message = Message::decode(&frame[..]).unwrap();
+    let mut out = BytesMut::new();
+    let mut writer = FrameWriter::new(&mut out, message.command()).text(Field::Topic, "o");
+    for member in message.members().filter(|member| member.field.is_none()) {
+        writer = writer.other(&member.key, &member.value, member.quoted);
+    }
+    writer.finish(message.data());
+    assert_eq!(&out[4..], frame);
+}
+
+#[test]
+fn a_fault_in_a_record_names_the_field_where_it_is_known() {
+    let fault = |frame: &str| {
+        let batch = Message::decode(frame.as_bytes()).unwrap();
+        batch.records().next().unwrap().unwrap_err().to_string()
+    };
+    assert_eq!(
+        fault(r#"{"c":"sow"}{"k":}"#),
+        "malformed sow batch at byte 16, record 0: field \"k\": expected a value after ':'"
+    );
+    assert_eq!(
+        fault(r#"{"c":"sow"}{k:1}"#),
+        "malformed sow batch at byte 12, record 0: expected a quoted field name or '}'"
+    );
+}

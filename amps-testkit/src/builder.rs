@@ -7,7 +7,10 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::engine::{Authentication, Config, Engine, LogTopics, QueueConfig, Reasons, SowConfig, Switches};
+use crate::engine::{
+    Authentication, Config, ConflatedTopicConfig, Engine, LogTopics, QueueConfig, Reasons, SowConfig,
+    Switches, ViewConfig,
+};
 use crate::journal::JournalMode;
 use crate::server::{FakeServer, StartError};
 
@@ -45,6 +48,18 @@ impl FakeServerBuilder {
     /// Adds a topic with a state of the world.
     pub fn sow(mut self, topic: SowConfig) -> Self {
         self.config.sow.push(topic);
+        self
+    }
+
+    /// Adds a view: a topic whose records are computed from those of another.
+    pub fn view(mut self, view: ViewConfig) -> Self {
+        self.config.views.push(view);
+        self
+    }
+
+    /// Adds a conflated topic: a copy of another topic that changes less often.
+    pub fn conflated_topic(mut self, topic: ConflatedTopicConfig) -> Self {
+        self.config.conflated_topics.push(topic);
         self
     }
 

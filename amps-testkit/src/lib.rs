@@ -34,11 +34,13 @@ mod engine;
 #[doc(hidden)]
 pub use engine::filter;
 pub use engine::{
-    AfterEnd, Authentication, Config, ConfigError, ConnectionSnapshot, Counters, DeltaNull, Disconnect,
-    DuplicateAck, Engine, Event, ExpirationModel, ExpiryReason, Fairness, LeaseHeader, Leasing, LogCut,
-    LogRecord, LogTopics, LoggedMessage, MaxCancels, MessageId, Observe, QueueConfig, QueueCounters,
-    QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons, ReturnPosition, Semantics, SowConfig,
-    SowExpiration, SubscriptionSnapshot, Switches, UnknownOptions, UnloggedBookmark,
+    AfterEnd, Authentication, Config, ConfigError, ConflatedTopicConfig, ConnectionSnapshot, Counters,
+    DeltaNull, Disconnect, DuplicateAck, Engine, Event, ExpirationModel, ExpiryReason, Fairness, Join,
+    JoinField, LeaseHeader, Leasing, LogCut, LogRecord, LogTopics, LoggedMessage, MaxCancels, MessageId,
+    MessageLayout, MessageTypeConfig, Observe, QueueConfig, QueueCounters, QueueKind, QueueSnapshot,
+    QueueTopic, QueuedMessage, Reason, Reasons, RecoveryPoint, ReturnPosition, Semantics, SlowClientLimits,
+    SowConfig, SowExpiration, SowHistory, SubscriptionSnapshot, Switches, UnknownOptions, UnloggedBookmark,
+    ViewConfig, ViewSource,
 };
 
 mod builder;

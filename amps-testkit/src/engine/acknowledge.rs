@@ -127,7 +127,7 @@ impl Engine {
             let document = queue.format.read(&message.entry.body);
             selector.matches(Facts::of(&message.entry, &queue.format, &document), now).then_some(position)
         };
-        queue.messages().filter_map(matches).collect()
+        queue.active_messages().filter_map(matches).collect()
     }
 
     fn judge_bookmark(
@@ -167,7 +167,7 @@ impl Engine {
         }
         match verdict {
             Verdict::Done => {
-                let holder = queue.acknowledge(position);
+                let holder = queue.acknowledge(position, now);
                 self.free_backlog(holder);
                 true
             }
@@ -179,7 +179,7 @@ impl Engine {
             }
             Verdict::Expire => {
                 let holder = queue.end_lease(position);
-                let expired = queue.expire(position, ExpiryReason::ForcedExpire);
+                let expired = queue.expire(position, ExpiryReason::ForcedExpire, now);
                 self.free_backlog(holder);
                 self.bury(index, expired);
                 true

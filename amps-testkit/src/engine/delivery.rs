@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use amps_protocol::{CommandKind, Field, FrameWriter, format_timestamp};
-use amps_transport::{Sink, Time};
+use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
 use super::config::{Fairness, Semantics};
-use super::queue::{ExpiryReason, Holder, Member, Queue, Unsuccessful};
+use super::queue::{ExpiryReason, Holder, Member, Place, Queue, Unsuccessful};
 use super::selector::Facts;
 use super::subscription::{SubKey, Subscription};
 use super::switches::{LeaseHeader, QueueTopic};
@@ -44,8 +44,14 @@ impl Engine {
     }
 
     fn dispatch<S: Sink>(&mut self, queue: usize, now: Time, sink: &mut S) {
-        while let Some((position, sub)) = pick(&mut self.queues[queue], &self.subscriptions, now) {
-            self.deliver(queue, position, sub, now, sink);
+        loop {
+            if let Some(entry) = self.queues[queue].take_barrier(now) {
+                self.send_barrier(now, queue, &entry, sink);
+            } else if let Some((position, sub)) = pick(&mut self.queues[queue], &self.subscriptions, now) {
+                self.deliver(queue, position, sub, now, sink);
+            } else {
+                return;
+            }
         }
     }
 
@@ -80,6 +86,36 @@ impl Engine {
         self.transmit(now, holder.conn, sink);
     }
 
+    /// A barrier goes to every subscription whose filter it matches, whatever its backlog, and
+    /// nobody acknowledges it.
+    fn send_barrier<S: Sink>(&mut self, now: Time, index: usize, entry: &Entry, sink: &mut S) {
+        let queue = &self.queues[index];
+        let document = queue.format.read(&entry.body);
+        let facts = Facts::of(entry, &queue.format, &document);
+        let mut audience: BTreeMap<ConnId, Vec<Arc<str>>> = BTreeMap::new();
+        for subscription in queue.members.keys().filter_map(|key| self.subscriptions.get(key)) {
+            if subscription.selector.as_ref().is_none_or(|selector| selector.matches(facts, now)) {
+                audience.entry(subscription.conn).or_default().push(Arc::clone(&subscription.id));
+            }
+        }
+        let topic = match self.config.switches.queue_topic {
+            QueueTopic::Queue => Arc::clone(&queue.name),
+            QueueTopic::Underlying => Arc::clone(&entry.topic),
+        };
+        for (conn, ids) in audience {
+            self.delivered += 1;
+            let length = self.config.switches.publish_length.then_some(entry.body.len() as u64);
+            FrameWriter::new(&mut self.out, CommandKind::Publish)
+                .text(Field::Bookmark, entry.bookmark.to_string())
+                .text(Field::Topic, topic.as_bytes())
+                .list(Field::SubIds, ids.iter().map(|id| id.as_bytes()))
+                .maybe_text(Field::CorrelationId, entry.correlation.as_deref())
+                .maybe_number(Field::Length, length)
+                .finish(&entry.body);
+            self.transmit(now, conn, sink);
+        }
+    }
+
     /// A message is off a subscription's backlog: other queues may use the room.
     pub(super) fn free_backlog(&mut self, holder: Option<Holder>) {
         let Some(holder) = holder else { return };
@@ -112,7 +148,7 @@ impl Engine {
         while let Some(position) = self.queues[index].expiration_due(now) {
             let holder = self.queues[index].end_lease(position);
             self.free_backlog(holder);
-            let expired = self.queues[index].expire(position, ExpiryReason::TimeLimit);
+            let expired = self.queues[index].expire(position, ExpiryReason::TimeLimit, now);
             self.bury(index, expired);
         }
         self.queues[index].forget_due(now);
@@ -133,27 +169,29 @@ fn pick(
         return None;
     }
     let mut candidates: Vec<(SubKey, &Subscription)> = Vec::new();
-    let mut oldest = Position::MAX;
+    let mut oldest: Option<Place> = None;
     let keys: Vec<SubKey> = queue.members.keys().copied().collect();
     for key in keys {
         let Some(subscription) = subscriptions.get(&key).filter(|subscription| subscription.has_room())
         else {
             continue;
         };
-        let Some(position) = next_match(queue, key, subscription, now) else { continue };
-        if position < oldest {
-            oldest = position;
+        let Some(place) = next_match(queue, key, subscription, now) else { continue };
+        if oldest.is_none_or(|oldest| place < oldest) {
+            oldest = Some(place);
             candidates.clear();
         }
-        if position == oldest {
+        if oldest == Some(place) {
             candidates.push((key, subscription));
         }
     }
-    choose(queue.fairness, &candidates, queue.last_served).map(|sub| (oldest, sub))
+    choose(queue.fairness, &candidates, queue.last_served)
+        .zip(oldest)
+        .map(|(sub, place)| (place.position, sub))
 }
 
 /// The oldest available message that a subscription matches.
-fn next_match(queue: &mut Queue, key: SubKey, subscription: &Subscription, now: Time) -> Option<Position> {
+fn next_match(queue: &mut Queue, key: SubKey, subscription: &Subscription, now: Time) -> Option<Place> {
     let Some(selector) = &subscription.selector else { return queue.oldest_available() };
     let member = *queue.members.get(&key)?;
     if let Some(position) = member.confirmed.filter(|&position| queue.is_available(position)) {

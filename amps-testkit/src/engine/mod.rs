@@ -51,10 +51,7 @@ use amps_transport::{CloseMode, ConnId, Input, ListenerId, Machine, Sink, Time};
 use bytes::BytesMut;
 
 pub use amps_protocol::MessageId;
-pub use config::{
-    Authentication, Config, ConfigError, ExpirationModel, Fairness, Leasing, LogTopics, QueueConfig,
-    Semantics, SowConfig, SowExpiration,
-};
+pub use config::*;
 pub use event::{Disconnect, Event, Observe};
 pub use log_record::{LogCut, LogRecord, LoggedMessage};
 pub use queue::{ExpiryReason, QueueCounters};
@@ -68,7 +65,7 @@ pub use switches::{
 use connection::Connection;
 use queue::Queue;
 use replay::{Replays, WaitingAck};
-use sow::Table;
+use sow::{Derived, Table, derive};
 use subscription::{SubKey, Subscription};
 use timers::{Timer, Timers};
 use topic::{MessageTypes, Routes};
@@ -94,8 +91,10 @@ pub struct Engine {
     waiting_acks: Vec<WaitingAck>,
     /// Topics with a state of the world, in the order of the configuration.
     sow: Vec<Table>,
-    /// Subscriptions that are windows.
-    pages: usize,
+    /// Views and conflated topics.
+    derived: Vec<Derived>,
+    /// Subscriptions that are windows or aggregated.
+    watchers: usize,
     queues: Vec<Queue>,
     /// Queues in which something may be deliverable.
     dirty: BTreeSet<usize>,
@@ -131,6 +130,7 @@ impl Engine {
             }
             sow.push(Table::new(topic, message_type, format)?);
         }
+        let derived = derive(&config, &mut types, &mut sow)?;
         let mut queues: Vec<Queue> = Vec::new();
         for queue in &config.queues {
             let queue = Queue::new(queue.clone(), types.id(&queue.message_type), &config.switches)?;
@@ -159,7 +159,8 @@ impl Engine {
             unconfirmed: BTreeSet::new(),
             waiting_acks: Vec::new(),
             sow,
-            pages: 0,
+            derived,
+            watchers: 0,
             queues,
             dirty: BTreeSet::new(),
             dead_letters: VecDeque::new(),
@@ -253,6 +254,7 @@ impl Engine {
             match timer {
                 Timer::Queue(queue) => self.queue_timer(now, queue),
                 Timer::Sow(table) => self.sow_timer(now, table, sink),
+                Timer::Derived(index) => self.derived_timer(now, index, sink),
                 Timer::Conflation(key) => self.release(now, key, sink),
                 Timer::Persisted(conn) => self.send_conflated(now, conn, sink),
                 Timer::Silence(conn) => self.close(now, conn, Disconnect::Heartbeat, CloseMode::Flush, sink),

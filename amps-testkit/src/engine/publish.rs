@@ -151,7 +151,12 @@ impl Engine {
             let detail = format!("{} is a topic of the server's own", text(Some(topic)));
             return Err(Refusal::because(Reason::InvalidTopic, detail));
         }
-        Ok(self.route(message_type, topic))
+        let route = self.route(message_type, topic);
+        if route.table.is_some_and(|table| self.sow[table].is_derived) {
+            let detail = format!("{} follows other topics and is not published to", route.topic);
+            return Err(Refusal::because(Reason::InvalidTopic, detail));
+        }
+        Ok(route)
     }
 
     /// State of the world, everybody who listens, log, queues (PUB-01 to PUB-03).
@@ -428,7 +433,7 @@ impl Engine {
         let mut audience: Vec<(ConnId, Vec<SubKey>)> = Vec::new();
         for (&key, subscription) in &self.subscriptions {
             let special =
-                subscription.page.is_some() || subscription.conflated.is_some() || subscription.replays;
+                subscription.is_watcher() || subscription.conflated.is_some() || subscription.replays;
             if special || subscription.message_type != message_type || !subscription.pattern.matches(topic) {
                 continue;
             }

@@ -21,8 +21,9 @@ use amps_protocol::MessageId;
 use amps_transport::{ConnId, Time};
 
 use super::config::{ConfigError, ExpirationModel, Fairness, QueueConfig, Semantics};
+use super::filter::{Context, Expression, Value};
 use super::format::Format;
-use super::selector::Selector;
+use super::selector::{Facts, Selector};
 use super::subscription::SubKey;
 use super::switches::{MaxCancels, ReturnPosition, Switches};
 use super::topic::{TopicPattern, TopicReading, TypeId};
@@ -70,19 +71,32 @@ pub(crate) struct Lease {
 #[derive(Clone, Debug)]
 pub(crate) struct QueueMessage {
     pub(crate) entry: Arc<Entry>,
+    /// What comes before what: the higher the priority, the lower.
+    rank: u64,
     pub(crate) lease: Option<Lease>,
     pub(crate) deliveries: u32,
     pub(crate) cancels: u32,
     pub(crate) expires: Option<Time>,
 }
 
+/// Where a message stands among those that can be delivered: by priority, then by age.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    rank: u64,
+    pub(crate) position: Position,
+}
+
+impl Place {
+    const LAST: Self = Self { rank: u64::MAX, position: Position::MAX };
+}
+
 /// A subscription as this queue sees it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Member {
-    /// No available message before this position matches the filter.
-    pub(crate) cursor: Position,
-    /// The message at this position matches the filter.
-    pub(crate) confirmed: Option<Position>,
+    /// No available message before this place matches the filter.
+    pub(crate) cursor: Place,
+    /// The message at this place matches the filter.
+    pub(crate) confirmed: Option<Place>,
 }
 
 /// Totals since the start.
@@ -126,7 +140,13 @@ pub(crate) struct Queue {
     pub(crate) counters: QueueCounters,
     messages: BTreeMap<Position, QueueMessage>,
     by_bookmark: BTreeMap<MessageId, Position>,
-    available: BTreeSet<Position>,
+    available: BTreeSet<Place>,
+    /// Messages that wait until everything before them is done.
+    barriers: BTreeSet<Position>,
+    /// Messages beyond the target depth.
+    inactive: BTreeSet<Position>,
+    priority: Option<Expression>,
+    barrier: Option<Selector>,
     leases: BTreeSet<(Time, Position)>,
     expirations: BTreeSet<(Time, Position)>,
     held: BTreeMap<SubKey, BTreeSet<Position>>,
@@ -142,6 +162,9 @@ pub(crate) struct Queue {
     /// What left for good since it was last asked.
     departures: Vec<MessageId>,
 }
+
+/// The least target depth (6.1).
+const MIN_TARGET_DEPTH: u64 = 1000;
 
 impl Queue {
     pub(crate) fn new(
@@ -171,6 +194,21 @@ impl Queue {
             ),
             None => None,
         };
+        check_order(&config)?;
+        let priority = match &config.priority {
+            Some(text) => Some(Expression::parse(text).map_err(|fault| ConfigError::Priority {
+                queue: config.name.clone(),
+                fault: fault.to_string(),
+            })?),
+            None => None,
+        };
+        let barrier = match &config.barrier {
+            Some(text) => Some(
+                Selector::parse(text)
+                    .map_err(|fault| ConfigError::Filter { queue: config.name.clone(), fault })?,
+            ),
+            None => None,
+        };
         Ok(Self {
             name: config.name.as_str().into(),
             format: Format::of(&config.message_type),
@@ -185,6 +223,10 @@ impl Queue {
             messages: BTreeMap::new(),
             by_bookmark: BTreeMap::new(),
             available: BTreeSet::new(),
+            barriers: BTreeSet::new(),
+            inactive: BTreeSet::new(),
+            priority,
+            barrier,
             leases: BTreeSet::new(),
             expirations: BTreeSet::new(),
             held: BTreeMap::new(),
@@ -214,12 +256,75 @@ impl Queue {
         let expires = self.expiry(&entry, now);
         self.tail = self.tail.max(position);
         self.by_bookmark.insert(entry.bookmark, position);
-        self.available.insert(position);
         if let Some(at) = expires {
             self.expirations.insert((at, position));
         }
+        let rank = self.rank(&entry);
         self.messages
-            .insert(position, QueueMessage { entry, lease: None, deliveries: 0, cancels: 0, expires });
+            .insert(position, QueueMessage { entry, rank, lease: None, deliveries: 0, cancels: 0, expires });
+        self.inactive.insert(position);
+        self.activate(now);
+    }
+
+    /// Makes messages deliverable, oldest first, up to the target depth.
+    fn activate(&mut self, now: Time) {
+        let depth =
+            self.config.target_depth.map_or(usize::MAX, |depth| usize::try_from(depth).unwrap_or(usize::MAX));
+        while self.messages.len() - self.inactive.len() < depth {
+            let Some(position) = self.inactive.pop_first() else { return };
+            let Some(message) = self.messages.get(&position) else { continue };
+            let is_barrier = self.barrier.as_ref().is_some_and(|barrier| {
+                let document = self.format.read(&message.entry.body);
+                barrier.matches(Facts::of(&message.entry, &self.format, &document), now)
+            });
+            if is_barrier {
+                self.barriers.insert(position);
+            } else {
+                self.offer(Place { rank: message.rank, position });
+            }
+        }
+    }
+
+    /// Lets a message be delivered, to members too that have looked beyond its place.
+    fn offer(&mut self, place: Place) {
+        self.available.insert(place);
+        for member in self.members.values_mut().filter(|member| member.cursor > place) {
+            *member = Member { cursor: place, confirmed: None };
+        }
+    }
+
+    /// Descending priority as an unsigned number; what is none is lowest.
+    fn rank(&self, entry: &Entry) -> u64 {
+        let Some(priority) = &self.priority else { return 0 };
+        let document = self.format.read(&entry.body);
+        let value = priority.evaluate(&document, &Context::default()).into_value();
+        u64::MAX - unsigned(&value)
+    }
+
+    fn place_of(&self, position: Position) -> Place {
+        Place { rank: self.messages.get(&position).map_or(0, |message| message.rank), position }
+    }
+
+    /// Before this place messages may be delivered: a barrier holds up what comes after it.
+    fn bound(&self) -> Place {
+        self.barriers.first().map_or(Place::LAST, |&position| Place { rank: 0, position })
+    }
+
+    /// A barrier whose turn it is: everything before it is done. It leaves the queue.
+    pub(crate) fn take_barrier(&mut self, now: Time) -> Option<Arc<Entry>> {
+        let &position = self.barriers.first()?;
+        let first = *self.messages.first_key_value()?.0;
+        if first != position || !self.sent.is_empty() {
+            return None;
+        }
+        self.counters.delivered += 1;
+        let entry = self.forget_message(position, now)?.entry;
+        // What it held up can be looked at now.
+        let held_up = Place { rank: 0, position };
+        for member in self.members.values_mut().filter(|member| member.cursor > held_up) {
+            *member = Member { cursor: held_up, confirmed: None };
+        }
+        Some(entry)
     }
 
     fn expiry(&self, entry: &Entry, now: Time) -> Option<Time> {
@@ -237,32 +342,39 @@ impl Queue {
 
     /// Whether anything could be delivered if somebody wanted it.
     pub(crate) fn can_deliver(&self) -> bool {
-        !self.available.is_empty() && self.config.total_backlog.is_none_or(|limit| self.leased < limit)
+        self.oldest_available().is_some() && self.config.total_backlog.is_none_or(|limit| self.leased < limit)
     }
 
-    pub(crate) fn oldest_available(&self) -> Option<Position> {
-        self.available.first().copied()
+    pub(crate) fn oldest_available(&self) -> Option<Place> {
+        self.available.first().copied().filter(|place| *place < self.bound())
     }
 
     /// The first available message at or after `from` that `matches` accepts.
     pub(crate) fn find_available(
         &self,
-        from: Position,
-        mut matches: impl FnMut(&Entry) -> bool,
-    ) -> Option<Position> {
-        self.available
-            .range(from..)
-            .copied()
-            .find(|position| self.messages.get(position).is_some_and(|message| matches(&message.entry)))
+        from: Place,
+        mut wanted: impl FnMut(&Entry) -> bool,
+    ) -> Option<Place> {
+        let bound = self.bound();
+        if from >= bound {
+            return None;
+        }
+        let matches =
+            |place: &Place| self.messages.get(&place.position).is_some_and(|message| wanted(&message.entry));
+        self.available.range(from..bound).copied().find(matches)
     }
 
-    pub(crate) fn is_available(&self, position: Position) -> bool {
-        self.available.contains(&position)
+    pub(crate) fn is_available(&self, place: Place) -> bool {
+        self.available.contains(&place)
     }
 
-    /// Behind everything that is in the queue.
-    pub(crate) const fn end(&self) -> Position {
-        self.tail + 1
+    /// Behind everything that can be delivered now.
+    pub(crate) fn end(&self) -> Place {
+        let last = self
+            .available
+            .last()
+            .map_or(Place::default(), |place| Place { position: place.position + 1, ..*place });
+        last.min(self.bound())
     }
 
     /// Hands a message to a subscription; returns it with the end of its lease.
@@ -272,13 +384,13 @@ impl Queue {
         holder: Holder,
         now: Time,
     ) -> Option<(Arc<Entry>, Option<Time>)> {
-        if !self.available.remove(&position) {
+        if !self.available.remove(&self.place_of(position)) {
             return None;
         }
         self.counters.delivered += 1;
         self.last_served = Some(holder.sub);
         if self.config.semantics == Semantics::AtMostOnce {
-            let message = self.forget_message(position)?;
+            let message = self.forget_message(position, now)?;
             self.sent.insert(message.entry.bookmark, holder);
             return Some((message.entry, None));
         }
@@ -311,10 +423,15 @@ impl Queue {
         self.messages.iter().map(|(position, message)| (*position, message))
     }
 
+    /// The part of the queue that can be delivered, looked at, and acknowledged by filter.
+    pub(crate) fn active_messages(&self) -> impl Iterator<Item = (Position, &QueueMessage)> {
+        self.messages().filter(|(position, _)| !self.inactive.contains(position))
+    }
+
     /// A message is done. Returns who held it.
-    pub(crate) fn acknowledge(&mut self, position: Position) -> Option<Holder> {
+    pub(crate) fn acknowledge(&mut self, position: Position, now: Time) -> Option<Holder> {
         let holder = self.end_lease(position);
-        if self.forget_message(position).is_some() {
+        if self.forget_message(position, now).is_some() {
             self.counters.acknowledged += 1;
         }
         holder
@@ -364,16 +481,13 @@ impl Queue {
         let Some(message) = self.messages.get_mut(&position) else { return (holder, None) };
         message.cancels += u32::from(how == Unsuccessful::Cancelled);
         if let Some(reason) = Self::limit_reached(message, &self.config, self.max_cancels, now) {
-            return (holder, self.expire(position, reason));
+            return (holder, self.expire(position, reason, now));
         }
         if let Some(at) = message.expires {
             self.expirations.insert((at, position));
         }
         let position = self.place_of_return(position);
-        self.available.insert(position);
-        for member in self.members.values_mut().filter(|member| member.cursor > position) {
-            *member = Member { cursor: position, confirmed: None };
-        }
+        self.offer(self.place_of(position));
         (holder, None)
     }
 
@@ -417,8 +531,9 @@ impl Queue {
         &mut self,
         position: Position,
         reason: ExpiryReason,
+        now: Time,
     ) -> Option<(Arc<Entry>, ExpiryReason)> {
-        let message = self.forget_message(position)?;
+        let message = self.forget_message(position, now)?;
         *self.counters.expired.entry(reason).or_default() += 1;
         Some((message.entry, reason))
     }
@@ -493,14 +608,18 @@ impl Queue {
         Some(lease.holder)
     }
 
-    fn forget_message(&mut self, position: Position) -> Option<QueueMessage> {
+    fn forget_message(&mut self, position: Position, now: Time) -> Option<QueueMessage> {
+        let place = self.place_of(position);
         let message = self.messages.remove(&position)?;
-        self.available.remove(&position);
+        self.available.remove(&place);
+        self.barriers.remove(&position);
+        self.inactive.remove(&position);
         self.by_bookmark.remove(&message.entry.bookmark);
         self.departures.push(message.entry.bookmark);
         if let Some(at) = message.expires {
             self.expirations.remove(&(at, position));
         }
+        self.activate(now);
         Some(message)
     }
 
@@ -510,9 +629,9 @@ impl Queue {
     }
 
     /// A message left the queue in an earlier life of the server.
-    pub(crate) fn depart(&mut self, bookmark: MessageId) {
+    pub(crate) fn depart(&mut self, bookmark: MessageId, now: Time) {
         if let Some(position) = self.position_of(bookmark) {
-            self.forget_message(position);
+            self.forget_message(position, now);
         }
     }
 
@@ -526,19 +645,56 @@ impl Queue {
     pub(crate) fn contradictions(&self) -> Vec<String> {
         let mut found = Vec::new();
         for (position, message) in &self.messages {
-            if self.available.contains(position) == message.lease.is_some() {
-                found.push(format!("message {position} is both available and leased, or neither"));
+            let place = self.place_of(*position);
+            let states = [
+                self.available.contains(&place),
+                message.lease.is_some(),
+                self.barriers.contains(position),
+                self.inactive.contains(position),
+            ];
+            if states.iter().filter(|state| **state).count() != 1 {
+                found.push(format!("message {position} is in several states, or none: {states:?}"));
             }
             if self.by_bookmark.get(&message.entry.bookmark) != Some(position) {
                 found.push(format!("message {position} cannot be found by its bookmark"));
             }
         }
-        if self.messages.len() != self.available.len() + self.leased {
+        let waiting = self.available.len() + self.barriers.len() + self.inactive.len();
+        if self.messages.len() != waiting + self.leased {
             found.push("available and leased do not add up".to_owned());
         }
         if self.held.values().map(BTreeSet::len).sum::<usize>() != self.leased {
             found.push("the holders do not hold what is leased".to_owned());
         }
         found
+    }
+}
+
+/// A value as a priority: an unsigned number, the lowest for what is none.
+fn unsigned(value: &Value<'_>) -> u64 {
+    match value {
+        Value::Int(number) => u64::try_from(*number).unwrap_or(0),
+        Value::UInt(number) => *number,
+        Value::Bool(yes) => u64::from(*yes),
+        // The cast saturates, and NaN becomes 0, which is what is wanted.
+        Value::Float(number) => *number as u64,
+        Value::String(text) => std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(0),
+        Value::Null => 0,
+    }
+}
+
+/// What excludes what (6.1).
+fn check_order(config: &QueueConfig) -> Result<(), ConfigError> {
+    let contradicts = |what| Err(ConfigError::QueueContradiction { queue: config.name.clone(), what });
+    let (priority, barrier) = (config.priority.is_some(), config.barrier.is_some());
+    if priority && barrier {
+        return contradicts("it has both a priority and a barrier expression; remove one");
+    }
+    match config.target_depth {
+        Some(_) if priority || barrier => {
+            contradicts("a target depth goes with neither priority nor barrier expression; remove one")
+        }
+        Some(depth) if depth < MIN_TARGET_DEPTH => contradicts("the target depth is below 1000; raise it"),
+        _ => Ok(()),
     }
 }

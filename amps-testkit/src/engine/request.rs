@@ -8,17 +8,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{CommandKind, Conflation, Message, Options};
+use amps_protocol::{CommandKind, Conflation, FieldList, MAX_PROJECTION, Message, Options, ValueFault};
 use amps_transport::{ConnId, Time};
 
 use super::Engine;
 use super::conflation::ConflationKey;
-use super::filter::{OrderBy, Path};
+use super::filter::{OrderBy, Path, Projection};
 use super::format::Select;
 use super::reasons::Reason;
 use super::replay::ReplayRequest;
 use super::reply::Refusal;
 use super::selector::Selector;
+use super::sow::Grouping;
 use super::subscription::{Delta, Shape, text};
 use super::switches::UnknownOptions;
 use super::topic::{TopicPattern, TopicReading, TypeId};
@@ -52,6 +53,8 @@ const KNOWN_OPTIONS: &[&str] = &[
     "bookmark_not_found",
     "conflation",
     "conflation_key",
+    "projection",
+    "grouping",
 ];
 
 /// What a subscription and a query have in common.
@@ -63,6 +66,8 @@ pub(crate) struct Request {
     pub(crate) options: Options,
     pub(crate) shape: Shape,
     pub(crate) conflation: Option<(Duration, ConflationKey)>,
+    /// The table, and what is computed of it.
+    pub(crate) aggregation: Option<(usize, Arc<Grouping>)>,
     pub(crate) backlog: u32,
     pub(crate) replaces: bool,
     /// Where in the log it begins, if it follows the log.
@@ -138,7 +143,53 @@ impl Engine {
         let conflation = self.read_conflation(&options, &pattern, message_type, shape.oof)?;
         // A replay is not conflated yet (CNF-07).
         let conflation = conflation.filter(|_| replay.is_none());
-        Ok(Request { message_type, pattern, selector, options, shape, conflation, backlog, replaces, replay })
+        let aggregation = self.read_aggregation(message, &options, &pattern, message_type, &selector)?;
+        if aggregation.is_some() && (shape.select.is_some() || message.bookmark().is_some()) {
+            let detail = "results over groups have neither select list nor bookmark".to_owned();
+            return Err(Refusal::because(Reason::InvalidOptions, detail));
+        }
+        Ok(Request {
+            message_type,
+            pattern,
+            selector,
+            options,
+            shape,
+            conflation,
+            aggregation,
+            backlog,
+            replaces,
+            replay,
+        })
+    }
+
+    /// What is to be computed over groups of records (AGG-01, AGG-03).
+    fn read_aggregation(
+        &self,
+        message: &Message<&[u8]>,
+        options: &Options,
+        pattern: &TopicPattern,
+        message_type: TypeId,
+        filter: &Option<Selector>,
+    ) -> Result<Option<(usize, Arc<Grouping>)>, Refusal> {
+        let refused = |detail: String| Refusal::because(Reason::InvalidOptions, detail);
+        let (projection, grouping) = match (options.get("projection"), options.get("grouping")) {
+            (None, None) => return Ok(None),
+            (Some(projection), Some(grouping)) => (projection, grouping),
+            _ => return Err(refused("projection and grouping go together".to_owned())),
+        };
+        if matches!(message.command(), CommandKind::Subscribe | CommandKind::DeltaSubscribe) {
+            return Err(refused("a subscription without a query has no results over groups".to_owned()));
+        }
+        let source = self.table_of(message_type, pattern.text()).filter(|_| pattern.is_literal());
+        let Some(source) = source else { return Err(Reason::InvalidTopic.into()) };
+        if projection.len() > MAX_PROJECTION {
+            return Err(refused(format!("the projection has more than {MAX_PROJECTION} bytes")));
+        }
+        let projections = Projection::parse_list(projection).map_err(|fault| refused(fault.to_string()))?;
+        let fields: FieldList = grouping.parse().map_err(|fault: ValueFault| refused(fault.to_string()))?;
+        let by = fields.iter().map(|field| Path::parse(field).map_err(|fault| refused(fault.to_string())));
+        let by = by.collect::<Result<_, _>>()?;
+        Ok(Some((source, Arc::new(Grouping { projections, by, filter: filter.clone() }))))
     }
 
     /// How often a key may be told, and what the key is (CNF-01, CNF-02).

@@ -9,7 +9,7 @@ use std::time::Duration;
 use amps_transport::Time;
 
 use super::Engine;
-use super::queue::{Queue, QueueCounters, QueueMessage};
+use super::queue::{Place, Queue, QueueCounters, QueueMessage};
 use super::selector::Facts;
 use super::subscription::Subscription;
 use super::txlog::Entry;
@@ -203,9 +203,9 @@ impl Engine {
                     selector.matches(Facts::of(entry, &queue.format, &document), Time::EPOCH)
                 })
             };
-            subscription.has_room().then(|| queue.find_available(0, matches)).flatten()
+            subscription.has_room().then(|| queue.find_available(Place::default(), matches)).flatten()
         };
-        let (position, id) = subscriptions.filter_map(|s| Some((wanted(s)?, &s.id))).next()?;
-        Some(format!("message {position} of {} waits although {id} would take it", queue.name))
+        let (place, id) = subscriptions.filter_map(|s| Some((wanted(s)?, &s.id))).next()?;
+        Some(format!("message {} of {} waits although {id} would take it", place.position, queue.name))
     }
 }

@@ -19,7 +19,7 @@ use super::reasons::Reason;
 use super::reply::{AckFrame, Refusal};
 use super::request::Request;
 use super::selector::Selector;
-use super::sow::Page;
+use super::sow::{Aggregate, Page};
 use super::timers::Timer;
 use super::topic::{TopicPattern, TypeId};
 
@@ -38,6 +38,8 @@ pub(crate) struct Subscription {
     pub(crate) shape: Shape,
     /// It is a window over an ordered result.
     pub(crate) page: Option<Page>,
+    /// It gets results over groups of records.
+    pub(crate) aggregate: Option<Aggregate>,
     /// It gets at most one update per key and interval.
     pub(crate) conflated: Option<Conflated>,
     /// The granted backlog; `None` if no queue is covered.
@@ -73,6 +75,11 @@ impl Subscription {
     /// Whether another queue message may be delivered.
     pub(crate) fn has_room(&self) -> bool {
         self.backlog.is_some_and(|backlog| self.leased < backlog)
+    }
+
+    /// Whether it looks at whole topics, and not at one message at a time.
+    pub(crate) const fn is_watcher(&self) -> bool {
+        self.page.is_some() || self.aggregate.is_some()
     }
 
     pub(crate) const fn delta(&self) -> Option<Delta> {
@@ -170,6 +177,7 @@ impl Engine {
             selector: request.selector,
             shape: request.shape,
             page: None,
+            aggregate: None,
             conflated: request.conflation.map(|(interval, key)| Conflated::new(interval, key)),
             options: request.options.to_string().into(),
             pattern: request.pattern,
@@ -244,7 +252,7 @@ impl Engine {
     /// Removes a subscription and returns its leases.
     pub(super) fn end_subscription(&mut self, now: Time, key: SubKey) {
         let Some(subscription) = self.subscriptions.remove(&key) else { return };
-        self.pages -= usize::from(subscription.page.is_some());
+        self.watchers -= usize::from(subscription.is_watcher());
         self.timers.set(Timer::Conflation(key), None);
         if let Some(connection) = self.connections.get_mut(&subscription.conn) {
             connection.subscriptions.remove(&subscription.id);

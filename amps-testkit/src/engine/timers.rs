@@ -17,6 +17,8 @@ pub(crate) enum Timer {
     Queue(usize),
     /// The next record of a table expires.
     Sow(usize),
+    /// A conflated topic has waited long enough with a record.
+    Derived(usize),
     /// A conflated subscription has held something back long enough.
     Conflation(SubKey),
     /// Conflated `persisted` acks are due.

@@ -29,8 +29,8 @@ use std::time::Duration;
 
 use amps_protocol::format_timestamp;
 use amps_testkit::{
-    AfterEnd, Fairness, FakeServer, FakeServerBuilder, Leasing, LogCut, QueueConfig, ReturnPosition,
-    Semantics, SowConfig, SowExpiration, Switches, UnloggedBookmark,
+    AfterEnd, ConflatedTopicConfig, Fairness, FakeServer, FakeServerBuilder, Leasing, LogCut, QueueConfig,
+    ReturnPosition, Semantics, SowConfig, SowExpiration, Switches, UnloggedBookmark, ViewConfig, ViewSource,
 };
 use serde_json::Value;
 
@@ -68,6 +68,10 @@ impl Dialogue {
             builder = match words[..] {
                 ["queue", name, ref rest @ ..] => builder.queue(queue(name, rest)),
                 ["sow", name, ref rest @ ..] => builder.sow(sow(name, rest)),
+                ["view", name, ref rest @ ..] => builder.view(view(name, rest)),
+                ["conflated", name, underlying, interval] => builder.conflated_topic(
+                    ConflatedTopicConfig::new(name, underlying).interval(duration(interval)),
+                ),
                 ["txlog", topics] => builder.txlog(topics),
                 ["no_txlog"] => builder.no_txlog(),
                 ["txlog_flush_interval", interval] => builder.txlog_flush_interval(duration(interval)),
@@ -136,6 +140,9 @@ fn queue(name: &str, settings: &[&str]) -> QueueConfig {
         queue = match key {
             "lease" => queue.lease(duration(value)),
             "backlog" => queue.max_backlog(value.parse().unwrap()),
+            "priority" => queue.priority(value),
+            "barrier" => queue.barrier(value),
+            "depth" => queue.target_depth(value.parse().unwrap()),
             "total" => queue.total_backlog(value.parse().unwrap()),
             "underlying" => queue.underlying(value),
             "target" => queue.publish_target(value),
@@ -179,6 +186,22 @@ fn sow(name: &str, settings: &[&str]) -> SowConfig {
         };
     }
     topic
+}
+
+/// `@ view NAME over=TOPIC by=/field field=EXPR~AS~/field filter=EXPR`, `~` for blanks.
+fn view(name: &str, settings: &[&str]) -> ViewConfig {
+    let (over, rest) = settings.split_first().unwrap();
+    let source = ViewSource::Topic(over.strip_prefix("over=").unwrap().to_owned());
+    rest.iter().fold(ViewConfig::new(name, source), |view, setting| {
+        let (key, value) = setting.split_once('=').unwrap();
+        let value = value.replace('~', " ");
+        match key {
+            "by" => view.group_by(value),
+            "field" => view.field(value),
+            "filter" => view.filter(value),
+            _ => panic!("unknown setting of a view: {key}"),
+        }
+    })
 }
 
 struct Cast<'a> {

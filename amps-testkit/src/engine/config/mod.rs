@@ -9,11 +9,17 @@ use std::time::Duration;
 use super::reasons::Reasons;
 use super::switches::Switches;
 
+mod limits;
+mod message_type;
 mod queue;
 mod sow;
+mod view;
 
-pub use queue::{ExpirationModel, Fairness, Leasing, QueueConfig, Semantics};
-pub use sow::{SowConfig, SowExpiration};
+pub use limits::{RecoveryPoint, SlowClientLimits};
+pub use message_type::{MessageLayout, MessageTypeConfig};
+pub use queue::{ExpirationModel, Fairness, Leasing, QueueConfig, QueueKind, Semantics};
+pub use sow::{SowConfig, SowExpiration, SowHistory};
+pub use view::{ConflatedTopicConfig, Join, JoinField, ViewConfig, ViewSource};
 
 /// The version that the server claims to have.
 pub(crate) const SERVER_VERSION: &str = "5.3.5.0";
@@ -33,6 +39,17 @@ pub struct Config {
     pub sow: Vec<SowConfig>,
     /// The queues. Default: none.
     pub queues: Vec<QueueConfig>,
+    /// The views. Default: none.
+    pub views: Vec<ViewConfig>,
+    /// The conflated topics. Default: none.
+    pub conflated_topics: Vec<ConflatedTopicConfig>,
+    /// The message types beside the built-in ones. Default: none. Not read by the engine yet.
+    pub message_types: Vec<MessageTypeConfig>,
+    /// When slow clients are disconnected. Default: never. Not read by the engine yet.
+    pub slow_clients: SlowClientLimits,
+    /// How often `/AMPS/SOWStats` tells the sizes of topics. Default: never. Not read by the
+    /// engine yet.
+    pub sow_stats_interval: Option<Duration>,
     /// Who may log on. Default: everybody.
     pub authentication: Authentication,
     /// How long conflated `persisted` acks are gathered, unless the logon says otherwise.
@@ -56,6 +73,11 @@ impl Default for Config {
             log_flush_interval: Duration::ZERO,
             sow: Vec::new(),
             queues: Vec::new(),
+            views: Vec::new(),
+            conflated_topics: Vec::new(),
+            message_types: Vec::new(),
+            slow_clients: SlowClientLimits::default(),
+            sow_stats_interval: None,
             authentication: Authentication::Disabled,
             ack_conflation: Duration::from_secs(1),
             max_frame: amps_protocol::DEFAULT_MAX_OUTBOUND,
@@ -124,6 +146,48 @@ pub enum ConfigError {
     TopicTwice {
         /// The topic.
         topic: String,
+    },
+    /// A queue's priority does not parse.
+    #[error("the priority of queue \"{queue}\" does not parse: {fault}")]
+    Priority {
+        /// The queue.
+        queue: String,
+        /// What the parser says.
+        fault: String,
+    },
+    /// A queue with two ways of ordering that exclude each other.
+    #[error("queue \"{queue}\": {what}")]
+    QueueContradiction {
+        /// The queue.
+        queue: String,
+        /// What contradicts what, and what to do.
+        what: &'static str,
+    },
+    /// A view or a conflated topic over a topic that is not there.
+    #[error(
+        "topic \"{topic}\" is made of \"{underlying}\", which is no topic with a state of the world; configure that too"
+    )]
+    NoSource {
+        /// The topic.
+        topic: String,
+        /// What it is made of.
+        underlying: String,
+    },
+    /// A view or a conflated topic whose definition does not parse.
+    #[error("topic \"{topic}\": {fault}")]
+    View {
+        /// The topic.
+        topic: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// Something that this server does not do yet.
+    #[error("topic \"{topic}\": {what} are not supported yet")]
+    Unsupported {
+        /// The topic.
+        topic: String,
+        /// What is not supported.
+        what: &'static str,
     },
     /// Two queues of one name and type.
     #[error("queue \"{queue}\" is configured twice")]

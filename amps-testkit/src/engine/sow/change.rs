@@ -90,8 +90,12 @@ impl Engine {
             };
             self.fan_out(now, &route, &news, sink);
         }
-        if self.pages > 0 {
+        if self.watchers > 0 {
             self.turn_pages(now, table, change, sink);
+            self.aggregate(now, table, change, sink);
+        }
+        if !self.derived.is_empty() {
+            self.follow_up(now, table, change, sink);
         }
     }
 }

@@ -90,10 +90,13 @@ impl Engine {
         let reading = if self.config.regex_topics { TopicReading::Guess } else { TopicReading::Literal };
         let pattern = TopicPattern::parse(&topic, reading, false)
             .map_err(|fault| Refusal::because(Reason::BadRegex, fault))?;
-        let covered = |table: &Table| match (&pattern, table.only_topic()) {
-            (TopicPattern::Literal(name), _) => table.covers(name),
-            (_, Some(topic)) => pattern.matches(topic),
-            (_, None) => true,
+        let covered = |table: &Table| {
+            !table.is_derived
+                && match (&pattern, table.only_topic()) {
+                    (TopicPattern::Literal(name), _) => table.covers(name),
+                    (_, Some(topic)) => pattern.matches(topic),
+                    (_, None) => true,
+                }
         };
         let tables: Vec<usize> = (0..self.sow.len())
             .filter(|&index| Some(self.sow[index].message_type) == message_type && covered(&self.sow[index]))

@@ -5,15 +5,24 @@
 //! * `query` answers queries, in batches, ordered and cut as asked;
 //! * `change` is what a publish, a delete or time does to a record, and who hears of it;
 //! * `page` keeps windows over ordered results;
+//! * `groups` computes one result per group of records, `aggregate` keeps subscriptions to
+//!   them up to date;
+//! * `derived` keeps views and conflated topics;
 //! * `delete` is `sow_delete` on a topic that is no queue.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod aggregate;
 mod change;
 mod delete;
+mod derived;
+mod groups;
 mod page;
 mod query;
 mod table;
 
+pub(crate) use aggregate::Aggregate;
 pub(crate) use change::Change;
+pub(crate) use derived::{Derived, derive};
+pub(crate) use groups::Grouping;
 pub(crate) use page::Page;
 pub(crate) use table::{Layout, Record, Table};

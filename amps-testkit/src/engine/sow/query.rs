@@ -11,6 +11,7 @@ use std::sync::Arc;
 use amps_protocol::{AckType, CommandKind, Field, FrameWriter, Message, OofReason, format_timestamp};
 use amps_transport::{ConnId, Sink, Time};
 
+use super::aggregate::Aggregate;
 use super::page::Page;
 use super::table::{Layout, Record, Table};
 use crate::engine::Engine;
@@ -67,8 +68,17 @@ impl Engine {
         };
         let ack = AckFrame { query_id: Some(&query.query_id), ..AckFrame::new() };
         self.acknowledge(now, conn, message, ack, sink);
-        let found =
-            self.find(now, &request.pattern, request.message_type, request.selector.as_ref(), &query, None);
+        let found = match &request.aggregation {
+            Some((source, grouping)) => {
+                let table = &self.sow[*source];
+                let aggregate = Aggregate::over(now, *source, table, Arc::clone(grouping));
+                self.found_groups(&aggregate, &query)
+            }
+            None => {
+                let selector = request.selector.as_ref();
+                self.find(now, &request.pattern, request.message_type, selector, &query, None)
+            }
+        };
         self.send_result(now, conn, message, &request.shape, None, &query, &found, sink);
     }
 
@@ -90,11 +100,12 @@ impl Engine {
                 return Err(Refusal::because(Reason::InvalidOptions, detail));
             }
             self.check_page(conn, &id, &request, &query)?;
+            let aggregation = request.aggregation.clone();
             self.before_replacement(now, conn, &id, &request, sink);
             let (key, old) = self.register(conn, Arc::clone(&id), request, replay.is_some())?;
-            Ok((query, key, old, replay))
+            Ok((query, key, old, aggregation, replay))
         });
-        let (query, key, old, replay) = match placed {
+        let (query, key, old, aggregation, replay) = match placed {
             Ok(placed) => placed,
             Err(refusal) => return self.refuse(now, conn, message, refusal, sink),
         };
@@ -111,6 +122,17 @@ impl Engine {
             if let Some(conflated) = &mut subscription.conflated {
                 found.rows.iter().for_each(|row| conflated.has_received(&row.format, &row.record));
             }
+        }
+        if let Some((source, grouping)) = aggregation {
+            let aggregate = Aggregate::over(now, source, &self.sow[source], grouping);
+            found = self.found_groups(&aggregate, &query);
+            if let Some(subscription) = self.subscriptions.get_mut(&key) {
+                subscription.aggregate = Some(aggregate);
+                self.watchers += 1;
+                self.routes.clear();
+            }
+            self.watchers -= usize::from(old.as_ref().is_some_and(Subscription::is_watcher));
+            return self.send_result(now, conn, message, &shape, Some(&sub_id), &query, &found, sink);
         }
         let left = self.open_page(now, key, &query, old.as_ref(), &mut found);
         self.send_result(now, conn, message, &shape, Some(&sub_id), &query, &found, sink);
@@ -163,7 +185,7 @@ impl Engine {
         before: Option<&Subscription>,
         found: &mut Found,
     ) -> Option<(Arc<Layout>, Vec<Arc<Record>>)> {
-        self.pages -= usize::from(before.is_some_and(|old| old.page.is_some()));
+        self.watchers -= usize::from(before.is_some_and(Subscription::is_watcher));
         if !query.is_page() {
             return None;
         }
@@ -189,7 +211,7 @@ impl Engine {
         let left = known.iter().filter(|record| !shows(&page.window, &record.key)).cloned().collect();
         let layout = Arc::clone(&table.layout);
         subscription.page = Some(page);
-        self.pages += 1;
+        self.watchers += 1;
         self.routes.clear();
         Some((layout, left))
     }
@@ -200,6 +222,23 @@ impl Engine {
             queue.message_type == request.message_type && *queue.name == *topic
         };
         self.table_of(request.message_type, topic).is_some() || self.queues.iter().any(is_queue)
+    }
+
+    /// The results of groups, ordered and cut as asked.
+    fn found_groups(&self, aggregate: &Aggregate, query: &QueryRequest) -> Found {
+        let format = aggregate.format();
+        let mut sorted: Vec<_> = aggregate
+            .results()
+            .into_iter()
+            .map(|record| {
+                let order = query.order.as_ref().map(|order| order.key(&format.read(&record.body)));
+                (order, Row { format: format.clone(), record })
+            })
+            .collect();
+        let matched = sorted.len() as u64;
+        sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let rows = sorted.into_iter().map(|(_, row)| row).skip(query.skip_n);
+        Found { rows: rows.take(query.top_n.unwrap_or(usize::MAX)).collect(), examined: matched, matched }
     }
 
     /// `before` is the subscription that this one replaces: what it had in scope is left out
@@ -268,7 +307,7 @@ impl Engine {
             if queue.message_type != message_type || !pattern.matches(&queue.name) || query.keys.is_some() {
                 continue;
             }
-            for (_, message) in queue.messages().filter(|(_, message)| message.lease.is_none()) {
+            for (_, message) in queue.active_messages().filter(|(_, message)| message.lease.is_none()) {
                 found.examined += 1;
                 let entry = &message.entry;
                 let document = queue.format.read(&entry.body);

@@ -51,6 +51,8 @@ pub(crate) struct Table {
     pub(crate) name: Arc<str>,
     pub(crate) message_type: TypeId,
     pub(crate) layout: Arc<Layout>,
+    /// It follows other topics: nobody publishes to it.
+    pub(crate) is_derived: bool,
     pattern: TopicPattern,
     /// `None` if each topic is a domain of its own.
     domain: Option<Arc<str>>,
@@ -80,6 +82,7 @@ impl Table {
             name: config.name.as_str().into(),
             message_type,
             layout: Arc::new(Layout { format, keys: config.keys.iter().map(key).collect::<Result<_, _>>()? }),
+            is_derived: false,
             pattern,
             domain: config.domain.as_deref().map(Into::into),
             expiration: config.expiration,
@@ -88,6 +91,23 @@ impl Table {
             expirations: BTreeSet::new(),
             inserted: 0,
         })
+    }
+
+    /// A topic that follows others, and is published to by nobody.
+    pub(crate) fn derived(name: &str, message_type: TypeId, format: Format, keys: Vec<Path>) -> Self {
+        Self {
+            name: name.into(),
+            message_type,
+            layout: Arc::new(Layout { format, keys }),
+            is_derived: true,
+            pattern: TopicPattern::Literal(name.into()),
+            domain: None,
+            expiration: SowExpiration::Disabled,
+            records: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            expirations: BTreeSet::new(),
+            inserted: 0,
+        }
     }
 
     /// Whether messages published to this topic are kept here.

@@ -1,0 +1,116 @@
+//! Aggregated queries and subscriptions: a result per group, kept up to date (server.md 4.11).
+//!
+//! Owns what each aggregated subscription was told last. Its groups are its own: two
+//! subscriptions share nothing but the records.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use amps_protocol::OofReason;
+use amps_transport::{Sink, Time};
+
+use super::change::Change;
+use super::groups::{Grouping, Groups, key_of};
+use super::table::{Layout, Record, Table};
+use crate::engine::Engine;
+use crate::engine::fan_out::News;
+use crate::engine::format::Format;
+use crate::engine::selector::Facts;
+use crate::engine::subscription::SubKey;
+
+/// The groups of one subscription, and the results that it knows.
+#[derive(Debug)]
+pub(crate) struct Aggregate {
+    source: usize,
+    topic: Arc<str>,
+    groups: Groups,
+    /// How a result is read: its key is made of the grouping fields.
+    layout: Arc<Layout>,
+    results: BTreeMap<Arc<str>, Arc<Record>>,
+}
+
+impl Aggregate {
+    /// The groups of all records that there are.
+    pub(crate) fn over(now: Time, source: usize, table: &Table, grouping: Arc<Grouping>) -> Self {
+        let topic = Arc::clone(table.only_topic().unwrap_or(&table.name));
+        let format = &table.layout.format;
+        let keys = grouping.by.clone();
+        let mut groups = Groups::new(grouping);
+        for record in table.records() {
+            groups.add(now, format, record);
+        }
+        let found = groups.keys();
+        let results = found.iter().filter_map(|group| groups.result(group, &topic, format, format, now));
+        let results = results.map(|record| (Arc::clone(&record.key), record)).collect();
+        Self { source, topic, groups, layout: Arc::new(Layout { format: format.clone(), keys }), results }
+    }
+
+    pub(crate) fn format(&self) -> &Format {
+        &self.layout.format
+    }
+
+    /// Every result, in the order of the values of the groups.
+    pub(crate) fn results(&self) -> Vec<Arc<Record>> {
+        let keys = self.groups.keys();
+        keys.iter().filter_map(|group| self.results.get(&key_of(group, &self.topic)).cloned()).collect()
+    }
+}
+
+impl Engine {
+    /// A record changed: results over its topic follow.
+    pub(in crate::engine) fn aggregate<S: Sink>(
+        &mut self,
+        now: Time,
+        index: usize,
+        change: &Change<'_>,
+        sink: &mut S,
+    ) {
+        let over = |key: &SubKey| {
+            let aggregate = self.subscriptions.get(key).and_then(|s| s.aggregate.as_ref());
+            aggregate.is_some_and(|aggregate| aggregate.source == index)
+        };
+        let keys: Vec<SubKey> = self.subscriptions.keys().filter(|key| over(key)).copied().collect();
+        for key in keys {
+            self.follow(now, key, change, sink);
+        }
+    }
+
+    fn follow<S: Sink>(&mut self, now: Time, key: SubKey, change: &Change<'_>, sink: &mut S) {
+        let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
+        let (conn, wants_oof) = (subscription.conn, subscription.shape.oof);
+        let Some(aggregate) = &mut subscription.aggregate else { return };
+        let layout = Arc::clone(&aggregate.layout);
+        let format = &layout.format;
+        let mut told = Vec::new();
+        for group in aggregate.groups.apply(now, format, change) {
+            let new = aggregate.groups.result(&group, &aggregate.topic, format, format, now);
+            let name = key_of(&group, &aggregate.topic);
+            let old = match &new {
+                Some(record) => aggregate.results.insert(name, Arc::clone(record)),
+                None => aggregate.results.remove(&name),
+            };
+            told.push((old, new));
+        }
+        for (old, new) in told {
+            match (old, new) {
+                (old, Some(new)) => {
+                    let former = old.as_ref().map(|old| (old, format.read(&old.body)));
+                    let document = format.read(&new.body);
+                    let news = News {
+                        key: Some(&new.key),
+                        layout: Some(&layout),
+                        old: former.as_ref().map(|(old, body)| Facts::of_record(old, format, body)),
+                        new: Some(Facts::of_record(&new, format, &document)),
+                        left: None,
+                    };
+                    self.tell(now, conn, key, &news, sink);
+                }
+                (Some(old), None) if wants_oof => {
+                    self.send_out_of_focus(now, conn, key, &layout, &old, OofReason::Deleted, sink);
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Records in groups, and one result per group (server.md 4.11).
+//!
+//! Owns which records belong to which group, and in which order they were processed last. It
+//! knows nothing of who looks at the results. Invariant: a record is in at most one group, and
+//! a group without records does not exist.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use amps_transport::Time;
+
+use super::change::Change;
+use super::table::Record;
+use crate::engine::filter::{Context, Field, Path, Projection};
+use crate::engine::format::Format;
+use crate::engine::selector::{Facts, Selector};
+use crate::engine::txlog::name_hash;
+
+/// What is computed, and of what.
+#[derive(Debug)]
+pub(crate) struct Grouping {
+    pub(crate) projections: Vec<Projection>,
+    pub(crate) by: Vec<Path>,
+    /// Which records count.
+    pub(crate) filter: Option<Selector>,
+}
+
+/// The values of the grouping fields, as text.
+pub(crate) type GroupKey = Vec<Vec<u8>>;
+
+/// The groups of one source.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    grouping: Arc<Grouping>,
+    members: BTreeMap<GroupKey, BTreeMap<u64, Arc<Record>>>,
+    places: BTreeMap<(Arc<str>, Arc<str>), (GroupKey, u64)>,
+    processed: u64,
+}
+
+impl Groups {
+    pub(crate) const fn new(grouping: Arc<Grouping>) -> Self {
+        Self { grouping, members: BTreeMap::new(), places: BTreeMap::new(), processed: 0 }
+    }
+
+    /// Takes a change in. Returns the groups that it concerns, the one that a record leaves
+    /// first (AGG-06).
+    pub(crate) fn apply(&mut self, now: Time, format: &Format, change: &Change<'_>) -> Vec<GroupKey> {
+        let record = change.record();
+        let before = self.take_out(record);
+        let after = match change.left() {
+            None => self.add(now, format, record),
+            Some(_) => None,
+        };
+        let mut concerned: Vec<GroupKey> = before.into_iter().chain(after).collect();
+        concerned.dedup();
+        concerned
+    }
+
+    /// Adds a record, if it counts. Returns its group.
+    pub(crate) fn add(&mut self, now: Time, format: &Format, record: &Arc<Record>) -> Option<GroupKey> {
+        let document = format.read(&record.body);
+        let facts = Facts::of_record(record, format, &document);
+        if !self.grouping.filter.as_ref().is_none_or(|filter| filter.matches(facts, now)) {
+            return None;
+        }
+        let group = format.key_texts(&record.body, &self.grouping.by)?;
+        self.processed += 1;
+        self.places.insert(name_of(record), (group.clone(), self.processed));
+        self.members.entry(group.clone()).or_default().insert(self.processed, Arc::clone(record));
+        Some(group)
+    }
+
+    fn take_out(&mut self, record: &Arc<Record>) -> Option<GroupKey> {
+        let (group, place) = self.places.remove(&name_of(record))?;
+        if let Some(members) = self.members.get_mut(&group) {
+            members.remove(&place);
+            if members.is_empty() {
+                self.members.remove(&group);
+            }
+        }
+        Some(group)
+    }
+
+    /// Every group, in the order of its values.
+    pub(crate) fn keys(&self) -> Vec<GroupKey> {
+        self.members.keys().cloned().collect()
+    }
+
+    /// The result of a group as a record of `topic`; `None` if it has no records any more.
+    pub(crate) fn result(
+        &self,
+        group: &GroupKey,
+        topic: &Arc<str>,
+        source: &Format,
+        target: &Format,
+        now: Time,
+    ) -> Option<Arc<Record>> {
+        let members = self.members.get(group)?;
+        let projections = &self.grouping.projections;
+        let mut accumulators: Vec<_> = projections.iter().map(Projection::accumulator).collect();
+        let context = Context::default();
+        for record in members.values() {
+            let document = source.read(&record.body);
+            for (projection, accumulator) in projections.iter().zip(&mut accumulators) {
+                projection.add(accumulator, &document, &context);
+            }
+        }
+        let fields: Vec<(Path, Field<'_>)> = projections
+            .iter()
+            .zip(&accumulators)
+            .map(|(projection, accumulator)| (projection.field().clone(), projection.finish(accumulator)))
+            .collect();
+        Some(Arc::new(Record {
+            topic: Arc::clone(topic),
+            key: key_of(group, topic),
+            body: target.compose(&fields).into(),
+            // Nobody published it (DEL-07).
+            correlation: None,
+            publisher: "".into(),
+            bookmark: None,
+            updated: now,
+            expires: None,
+        }))
+    }
+}
+
+fn name_of(record: &Record) -> (Arc<str>, Arc<str>) {
+    (Arc::clone(&record.topic), Arc::clone(&record.key))
+}
+
+/// The record key of a group.
+pub(crate) fn key_of(group: &GroupKey, topic: &str) -> Arc<str> {
+    let mut text = topic.to_owned();
+    for part in group {
+        text.push('\u{1f}');
+        text.push_str(&String::from_utf8_lossy(part));
+    }
+    name_hash(&text).to_string().into()
+}
