@@ -130,7 +130,7 @@ impl Engine {
         let matches = |(position, message): (Position, &super::queue::QueueMessage)| {
             let document = queue.format.read(&message.entry.body);
             selector
-                .matches(Facts::of(&message.entry, &queue.format, &document).from_queue(&queue.name), now)
+                .matches(Facts::of(&message.entry, &queue.format, &document).in_queue(&queue.name), now)
                 .then_some(position)
         };
         queue.active_messages().filter_map(matches).collect()

@@ -125,10 +125,10 @@ impl Engine {
         self.observe_command(now, conn, message);
         let command = message.command();
         let ready = self.connections.get(&conn).is_some_and(Connection::is_ready);
-        if !ready && !matches!(command, CommandKind::Logon | CommandKind::Missing | CommandKind::Unknown) {
-            if !self.admit_without_logon(conn) {
-                return self.demand_logon(now, conn, message, sink);
-            }
+        let needs_logon =
+            !matches!(command, CommandKind::Logon | CommandKind::Missing | CommandKind::Unknown);
+        if !ready && needs_logon && !self.admit_without_logon(conn) {
+            return self.demand_logon(now, conn, message, sink);
         }
         if message.acks().contains(AckType::Received) && is_known(command) {
             let sequence = message.sequence();

@@ -97,7 +97,7 @@ impl Engine {
     fn send_barrier<S: Sink>(&mut self, now: Time, index: usize, entry: &Entry, sink: &mut S) {
         let queue = &self.queues[index];
         let document = queue.format.read(&entry.body);
-        let facts = Facts::of(entry, &queue.format, &document).from_queue(&queue.name);
+        let facts = Facts::of(entry, &queue.format, &document).in_queue(&queue.name);
         let mut audience: BTreeMap<ConnId, Vec<Arc<str>>> = BTreeMap::new();
         for subscription in queue.members.keys().filter_map(|key| self.subscriptions.get(key)) {
             if subscription.selector.as_ref().is_none_or(|selector| selector.matches(facts, now)) {
@@ -207,7 +207,7 @@ fn next_match(queue: &mut Queue, key: SubKey, subscription: &Subscription, now: 
     }
     let found = queue.find_available(member.cursor, |entry| {
         let document = queue.format.read(&entry.body);
-        selector.matches(Facts::of(entry, &queue.format, &document).from_queue(&queue.name), now)
+        selector.matches(Facts::of(entry, &queue.format, &document).in_queue(&queue.name), now)
     });
     let cursor = found.unwrap_or(queue.end());
     queue.members.insert(key, Member { cursor, confirmed: found });

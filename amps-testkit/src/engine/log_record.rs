@@ -7,15 +7,15 @@
 
 use std::sync::Arc;
 
-use amps_protocol::MessageId;
-use amps_transport::{CloseMode, Sink, Time};
+use amps_protocol::{MessageId, OofReason};
+use amps_transport::{CloseMode, ConnId, Outlet, Sink, Target, Time};
 
 use super::Engine;
 use super::event::Disconnect;
 use super::selector::Facts;
-use super::sow::Record;
+use super::sow::{Change, Record};
 use super::timers::Timer;
-use super::txlog::{Change, Deletion, Entry, Item, Position};
+use super::txlog::{Deletion, Entry, Item, LogChange, Position};
 
 /// A message in the transaction log.
 ///
@@ -120,6 +120,24 @@ pub enum LogCut {
     Newest(usize),
 }
 
+/// Where frames go while nobody is connected: there are none.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn connect(&mut self, _: Target) -> ConnId {
+        ConnId(u64::MAX)
+    }
+    fn send(&mut self, _: ConnId, _: &[u8]) {}
+    fn close(&mut self, _: ConnId, _: CloseMode) {}
+    fn set_reading(&mut self, _: ConnId, _: bool) {}
+    fn outlet(&mut self, _: ConnId) -> Option<Outlet> {
+        None
+    }
+    fn unsent(&self, _: ConnId) -> usize {
+        0
+    }
+}
+
 impl Engine {
     /// The transaction log: everything that is left in it, oldest first.
     pub fn log(&self) -> Vec<LogRecord> {
@@ -148,11 +166,11 @@ impl Engine {
     /// What has to be kept for a restart and was not taken yet.
     pub fn take_log_records(&mut self) -> Vec<LogRecord> {
         let changes = self.log.take_changes();
-        let record = |change: &Change| match change {
-            Change::Item(item) => self.record(item),
-            Change::Sequence(id) => Some(LogRecord::Sequence(*id)),
-            Change::Truncated(count) => Some(LogRecord::Truncation(*count as u64)),
-            Change::Reset => Some(LogRecord::Reset),
+        let record = |change: &LogChange| match change {
+            LogChange::Item(item) => self.record(item),
+            LogChange::Sequence(id) => Some(LogRecord::Sequence(*id)),
+            LogChange::Truncated(count) => Some(LogRecord::Truncation(*count as u64)),
+            LogChange::Reset => Some(LogRecord::Reset),
         };
         changes.iter().filter_map(record).collect()
     }
@@ -238,9 +256,12 @@ impl Engine {
                     let message_type = self.types.id(&message_type);
                     let records: Vec<(Arc<str>, Arc<str>)> =
                         records.into_iter().map(|(t, k)| (t.into(), k.into())).collect();
+                    self.catch_up(at);
                     for (topic, key) in &records {
-                        if let Some(table) = self.table_of(message_type, topic) {
-                            self.sow[table].remove(topic, key);
+                        let Some(table) = self.table_of(message_type, topic) else { continue };
+                        if let Some(record) = self.sow[table].remove(topic, key) {
+                            let change = Change::Left { record: &record, reason: OofReason::Deleted };
+                            self.changed(at, table, &change, &mut Nowhere);
                         }
                     }
                     self.log.append_deletion(Deletion { bookmark, message_type, at, records });
@@ -270,10 +291,17 @@ impl Engine {
             self.queues[index].begin_counting();
             self.timers.set(Timer::Queue(index), self.queues[index].deadline());
         }
+        self.catch_up(now);
+    }
+
+    /// What time alone did until then happens again, for it is not logged (TXL-03): records
+    /// expire, and conflated topics follow.
+    fn catch_up(&mut self, now: Time) {
         for table in 0..self.sow.len() {
-            // What expired meanwhile leaves silently: nobody is there to hear of it.
-            while self.sow[table].take_expired(now).is_some() {}
-            self.arm_sow(table);
+            self.sow_timer(now, table, &mut Nowhere);
+        }
+        for index in 0..self.derived.len() {
+            self.derived_timer(now, index, &mut Nowhere);
         }
     }
 
@@ -293,9 +321,11 @@ impl Engine {
         });
         let route = self.route(message_type, entry.topic.as_bytes());
         if let (Some(table), Some(key)) = (route.table, &entry.key) {
-            let table = &mut self.sow[table];
+            self.catch_up(entry.at);
+            let index = table;
+            let table = &mut self.sow[index];
             let expires = table.expiry(entry.at, entry.expiration);
-            table.put(Arc::new(Record {
+            let record = Arc::new(Record {
                 topic: Arc::clone(&entry.topic),
                 key: Arc::clone(key),
                 body: Arc::clone(&entry.body),
@@ -304,7 +334,10 @@ impl Engine {
                 bookmark: Some(entry.bookmark),
                 updated: entry.at,
                 expires,
-            }));
+            });
+            let old = table.put(Arc::clone(&record));
+            let change = Change::Published { old: old.as_ref(), new: &record };
+            self.changed(entry.at, index, &change, &mut Nowhere);
         }
         self.enter_queues(entry.at, &route, &entry);
         self.log.append(entry);

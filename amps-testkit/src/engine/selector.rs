@@ -48,7 +48,7 @@ impl<'a> Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// The same message, read from a queue.
-    pub(crate) const fn from_queue(self, queue: &'a str) -> Self {
+    pub(crate) const fn in_queue(self, queue: &'a str) -> Self {
         Self { resource: queue, ..self }
     }
 

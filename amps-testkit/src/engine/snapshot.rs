@@ -205,7 +205,7 @@ impl Engine {
                 selector.is_none_or(|selector| {
                     let document = queue.format.read(&entry.body);
                     selector.matches(
-                        Facts::of(entry, &queue.format, &document).from_queue(&queue.name),
+                        Facts::of(entry, &queue.format, &document).in_queue(&queue.name),
                         Time::EPOCH,
                     )
                 })

@@ -107,7 +107,7 @@ pub(crate) enum Durability {
 
 /// Something that a restart has to know of.
 #[derive(Clone, Debug)]
-pub(crate) enum Change {
+pub(crate) enum LogChange {
     Item(Item),
     /// A sequence number was seen that no item names.
     Sequence(MessageId),
@@ -136,7 +136,7 @@ pub(crate) struct TxLog {
     /// Everything before is confirmed by the peers; `None` if no peer is waited for.
     confirmed: Option<Position>,
     /// What changed since it was last asked; `None` if nobody asks.
-    changes: Option<Vec<Change>>,
+    changes: Option<Vec<LogChange>>,
 }
 
 impl TxLog {
@@ -197,7 +197,7 @@ impl TxLog {
         }
         *highest = sequence;
         if let Some(changes) = &mut self.changes {
-            changes.push(Change::Sequence(MessageId { publisher, sequence }));
+            changes.push(LogChange::Sequence(MessageId { publisher, sequence }));
         }
         true
     }
@@ -239,10 +239,10 @@ impl TxLog {
         if let Some(changes) = &mut self.changes {
             // An item that names a sequence number makes the mention of the number alone needless.
             let named = item.bookmark();
-            if matches!(changes.last(), Some(Change::Sequence(id)) if Some(*id) == named) {
+            if matches!(changes.last(), Some(LogChange::Sequence(id)) if Some(*id) == named) {
                 changes.pop();
             }
-            changes.push(Change::Item(item.clone()));
+            changes.push(LogChange::Item(item.clone()));
         }
         self.items.push_back(item);
         if self.writes_at_once {
@@ -332,7 +332,7 @@ impl TxLog {
             !places.is_empty()
         });
         if let Some(changes) = self.changes.as_mut().filter(|_| count > 0) {
-            changes.push(Change::Truncated(count));
+            changes.push(LogChange::Truncated(count));
         }
     }
 
@@ -350,10 +350,10 @@ impl TxLog {
 
     /// This log takes the place of one whose items are forgotten.
     pub(crate) fn record_reset(&mut self) {
-        self.changes = Some(vec![Change::Reset]);
+        self.changes = Some(vec![LogChange::Reset]);
     }
 
-    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
+    pub(crate) fn take_changes(&mut self) -> Vec<LogChange> {
         self.changes.as_mut().map(std::mem::take).unwrap_or_default()
     }
 

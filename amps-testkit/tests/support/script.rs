@@ -30,7 +30,8 @@ use std::time::Duration;
 use amps_protocol::format_timestamp;
 use amps_testkit::{
     AfterEnd, ConflatedTopicConfig, Entitlement, Fairness, FakeServer, FakeServerBuilder, Leasing, LogCut,
-    QueueConfig, Semantics, SowConfig, SowExpiration, Switches, UnloggedBookmark, ViewConfig, ViewSource,
+    QueueConfig, ReturnPosition, Semantics, SowConfig, SowExpiration, Switches, UnloggedBookmark, ViewConfig,
+    ViewSource,
 };
 use serde_json::Value;
 
@@ -123,6 +124,7 @@ impl Dialogue {
 fn switch(switches: &mut Switches, name: &str) {
     match name {
         "bookmark.unlogged=live" => switches.bookmark_unlogged = UnloggedBookmark::Live,
+        "queue.return_position=tail" => switches.return_position = ReturnPosition::Tail,
         "bookmark.after_end=remove" => switches.bookmark_after_end = AfterEnd::Remove,
         _ => match name.split_once('=') {
             Some(("bookmark.persisted_interval", interval)) => {

@@ -96,6 +96,10 @@ impl Engine {
         let placed = self.read_request(now, conn, message).and_then(|mut request| {
             let query = self.read_query(message, &request, Some(&id))?;
             let replay = request.replay.take();
+            if replay.is_some() && query.is_page() {
+                let detail = "a page shows records, and has no place in the log".to_owned();
+                return Err(Refusal::because(Reason::InvalidOptions, detail));
+            }
             self.check_page(conn, &id, &request, &query)?;
             let aggregation = request.aggregation.clone();
             self.before_replacement(now, conn, &id, &request, sink);
@@ -308,7 +312,7 @@ impl Engine {
                 found.examined += 1;
                 let entry = &message.entry;
                 let document = queue.format.read(&entry.body);
-                let facts = Facts::of(entry, &queue.format, &document).from_queue(&queue.name);
+                let facts = Facts::of(entry, &queue.format, &document).in_queue(&queue.name);
                 if !selector.is_none_or(|selector| selector.matches(facts, now)) {
                     continue;
                 }
