@@ -4,13 +4,16 @@
 //! one timer per connection, which covers everything up to the highest sequence number.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use amps_protocol::{AckType, CommandKind, Message, MessageId, Status};
 use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
 use super::fan_out::News;
+use super::filter::Context;
 use super::reasons::Reason;
 use super::reply::{AckFrame, Refusal};
 use super::selector::{Facts, holds};
@@ -259,13 +262,27 @@ impl Engine {
     ) -> Result<Arc<Record>, Refusal> {
         let table = &mut self.sow[index];
         let layout = Arc::clone(&table.layout);
-        let key = table.key_of(&route.topic, publication.body, publication.key)?;
+        let enrichment = table.enrichment.clone();
+        let context = enriching(now, route, publication, &self.config.instance);
+        let incoming = match &enrichment {
+            Some(enrichment) => enrichment.preprocess(&layout.format, publication.body, context),
+            None => Cow::Borrowed(publication.body),
+        };
+        let key = table.key_of(&route.topic, &incoming, publication.key)?;
         let old = table.get(&route.topic, &key).cloned();
+        let incoming = match &enrichment {
+            Some(enrichment) => {
+                let previous = old.as_ref().map(|record| &*record.body);
+                let context = Context { sow_key: &key, ..context };
+                enrichment.enrich(&layout.format, incoming, previous, context)
+            }
+            None => incoming,
+        };
         let body: Arc<[u8]> = match &old {
             Some(old) if publication.delta => {
-                layout.format.merge(&old.body, publication.body, self.config.switches.delta_null).into()
+                layout.format.merge(&old.body, &incoming, self.config.switches.delta_null).into()
             }
-            _ => publication.body.into(),
+            _ => incoming.into(),
         };
         // A delta keeps the mark of the record unless it brings its own (DEL-06).
         let correlation = publication.correlation.map(Into::into);
@@ -476,4 +493,24 @@ struct Connected {
     publisher: Arc<str>,
     hash: u64,
     server_hash: u64,
+}
+
+/// What the expressions of an enrichment can ask for.
+fn enriching<'a>(
+    now: Time,
+    route: &'a Route,
+    publication: &'a Publication<'_>,
+    instance: &'a str,
+) -> Context<'a> {
+    let now = Duration::from_nanos(now.as_unix_nanos());
+    Context {
+        topic: &route.topic,
+        message_size: publication.body.len() as u64,
+        correlation_id: publication.correlation.unwrap_or_default(),
+        now,
+        last_updated: Some(now),
+        client_name: &publication.publisher,
+        instance_name: instance,
+        ..Context::default()
+    }
 }

@@ -180,6 +180,8 @@ fn sow(name: &str, settings: &[&str]) -> SowConfig {
         let (key, value) = setting.split_once('=').unwrap();
         topic = match key {
             "key" => topic.key(value),
+            "preprocess" => topic.preprocess(value.replace('~', " ")),
+            "enrich" => topic.enrich(value.replace('~', " ")),
             "domain" => topic.key_domain(value),
             "pattern" => topic.pattern(value),
             "type" => topic.message_type(value),

@@ -153,6 +153,16 @@ pub enum ConfigError {
         /// What the parser says.
         fault: String,
     },
+    /// A field that a topic adds to its messages does not parse.
+    #[error("topic \"{topic}\": the field \"{field}\": {fault}")]
+    EnrichedField {
+        /// The topic.
+        topic: String,
+        /// The field as written.
+        field: String,
+        /// What the parser says.
+        fault: String,
+    },
     /// Two topics of one name and type.
     #[error("topic \"{topic}\" is configured twice")]
     TopicTwice {

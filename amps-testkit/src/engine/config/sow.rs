@@ -132,15 +132,17 @@ impl SowConfig {
     }
 
     /// A field that is added to a message before its key is computed, such as
-    /// `CONCAT(/a, /b) AS /id`. Repeatable. Not read by the engine yet.
+    /// `CONCAT(/a, /b) AS /id`, of the message alone. `HINT OPTIONAL` behind it leaves the field
+    /// out where the value is `NULL`, `HINT SET_CURRENT` shows it to the next fields. Repeatable.
     #[must_use]
     pub fn preprocess(mut self, field: impl Into<String>) -> Self {
         self.preprocessing.push(field.into());
         self
     }
 
-    /// A field that is added to a message before it is stored and delivered. Repeatable. Not
-    /// read by the engine yet.
+    /// A field that is added to a message before it is stored and delivered. It may use the
+    /// record that the message replaces: `/n + /n OF PREVIOUS AS /sum`. Hints as with
+    /// [`preprocess`](Self::preprocess). Repeatable.
     #[must_use]
     pub fn enrich(mut self, field: impl Into<String>) -> Self {
         self.enrichment.push(field.into());

@@ -86,8 +86,8 @@ pub enum FilterError {
         /// What the regular expression engine says.
         reason: String,
     },
-    /// Valid in AMPS, but not in a filter.
-    #[error("{what} at offset {offset} cannot be used in a filter")]
+    /// Valid in AMPS, but not in a filter, nor in preprocessing.
+    #[error("{what} at offset {offset} cannot be used in a filter or in preprocessing")]
     NotInFilters {
         /// Where.
         offset: usize,

@@ -72,6 +72,53 @@ impl Expression {
     }
 }
 
+/// An expression with the field that gets its value: one line of an enrichment.
+///
+/// ```
+/// use amps_testkit::filter::Assignment;
+///
+/// let total = Assignment::parse("/n + COALESCE(/n OF PREVIOUS, 0) AS /total HINT OPTIONAL")?;
+/// assert_eq!((total.field.to_string().as_str(), total.optional), ("/total", true));
+/// # Ok::<(), amps_testkit::filter::FilterError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    /// Makes the value.
+    pub expression: Expression,
+    /// Gets the value.
+    pub field: Path,
+    /// `HINT OPTIONAL`: the field is not written if the value is `NULL`.
+    pub optional: bool,
+    /// `HINT SET_CURRENT`: later expressions see the new value.
+    pub set_current: bool,
+}
+
+impl Assignment {
+    /// Reads `expression AS /field`, with hints if there are any.
+    ///
+    /// # Errors
+    ///
+    /// As [`Expression::parse`].
+    pub fn parse(text: &str) -> Result<Self, FilterError> {
+        Self::of(text, Place::Field)
+    }
+
+    /// As [`Assignment::parse`], of one message: without the record that it replaces.
+    ///
+    /// # Errors
+    ///
+    /// As [`Expression::parse`], and for `OF PREVIOUS`.
+    pub fn parse_alone(text: &str) -> Result<Self, FilterError> {
+        Self::of(text, Place::Filter)
+    }
+
+    fn of(text: &str, place: Place) -> Result<Self, FilterError> {
+        let (expr, field, hints) = parser::parse_hinted(text, place)?;
+        let expression = Expression::of(text, expr);
+        Ok(Self { expression, field, optional: hints.optional, set_current: hints.set_current })
+    }
+}
+
 impl fmt::Debug for Expression {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_tuple("Expression").field(&self.text()).finish()

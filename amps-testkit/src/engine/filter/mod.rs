@@ -49,7 +49,7 @@ use std::time::Duration;
 
 pub use aggregate::{Accumulator, Projection};
 pub use error::FilterError;
-pub use expression::Expression;
+pub use expression::{Assignment, Expression};
 pub use json::{DuplicateKeys, JsonDocument};
 pub(crate) use json::{Entry as JsonEntry, Kind as JsonKind, Node as JsonNode, is_number as is_json_number};
 pub use order::{OrderBy, SortKey};

@@ -61,6 +61,38 @@ pub(super) fn parse_field(text: &str, place: Place) -> Result<(Expr, Path), Filt
     Ok(field)
 }
 
+/// Parses one `expression AS /field`, with `HINT` and one or more words behind it.
+pub(super) fn parse_hinted(text: &str, place: Place) -> Result<(Expr, Path, Hints), FilterError> {
+    let mut parser = Parser::new(text, 0, place)?;
+    let (expr, field) = parser.field()?;
+    let mut hints = Hints::default();
+    if parser.take_word("HINT")? {
+        loop {
+            if parser.take_word("OPTIONAL")? {
+                hints.optional = true;
+            } else if parser.take_word("SET_CURRENT")? {
+                hints.set_current = true;
+            } else {
+                return Err(parser.unexpected("OPTIONAL or SET_CURRENT after HINT"));
+            }
+            if !parser.take_symbol(",")? {
+                break;
+            }
+        }
+    }
+    parser.end("HINT or the end of the field")?;
+    Ok((expr, field, hints))
+}
+
+/// What is written behind `HINT`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Hints {
+    /// Nothing is written if the value is `NULL`.
+    pub(super) optional: bool,
+    /// Later fields see this one.
+    pub(super) set_current: bool,
+}
+
 /// Parses a list in brackets of `expression AS /field`.
 pub(super) fn parse_fields(text: &str, place: Place) -> Result<Vec<(Expr, Path)>, FilterError> {
     let trimmed = text.trim_ascii_end();

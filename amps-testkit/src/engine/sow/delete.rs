@@ -4,6 +4,7 @@
 //! keys, by a message. What acknowledges queue messages is in `acknowledge`.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use amps_protocol::{AckType, Message, OofReason, SowKeys};
@@ -13,6 +14,7 @@ use super::change::Change;
 use super::table::{Record, Table};
 use crate::engine::Engine;
 use crate::engine::entitlement::Rights;
+use crate::engine::filter::Context;
 use crate::engine::reasons::Reason;
 use crate::engine::reply::{AckFrame, Refusal};
 use crate::engine::selector::{Facts, Selector, holds};
@@ -125,7 +127,12 @@ impl Engine {
             }
             (None, None, None, _) => {
                 let key = message.sow_key().map(|key| &**key);
-                Which::Of(self.sow[first].key_of(&topic, body, key)?)
+                let table = &self.sow[first];
+                let body = match &table.enrichment {
+                    Some(enrichment) => enrichment.preprocess(&table.layout.format, body, Context::default()),
+                    None => Cow::Borrowed(body),
+                };
+                Which::Of(table.key_of(&topic, &body, key)?)
             }
             // Only queues know bookmarks.
             (None, None, Some(_), true) => return Err(Reason::InvalidTopic.into()),

@@ -8,6 +8,7 @@
 //! * `groups` computes one result per group of records, `aggregate` keeps subscriptions to
 //!   them up to date;
 //! * `derived` keeps views and conflated topics;
+//! * `enrich` adds fields on the way in;
 //! * `delete` is `sow_delete` on a topic that is no queue.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -15,6 +16,7 @@ mod aggregate;
 mod change;
 mod delete;
 mod derived;
+mod enrich;
 mod groups;
 mod page;
 mod query;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use amps_protocol::MessageId;
 use amps_transport::Time;
 
+use super::enrich::Enrichment;
 use crate::engine::config::{ConfigError, SowConfig, SowExpiration};
 use crate::engine::filter::Path;
 use crate::engine::format::Format;
@@ -53,6 +54,8 @@ pub(crate) struct Table {
     pub(crate) layout: Arc<Layout>,
     /// It follows other topics: nobody publishes to it.
     pub(crate) is_derived: bool,
+    /// What is added to messages that are published here.
+    pub(crate) enrichment: Option<Arc<Enrichment>>,
     pattern: TopicPattern,
     /// `None` if each topic is a domain of its own.
     domain: Option<Arc<str>>,
@@ -83,6 +86,9 @@ impl Table {
             message_type,
             layout: Arc::new(Layout { format, keys: config.keys.iter().map(key).collect::<Result<_, _>>()? }),
             is_derived: false,
+            enrichment: (!config.preprocessing.is_empty() || !config.enrichment.is_empty())
+                .then(|| Enrichment::new(config).map(Arc::new))
+                .transpose()?,
             pattern,
             domain: config.domain.as_deref().map(Into::into),
             expiration: config.expiration,
@@ -100,6 +106,7 @@ impl Table {
             message_type,
             layout: Arc::new(Layout { format, keys }),
             is_derived: true,
+            enrichment: None,
             pattern: TopicPattern::Literal(name.into()),
             domain: None,
             expiration: SowExpiration::Disabled,

@@ -1,0 +1,92 @@
+//! Fields that the server adds to a message on its way into the state of the world
+//! (server.md PUB-03).
+//!
+//! Owns the order: preprocessing sees the message alone and comes before the key, enrichment
+//! sees the record that the message replaces too. Within one stage every expression sees the
+//! message as the stage found it, unless the field of an earlier one says `SET_CURRENT`.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::borrow::Cow;
+
+use crate::engine::config::{ConfigError, SowConfig};
+use crate::engine::filter::{Assignment, Body, Context, Document, Field, Path};
+use crate::engine::format::Format;
+
+/// What one topic adds to its messages.
+#[derive(Clone, Debug)]
+pub(crate) struct Enrichment {
+    before_key: Vec<Assignment>,
+    after_key: Vec<Assignment>,
+}
+
+impl Enrichment {
+    pub(crate) fn new(config: &SowConfig) -> Result<Self, ConfigError> {
+        let wrong = |field: &str, fault: String| ConfigError::EnrichedField {
+            topic: config.name.clone(),
+            field: field.to_owned(),
+            fault,
+        };
+        let early =
+            |field: &String| Assignment::parse_alone(field).map_err(|fault| wrong(field, fault.to_string()));
+        let late = |field: &String| Assignment::parse(field).map_err(|fault| wrong(field, fault.to_string()));
+        Ok(Self {
+            before_key: config.preprocessing.iter().map(early).collect::<Result<_, _>>()?,
+            after_key: config.enrichment.iter().map(late).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The body that the key is computed of.
+    pub(crate) fn preprocess<'b>(
+        &self,
+        format: &Format,
+        body: &'b [u8],
+        context: Context<'_>,
+    ) -> Cow<'b, [u8]> {
+        apply(&self.before_key, format, body, context)
+    }
+
+    /// The body that is stored, or merged into what is stored. `previous` is the stored record.
+    pub(crate) fn enrich<'b>(
+        &self,
+        format: &Format,
+        body: Cow<'b, [u8]>,
+        previous: Option<&[u8]>,
+        context: Context<'_>,
+    ) -> Cow<'b, [u8]> {
+        if self.after_key.is_empty() {
+            return body;
+        }
+        let previous = previous.map(|body| format.read(body));
+        let previous = previous.as_ref().map(|document: &Body<'_>| document as &dyn Document);
+        let enriched = apply(&self.after_key, format, &body, Context { previous, ..context });
+        Cow::Owned(enriched.into_owned())
+    }
+}
+
+fn apply<'b>(
+    assignments: &[Assignment],
+    format: &Format,
+    body: &'b [u8],
+    context: Context<'_>,
+) -> Cow<'b, [u8]> {
+    if assignments.is_empty() {
+        return Cow::Borrowed(body);
+    }
+    let mut seen = Cow::Borrowed(body);
+    let mut made: Vec<(Path, Field<'static>)> = Vec::new();
+    for assignment in assignments {
+        let value = {
+            let document = format.read(&seen);
+            assignment.expression.evaluate(&document, &context).into_owned()
+        };
+        if assignment.optional && value.value().is_null() {
+            continue;
+        }
+        let field = (assignment.field.clone(), value);
+        if assignment.set_current {
+            seen = Cow::Owned(format.set(&seen, std::slice::from_ref(&field)));
+        }
+        made.push(field);
+    }
+    Cow::Owned(format.set(body, &made))
+}
