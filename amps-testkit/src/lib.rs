@@ -34,15 +34,20 @@ mod engine;
 #[doc(hidden)]
 pub use engine::filter;
 pub use engine::{
-    Authentication, Config, ConfigError, ConnectionSnapshot, Counters, DeltaNull, Disconnect, DuplicateAck,
-    Engine, Event, ExpirationModel, ExpiryReason, Fairness, LeaseHeader, Leasing, LogTopics, MaxCancels,
-    MessageId, Observe, QueueConfig, QueueCounters, QueueSnapshot, QueueTopic, QueuedMessage, Reason,
-    Reasons, ReturnPosition, Semantics, SowConfig, SowExpiration, SubscriptionSnapshot, Switches,
-    UnknownOptions,
+    Authentication, Config, ConfigError, ConflatedTopicConfig, ConnectionSnapshot, Counters, DeltaNull,
+    Disconnect, DuplicateAck, Engine, Event, ExpirationModel, ExpiryReason, Fairness, Join, JoinField,
+    LeaseHeader, Leasing, LogTopics, MaxCancels, MessageId, MessageLayout, MessageTypeConfig, Observe,
+    QueueConfig, QueueCounters, QueueKind, QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons,
+    RecoveryPoint, ReturnPosition, Semantics, SetError, Setting, SlowClientLimits, SowConfig, SowExpiration,
+    SowHistory, SubscriptionSnapshot, Switches, UnknownOptions, ViewConfig, ViewSource,
 };
 
 mod builder;
 pub use builder::FakeServerBuilder;
+mod closest;
+use closest::{closest, similar};
+mod config;
+pub use config::{ConfigFile, ConfigFileError, ConfigReader, Finding, FindingKind, SAMPLE_CONFIG};
 mod journal;
 pub use journal::{Entry, JournalMode, WaitTimeout, What};
 mod server;

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use amps_transport::{CloseMode, EventLoop, ListenerId, MachineHandle, SocketOptions, Time};
 
 use crate::builder::{FakeServerBuilder, Listen};
+use crate::config::ConfigFileError;
 use crate::engine::{ConnectionSnapshot, Counters, Engine, QueueSnapshot};
 use crate::journal::{Entry, Journal, JournalMode, WaitTimeout};
 use crate::shell::{Note, Shell};
@@ -33,6 +35,9 @@ pub enum StartError {
     /// The configuration contradicts itself.
     #[error(transparent)]
     Config(#[from] crate::engine::ConfigError),
+    /// A configuration file cannot be used.
+    #[error(transparent)]
+    File(#[from] ConfigFileError),
     /// An address to listen on that is none.
     #[error("cannot listen on \"{text}\": {fault}")]
     Address {
@@ -88,7 +93,8 @@ struct Bound {
 /// A listener: its name, and where clients find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
-    /// `any-tcp`, or the message type that it is bound to and `-tcp`.
+    /// The name of the transport in a configuration file; else `any-tcp`, or the message type
+    /// that it is bound to and `-tcp`.
     pub name: String,
     /// The address bound.
     pub addr: SocketAddr,
@@ -100,6 +106,15 @@ impl FakeServer {
     /// Begins to describe a server.
     pub fn builder() -> FakeServerBuilder {
         FakeServerBuilder::default()
+    }
+
+    /// Starts the server that an AMPS configuration file describes, on free ports of
+    /// loopback; see [`FakeServerBuilder::config_file`].
+    ///
+    /// # Errors
+    /// The file cannot be read, or says something that cannot be.
+    pub fn from_config(path: impl AsRef<Path>) -> Result<Self, StartError> {
+        Self::builder().config_file(path).start()
     }
 
     pub(crate) fn start(
@@ -151,7 +166,8 @@ impl FakeServer {
                 None => ("any", String::new()),
             };
             let uri = format!("tcp://{}/amps{path}", bound.addr);
-            Listening { name: format!("{name}-tcp"), addr: bound.addr, uri }
+            let name = bound.listen.name.clone().unwrap_or_else(|| format!("{name}-tcp"));
+            Listening { name, addr: bound.addr, uri }
         };
         self.lock_listeners().iter().map(describe).collect()
     }

@@ -47,10 +47,7 @@ use amps_transport::{CloseMode, ConnId, Input, ListenerId, Machine, Sink, Time};
 use bytes::BytesMut;
 
 pub use amps_protocol::MessageId;
-pub use config::{
-    Authentication, Config, ConfigError, ExpirationModel, Fairness, Leasing, LogTopics, QueueConfig,
-    Semantics, SowConfig, SowExpiration,
-};
+pub use config::*;
 pub use event::{Disconnect, Event, Observe};
 pub use queue::{ExpiryReason, QueueCounters};
 pub use reasons::{Reason, Reasons};

@@ -9,11 +9,19 @@ use std::time::Duration;
 use super::reasons::Reasons;
 use super::switches::Switches;
 
+mod keys;
+mod limits;
+mod message_type;
 mod queue;
 mod sow;
+mod view;
 
-pub use queue::{ExpirationModel, Fairness, Leasing, QueueConfig, Semantics};
-pub use sow::{SowConfig, SowExpiration};
+pub use keys::{SetError, Setting};
+pub use limits::{RecoveryPoint, SlowClientLimits};
+pub use message_type::{MessageLayout, MessageTypeConfig};
+pub use queue::{ExpirationModel, Fairness, Leasing, QueueConfig, QueueKind, Semantics};
+pub use sow::{SowConfig, SowExpiration, SowHistory};
+pub use view::{ConflatedTopicConfig, Join, JoinField, ViewConfig, ViewSource};
 
 /// The version that the server claims to have.
 pub(crate) const SERVER_VERSION: &str = "5.3.5.0";
@@ -29,6 +37,17 @@ pub struct Config {
     pub sow: Vec<SowConfig>,
     /// The queues. Default: none.
     pub queues: Vec<QueueConfig>,
+    /// The views. Default: none. Not read by the engine yet.
+    pub views: Vec<ViewConfig>,
+    /// The conflated topics. Default: none. Not read by the engine yet.
+    pub conflated_topics: Vec<ConflatedTopicConfig>,
+    /// The message types beside the built-in ones. Default: none. Not read by the engine yet.
+    pub message_types: Vec<MessageTypeConfig>,
+    /// When slow clients are disconnected. Default: never. Not read by the engine yet.
+    pub slow_clients: SlowClientLimits,
+    /// How often `/AMPS/SOWStats` tells the sizes of topics. Default: never. Not read by the
+    /// engine yet.
+    pub sow_stats_interval: Option<Duration>,
     /// Who may log on. Default: everybody.
     pub authentication: Authentication,
     /// How long conflated `persisted` acks are gathered, unless the logon says otherwise.
@@ -51,6 +70,11 @@ impl Default for Config {
             log: LogTopics::Matching(vec![".*".into()]),
             sow: Vec::new(),
             queues: Vec::new(),
+            views: Vec::new(),
+            conflated_topics: Vec::new(),
+            message_types: Vec::new(),
+            slow_clients: SlowClientLimits::default(),
+            sow_stats_interval: None,
             authentication: Authentication::Disabled,
             ack_conflation: Duration::from_secs(1),
             max_frame: amps_protocol::DEFAULT_MAX_OUTBOUND,

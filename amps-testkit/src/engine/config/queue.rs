@@ -3,6 +3,31 @@
 
 use std::time::Duration;
 
+use super::limits::RecoveryPoint;
+
+/// On which instances of a replicated group a queue's messages may be delivered.
+///
+/// ```
+/// use amps_testkit::QueueKind;
+///
+/// assert_eq!(QueueKind::default(), QueueKind::Distributed);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum QueueKind {
+    /// All of them; each message has one owner at a time.
+    #[default]
+    Distributed,
+    /// This one: other instances have queues of their own.
+    Local,
+    /// Some of them.
+    GroupLocal {
+        /// The instance or group that owns a message at first.
+        initial_owner: String,
+        /// The name that the instances of one queue share. `None`: the group's name.
+        domain: Option<String>,
+    },
+}
+
 /// Whether a message that was not acknowledged comes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Semantics {
@@ -81,6 +106,11 @@ pub struct QueueConfig {
     pub(crate) max_cancels: u32,
     pub(crate) deferred_ack_expiration: Duration,
     pub(crate) dead_letter: Option<String>,
+    pub(crate) kind: QueueKind,
+    pub(crate) priority: Option<String>,
+    pub(crate) barrier: Option<String>,
+    pub(crate) target_depth: Option<u64>,
+    pub(crate) recovery_point: RecoveryPoint,
 }
 
 impl QueueConfig {
@@ -105,6 +135,11 @@ impl QueueConfig {
             max_cancels: 0,
             deferred_ack_expiration: Duration::from_secs(24 * 60 * 60),
             dead_letter: None,
+            kind: QueueKind::default(),
+            priority: None,
+            barrier: None,
+            target_depth: None,
+            recovery_point: RecoveryPoint::default(),
         }
     }
 
@@ -225,6 +260,46 @@ impl QueueConfig {
     #[must_use]
     pub fn dead_letter(mut self, topic: impl Into<String>) -> Self {
         self.dead_letter = Some(topic.into());
+        self
+    }
+
+    /// How the queue is spread over replicated instances. Default
+    /// [`QueueKind::Distributed`]. An instance alone does not show the difference.
+    #[must_use]
+    pub fn kind(mut self, kind: QueueKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// An expression; messages with a greater value go first. Default: none. Not read by the
+    /// engine yet.
+    #[must_use]
+    pub fn priority(mut self, expression: impl Into<String>) -> Self {
+        self.priority = Some(expression.into());
+        self
+    }
+
+    /// Messages that match this filter wait for all earlier ones, and hold up all later ones
+    /// (server.md 6.8). Default: none. Not read by the engine yet.
+    #[must_use]
+    pub fn barrier(mut self, filter: impl Into<String>) -> Self {
+        self.barrier = Some(filter.into());
+        self
+    }
+
+    /// How many messages are in the active part of the queue, at least 1000 (server.md 6.9).
+    /// Default: all. Not read by the engine yet.
+    #[must_use]
+    pub fn target_depth(mut self, messages: u64) -> Self {
+        self.target_depth = Some(messages);
+        self
+    }
+
+    /// From where in the log the queue is rebuilt after a restart. Default
+    /// [`RecoveryPoint::Epoch`]. Not read by the engine yet.
+    #[must_use]
+    pub fn recovery_point(mut self, point: RecoveryPoint) -> Self {
+        self.recovery_point = point;
         self
     }
 

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::limits::RecoveryPoint;
+
 /// What becomes of records in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SowExpiration {
@@ -13,6 +15,24 @@ pub enum SowExpiration {
     Enabled,
     /// A record expires after this time, unless its message says otherwise.
     After(Duration),
+}
+
+/// Which past states of a topic can be queried (server.md 4.8).
+///
+/// ```
+/// use amps_testkit::SowHistory;
+/// use std::time::Duration;
+///
+/// let history =
+///     SowHistory { window: Duration::from_secs(7 * 86_400), granularity: Duration::from_secs(900) };
+/// assert!(history.granularity < history.window);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SowHistory {
+    /// How far back.
+    pub window: Duration,
+    /// How often a state is saved at most; zero for every one.
+    pub granularity: Duration,
 }
 
 /// The configuration of one topic, or of all topics that match a pattern, with a state of the
@@ -35,6 +55,11 @@ pub struct SowConfig {
     pub(crate) keys: Vec<String>,
     pub(crate) domain: Option<String>,
     pub(crate) expiration: SowExpiration,
+    pub(crate) history: Option<SowHistory>,
+    pub(crate) preprocessing: Vec<String>,
+    pub(crate) enrichment: Vec<String>,
+    pub(crate) transient: bool,
+    pub(crate) recovery_point: RecoveryPoint,
 }
 
 impl SowConfig {
@@ -48,6 +73,11 @@ impl SowConfig {
             keys: Vec::new(),
             domain: None,
             expiration: SowExpiration::default(),
+            history: None,
+            preprocessing: Vec::new(),
+            enrichment: Vec::new(),
+            transient: false,
+            recovery_point: RecoveryPoint::default(),
         }
     }
 
@@ -91,6 +121,45 @@ impl SowConfig {
     #[must_use]
     pub fn expiration(mut self, expiration: SowExpiration) -> Self {
         self.expiration = expiration;
+        self
+    }
+
+    /// Keeps past states that can be queried. Default: none. Not read by the engine yet.
+    #[must_use]
+    pub fn history(mut self, history: SowHistory) -> Self {
+        self.history = Some(history);
+        self
+    }
+
+    /// A field that is added to a message before its key is computed, such as
+    /// `CONCAT(/a, /b) AS /id`. Repeatable. Not read by the engine yet.
+    #[must_use]
+    pub fn preprocess(mut self, field: impl Into<String>) -> Self {
+        self.preprocessing.push(field.into());
+        self
+    }
+
+    /// A field that is added to a message before it is stored and delivered. Repeatable. Not
+    /// read by the engine yet.
+    #[must_use]
+    pub fn enrich(mut self, field: impl Into<String>) -> Self {
+        self.enrichment.push(field.into());
+        self
+    }
+
+    /// Whether the records are gone after a restart, unless a log brings them back. Default
+    /// `false`. Without restarts that keep state there is no difference.
+    #[must_use]
+    pub fn transient(mut self, on: bool) -> Self {
+        self.transient = on;
+        self
+    }
+
+    /// From where in the log a transient topic is rebuilt. Default [`RecoveryPoint::Epoch`].
+    /// Not read by the engine yet.
+    #[must_use]
+    pub fn recovery_point(mut self, point: RecoveryPoint) -> Self {
+        self.recovery_point = point;
         self
     }
 }
