@@ -1,9 +1,9 @@
 //! Which of several words somebody probably meant.
 
-/// The word that takes the fewest changed, added or missing letters; the first of equals.
-/// Capitals count as small letters.
+/// A word that begins as written, or else the one that takes the fewest changed, added or missing
+/// letters; the first of equals. Capitals count as small letters.
 pub(crate) fn closest<'w>(written: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
-    known.into_iter().min_by_key(|word| distance(written, word))
+    known.into_iter().min_by_key(|word| (!word.starts_with(written), distance(written, word)))
 }
 
 /// As [`closest`], if at most half of the letters differ.
@@ -40,6 +40,7 @@ mod tests {
         assert_eq!(distance("Name", "name"), 0);
         assert_eq!(similar("Nmae", ["MessageType", "Name"]), Some("Name"));
         assert_eq!(similar("Whatever", ["MessageType", "Name"]), None);
+        assert_eq!(closest("a.long", ["a.name", "a.long.name"]), Some("a.long.name"));
         assert_eq!(closest("x", []), None);
     }
 }

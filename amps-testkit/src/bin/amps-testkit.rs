@@ -47,6 +47,7 @@ enum Command {
 struct Serve {
     /// An AMPS configuration file, or - for stdin. Its transports listen on loopback, on the
     /// ports that it says; what the flags below name is added to it
+    #[arg(value_name = "CONFIG.xml")]
     config: Option<String>,
     #[command(flatten)]
     variables: Variables,
@@ -90,6 +91,7 @@ struct Serve {
 #[derive(Args)]
 struct Verify {
     /// The file, or - for stdin
+    #[arg(value_name = "CONFIG.xml")]
     config: String,
     #[command(flatten)]
     variables: Variables,

@@ -100,7 +100,12 @@ impl ConfigReader {
         let root = root.map_err(|finding| ConfigFileError::new(vec![finding]))?;
         let mut reader = Reader::new(self.strict);
         let parts = read_root(&mut reader, &root);
-        let Reader { findings, places, .. } = reader;
+        let Reader { mut findings, places, .. } = reader;
+        let first = &*root.place.file;
+        findings.sort_by(|a, b| {
+            let key = |finding: &Finding| (finding.file != first, finding.line);
+            key(a).0.cmp(&key(b).0).then_with(|| a.file.cmp(&b.file)).then(key(a).1.cmp(&key(b).1))
+        });
         if findings.iter().any(|finding| finding.kind == FindingKind::Error) {
             return Err(ConfigFileError::new(findings));
         }
@@ -155,7 +160,7 @@ impl ConfigFile {
         ConfigReader::new().parse(name, text)
     }
 
-    /// What is ignored, not supported or not known, in the order in which it was found.
+    /// What is ignored, not supported or not known, in the order of the lines.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }

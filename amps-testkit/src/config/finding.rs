@@ -2,7 +2,14 @@
 
 use std::fmt;
 
-/// How bad a [`Finding`] is.
+/// How bad a [`Finding`] is, from the least to the most.
+///
+/// ```
+/// use amps_testkit::FindingKind;
+///
+/// assert_eq!(FindingKind::NotSupported.severity(), "warning");
+/// assert!(FindingKind::Ignored < FindingKind::Error);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum FindingKind {
@@ -83,7 +90,7 @@ impl ConfigFileError {
         Self { findings }
     }
 
-    /// Everything that was found until then, in the order of the file; at least one is an
+    /// Everything that was found until then, in the order of the lines; at least one is an
     /// error.
     pub fn findings(&self) -> &[Finding] {
         &self.findings

@@ -141,7 +141,7 @@ pub(super) fn view(reader: &mut Reader, scope: &mut Scope, element: &Element) ->
     view.grouping = grouping;
     view.filter = filter;
     view.domain = domain;
-    reader.not_supported(element, "the view stays empty");
+    reader.not_supported(element, "the view is a topic that is not configured");
     Some(view)
 }
 
@@ -222,7 +222,7 @@ pub(super) fn conflated_topic(
     topic.filter = filter;
     topic.enrichment = enrichment;
     topic.topic_format = format;
-    reader.not_supported(element, "the conflated topic stays empty");
+    reader.not_supported(element, "it is a topic that is not configured");
     Some(topic)
 }
 
