@@ -8,8 +8,10 @@ use std::time::Duration;
 use amps_testkit::{
     Config, ConfigFile, ConfigReader, ExpirationModel, Fairness, FakeServer, FindingKind, Join, JoinField,
     Leasing, LogTopics, MessageLayout, QueueConfig, QueueKind, RecoveryPoint, SAMPLE_CONFIG, Semantics,
-    StartError, ViewSource,
+    SowConfig, StartError, ViewSource,
 };
+
+use proptest::prelude::*;
 
 const PRODUCTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/production.xml");
 
@@ -79,7 +81,7 @@ fn a_production_file_is_understood() {
     let config = production().config();
     assert_eq!(config.instance, "orders-lon-1");
     assert_eq!(config.log, LogTopics::Matching(vec!["^(orders|jobs).*".into(), "fills".into()]));
-    let names: Vec<&str> = config.sow.iter().map(|topic| topic.name()).collect();
+    let names: Vec<&str> = config.sow.iter().map(SowConfig::name).collect();
     assert_eq!(names, ["orders", "sessions", "fills"]);
     let work = QueueConfig::new("work")
         .underlying("jobs")
@@ -446,4 +448,52 @@ fn everybody_is_refused_where_the_module_says_so() {
     );
     assert_eq!(file.authentication, amps_testkit::Authentication::Refuse("auth failure".into()));
     assert!(!file.regex_topics);
+}
+
+/// A part of a text, and what to put in its place.
+fn edits() -> impl Strategy<Value = Vec<(prop::sample::Index, usize, String)>> {
+    let pieces = [
+        "", "<", ">", "</", "/>", "&", "&amp;", "${", "}", "\n", "<Name>", "</SOW>", "é", "<!--", "]]>", "9",
+    ];
+    let piece = prop::sample::select(pieces.to_vec()).prop_map(str::to_owned);
+    prop::collection::vec((any::<prop::sample::Index>(), 0_usize..40, piece), 1..6)
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic_and_each_finding_is_one_line(
+        edits in edits(),
+        sample in prop::bool::ANY,
+    ) {
+        let topics = include_str!("data/production-topics.xml");
+        let mut text = if sample {
+            SAMPLE_CONFIG.to_owned()
+        } else {
+            include_str!("data/production.xml").replace("<Include>production-topics.xml</Include>", topics)
+        };
+        for (at, length, piece) in edits {
+            let places: Vec<usize> = text.char_indices().map(|(place, _)| place).collect();
+            let start = at.index(places.len());
+            let end = places.get(start + length).copied().unwrap_or(text.len());
+            text.replace_range(places[start]..end, &piece);
+        }
+        let reader = ConfigReader::new().environment(false).define("SITE", "x");
+        let findings = match reader.parse("a.xml", &text) {
+            Ok(file) => {
+                if let Err(error) = file.verify() {
+                    prop_assert_eq!(error.findings().len(), 1);
+                }
+                file.findings().to_vec()
+            }
+            Err(error) => {
+                prop_assert!(error.findings().iter().any(|finding| finding.kind == FindingKind::Error));
+                error.findings().to_vec()
+            }
+        };
+        let lines = text.lines().count() + 1;
+        for finding in findings {
+            prop_assert!(finding.line <= lines, "{}", finding);
+            prop_assert_eq!(finding.to_string().lines().count(), 1, "{}", finding);
+        }
+    }
 }

@@ -109,6 +109,8 @@ enum Level {
     Error,
     Warn,
     Info,
+    /// Also what of the file is ignored
+    Debug,
 }
 
 fn main() -> ExitCode {
@@ -189,7 +191,7 @@ fn builder(options: Serve) -> Result<FakeServerBuilder, Failure> {
     if let Some(path) = &options.config {
         let file = read(path, &options.variables, options.strict)?;
         for finding in file.findings() {
-            let level = if finding.kind == FindingKind::Ignored { Level::Info } else { Level::Warn };
+            let level = if finding.kind == FindingKind::Ignored { Level::Debug } else { Level::Warn };
             if options.log >= level {
                 eprintln!("amps-testkit: {}", with_severity(finding));
             }

@@ -167,7 +167,6 @@ impl Reader {
         for child in parent.all(&[name]) {
             if let Ok(text) = &child.text {
                 if let Err(fault) = parse(text) {
-                    let fault = fault.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
                     self.error(child, format!("\"{text}\" does not parse: {fault}; correct it"));
                 }
             }

@@ -31,9 +31,18 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// A finding here; what it quotes of the file is put on one line.
     pub(crate) fn finding(&self, kind: FindingKind, element: &str, text: impl Into<String>) -> Finding {
+        let one_line = |text: String| {
+            if !text.contains(char::is_control) {
+                return text;
+            }
+            let words: Vec<&str> =
+                text.split(|c: char| c.is_control() || c == ' ').filter(|word| !word.is_empty()).collect();
+            words.join(" ")
+        };
         let (file, line) = (self.file.to_string(), self.line);
-        Finding { kind, file, line, element: element.to_owned(), text: text.into() }
+        Finding { kind, file, line, element: one_line(element.to_owned()), text: one_line(text.into()) }
     }
 
     fn error(&self, element: &str, text: impl Into<String>) -> Finding {
