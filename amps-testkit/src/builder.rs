@@ -1,15 +1,17 @@
 //! Describing a server before it starts.
 //!
-//! Owns the defaults of [`FakeServer`] and the reading of listen addresses.
+//! Owns the defaults of [`FakeServer`], the reading of listen addresses, and how what a file
+//! says goes together with what is said in Rust.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::config::{ConfigFile, ConfigFileError, Places, explain};
 use crate::engine::{
-    Authentication, Config, ConflatedTopicConfig, Engine, Entitlement, LogTopics, QueueConfig, Reasons,
-    SowConfig, Switches, ViewConfig,
+    Authentication, Config, ConflatedTopicConfig, Engine, Entitlement, LogTopics, MessageTypeConfig,
+    QueueConfig, Reasons, SetError, SowConfig, Switches, ViewConfig,
 };
 use crate::journal::JournalMode;
 use crate::server::{FakeServer, StartError};
@@ -18,12 +20,22 @@ use crate::server::{FakeServer, StartError};
 const JOURNAL_CAP: usize = 100_000;
 
 /// Describes a [`FakeServer`]; everything has a default.
+///
+/// Topics, queues and listeners add up, whether a file or a call names them. Of what there can
+/// be only one, the last word counts.
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens until `start` is called"]
 pub struct FakeServerBuilder {
     config: Config,
     log: Option<Vec<String>>,
     listen: Vec<String>,
+    /// The listeners of files, which come before the others.
+    transports: Vec<Listen>,
+    keep_ports: bool,
+    /// Where the definitions of files are.
+    places: Places,
+    /// Why a file could not be read.
+    failed: Option<ConfigFileError>,
     virtual_clock: bool,
     journal: JournalMode,
     journal_cap: usize,
@@ -36,6 +48,10 @@ impl Default for FakeServerBuilder {
             config: Config::default(),
             log: None,
             listen: Vec::new(),
+            transports: Vec::new(),
+            keep_ports: false,
+            places: Places::new(),
+            failed: None,
             virtual_clock: false,
             journal: JournalMode::default(),
             journal_cap: JOURNAL_CAP,
@@ -45,6 +61,53 @@ impl Default for FakeServerBuilder {
 }
 
 impl FakeServerBuilder {
+    /// Adds what an AMPS configuration file says, with the variables of the environment; to
+    /// see what it does not support, or to define variables, see [`Self::config`]. Its
+    /// transports get free ports of 127.0.0.1, unless [`Self::keep_ports`] is called. A file
+    /// without a transaction log means that there is none, unless [`Self::txlog`] adds one.
+    ///
+    /// A file that cannot be read is an error of [`Self::start`].
+    pub fn config_file(mut self, path: impl AsRef<Path>) -> Self {
+        match ConfigFile::read(path) {
+            Ok(file) => self.config(file),
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                self
+            }
+        }
+    }
+
+    /// Adds what an AMPS configuration file says; see [`Self::config_file`].
+    pub fn config(mut self, file: ConfigFile) -> Self {
+        let mut parts = file.into_parts();
+        match parts.log.take() {
+            Some(topics) => self.log.get_or_insert_default().extend(topics),
+            None if self.log.is_none() => self.config.log = LogTopics::None,
+            None => {}
+        }
+        self.transports.append(&mut parts.listen);
+        self.places.append(&mut parts.places);
+        parts.put_into(&mut self.config);
+        self
+    }
+
+    /// The transports of files listen on the ports that the files say. Default: on free ones.
+    pub fn keep_ports(mut self) -> Self {
+        self.keep_ports = true;
+        self
+    }
+
+    /// Sets a switch, or the text of a refusal, by its name; [`Setting::all`] lists them.
+    ///
+    /// [`Setting::all`]: crate::Setting::all
+    ///
+    /// # Errors
+    /// There is no such setting, or it cannot have this value.
+    pub fn set(mut self, key: &str, value: &str) -> Result<Self, SetError> {
+        self.config.set(key, value)?;
+        Ok(self)
+    }
+
     /// Adds a topic with a state of the world.
     pub fn sow(mut self, topic: SowConfig) -> Self {
         self.config.sow.push(topic);
@@ -60,6 +123,13 @@ impl FakeServerBuilder {
     /// Adds a conflated topic: a copy of another topic that changes less often.
     pub fn conflated_topic(mut self, topic: ConflatedTopicConfig) -> Self {
         self.config.conflated_topics.push(topic);
+        self
+    }
+
+    /// Adds a message type that is not built in, or changes one that is. A part of a composite
+    /// is a built-in type, or one that was added before.
+    pub fn message_type(mut self, message_type: MessageTypeConfig) -> Self {
+        self.config.message_types.push(message_type);
         self
     }
 
@@ -201,11 +271,17 @@ impl FakeServerBuilder {
     /// # Errors
     /// The configuration contradicts itself.
     pub fn engine(self) -> Result<Engine, StartError> {
+        if let Some(error) = self.failed {
+            return Err(StartError::File(error));
+        }
         let mut config = self.config;
         if let Some(topics) = self.log {
             config.log = LogTopics::Matching(topics);
         }
-        Ok(Engine::new(config)?)
+        Engine::new(config).map_err(|error| match explain(&self.places, &error) {
+            Some(finding) => StartError::File(ConfigFileError::new(vec![finding])),
+            None => StartError::Config(error),
+        })
     }
 
     /// Starts the server. When this returns, clients can connect.
@@ -214,10 +290,16 @@ impl FakeServerBuilder {
     /// The configuration contradicts itself, an address cannot be bound, or the log's file
     /// cannot be used.
     pub fn start(mut self) -> Result<FakeServer, StartError> {
-        if self.listen.is_empty() {
+        let mut listen = std::mem::take(&mut self.transports);
+        if !self.keep_ports {
+            listen.iter_mut().for_each(|listen| listen.addr.set_port(0));
+        }
+        if listen.is_empty() && self.listen.is_empty() {
             self.listen.push("127.0.0.1:0".to_owned());
         }
-        let listen = self.listen.iter().map(|text| Listen::parse(text)).collect::<Result<_, _>>()?;
+        for text in &self.listen {
+            listen.push(Listen::parse(text)?);
+        }
         let (clock, journal, cap) = (self.virtual_clock, self.journal, self.journal_cap);
         let data_dir = self.data_dir.take();
         FakeServer::start(self.engine()?, listen, clock, (journal, cap), data_dir.as_deref())
@@ -227,6 +309,8 @@ impl FakeServerBuilder {
 /// Where to listen, and for what.
 #[derive(Clone, Debug)]
 pub(crate) struct Listen {
+    /// The name of the transport in its file.
+    pub(crate) name: Option<String>,
     pub(crate) addr: SocketAddr,
     pub(crate) message_type: Option<String>,
 }
@@ -247,6 +331,6 @@ impl Listen {
         };
         let resolved = addr.to_socket_addrs().ok().and_then(|mut addrs| addrs.next());
         let addr = resolved.ok_or_else(|| wrong("expected HOST:PORT"))?;
-        Ok(Self { addr, message_type })
+        Ok(Self { name: None, addr, message_type })
     }
 }

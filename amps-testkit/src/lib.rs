@@ -39,12 +39,16 @@ pub use engine::{
     ExpiryReason, Fairness, Join, JoinField, LeaseHeader, Leasing, LogCut, LogRecord, LogTopics,
     LoggedMessage, MaxCancels, MessageId, MessageLayout, MessageTypeConfig, Observe, QueueConfig,
     QueueCounters, QueueKind, QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons, RecoveryPoint,
-    ReturnPosition, Semantics, SlowClientLimits, SowConfig, SowExpiration, SowHistory, SubscriptionSnapshot,
-    Switches, UnknownOptions, UnloggedBookmark, ViewConfig, ViewSource,
+    ReturnPosition, Semantics, SetError, Setting, SlowClientLimits, SowConfig, SowExpiration, SowHistory,
+    SubscriptionSnapshot, Switches, UnknownOptions, UnloggedBookmark, ViewConfig, ViewSource,
 };
 
 mod builder;
 pub use builder::FakeServerBuilder;
+mod closest;
+use closest::{closest, similar};
+mod config;
+pub use config::{ConfigFile, ConfigFileError, ConfigReader, Finding, FindingKind, SAMPLE_CONFIG};
 mod journal;
 pub use journal::{Entry, JournalMode, WaitTimeout, What};
 mod server;

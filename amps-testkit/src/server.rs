@@ -14,6 +14,7 @@ use std::time::Duration;
 use amps_transport::{CloseMode, EventLoop, ListenerId, MachineHandle, SocketOptions, Time};
 
 use crate::builder::{FakeServerBuilder, Listen};
+use crate::config::ConfigFileError;
 use crate::engine::{ConnectionSnapshot, Counters, Engine, LogCut, LogRecord, LoggedMessage, QueueSnapshot};
 use crate::journal::{Entry, Journal, JournalMode, WaitTimeout};
 use crate::shell::{Note, Shell, VIRTUAL_START};
@@ -35,6 +36,9 @@ pub enum StartError {
     /// The configuration contradicts itself.
     #[error(transparent)]
     Config(#[from] crate::engine::ConfigError),
+    /// A configuration file cannot be used.
+    #[error(transparent)]
+    File(#[from] ConfigFileError),
     /// An address to listen on that is none.
     #[error("cannot listen on \"{text}\": {fault}")]
     Address {
@@ -98,7 +102,8 @@ struct Bound {
 /// A listener: its name, and where clients find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
-    /// `any-tcp`, or the message type that it is bound to and `-tcp`.
+    /// The name of the transport in a configuration file; else `any-tcp`, or the message type
+    /// that it is bound to and `-tcp`.
     pub name: String,
     /// The address bound.
     pub addr: SocketAddr,
@@ -110,6 +115,15 @@ impl FakeServer {
     /// Begins to describe a server.
     pub fn builder() -> FakeServerBuilder {
         FakeServerBuilder::default()
+    }
+
+    /// Starts the server that an AMPS configuration file describes, on free ports of
+    /// loopback; see [`FakeServerBuilder::config_file`].
+    ///
+    /// # Errors
+    /// The file cannot be read, or says something that cannot be.
+    pub fn from_config(path: impl AsRef<Path>) -> Result<Self, StartError> {
+        Self::builder().config_file(path).start()
     }
 
     pub(crate) fn start(
@@ -167,7 +181,8 @@ impl FakeServer {
                 None => ("any", String::new()),
             };
             let uri = format!("tcp://{}/amps{path}", bound.addr);
-            Listening { name: format!("{name}-tcp"), addr: bound.addr, uri }
+            let name = bound.listen.name.clone().unwrap_or_else(|| format!("{name}-tcp"));
+            Listening { name, addr: bound.addr, uri }
         };
         self.lock_listeners().iter().map(describe).collect()
     }

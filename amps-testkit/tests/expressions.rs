@@ -104,12 +104,12 @@ fn an_error_says_where_and_what() {
     assert_eq!(message("UPPER()"), "function UPPER at offset 0 takes 1 argument, not 0");
     assert_eq!(message("/a = 1x"), "'1x' at offset 5 is not a number");
     assert!(message("/a LIKE '('").starts_with("the pattern at offset 8 is not a regular expression: "));
-    assert!(message("/a OF PREVIOUS = 1").ends_with("cannot be used in a filter"));
+    assert!(message("/a OF PREVIOUS = 1").ends_with("cannot be used in a filter or in preprocessing"));
     for aggregate in ["SUM", "avg", "Count", "MIN", "MAX", "ANY", "COUNT_DISTINCT"] {
         let error = Filter::parse(&format!("{aggregate}(/a) > 1")).unwrap_err();
         assert!(matches!(error, FilterError::Aggregate { .. }), "{error}");
     }
-    assert!(message("[orders]./a = 1").ends_with("cannot be used in a filter"));
+    assert!(message("[orders]./a = 1").ends_with("cannot be used in a filter or in preprocessing"));
     for absent in ["LAST_READ('t')", "VALUE_LOOKUP('t')"] {
         assert!(matches!(Filter::parse(absent), Err(FilterError::UnknownFunction { .. })), "{absent}");
     }

@@ -1,21 +1,30 @@
-//! `amps-testkit serve`: a fake AMPS server as a process.
+//! `amps-testkit`: a fake AMPS server as a process.
 //!
-//! Owns the command line, the one line per listener on stdout, and the exit codes: 0 for an
-//! orderly stop, 2 for a configuration error, 3 when an address cannot be bound.
+//! Owns the command line, the one line per listener on stdout, and the exit codes (CI-06): 0
+//! for an orderly stop, 2 for a configuration error, 3 when an address cannot be bound, 4 when
+//! a client broke a rule under `--strict`, 5 when the data directory cannot be used.
 
-use std::io::{self, Write};
+use std::fmt::Write as _;
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use amps_testkit::{FakeServer, FakeServerBuilder, JournalMode, QueueConfig, StartError};
+use amps_testkit::{
+    ConfigFile, ConfigFileError, ConfigReader, FakeServer, FakeServerBuilder, Finding, FindingKind,
+    JournalMode, QueueConfig, SAMPLE_CONFIG, SetError, Setting, SowConfig, StartError, What,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 const CONFIG_ERROR: u8 = 2;
 const BIND_FAILURE: u8 = 3;
-const DATA_FAILURE: u8 = 4;
+const STRICT_VIOLATION: u8 = 4;
+const DATA_FAILURE: u8 = 5;
+
+/// The configuration that is read from stdin.
+const STDIN: &str = "-";
 
 /// A fake AMPS server for tests.
 #[derive(Parser)]
@@ -28,47 +37,99 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve until SIGTERM or SIGINT.
-    Serve(Serve),
+    #[command(after_long_help = settings())]
+    Serve(Box<Serve>),
+    /// Say what the server makes of an AMPS configuration file.
+    Verify(Verify),
+    /// Print a commented AMPS configuration to begin with.
+    SampleConfig,
 }
 
 #[derive(Args)]
 struct Serve {
+    /// An AMPS configuration file, or - for stdin. Its transports listen on loopback, on the
+    /// ports that it says; what the flags below name is added to it
+    #[arg(value_name = "CONFIG.xml")]
+    config: Option<String>,
+    #[command(flatten)]
+    variables: Variables,
+    /// The transports of the file listen on free ports
+    #[arg(long, requires = "config")]
+    free_ports: bool,
     /// Where to listen, such as tcp://127.0.0.1:0/amps or, for one message type only,
-    /// tcp://127.0.0.1:9007/amps/json [default: tcp://127.0.0.1:9007/amps]
+    /// tcp://127.0.0.1:9007/amps/json [default: tcp://127.0.0.1:9007/amps, unless a file is given]
     #[arg(long, value_name = "URI")]
     listen: Vec<String>,
+    /// A topic that remembers the last message of each key
+    #[arg(long, value_name = "TOPIC:KEY[,KEY]", value_parser = sow)]
+    sow: Vec<SowConfig>,
     /// A queue, and the topic or regular expression that feeds it
-    #[arg(long, value_name = "NAME[:UNDERLYING]")]
-    queue: Vec<String>,
-    /// Topics with a transaction log [default: all]
+    #[arg(long, value_name = "NAME[:UNDERLYING]", value_parser = queue)]
+    queue: Vec<QueueConfig>,
+    /// Topics with a transaction log [default: all, unless a file is given]
     #[arg(long, value_name = "TOPIC_REGEX")]
     txlog: Vec<String>,
-    /// How long a queue message is leased, in seconds [default: for ever]
+    /// How long a message of a --queue is leased, in seconds [default: for ever]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     lease: Option<Duration>,
-    /// The most unacknowledged messages per queue subscription
+    /// The most unacknowledged messages per subscription of a --queue
     #[arg(long, value_name = "N", default_value_t = 1)]
     max_backlog: u32,
     /// Keep the transaction log in this directory, and begin with what it holds [default: none]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Time stands still at 2026-01-01T00:00:00Z
+    #[arg(long)]
+    virtual_clock: bool,
+    /// Unknown elements of the file are errors, and a client that breaks a rule makes the exit
+    /// code 4
+    #[arg(long)]
+    strict: bool,
+    /// A switch, or the text of a refusal; --help lists them
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
     /// What to write to stderr
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t = Level::Info)]
     log: Level,
 }
 
+#[derive(Args)]
+struct Verify {
+    /// The file, or - for stdin
+    #[arg(value_name = "CONFIG.xml")]
+    config: String,
+    #[command(flatten)]
+    variables: Variables,
+}
+
+#[derive(Args)]
+struct Variables {
+    /// What ${NAME} in the file stands for, whatever the environment says
+    #[arg(short = 'D', long = "define", value_name = "NAME=VALUE", value_parser = pair)]
+    define: Vec<(String, String)>,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Level {
     Error,
+    Warn,
     Info,
+    /// Also what of the file is ignored
+    Debug,
 }
 
 fn main() -> ExitCode {
-    let Command::Serve(options) = Cli::parse().command;
-    match serve(&options) {
+    let outcome = match Cli::parse().command {
+        Command::Serve(options) => serve(*options),
+        Command::Verify(options) => verify(&options),
+        Command::SampleConfig => io::stdout().write_all(SAMPLE_CONFIG.as_bytes()).map_err(Failure::from),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { code, message }) => {
-            eprintln!("amps-testkit: {message}");
+        Err(Failure { code, messages }) => {
+            for message in messages {
+                eprintln!("amps-testkit: {message}");
+            }
             ExitCode::from(code)
         }
     }
@@ -76,69 +137,113 @@ fn main() -> ExitCode {
 
 struct Failure {
     code: u8,
-    message: String,
+    messages: Vec<String>,
 }
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        let code = match error {
-            StartError::Config(_) | StartError::Address { .. } => CONFIG_ERROR,
-            StartError::Data { .. } => DATA_FAILURE,
-            _ => BIND_FAILURE,
-        };
-        Self { code, message: error.to_string() }
+        match error {
+            StartError::File(error) => error.into(),
+            StartError::Config(_) | StartError::Address { .. } => {
+                Self { code: CONFIG_ERROR, messages: vec![error.to_string()] }
+            }
+            StartError::Data { .. } => Self { code: DATA_FAILURE, messages: vec![error.to_string()] },
+            _ => Self { code: BIND_FAILURE, messages: vec![error.to_string()] },
+        }
+    }
+}
+
+impl From<ConfigFileError> for Failure {
+    fn from(error: ConfigFileError) -> Self {
+        let errors = error.findings().iter().filter(|finding| finding.kind == FindingKind::Error);
+        Self { code: CONFIG_ERROR, messages: errors.map(with_severity).collect() }
+    }
+}
+
+impl From<SetError> for Failure {
+    fn from(error: SetError) -> Self {
+        Self { code: CONFIG_ERROR, messages: vec![format!("--set: {error}")] }
     }
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self { code: 1, message: error.to_string() }
+        Self { code: 1, messages: vec![error.to_string()] }
     }
 }
 
-fn serve(options: &Serve) -> Result<(), Failure> {
+fn with_severity(finding: &Finding) -> String {
+    format!("{}: {finding}", finding.kind.severity())
+}
+
+fn serve(options: Serve) -> Result<(), Failure> {
     // Before the ready line, so that a signal sent on it is not missed.
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let server = builder(options).start()?;
+    let (strict, level) = (options.strict, options.log);
+    let server = builder(options)?.start()?;
     announce(&server)?;
     let stopped_by = signals.forever().next();
-    if options.log >= Level::Info {
+    if level >= Level::Info {
         let name = stopped_by.and_then(signal_hook::low_level::signal_name).unwrap_or("a signal");
         eprintln!("amps-testkit: stopped by {name}");
     }
-    Ok(())
+    if strict { violations(&server) } else { Ok(()) }
 }
 
-fn builder(options: &Serve) -> FakeServerBuilder {
-    // Nobody can look at the journal of a process.
-    let mut builder = FakeServer::builder().journal(JournalMode::Off);
-    if options.listen.is_empty() {
+fn builder(options: Serve) -> Result<FakeServerBuilder, Failure> {
+    // Nobody can look at the journal of a process, except for what breaks a rule.
+    let journal = if options.strict { JournalMode::Commands } else { JournalMode::Off };
+    let mut builder = FakeServer::builder().journal(journal);
+    if let Some(path) = &options.config {
+        let file = read(path, &options.variables, options.strict)?;
+        for finding in file.findings() {
+            let level = if finding.kind == FindingKind::Ignored { Level::Debug } else { Level::Warn };
+            if options.log >= level {
+                eprintln!("amps-testkit: {}", with_severity(finding));
+            }
+        }
+        builder = builder.config(file);
+        if !options.free_ports {
+            builder = builder.keep_ports();
+        }
+    } else if options.listen.is_empty() {
         builder = builder.listen("tcp://127.0.0.1:9007/amps");
     }
-    for uri in &options.listen {
+    for uri in options.listen {
         builder = builder.listen(uri);
     }
-    for topics in &options.txlog {
+    for topics in options.txlog {
         builder = builder.txlog(topics);
     }
     if let Some(dir) = &options.data {
         builder = builder.data_dir(dir);
     }
-    for queue in &options.queue {
-        builder = builder.queue(queue_config(queue, options));
+    for topic in options.sow {
+        builder = builder.sow(topic);
     }
-    builder
+    for mut queue in options.queue {
+        if let Some(lease) = options.lease {
+            queue = queue.lease(lease);
+        }
+        builder = builder.queue(queue.max_backlog(options.max_backlog));
+    }
+    for (key, value) in &options.set {
+        builder = builder.set(key, value)?;
+    }
+    Ok(if options.virtual_clock { builder.virtual_clock() } else { builder })
 }
 
-fn queue_config(text: &str, options: &Serve) -> QueueConfig {
-    let mut queue = match text.split_once(':') {
-        Some((name, underlying)) => QueueConfig::new(name).underlying(underlying),
-        None => QueueConfig::new(text),
-    };
-    if let Some(lease) = options.lease {
-        queue = queue.lease(lease);
+fn read(path: &str, variables: &Variables, strict: bool) -> Result<ConfigFile, Failure> {
+    let mut reader = ConfigReader::new().strict(strict);
+    for (name, value) in &variables.define {
+        reader = reader.define(name, value);
     }
-    queue.max_backlog(options.max_backlog)
+    if path != STDIN {
+        return Ok(reader.read(path)?);
+    }
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text)?;
+    Ok(reader.parse("stdin", &text)?)
 }
 
 /// One line per listener: `ready NAME URI`.
@@ -148,6 +253,64 @@ fn announce(server: &FakeServer) -> io::Result<()> {
         writeln!(stdout, "ready {} {}", listening.name, listening.uri)?;
     }
     stdout.flush()
+}
+
+/// What clients did that they should not have done, as far as the journal goes back.
+fn violations(server: &FakeServer) -> Result<(), Failure> {
+    let entries = server.journal();
+    let noted = entries.iter().filter(|entry| matches!(entry.what, What::Noted(_)));
+    let messages: Vec<String> = noted.map(|entry| format!("strict: {entry}")).collect();
+    if messages.is_empty() { Ok(()) } else { Err(Failure { code: STRICT_VIOLATION, messages }) }
+}
+
+fn verify(options: &Verify) -> Result<(), Failure> {
+    let file = read(&options.config, &options.variables, true)?;
+    file.verify()?;
+    let mut stdout = io::stdout().lock();
+    for finding in file.findings() {
+        writeln!(stdout, "{}", with_severity(finding))?;
+    }
+    writeln!(stdout, "accepted")?;
+    Ok(())
+}
+
+/// What `--set` can set.
+fn settings() -> String {
+    let mut text = "Settings (--set KEY=VALUE), the default first:\n".to_owned();
+    for setting in Setting::all() {
+        let others = setting.values.iter().filter(|value| **value != setting.default);
+        let values: Vec<&str> = [setting.default.as_str()].into_iter().chain(others.copied()).collect();
+        // Writing to a string does not fail.
+        let _ = write!(text, "\n  {} = {}\n      {}", setting.key, values.join(" | "), setting.about);
+    }
+    text
+}
+
+fn sow(text: &str) -> Result<SowConfig, String> {
+    let parts = text.split_once(':').filter(|(topic, _)| !topic.is_empty());
+    let (topic, keys) = parts.ok_or("write TOPIC:KEY, such as orders:/id")?;
+    keys.split(',').try_fold(SowConfig::new(topic), |topic, key| {
+        let sound = key.starts_with('/') && key.len() > 1;
+        sound.then(|| topic.key(key)).ok_or_else(|| format!("the key '{key}' has to be written as /field"))
+    })
+}
+
+fn queue(text: &str) -> Result<QueueConfig, String> {
+    let (name, underlying) = match text.split_once(':') {
+        Some((name, underlying)) => (name, Some(underlying)),
+        None => (text, None),
+    };
+    if name.is_empty() || underlying == Some("") {
+        return Err("write NAME or NAME:UNDERLYING, such as work:jobs".to_owned());
+    }
+    let queue = QueueConfig::new(name);
+    Ok(underlying.into_iter().fold(queue, QueueConfig::underlying))
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = parts.ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

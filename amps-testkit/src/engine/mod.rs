@@ -121,6 +121,7 @@ impl Engine {
     /// The configuration contradicts itself.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let mut types = MessageTypes::default();
+        config.message_types.iter().for_each(|message_type| types.define(message_type));
         let log = TxLog::new(&config.log, config.log_flush_interval.is_zero())?;
         let mut sow: Vec<Table> = Vec::new();
         for topic in &config.sow {

@@ -34,7 +34,7 @@ pub struct Switches {
     /// `queue.lp_without_lease` for at-least-once queues without a lease period. Default
     /// [`LeaseHeader::FarFuture`].
     pub lease_without_period: LeaseHeader,
-    /// `queue.lp_without_lease` for at-most-once queues. Default [`LeaseHeader::Absent`].
+    /// `queue.lp_at_most_once`: `lp` of at-most-once queues. Default [`LeaseHeader::Absent`].
     pub lease_at_most_once: LeaseHeader,
     /// `queue.topic_header`: `t` of a queue delivery. Default [`QueueTopic::Queue`].
     pub queue_topic: QueueTopic,
@@ -67,8 +67,8 @@ pub struct Switches {
     /// `bookmark.hash`: the first part of the bookmarks of certain client names, for example
     /// to reproduce captured traffic. Other names are hashed by FNV-1a. Default: none.
     pub bookmark_hash: BTreeMap<String, u64>,
-    /// An `ack` command from a client is taken as a queue acknowledgement (protocol.md C-7)
-    /// instead of closing the connection. Default `false`.
+    /// `ack.from_client`: an `ack` command from a client is taken as a queue acknowledgement
+    /// (protocol.md C-7) instead of closing the connection. Default `false`.
     pub accept_client_ack: bool,
 }
 

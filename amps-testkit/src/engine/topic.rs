@@ -11,6 +11,7 @@ use std::sync::Arc;
 use amps_transport::ConnId;
 use fancy_regex::Regex;
 
+use super::config::{MessageLayout, MessageTypeConfig};
 use super::format::Format;
 use super::subscription::SubKey;
 
@@ -35,6 +36,27 @@ impl MessageTypes {
             self.0.push((name.to_owned(), Format::of(name)));
             self.0.len() - 1
         }))
+    }
+
+    /// Adds a type that is not built in, or changes one that is.
+    pub(crate) fn define(&mut self, config: &MessageTypeConfig) {
+        let mut parts = |names: &[String]| {
+            let ids: Vec<TypeId> = names.iter().map(|name| self.id(name)).collect();
+            ids.into_iter().map(|id| self.format(id).clone()).collect()
+        };
+        let format = match config.layout() {
+            MessageLayout::Json => Format::Json,
+            MessageLayout::Fix { separator } => Format::Fix { separator: *separator },
+            MessageLayout::Nvfix { separator } => Format::Nvfix { separator: *separator },
+            MessageLayout::Xml => Format::Xml,
+            MessageLayout::CompositeLocal(names) => Format::CompositeLocal(parts(names)),
+            MessageLayout::CompositeGlobal(names) => Format::CompositeGlobal(parts(names)),
+            MessageLayout::Opaque => Format::Opaque,
+        };
+        let id = self.id(config.name());
+        if let Some((_, known)) = self.0.get_mut(id.0) {
+            *known = format;
+        }
     }
 
     pub(crate) fn name(&self, id: TypeId) -> &str {
@@ -154,5 +176,21 @@ impl Routes {
     pub(crate) fn clear(&mut self) {
         self.by_type.clear();
         self.count = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_composite_is_made_of_types_before_it() {
+        let mut types = MessageTypes::default();
+        types.define(&MessageTypeConfig::new("piped", MessageLayout::Nvfix { separator: b'|' }));
+        let parts = vec!["json".to_owned(), "piped".to_owned()];
+        types.define(&MessageTypeConfig::new("both", MessageLayout::CompositeLocal(parts)));
+        let id = types.id("both");
+        let Format::CompositeLocal(parts) = types.format(id) else { panic!("no composite") };
+        assert!(matches!(parts[..], [Format::Json, Format::Nvfix { separator: b'|' }]));
     }
 }

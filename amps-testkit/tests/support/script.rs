@@ -30,8 +30,8 @@ use std::time::Duration;
 use amps_protocol::format_timestamp;
 use amps_testkit::{
     AfterEnd, ConflatedTopicConfig, Entitlement, Fairness, FakeServer, FakeServerBuilder, Leasing, LogCut,
-    QueueConfig, ReturnPosition, Semantics, SowConfig, SowExpiration, Switches, UnloggedBookmark, ViewConfig,
-    ViewSource,
+    MessageLayout, MessageTypeConfig, QueueConfig, ReturnPosition, Semantics, SowConfig, SowExpiration,
+    Switches, UnloggedBookmark, ViewConfig, ViewSource,
 };
 use serde_json::Value;
 
@@ -82,6 +82,10 @@ impl Dialogue {
                 }
                 ["refuse_logon", ..] => builder.refuse_logon(setting["refuse_logon ".len()..].trim()),
                 ["credentials", user, password] => builder.credentials(user, password),
+                ["nvfix_type", name, separator] => {
+                    let separator = separator.as_bytes()[0];
+                    builder.message_type(MessageTypeConfig::new(name, MessageLayout::Nvfix { separator }))
+                }
                 ["implicit_authentication"] => builder.implicit_authentication(),
                 ["challenge", text] => builder.challenge(text),
                 ["entitle", right, user, topic, ref rest @ ..] => {

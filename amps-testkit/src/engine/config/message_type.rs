@@ -36,7 +36,7 @@ pub enum MessageLayout {
 
 /// A message type beside the built-in ones.
 ///
-/// The engine does not read these yet: bodies of such a type are opaque to it.
+/// A part of a composite is a built-in type, or one that is configured before it.
 ///
 /// ```
 /// use amps_testkit::{MessageLayout, MessageTypeConfig};

@@ -10,6 +10,7 @@ use super::reasons::Reasons;
 use super::switches::Switches;
 
 mod entitlement;
+mod keys;
 mod limits;
 mod message_type;
 mod queue;
@@ -17,6 +18,7 @@ mod sow;
 mod view;
 
 pub use entitlement::{Entitlement, EntitlementKind};
+pub use keys::{SetError, Setting};
 pub use limits::{RecoveryPoint, SlowClientLimits};
 pub use message_type::{MessageLayout, MessageTypeConfig};
 pub use queue::{ExpirationModel, Fairness, Leasing, QueueConfig, QueueKind, Semantics};
@@ -45,7 +47,7 @@ pub struct Config {
     pub views: Vec<ViewConfig>,
     /// The conflated topics. Default: none.
     pub conflated_topics: Vec<ConflatedTopicConfig>,
-    /// The message types beside the built-in ones. Default: none. Not read by the engine yet.
+    /// The message types beside the built-in ones. Default: none.
     pub message_types: Vec<MessageTypeConfig>,
     /// When slow clients are disconnected. Default: never. Not read by the engine yet.
     pub slow_clients: SlowClientLimits,

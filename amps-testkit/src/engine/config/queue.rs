@@ -271,8 +271,7 @@ impl QueueConfig {
         self
     }
 
-    /// An expression; messages with a greater value go first. Default: none. Not read by the
-    /// engine yet.
+    /// An expression; messages with a greater value go first. Default: none.
     #[must_use]
     pub fn priority(mut self, expression: impl Into<String>) -> Self {
         self.priority = Some(expression.into());
@@ -280,7 +279,7 @@ impl QueueConfig {
     }
 
     /// Messages that match this filter wait for all earlier ones, and hold up all later ones
-    /// (server.md 6.8). Default: none. Not read by the engine yet.
+    /// (server.md 6.8). Default: none.
     #[must_use]
     pub fn barrier(mut self, filter: impl Into<String>) -> Self {
         self.barrier = Some(filter.into());
@@ -288,7 +287,7 @@ impl QueueConfig {
     }
 
     /// How many messages are in the active part of the queue, at least 1000 (server.md 6.9).
-    /// Default: all. Not read by the engine yet.
+    /// Default: all.
     #[must_use]
     pub fn target_depth(mut self, messages: u64) -> Self {
         self.target_depth = Some(messages);
