@@ -273,6 +273,12 @@ fn every_getter_tells_what_its_setter_was_told() {
     assert_eq!(sow.get_as_of(), Some(&ReplayFrom::now()));
     let both = Command::sow_and_subscribe("o", 1).replay(ReplayFrom::epoch());
     assert_eq!(both.get_replay(), Some(&ReplayFrom::epoch()));
+    let both = both.order_by("/a").batch_size(5).top_n(6).sow_keys("k");
+    assert_eq!((both.get_order_by(), both.get_sow_keys()), (Some(&"/a".into()), Some(&"k".into())));
+    assert_eq!((both.get_batch_size(), both.get_top_n()), (Some(5), Some(6)));
+    let both = Command::sow_and_delta_subscribe("o", 1).order_by("/a").batch_size(5).top_n(6).sow_keys("k");
+    assert_eq!((both.get_order_by(), both.get_sow_keys()), (Some(&"/a".into()), Some(&"k".into())));
+    assert_eq!((both.get_batch_size(), both.get_top_n()), (Some(5), Some(6)));
     assert_eq!(Command::sow_delete("o", Delete::all()).sequence(8).get_sequence(), Some(8));
     let limited = Command::subscribe("o", 1).replay_at_most(ReplayFrom::epoch(), 9);
     assert_eq!(limited.get_top_n(), Some(9));

@@ -1,10 +1,11 @@
-//! A fake AMPS server for tests: queues with leases, content filters, a transaction log,
-//! heartbeats, and a clock that the test moves.
+//! A fake AMPS server for tests: queues with leases, content filters, the state of the world,
+//! a transaction log with replays, heartbeats, entitlements, and a clock that the test moves.
 //!
-//! The three main types:
+//! The main types:
 //!
 //! * [`FakeServer`] listens on loopback, and shows what happened and what it holds;
-//! * [`QueueConfig`] describes a queue;
+//! * [`QueueConfig`], [`SowConfig`], [`ViewConfig`] and [`ConflatedTopicConfig`] describe what
+//!   it has; [`ConfigFile`] reads all that from a file as AMPS itself uses it;
 //! * [`Engine`] is the server itself, as a pure state machine: no socket, thread or clock.
 //!
 //! ```
