@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::config::{ConfigFile, ConfigFileError, Places, explain};
 use crate::engine::{
     Authentication, Config, ConflatedTopicConfig, Engine, Entitlement, LogTopics, MessageTypeConfig,
-    QueueConfig, Reasons, SetError, SowConfig, Switches, ViewConfig,
+    QueueConfig, Reasons, SetError, SlowClientLimits, SowConfig, Switches, ViewConfig,
 };
 use crate::journal::JournalMode;
 use crate::server::{FakeServer, StartError};
@@ -219,6 +219,12 @@ impl FakeServerBuilder {
     /// Permits something. From the first call on, what no entitlement permits is refused.
     pub fn entitle(mut self, entitlement: Entitlement) -> Self {
         self.config.entitlements.push(entitlement);
+        self
+    }
+
+    /// When clients are disconnected that do not take what they are sent. Default: never.
+    pub fn slow_clients(mut self, limits: SlowClientLimits) -> Self {
+        self.config.slow_clients = limits;
         self
     }
 

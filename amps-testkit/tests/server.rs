@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use amps_protocol::CommandKind;
-use amps_testkit::{Disconnect, Drop, FakeServer, QueueConfig, What};
+use amps_testkit::{Disconnect, Drop, FakeServer, QueueConfig, SlowClientLimits, What};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -52,6 +52,51 @@ fn dropping_a_connection_closes_it_and_says_whether_there_was_one() {
         assert_eq!(entries[0].client.as_deref(), Some("a"));
         assert!(server.connections().is_empty());
     }
+}
+
+/// More than the buffers of two sockets on loopback take.
+const MUCH: usize = 32 << 20;
+
+/// AC-CONN-14
+#[test]
+fn a_client_that_does_not_read_is_disconnected_and_nobody_else() {
+    let limits = SlowClientLimits { disk: Some(1 << 20), capacity_percent: 100, ..Default::default() };
+    let server = FakeServer::builder().no_txlog().slow_clients(limits).start().unwrap();
+    let (mut slow, mut fast) = (client(&server, "slow"), client(&server, "fast"));
+    send(&mut slow, r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","a":"processed"}"#);
+    assert!(receive(&mut slow).contains("success"));
+    send(&mut fast, r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","a":"processed"}"#);
+    assert!(receive(&mut fast).contains("success"));
+    let body = "x".repeat(64 << 10);
+    for _ in 0..MUCH / body.len() {
+        send(&mut fast, &format!(r#"{{"c":"publish","t":"T"}}{body}"#));
+        assert!(receive(&mut fast).ends_with(&body));
+    }
+    let closed = |entry: &amps_testkit::Entry| matches!(entry.what, What::Closed(_));
+    let entries = server.wait_for(closed, 1, PATIENCE).unwrap();
+    assert_eq!(entries[0].client.as_deref(), Some("slow"));
+    assert!(matches!(entries[0].what, What::Closed(Disconnect::SlowClient)), "{:?}", entries[0]);
+    assert_eq!(server.connections().len(), 1);
+}
+
+#[test]
+fn a_client_is_disconnected_when_a_message_waits_too_long_for_it() {
+    let limits = SlowClientLimits { age: Some(Duration::from_secs(30)), ..Default::default() };
+    let server = FakeServer::builder().no_txlog().slow_clients(limits).virtual_clock().start().unwrap();
+    let (mut slow, mut fast) = (client(&server, "slow"), client(&server, "fast"));
+    send(&mut slow, r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","a":"processed"}"#);
+    assert!(receive(&mut slow).contains("success"));
+    let body = "x".repeat(1 << 20);
+    for _ in 0..MUCH / body.len() {
+        server.publish("T", &*body);
+    }
+    server.advance(Duration::from_secs(29));
+    assert_eq!(server.connections().len(), 2);
+    server.advance(Duration::from_secs(1));
+    let closed = |entry: &amps_testkit::Entry| matches!(entry.what, What::Closed(Disconnect::SlowClient));
+    assert_eq!(server.wait_for(closed, 1, PATIENCE).unwrap()[0].client.as_deref(), Some("slow"));
+    send(&mut fast, r#"{"c":"sow","cid":"2","t":"T","a":"processed"}"#);
+    assert!(receive(&mut fast).contains("failure"));
 }
 
 #[test]

@@ -426,10 +426,6 @@ fn read_limits(reader: &mut Reader, root: &Element, parts: &mut Parts) {
             .value(root, "ClientMaxCapacity", units::percent)
             .unwrap_or(defaults.capacity_percent),
     };
-    let names = ["MessageMemoryLimit", "MessageDiskLimit", "ClientMessageAgeLimit", "ClientMaxCapacity"];
-    for child in root.all(&names) {
-        reader.not_supported(child, "slow clients are never disconnected");
-    }
     parts.slow_clients = (limits != defaults).then_some(limits);
     for name in ["SOWStatsInterval", "SOWStatisticsInterval"] {
         if let Some(interval) = reader.value(root, name, units::interval) {

@@ -23,6 +23,7 @@ use super::entitlement::Rights;
 use super::event::{Disconnect, Event, Observe};
 use super::reasons::Reason;
 use super::reply::AckFrame;
+use super::slow::Waiting;
 use super::subscription::SubKey;
 use super::timers::Timer;
 use super::topic::TypeId;
@@ -44,6 +45,8 @@ pub(crate) struct Connection {
     pub(crate) subscriptions: BTreeMap<Arc<str>, SubKey>,
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) last_sent: Time,
+    /// Empty unless there is a limit of age.
+    pub(crate) waiting: Waiting,
     pub(crate) ack_conflation: Duration,
     /// The sequence number of the last conflated `persisted` ack.
     pub(crate) acknowledged: u64,
@@ -82,6 +85,7 @@ impl Engine {
             subscriptions: BTreeMap::new(),
             heartbeat: None,
             last_sent: now,
+            waiting: Waiting::default(),
             ack_conflation: self.config.ack_conflation,
             acknowledged: 0,
         };
@@ -199,7 +203,8 @@ impl Engine {
         self.connections.remove(&conn);
         self.unconfirmed.remove(&conn);
         self.waiting_acks.retain(|ack| ack.conn != conn);
-        for timer in [Timer::Persisted(conn), Timer::Silence(conn), Timer::Beat(conn), Timer::Durable(conn)] {
+        let timers = [Timer::Persisted, Timer::Silence, Timer::Beat, Timer::Durable, Timer::Slow];
+        for timer in timers.map(|timer| timer(conn)) {
             self.timers.set(timer, None);
         }
         if self.observe != Observe::Nothing {

@@ -88,6 +88,8 @@ pub enum Disconnect {
     Auth,
     /// The user may not log on, or not any more.
     Entitlement,
+    /// It did not take what it was sent.
+    SlowClient,
     /// The test, or the server's stop, ended it.
     Dropped,
 }
@@ -101,6 +103,7 @@ impl fmt::Display for Disconnect {
             Self::UnknownCommand => "unknown command",
             Self::Auth => "auth",
             Self::Entitlement => "entitlement",
+            Self::SlowClient => "slow client",
             Self::Dropped => "dropped",
         })
     }

@@ -37,6 +37,7 @@ mod replay;
 mod reply;
 mod request;
 mod selector;
+mod slow;
 mod snapshot;
 mod sow;
 mod subscription;
@@ -264,6 +265,7 @@ impl Engine {
                 Timer::Beat(conn) => self.beat(now, conn, sink),
                 Timer::LogWrite => self.log_is_written(now, sink),
                 Timer::Replay(stream) => self.step(now, stream, sink),
+                Timer::Slow(conn) => self.age_timer(now, conn, sink),
                 Timer::Durable(conn) => self.tell_what_is_durable(now, conn, sink),
             }
             self.settle(now, sink);
@@ -275,6 +277,7 @@ impl Machine for Engine {
     type Note = ();
 
     fn handle<S: Sink>(&mut self, now: Time, input: Input<'_, ()>, sink: &mut S) {
+        self.close_slow(now, sink);
         match input {
             Input::Accepted { conn, listener, peer } => self.accept(now, conn, listener, peer),
             Input::Received { conn, bytes } => self.receive(now, conn, bytes, sink),

@@ -117,6 +117,7 @@ impl Engine {
         body: &[u8],
         sink: &mut S,
     ) {
+        self.close_slow(now, sink);
         let message_type = self.types.id(message_type);
         self.publish_synthetic(now, message_type, topic, body, None, sink);
         self.settle(now, sink);

@@ -158,6 +158,7 @@ impl Engine {
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.last_sent = now;
             sink.send(conn, &self.out);
+            self.has_sent(now, conn, self.out.len());
             if self.observe == Observe::All {
                 let frame = self.out.get(LENGTH_PREFIX..).unwrap_or_default();
                 if let Ok(message) = Message::decode(frame) {

@@ -31,6 +31,8 @@ pub(crate) enum Timer {
     LogWrite,
     /// The next message of a replay is due, or its end.
     Replay(StreamId),
+    /// A client may have left something untaken for too long.
+    Slow(ConnId),
     /// Bookmark subscriptions are told what is durable.
     Durable(ConnId),
 }

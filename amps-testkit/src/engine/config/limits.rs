@@ -1,7 +1,7 @@
 //! What a client that does not read may cost (server.md 1.8), and where a topic or queue
 //! starts again after a restart (server.md 4.1, 6.1).
 //!
-//! The engine does not read these yet.
+//! The engine reads the limits; points of recovery it does not read yet.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
@@ -17,7 +17,8 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlowClientLimits {
-    /// Bytes that wait for all clients, beyond which they count as kept on disk.
+    /// Bytes that wait for all clients, beyond which they count as kept on disk. Without a
+    /// limit of the disk this one disconnects nobody.
     pub memory: Option<u64>,
     /// Bytes on disk, beyond which the client is disconnected.
     pub disk: Option<u64>,

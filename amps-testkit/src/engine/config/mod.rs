@@ -49,7 +49,7 @@ pub struct Config {
     pub conflated_topics: Vec<ConflatedTopicConfig>,
     /// The message types beside the built-in ones. Default: none.
     pub message_types: Vec<MessageTypeConfig>,
-    /// When slow clients are disconnected. Default: never. Not read by the engine yet.
+    /// When slow clients are disconnected. Default: never.
     pub slow_clients: SlowClientLimits,
     /// How often `/AMPS/SOWStats` tells the sizes of topics. Default: never. Not read by the
     /// engine yet.

@@ -1,0 +1,121 @@
+//! Clients that do not take what they are sent (server.md 1.8).
+//!
+//! Owns the limits: how much may wait for one client, and for how long. What waits is what the
+//! socket has not taken, so it is looked at before the next input, when the driver has had its
+//! chance to write. Replays pace themselves and rarely come here.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::VecDeque;
+
+use amps_transport::{CloseMode, ConnId, Sink, Time};
+
+use super::Engine;
+use super::config::SlowClientLimits;
+use super::event::Disconnect;
+use super::timers::Timer;
+
+/// What one connection was sent, for as long as its age matters.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    /// All bytes so far.
+    sent: u64,
+    /// Where each frame ends in all that was sent, and when that was.
+    frames: VecDeque<(u64, Time)>,
+}
+
+impl Waiting {
+    fn add(&mut self, now: Time, bytes: usize) {
+        self.sent += bytes as u64;
+        self.frames.push_back((self.sent, now));
+    }
+
+    /// Since when the oldest frame waits that the socket has not wholly taken.
+    fn since(&mut self, unsent: usize) -> Option<Time> {
+        let taken = self.sent.saturating_sub(unsent as u64);
+        while self.frames.front().is_some_and(|(end, _)| *end <= taken) {
+            self.frames.pop_front();
+        }
+        self.frames.front().map(|(_, at)| *at)
+    }
+}
+
+/// The most bytes that may wait for one client; `None` without limit (CONN-72). What is over
+/// the limit of the memory goes to the disk, so that limit alone disconnects nobody.
+fn share(limits: &SlowClientLimits) -> Option<u64> {
+    let disk = limits.disk?;
+    let total = disk.saturating_add(limits.memory.unwrap_or(0));
+    Some(
+        total / 100 * u64::from(limits.capacity_percent)
+            + total % 100 * u64::from(limits.capacity_percent) / 100,
+    )
+}
+
+impl Engine {
+    /// A frame is on its way.
+    pub(super) fn has_sent(&mut self, now: Time, conn: ConnId, bytes: usize) {
+        let Some(age) = self.config.slow_clients.age else { return };
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        connection.waiting.add(now, bytes);
+        if !self.timers.is_set(Timer::Slow(conn)) {
+            self.timers.set(Timer::Slow(conn), Some(now + age));
+        }
+    }
+
+    /// Closes the connections for which too much waits.
+    pub(super) fn close_slow<S: Sink>(&mut self, now: Time, sink: &mut S) {
+        let Some(limit) = share(&self.config.slow_clients) else { return };
+        let too_slow = |conn: &ConnId| sink.unsent(*conn) as u64 > limit;
+        let slow: Vec<ConnId> = self.connections.keys().copied().filter(too_slow).collect();
+        for &conn in &slow {
+            // Nothing more goes out, and what waits is dropped (CONN-81).
+            self.close(now, conn, Disconnect::SlowClient, CloseMode::Abort, sink);
+        }
+        if !slow.is_empty() {
+            self.settle(now, sink);
+        }
+    }
+
+    /// The oldest frame may have waited too long.
+    pub(super) fn age_timer<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
+        let Some(age) = self.config.slow_clients.age else { return };
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        match connection.waiting.since(sink.unsent(conn)) {
+            None => {}
+            Some(since) if since + age <= now => {
+                self.close(now, conn, Disconnect::SlowClient, CloseMode::Abort, sink);
+            }
+            Some(since) => self.timers.set(Timer::Slow(conn), Some(since + age)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_of_one_client_is_a_part_of_memory_and_disk() {
+        let limits = |memory, disk, capacity_percent| {
+            share(&SlowClientLimits { memory, disk, capacity_percent, ..SlowClientLimits::default() })
+        };
+        assert_eq!(limits(None, None, 50), None);
+        assert_eq!(limits(Some(1_000), None, 50), None);
+        assert_eq!(limits(Some(1_000), Some(3_000), 50), Some(2_000));
+        assert_eq!(limits(None, Some(333), 10), Some(33));
+        assert_eq!(limits(Some(u64::MAX), Some(1), 100), Some(u64::MAX));
+    }
+
+    #[test]
+    fn a_frame_waits_until_its_last_byte_is_taken() {
+        let at = |seconds: u64| Time::from_unix_nanos(seconds * 1_000_000_000);
+        let mut waiting = Waiting::default();
+        waiting.add(at(1), 10);
+        waiting.add(at(2), 10);
+        assert_eq!(waiting.since(20), Some(at(1)));
+        assert_eq!(waiting.since(11), Some(at(1)));
+        assert_eq!(waiting.since(10), Some(at(2)));
+        assert_eq!(waiting.since(0), None);
+        waiting.add(at(3), 5);
+        assert_eq!(waiting.since(5), Some(at(3)));
+    }
+}
