@@ -222,6 +222,13 @@ impl FakeServerBuilder {
         self
     }
 
+    /// How often the number of records of each topic is published to `/AMPS/SOWStats`.
+    /// Default: never.
+    pub fn sow_stats_interval(mut self, interval: Duration) -> Self {
+        self.config.sow_stats_interval = Some(interval);
+        self
+    }
+
     /// When clients are disconnected that do not take what they are sent. Default: never.
     pub fn slow_clients(mut self, limits: SlowClientLimits) -> Self {
         self.config.slow_clients = limits;

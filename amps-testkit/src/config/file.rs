@@ -431,8 +431,5 @@ fn read_limits(reader: &mut Reader, root: &Element, parts: &mut Parts) {
         if let Some(interval) = reader.value(root, name, units::interval) {
             parts.sow_stats_interval = Some(interval);
         }
-        if let Some(child) = root.get(name) {
-            reader.not_supported(child, "nothing is published to /AMPS/SOWStats");
-        }
     }
 }

@@ -24,6 +24,7 @@ use super::event::{Disconnect, Event, Observe};
 use super::reasons::Reason;
 use super::reply::AckFrame;
 use super::slow::Waiting;
+use super::status::{About, is_reported};
 use super::subscription::SubKey;
 use super::timers::Timer;
 use super::topic::TypeId;
@@ -93,6 +94,7 @@ impl Engine {
         if self.observe != Observe::Nothing {
             self.events.push((now, Event::Accepted { conn, index, peer }));
         }
+        self.report(now, conn, "connect", About::default());
     }
 
     /// Takes all whole frames from the front of `bytes`.
@@ -139,6 +141,7 @@ impl Engine {
             let ack = AckFrame { sequence, ..AckFrame::new() };
             self.acknowledge_as(now, conn, message, AckType::Received, ack, sink);
         }
+        let refusals = self.refusals;
         match command {
             CommandKind::Logon => self.logon(now, conn, message, sink),
             CommandKind::Publish | CommandKind::DeltaPublish => {
@@ -157,6 +160,9 @@ impl Engine {
                 self.sow_and_subscribe(now, conn, message, sink);
             }
             _ => self.break_off(now, conn, message, sink),
+        }
+        if is_reported(command) && self.refusals == refusals {
+            self.report(now, conn, command.token(), About { command: Some(message), ..About::default() });
         }
     }
 
@@ -196,8 +202,15 @@ impl Engine {
     /// Forgets a connection and returns what it held (CONN-81); `false` if it is unknown.
     pub(super) fn forget(&mut self, now: Time, conn: ConnId, reason: Disconnect) -> bool {
         let Some(connection) = self.connections.get(&conn) else { return false };
-        let subscriptions: Vec<_> = connection.subscriptions.values().copied().collect();
-        for key in subscriptions {
+        let mut subscriptions: Vec<_> =
+            connection.subscriptions.iter().map(|(id, key)| (*key, Arc::clone(id))).collect();
+        subscriptions.sort_unstable();
+        let text = reason.to_string();
+        self.report(now, conn, "disconnect", About { reason: Some(&text), ..About::default() });
+        for (_, id) in &subscriptions {
+            self.report(now, conn, "unsubscribe", About { sub_id: Some(id), ..About::default() });
+        }
+        for (key, _) in subscriptions {
             self.end_subscription(now, key);
         }
         self.connections.remove(&conn);

@@ -41,6 +41,7 @@ impl Engine {
                 self.publish_synthetic(now, entry.message_type, &target, &entry.body, correlation, sink);
             }
         }
+        self.publish_status(now, sink);
         self.follow_log(now, sink);
     }
 

@@ -16,6 +16,7 @@ use super::entitlement::Rights;
 use super::event::{Disconnect, Event, Observe};
 use super::reasons::Reason;
 use super::reply::AckFrame;
+use super::status::About;
 use super::subscription::{field_text, text};
 use super::txlog::name_hash;
 
@@ -167,6 +168,7 @@ impl Engine {
         if self.observe != Observe::Nothing {
             self.events.push((now, Event::LoggedOn { conn, client: Arc::clone(name) }));
         }
+        self.report(now, conn, "logon", About { command: Some(message), ..About::default() });
         let sequence = self.log.highest(hash);
         let disabled = matches!(self.config.authentication, Authentication::Disabled);
         let reason = disabled.then(|| self.config.reasons.text(Reason::AuthenticationDisabled).to_owned());
@@ -191,6 +193,7 @@ impl Engine {
         reason: &str,
         sink: &mut S,
     ) {
+        self.report(now, conn, "auth_failure", About { reason: Some(reason), ..About::default() });
         let ack = AckFrame { status: Status::Failure, reason: Some(reason), ..AckFrame::new() };
         self.acknowledge(now, conn, message, ack, sink);
         if self.config.switches.close_on_refused_logon {

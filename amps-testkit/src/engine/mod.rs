@@ -40,6 +40,7 @@ mod selector;
 mod slow;
 mod snapshot;
 mod sow;
+mod status;
 mod subscription;
 mod switches;
 mod timers;
@@ -107,6 +108,10 @@ pub struct Engine {
     out: BytesMut,
     observe: Observe,
     events: Vec<(Time, Event)>,
+    /// Events of clients that are published when the step is over.
+    reports: Vec<(topic::TypeId, String)>,
+    /// Commands that failed.
+    refusals: u64,
     accepted: u64,
     next_sub: u64,
     generated_ids: u64,
@@ -172,6 +177,8 @@ impl Engine {
             out: BytesMut::new(),
             observe: Observe::default(),
             events: Vec::new(),
+            reports: Vec::new(),
+            refusals: 0,
             accepted: 0,
             next_sub: 0,
             generated_ids: 0,
@@ -263,6 +270,7 @@ impl Engine {
                 Timer::Persisted(conn) => self.send_conflated(now, conn, sink),
                 Timer::Silence(conn) => self.close(now, conn, Disconnect::Heartbeat, CloseMode::Flush, sink),
                 Timer::Beat(conn) => self.beat(now, conn, sink),
+                Timer::Statistics => self.publish_statistics(now, sink),
                 Timer::LogWrite => self.log_is_written(now, sink),
                 Timer::Replay(stream) => self.step(now, stream, sink),
                 Timer::Slow(conn) => self.age_timer(now, conn, sink),
@@ -278,8 +286,12 @@ impl Machine for Engine {
 
     fn handle<S: Sink>(&mut self, now: Time, input: Input<'_, ()>, sink: &mut S) {
         self.close_slow(now, sink);
+        self.arm_statistics(now);
         match input {
-            Input::Accepted { conn, listener, peer } => self.accept(now, conn, listener, peer),
+            Input::Accepted { conn, listener, peer } => {
+                self.accept(now, conn, listener, peer);
+                self.settle(now, sink);
+            }
             Input::Received { conn, bytes } => self.receive(now, conn, bytes, sink),
             Input::Closed { conn, .. } => {
                 self.forget(now, conn, Disconnect::ConnectionClosed);

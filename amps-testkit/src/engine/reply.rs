@@ -114,6 +114,7 @@ impl Engine {
         refusal: Refusal,
         sink: &mut S,
     ) {
+        self.refusals += 1;
         let text = self.config.reasons.text(refusal.reason).to_owned();
         if let Some(detail) = refusal.detail {
             self.note(now, conn, format!("{text}: {detail}"));

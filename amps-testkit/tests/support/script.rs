@@ -86,6 +86,7 @@ impl Dialogue {
                     let separator = separator.as_bytes()[0];
                     builder.message_type(MessageTypeConfig::new(name, MessageLayout::Nvfix { separator }))
                 }
+                ["sow_stats", interval] => builder.sow_stats_interval(duration(interval)),
                 ["implicit_authentication"] => builder.implicit_authentication(),
                 ["challenge", text] => builder.challenge(text),
                 ["entitle", right, user, topic, ref rest @ ..] => {
