@@ -15,7 +15,10 @@ use amps_transport::{CloseMode, EventLoop, ListenerId, MachineHandle, SocketOpti
 
 use crate::builder::{FakeServerBuilder, Listen};
 use crate::config::ConfigFileError;
-use crate::engine::{ConnectionSnapshot, Counters, Engine, LogCut, LogRecord, LoggedMessage, QueueSnapshot};
+use crate::engine::{
+    ConfigError, ConnectionSnapshot, Counters, Engine, Entitlement, LogCut, LogRecord, LoggedMessage,
+    QueueSnapshot,
+};
 use crate::journal::{Entry, Journal, JournalMode, WaitTimeout};
 use crate::shell::{Note, Shell, VIRTUAL_START};
 use crate::store::Store;
@@ -35,7 +38,7 @@ pub enum Drop {
 pub enum StartError {
     /// The configuration contradicts itself.
     #[error(transparent)]
-    Config(#[from] crate::engine::ConfigError),
+    Config(#[from] ConfigError),
     /// A configuration file cannot be used.
     #[error(transparent)]
     File(#[from] ConfigFileError),
@@ -223,6 +226,22 @@ impl FakeServer {
         let dropped = self.ask(|done| Note::Drop { client, mode, done });
         self.handed_over();
         dropped.unwrap_or_default()
+    }
+
+    /// Gives a user other rights, and ends the user's connections with `entitlement reset`. The
+    /// rights of the user `*` stay. From then on what no entitlement permits is refused.
+    ///
+    /// # Errors
+    /// One of them does not parse, or is of another user; nothing was changed.
+    pub fn reset_entitlements(
+        &self,
+        user: &str,
+        entitlements: impl IntoIterator<Item = Entitlement>,
+    ) -> Result<(), ConfigError> {
+        let (user, entitlements) = (user.to_owned(), entitlements.into_iter().collect());
+        let done = self.ask(|done| Note::ResetEntitlements { user, entitlements, done });
+        self.handed_over();
+        done.unwrap_or(Ok(()))
     }
 
     /// Stops (`true`) or resumes (`false`) reading from a client, as a server that hangs;

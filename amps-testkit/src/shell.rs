@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use amps_transport::{CloseMode, Input, ListenerId, Machine, Sink, Time};
 
-use crate::engine::{Engine, LogCut};
+use crate::engine::{ConfigError, Engine, Entitlement, LogCut};
 use crate::journal::Journal;
 use crate::store::Store;
 
@@ -33,6 +33,11 @@ pub(crate) enum Note {
         client: String,
         mode: CloseMode,
         done: SyncSender<bool>,
+    },
+    ResetEntitlements {
+        user: String,
+        entitlements: Vec<Entitlement>,
+        done: SyncSender<Result<(), ConfigError>>,
     },
     Stall {
         client: String,
@@ -113,6 +118,9 @@ impl Shell {
             }
             Note::Drop { client, mode, done } => {
                 let _ = done.try_send(self.engine.drop_client(now, &client, mode, sink));
+            }
+            Note::ResetEntitlements { user, entitlements, done } => {
+                let _ = done.try_send(self.engine.reset_entitlements(now, &user, entitlements, sink));
             }
             Note::Stall { client, stalled, done } => {
                 let _ = done.try_send(self.engine.stall_reads(&client, stalled, sink));

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use amps_protocol::CommandKind;
-use amps_testkit::{Disconnect, Drop, FakeServer, QueueConfig, SlowClientLimits, What};
+use amps_testkit::{Disconnect, Drop, Entitlement, FakeServer, QueueConfig, SlowClientLimits, What};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -52,6 +52,50 @@ fn dropping_a_connection_closes_it_and_says_whether_there_was_one() {
         assert_eq!(entries[0].client.as_deref(), Some("a"));
         assert!(server.connections().is_empty());
     }
+}
+
+#[test]
+fn a_user_whose_rights_change_is_disconnected_and_logs_on_with_the_new_ones() {
+    let server = FakeServer::builder()
+        .credentials("u", "p")
+        .credentials("v", "p")
+        .entitle(Entitlement::read("*", "open"))
+        .start()
+        .unwrap();
+    let log_on = |user: &str| {
+        let mut client = TcpStream::connect(server.addr()).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let logon = r#"{"c":"logon","cid":"1","client_name":"NAME","user_id":"NAME","pw":"p","a":"processed","mt":"json"}"#;
+        send(&mut client, &logon.replace("NAME", user));
+        assert!(receive(&mut client).contains("success"));
+        client
+    };
+    let subscribe = |client: &mut TcpStream, topic: &str| {
+        send(
+            client,
+            &format!(r#"{{"c":"subscribe","cid":"2","sub_id":"{topic}","t":"{topic}","a":"processed"}}"#),
+        );
+        receive(client)
+    };
+    let (mut u, mut v) = (log_on("u"), log_on("v"));
+    assert!(subscribe(&mut u, "closed").contains("not entitled"));
+    let wrong = server.reset_entitlements("u", [Entitlement::read("v", "closed")]).unwrap_err();
+    assert!(wrong.to_string().contains("it is not of the user \"u\""), "{wrong}");
+    let wrong = server.reset_entitlements("u", [Entitlement::read("u", "x").filter("/a &&")]).unwrap_err();
+    assert!(wrong.to_string().contains("the entitlement of user \"u\" for \"x\""), "{wrong}");
+    assert!(subscribe(&mut u, "open").contains("success"), "what is wrong changes nothing");
+
+    server.reset_entitlements("u", [Entitlement::read("u", "closed")]).unwrap();
+    let reset =
+        |entry: &amps_testkit::Entry| matches!(entry.what, What::Closed(Disconnect::EntitlementReset));
+    assert_eq!(server.wait_for(reset, 1, PATIENCE).unwrap()[0].client.as_deref(), Some("u"));
+    assert!(is_closed(&mut u));
+    let mut u = log_on("u");
+    assert!(subscribe(&mut u, "closed").contains("success"));
+    assert!(subscribe(&mut u, "open").contains("success"));
+    assert!(subscribe(&mut v, "closed").contains("not entitled"));
+    server.reset_entitlements("u", []).unwrap();
+    assert!(subscribe(&mut log_on("u"), "closed").contains("not entitled"));
 }
 
 /// More than the buffers of two sockets on loopback take.

@@ -41,14 +41,11 @@ pub(crate) fn check(entitlements: &[Entitlement]) -> Result<(), ConfigError> {
 }
 
 impl Rights {
-    /// Those of a user; `None` if nobody is restricted.
-    pub(crate) fn of(entitlements: &[Entitlement], user: &str) -> Option<Arc<Self>> {
-        if entitlements.is_empty() {
-            return None;
-        }
+    /// Those of a user.
+    pub(crate) fn of(entitlements: &[Entitlement], user: &str) -> Arc<Self> {
         let own = entitlements.iter().filter(|e| e.user == "*" || e.user == user);
         // What does not compile was refused with the configuration.
-        Some(Arc::new(Self { rules: own.filter_map(|entitlement| compile(entitlement).ok()).collect() }))
+        Arc::new(Self { rules: own.filter_map(|entitlement| compile(entitlement).ok()).collect() })
     }
 
     /// Whether the user may log on. Without any rule about logons, everybody may.

@@ -88,6 +88,8 @@ pub enum Disconnect {
     Auth,
     /// The user may not log on, or not any more.
     Entitlement,
+    /// What the user may do has changed.
+    EntitlementReset,
     /// It did not take what it was sent.
     SlowClient,
     /// The test, or the server's stop, ended it.
@@ -103,6 +105,7 @@ impl fmt::Display for Disconnect {
             Self::UnknownCommand => "unknown command",
             Self::Auth => "auth",
             Self::Entitlement => "entitlement",
+            Self::EntitlementReset => "entitlement reset",
             Self::SlowClient => "slow client",
             Self::Dropped => "dropped",
         })

@@ -74,7 +74,7 @@ impl Engine {
         let name = self.generated_name(conn);
         let fixed = self.connections.get(&conn).and_then(|c| self.listeners.get(&c.listener)).cloned();
         let message_type = self.types.id(fixed.as_deref().unwrap_or("json"));
-        let rights = Rights::of(&self.config.entitlements, "");
+        let rights = self.rights_of("");
         let (hash, server_hash) = (name_hash(&name), name_hash(&format!("{name}@{}", self.config.instance)));
         let Some(connection) = self.connections.get_mut(&conn) else { return false };
         connection.client_name = name;
@@ -82,6 +82,11 @@ impl Engine {
         connection.rights = rights;
         connection.identity = Some(Identity { user: "".into(), hash, server_hash });
         true
+    }
+
+    /// `None` if nobody is restricted.
+    fn rights_of(&self, user: &str) -> Option<Arc<Rights>> {
+        self.restricted.then(|| Rights::of(&self.config.entitlements, user))
     }
 
     /// # Errors
@@ -102,7 +107,7 @@ impl Engine {
         if self.log.exists() && self.clients_named(&name).any(other_user) {
             return Err(reason(Reason::NameInUse));
         }
-        let rights = Rights::of(&self.config.entitlements, &user);
+        let rights = self.rights_of(&user);
         if rights.as_ref().is_some_and(|rights| !rights.may_log_on(&self.config.entitlements)) {
             return Err(reason(Reason::NotEntitled));
         }

@@ -112,6 +112,8 @@ pub struct Engine {
     reports: Vec<(topic::TypeId, String)>,
     /// Commands that failed.
     refusals: u64,
+    /// Whether what no entitlement permits is refused.
+    restricted: bool,
     accepted: u64,
     next_sub: u64,
     generated_ids: u64,
@@ -156,6 +158,7 @@ impl Engine {
             }
             queues.push(queue);
         }
+        let restricted = !config.entitlements.is_empty();
         Ok(Self {
             config,
             types,
@@ -179,6 +182,7 @@ impl Engine {
             events: Vec::new(),
             reports: Vec::new(),
             refusals: 0,
+            restricted,
             accepted: 0,
             next_sub: 0,
             generated_ids: 0,
@@ -212,6 +216,39 @@ impl Engine {
         }
         self.settle(now, sink);
         !named.is_empty()
+    }
+
+    /// Gives a user other rights in place of the own ones, and ends the user's connections
+    /// (ENT-05): rights are looked up when somebody logs on. What everybody may do stays. From
+    /// then on what no entitlement permits is refused.
+    ///
+    /// # Errors
+    /// One of them does not parse, or is of another user; nothing was changed.
+    pub fn reset_entitlements<S: Sink>(
+        &mut self,
+        now: Time,
+        user: &str,
+        entitlements: Vec<Entitlement>,
+        sink: &mut S,
+    ) -> Result<(), ConfigError> {
+        entitlement::check(&entitlements)?;
+        if let Some(other) = entitlements.iter().find(|entitlement| entitlement.user != user) {
+            let fault = format!("it is not of the user \"{user}\", whose rights are to change");
+            let (user, topic) = (other.user.clone(), other.topic.clone());
+            return Err(ConfigError::Entitlement { user, topic, fault });
+        }
+        self.restricted = true;
+        self.config.entitlements.retain(|entitlement| entitlement.user != user);
+        self.config.entitlements.extend(entitlements);
+        let of_user = |connection: &Connection| {
+            connection.identity.as_ref().is_some_and(|identity| *identity.user == *user)
+        };
+        let connections = self.connections.iter().filter(|(_, connection)| of_user(connection));
+        for conn in connections.map(|(conn, _)| *conn).collect::<Vec<_>>() {
+            self.close(now, conn, Disconnect::EntitlementReset, CloseMode::Flush, sink);
+        }
+        self.settle(now, sink);
+        Ok(())
     }
 
     /// Ends every connection and forgets every message, sequence number and lease.
