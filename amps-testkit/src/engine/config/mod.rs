@@ -3,7 +3,8 @@
 //! Owns the configuration model and its checks. Nothing here changes while the engine runs.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use super::reasons::Reasons;
@@ -108,8 +109,15 @@ pub enum LogTopics {
     Matching(Vec<String>),
 }
 
-/// Who may log on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Who may log on. `Debug` shows the users and none of their passwords.
+///
+/// ```
+/// use amps_testkit::Authentication;
+///
+/// let users = Authentication::Passwords([("alice".to_owned(), "secret".to_owned())].into());
+/// assert_eq!(format!("{users:?}"), r#"Passwords({"alice"})"#);
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum Authentication {
     /// Everybody; the authenticated name stays empty.
     #[default]
@@ -121,6 +129,20 @@ pub enum Authentication {
     Passwords(BTreeMap<String, String>),
     /// Nobody; every logon fails with this reason.
     Refuse(String),
+}
+
+impl fmt::Debug for Authentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disabled => f.write_str("Disabled"),
+            Self::Implicit => f.write_str("Implicit"),
+            Self::Passwords(passwords) => {
+                let users: BTreeSet<&String> = passwords.keys().collect();
+                f.debug_tuple("Passwords").field(&users).finish()
+            }
+            Self::Refuse(reason) => f.debug_tuple("Refuse").field(reason).finish(),
+        }
+    }
 }
 
 /// Why a configuration cannot be used.
