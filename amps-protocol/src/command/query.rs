@@ -64,6 +64,7 @@ impl<'a> Sow<'a> {
 
     setters!(filter, options, order_by, batch_size, top_n, sow_keys);
     setters!(get_topic, get_query_id, get_filter, get_options);
+    setters!(get_order_by, get_batch_size, get_top_n, get_sow_keys);
 
     /// The state as it was there, for topics that keep their history; others ignore it.
     #[must_use]
@@ -75,26 +76,6 @@ impl<'a> Sow<'a> {
     /// Always `sow`.
     pub fn kind(&self) -> CommandKind {
         CommandKind::Sow
-    }
-
-    /// The order of the result, if there is one.
-    pub fn get_order_by(&self) -> Option<&Text<'a>> {
-        self.order_by.as_ref()
-    }
-
-    /// The most records in one frame, if it says so.
-    pub fn get_batch_size(&self) -> Option<u64> {
-        self.batch_size
-    }
-
-    /// The most records to return, if there is a limit.
-    pub fn get_top_n(&self) -> Option<u64> {
-        self.top_n
-    }
-
-    /// The keys of the records, if it is restricted to some.
-    pub fn get_sow_keys(&self) -> Option<&Text<'a>> {
-        self.sow_keys.as_ref()
     }
 
     /// The point of history that is asked for, if any.
@@ -190,6 +171,7 @@ impl<'a> SowAndSubscribe<'a> {
 
     setters!(filter, options, order_by, batch_size, top_n, sow_keys);
     setters!(get_topic, get_query_id, get_filter, get_options);
+    setters!(get_order_by, get_batch_size, get_top_n, get_sow_keys);
     setters!(get_sub_id);
 
     /// Gives the query an id other than that of the subscription.
@@ -209,26 +191,6 @@ impl<'a> SowAndSubscribe<'a> {
     /// Always `sow_and_subscribe`.
     pub fn kind(&self) -> CommandKind {
         CommandKind::SowAndSubscribe
-    }
-
-    /// The order of the result, if there is one.
-    pub fn get_order_by(&self) -> Option<&Text<'a>> {
-        self.order_by.as_ref()
-    }
-
-    /// The most records in one frame, if it says so.
-    pub fn get_batch_size(&self) -> Option<u64> {
-        self.batch_size
-    }
-
-    /// The most records to return, if there is a limit.
-    pub fn get_top_n(&self) -> Option<u64> {
-        self.top_n
-    }
-
-    /// The keys of the records, if it is restricted to some.
-    pub fn get_sow_keys(&self) -> Option<&Text<'a>> {
-        self.sow_keys.as_ref()
     }
 
     /// Where it begins, if it has a bookmark.
@@ -324,6 +286,7 @@ impl<'a> SowAndDeltaSubscribe<'a> {
 
     setters!(filter, options, order_by, batch_size, top_n, sow_keys);
     setters!(get_topic, get_query_id, get_filter, get_options);
+    setters!(get_order_by, get_batch_size, get_top_n, get_sow_keys);
     setters!(get_sub_id);
 
     /// Gives the query an id other than that of the subscription.
@@ -336,26 +299,6 @@ impl<'a> SowAndDeltaSubscribe<'a> {
     /// Always `sow_and_delta_subscribe`.
     pub fn kind(&self) -> CommandKind {
         CommandKind::SowAndDeltaSubscribe
-    }
-
-    /// The order of the result, if there is one.
-    pub fn get_order_by(&self) -> Option<&Text<'a>> {
-        self.order_by.as_ref()
-    }
-
-    /// The most records in one frame, if it says so.
-    pub fn get_batch_size(&self) -> Option<u64> {
-        self.batch_size
-    }
-
-    /// The most records to return, if there is a limit.
-    pub fn get_top_n(&self) -> Option<u64> {
-        self.top_n
-    }
-
-    /// The keys of the records, if it is restricted to some.
-    pub fn get_sow_keys(&self) -> Option<&Text<'a>> {
-        self.sow_keys.as_ref()
     }
 
     /// What keeps it from being sent.

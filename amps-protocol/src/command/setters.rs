@@ -1,7 +1,7 @@
-//! The setters that several families of commands share: each is written once, and a family
+//! The setters and getters that several families of commands share: each is written once, and a family
 //! names those that it has.
 
-/// Writes the named setters.
+/// Writes the named setters and getters.
 macro_rules! setters {
     ($($setter:ident),* $(,)?) => {
         $(setters!(@ $setter);)*
@@ -54,6 +54,30 @@ macro_rules! setters {
         pub fn top_n(mut self, records: u64) -> Self {
             self.top_n = Some(records);
             self
+        }
+    };
+    (@ get_order_by) => {
+        /// The order of the result, if there is one.
+        pub fn get_order_by(&self) -> Option<&Text<'a>> {
+            self.order_by.as_ref()
+        }
+    };
+    (@ get_batch_size) => {
+        /// The most records in one frame, if it says so.
+        pub fn get_batch_size(&self) -> Option<u64> {
+            self.batch_size
+        }
+    };
+    (@ get_top_n) => {
+        /// The most records to return, if there is a limit.
+        pub fn get_top_n(&self) -> Option<u64> {
+            self.top_n
+        }
+    };
+    (@ get_sow_keys) => {
+        /// The keys of the records, if it is restricted to some.
+        pub fn get_sow_keys(&self) -> Option<&Text<'a>> {
+            self.sow_keys.as_ref()
         }
     };
     (@ get_topic) => {
