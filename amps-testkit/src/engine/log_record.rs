@@ -384,6 +384,7 @@ impl Engine {
             self.listeners = old.listeners;
             self.accepted = old.accepted;
             self.types = old.types;
+            self.restricted = old.restricted;
         }
     }
 

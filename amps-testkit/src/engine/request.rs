@@ -20,7 +20,7 @@ use super::reasons::Reason;
 use super::replay::ReplayRequest;
 use super::reply::Refusal;
 use super::selector::Selector;
-use super::sow::Grouping;
+use super::sow::{Grouping, resource_in};
 use super::subscription::{Delta, Shape, text};
 use super::switches::UnknownOptions;
 use super::topic::{TopicPattern, TopicReading, TypeId};
@@ -127,10 +127,15 @@ impl Engine {
             }
             _ => None,
         };
-        let unreadable = |rights: &Arc<Rights>| pattern.is_literal() && rights.read(pattern.text()).is_none();
+        let resource = resource_in(&self.sow, message_type, pattern.text());
+        let unreadable = |rights: &Arc<Rights>| pattern.is_literal() && rights.read(resource).is_none();
         let replaces = options.contains("replace");
         // What replaces a subscription may ask for anything, and is shown nothing (ENT-06).
-        if !replaces && rights.as_ref().is_some_and(unreadable) {
+        let replaced = replaces && message.command() != CommandKind::Sow && {
+            let id = message.sub_id().or_else(|| message.command_id());
+            connection.subscriptions.contains_key(&*text(id.map(|id| &**id)))
+        };
+        if !replaced && rights.as_ref().is_some_and(unreadable) {
             return Err(Reason::NotEntitled.into());
         }
         let selector = Selector::within(selector, rights);
@@ -157,6 +162,10 @@ impl Engine {
         }
         let conflation = conflation.filter(|_| replay.is_none());
         let aggregation = self.read_aggregation(message, &options, &pattern, message_type, &selector)?;
+        if aggregation.is_some() && conflation.is_some() {
+            let detail = "results over groups are not conflated".to_owned();
+            return Err(Refusal::because(Reason::InvalidOptions, detail));
+        }
         if aggregation.is_some() && (shape.select.is_some() || message.bookmark().is_some()) {
             let detail = "results over groups have neither select list nor bookmark".to_owned();
             return Err(Refusal::because(Reason::InvalidOptions, detail));
@@ -202,7 +211,11 @@ impl Engine {
         let fields: FieldList = grouping.parse().map_err(|fault: ValueFault| refused(fault.to_string()))?;
         let by = fields.iter().map(|field| Path::parse(field).map_err(|fault| refused(fault.to_string())));
         let by = by.collect::<Result<_, _>>()?;
-        Ok(Some((source, Arc::new(Grouping { projections, by, filter: filter.clone() }))))
+        let visible = filter
+            .as_ref()
+            .and_then(|selector| selector.visible_of(resource_in(&self.sow, message_type, pattern.text())))
+            .cloned();
+        Ok(Some((source, Arc::new(Grouping { projections, by, filter: filter.clone(), visible }))))
     }
 
     /// How often a key may be told, and what the key is (CNF-01, CNF-02).

@@ -4,6 +4,7 @@
 //! nothing.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use amps_protocol::{
@@ -37,6 +38,8 @@ pub(crate) struct ReplayRequest {
     pub(super) paused: bool,
     /// The topics of the log that are meant: those of a queue, where one is named.
     pub(super) topics: Vec<TopicPattern>,
+    /// The queue, if one is named.
+    pub(super) queue: Option<Arc<str>>,
 }
 
 /// Where it ends.
@@ -150,7 +153,9 @@ impl Engine {
             _ => Stop::Never,
         };
         let paused = options.pause();
-        Ok(Some(ReplayRequest { start, not_before, stop, top_n, durability, pacing, paused, topics }))
+        let named = self.queues_covered(pattern, message_type).into_iter().next();
+        let queue = named.filter(|_| pattern.is_literal()).map(|queue| Arc::clone(&self.queues[queue].name));
+        Ok(Some(ReplayRequest { start, not_before, stop, top_n, durability, pacing, paused, topics, queue }))
     }
 
     /// The pattern itself, and what feeds the queues that it names.

@@ -80,11 +80,11 @@ impl Engine {
             let layout = Arc::clone(&self.sow[table].layout);
             let former = change.old().map(|old| (old, layout.format.read(&old.body)));
             let document = layout.format.read(&record.body);
-            let new = Facts::of_record(record, &layout.format, &document);
+            let new = Facts::of_record(record, &layout, &document);
             let news = News {
                 key: Some(&record.key),
                 layout: Some(&layout),
-                old: former.as_ref().map(|(old, body)| Facts::of_record(old, &layout.format, body)),
+                old: former.as_ref().map(|(old, body)| Facts::of_record(old, &layout, body)),
                 new: change.left().is_none().then_some(new),
                 left: change.left(),
             };

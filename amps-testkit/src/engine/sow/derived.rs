@@ -141,7 +141,7 @@ fn add_view(
     let message_type = types.id(&view.message_type);
     let format = types.format(message_type).clone();
     tables.push(Table::derived(&view.name, message_type, format, by.clone()));
-    let groups = Groups::new(Arc::new(Grouping { projections, by, filter }));
+    let groups = Groups::new(Arc::new(Grouping { projections, by, filter, visible: None }));
     Ok(Derived { source, target: tables.len() - 1, how: How::View(groups) })
 }
 
@@ -178,14 +178,14 @@ impl Engine {
             if self.derived[index].source != table {
                 continue;
             }
-            let format = self.sow[table].layout.format.clone();
+            let layout = Arc::clone(&self.sow[table].layout);
             let derived = &mut self.derived[index];
             let target = derived.target;
             match &mut derived.how {
                 How::View(groups) => {
-                    let concerned = groups.apply(now, &format, change);
+                    let concerned = groups.apply(now, &layout, change);
                     for group in concerned {
-                        self.recompute(now, index, target, &group, &format, sink);
+                        self.recompute(now, index, target, &group, &layout.format, sink);
                     }
                 }
                 How::Conflated(copy) => {
@@ -291,9 +291,8 @@ impl Copy {
     }
 
     fn takes(&self, record: &Record, table: &Table, now: Time) -> bool {
-        let format = &table.layout.format;
-        let document = format.read(&record.body);
-        let facts = Facts::of_record(record, format, &document);
+        let document = table.layout.format.read(&record.body);
+        let facts = Facts::of_record(record, &table.layout, &document);
         self.filter.as_ref().is_none_or(|filter| filter.matches(facts, now))
     }
 }

@@ -7,10 +7,40 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::borrow::Cow;
+use std::time::Duration;
+
+use amps_transport::Time;
 
 use crate::engine::config::{ConfigError, SowConfig};
 use crate::engine::filter::{Assignment, Body, Context, Document, Field, Path};
 use crate::engine::format::Format;
+
+/// Whose message it is that something is added to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) body: &'a [u8],
+    pub(crate) correlation: Option<&'a [u8]>,
+    pub(crate) publisher: &'a str,
+    pub(crate) instance: &'a str,
+}
+
+impl<'a> Incoming<'a> {
+    /// What the expressions can ask for.
+    pub(crate) fn context(self, now: Time) -> Context<'a> {
+        let now = Duration::from_nanos(now.as_unix_nanos());
+        Context {
+            topic: self.topic,
+            message_size: self.body.len() as u64,
+            correlation_id: self.correlation.unwrap_or_default(),
+            now,
+            last_updated: Some(now),
+            client_name: self.publisher,
+            instance_name: self.instance,
+            ..Context::default()
+        }
+    }
+}
 
 /// What one topic adds to its messages.
 #[derive(Clone, Debug)]
@@ -74,19 +104,25 @@ fn apply<'b>(
     }
     let mut seen = Cow::Borrowed(body);
     let mut made: Vec<(Path, Field<'static>)> = Vec::new();
-    for assignment in assignments {
-        let value = {
-            let document = format.read(&seen);
-            assignment.expression.evaluate(&document, &context).into_owned()
-        };
-        if assignment.optional && value.value().is_null() {
-            continue;
+    // All up to one that the next can see read the same document.
+    for stage in assignments.split_inclusive(|assignment| assignment.set_current) {
+        let document = format.read(&seen);
+        let mut shown = None;
+        for assignment in stage {
+            let value = assignment.expression.evaluate(&document, &context).into_owned();
+            if assignment.optional && value.value().is_null() {
+                continue;
+            }
+            let field = (assignment.field.clone(), value);
+            if assignment.set_current {
+                shown = Some(format.set(&seen, std::slice::from_ref(&field)));
+            }
+            made.push(field);
         }
-        let field = (assignment.field.clone(), value);
-        if assignment.set_current {
-            seen = Cow::Owned(format.set(&seen, std::slice::from_ref(&field)));
+        drop(document);
+        if let Some(shown) = shown {
+            seen = Cow::Owned(shown);
         }
-        made.push(field);
     }
     Cow::Owned(format.set(body, &made))
 }

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use amps_transport::Time;
 
 use super::change::Change;
-use super::table::Record;
+use super::table::{Layout, Record};
 use crate::engine::filter::{Context, Field, Path, Projection};
-use crate::engine::format::Format;
+use crate::engine::format::{Format, Select};
 use crate::engine::selector::{Facts, Selector};
 use crate::engine::txlog::name_hash;
 
@@ -24,6 +24,8 @@ pub(crate) struct Grouping {
     pub(crate) by: Vec<Path>,
     /// Which records count.
     pub(crate) filter: Option<Selector>,
+    /// What of them may be seen: nothing else is computed with. `None` if that is everything.
+    pub(crate) visible: Option<Select>,
 }
 
 /// The values of the grouping fields, as text.
@@ -45,11 +47,11 @@ impl Groups {
 
     /// Takes a change in. Returns the groups that it concerns, the one that a record leaves
     /// first (AGG-06).
-    pub(crate) fn apply(&mut self, now: Time, format: &Format, change: &Change<'_>) -> Vec<GroupKey> {
+    pub(crate) fn apply(&mut self, now: Time, layout: &Layout, change: &Change<'_>) -> Vec<GroupKey> {
         let record = change.record();
         let before = self.take_out(record);
         let after = match change.left() {
-            None => self.add(now, format, record),
+            None => self.add(now, layout, record),
             Some(_) => None,
         };
         let mut concerned: Vec<GroupKey> = before.into_iter().chain(after).collect();
@@ -58,16 +60,21 @@ impl Groups {
     }
 
     /// Adds a record, if it counts. Returns its group.
-    pub(crate) fn add(&mut self, now: Time, format: &Format, record: &Arc<Record>) -> Option<GroupKey> {
+    pub(crate) fn add(&mut self, now: Time, layout: &Layout, record: &Arc<Record>) -> Option<GroupKey> {
+        let format = &layout.format;
         let document = format.read(&record.body);
-        let facts = Facts::of_record(record, format, &document);
+        let facts = Facts::of_record(record, layout, &document);
         if !self.grouping.filter.as_ref().is_none_or(|filter| filter.matches(facts, now)) {
             return None;
         }
+        let record = match &self.grouping.visible {
+            Some(select) => Arc::new(record.with_body(format.permit(&record.body, select).into())),
+            None => Arc::clone(record),
+        };
         let group = format.key_texts(&record.body, &self.grouping.by)?;
         self.processed += 1;
-        self.places.insert(name_of(record), (group.clone(), self.processed));
-        self.members.entry(group.clone()).or_default().insert(self.processed, Arc::clone(record));
+        self.places.insert(name_of(&record), (group.clone(), self.processed));
+        self.members.entry(group.clone()).or_default().insert(self.processed, record);
         Some(group)
     }
 

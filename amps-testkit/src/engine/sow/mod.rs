@@ -25,6 +25,7 @@ mod table;
 pub(crate) use aggregate::Aggregate;
 pub(crate) use change::Change;
 pub(crate) use derived::{Derived, derive};
+pub(crate) use enrich::Incoming;
 pub(crate) use groups::Grouping;
 pub(crate) use page::Page;
-pub(crate) use table::{Layout, Record, Table};
+pub(crate) use table::{Layout, Record, Resource, Table, resource_in};

@@ -35,12 +35,51 @@ pub(crate) struct Record {
     pub(crate) expires: Option<Time>,
 }
 
+impl Record {
+    /// The same record with another body.
+    pub(crate) fn with_body(&self, body: Arc<[u8]>) -> Self {
+        Self {
+            topic: Arc::clone(&self.topic),
+            key: Arc::clone(&self.key),
+            body,
+            correlation: self.correlation.clone(),
+            publisher: Arc::clone(&self.publisher),
+            bookmark: self.bookmark,
+            updated: self.updated,
+            expires: self.expires,
+        }
+    }
+}
+
 /// How the records of a table are read.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub(crate) format: Format,
     /// The fields that make the key; none if publishers choose it.
     pub(crate) keys: Vec<Path>,
+    pub(crate) resource: Resource,
+}
+
+/// What entitlements to records are about.
+#[derive(Clone, Debug)]
+pub(crate) enum Resource {
+    /// The topic.
+    Topic,
+    /// The container of topics that match a pattern, by its name (SOW-08).
+    Container(Arc<str>),
+    /// Nothing: the records were computed of what the reader may see.
+    Computed,
+}
+
+impl Layout {
+    /// What entitlements to a record of this topic are about, if to anything.
+    pub(crate) fn resource_of<'a>(&'a self, topic: &'a str) -> Option<&'a str> {
+        match &self.resource {
+            Resource::Topic => Some(topic),
+            Resource::Container(name) => Some(name),
+            Resource::Computed => None,
+        }
+    }
 }
 
 /// Where a record stands in the order of insertion.
@@ -84,7 +123,14 @@ impl Table {
         Ok(Self {
             name: config.name.as_str().into(),
             message_type,
-            layout: Arc::new(Layout { format, keys: config.keys.iter().map(key).collect::<Result<_, _>>()? }),
+            layout: Arc::new(Layout {
+                format,
+                keys: config.keys.iter().map(key).collect::<Result<_, _>>()?,
+                resource: match pattern {
+                    TopicPattern::Literal(_) => Resource::Topic,
+                    TopicPattern::Pattern { .. } => Resource::Container(config.name.as_str().into()),
+                },
+            }),
             is_derived: false,
             enrichment: (!config.preprocessing.is_empty() || !config.enrichment.is_empty())
                 .then(|| Enrichment::new(config).map(Arc::new))
@@ -104,7 +150,7 @@ impl Table {
         Self {
             name: name.into(),
             message_type,
-            layout: Arc::new(Layout { format, keys }),
+            layout: Arc::new(Layout { format, keys, resource: Resource::Topic }),
             is_derived: true,
             enrichment: None,
             pattern: TopicPattern::Literal(name.into()),
@@ -135,7 +181,7 @@ impl Table {
     /// # Errors
     /// Publishers have to choose it and this one has not, or the body cannot be read.
     pub(crate) fn key_of(&self, topic: &str, body: &[u8], chosen: Option<&[u8]>) -> Result<Arc<str>, Reason> {
-        let Layout { format, keys } = &*self.layout;
+        let Layout { format, keys, .. } = &*self.layout;
         if keys.is_empty() {
             let chosen = chosen.filter(|key| !key.is_empty()).ok_or(Reason::BadSowKey)?;
             return Ok(String::from_utf8_lossy(chosen).into());
@@ -214,4 +260,10 @@ impl Table {
     pub(crate) fn len(&self) -> usize {
         self.records.len()
     }
+}
+
+/// What entitlements to a topic are about: the container that it is in, or itself (SOW-08).
+pub(crate) fn resource_in<'a>(tables: &'a [Table], message_type: TypeId, topic: &'a str) -> &'a str {
+    let table = tables.iter().find(|table| table.message_type == message_type && table.covers(topic));
+    table.and_then(|table| table.layout.resource_of(topic)).unwrap_or(topic)
 }
