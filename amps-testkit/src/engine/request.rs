@@ -20,7 +20,7 @@ use super::reasons::Reason;
 use super::replay::ReplayRequest;
 use super::reply::Refusal;
 use super::selector::Selector;
-use super::sow::{Grouping, resource_in};
+use super::sow::{Grouping, Point, Table, resource_in};
 use super::subscription::{Delta, Shape, text};
 use super::switches::UnknownOptions;
 use super::topic::{TopicPattern, TopicReading, TypeId};
@@ -81,6 +81,8 @@ pub(crate) struct QueryRequest {
     pub(crate) query_id: Arc<str>,
     /// Only records with these keys.
     pub(crate) keys: Option<Vec<String>>,
+    /// A point in the past, for topics that remember it.
+    pub(crate) as_of: Option<Point>,
     pub(crate) order: Option<OrderBy>,
     pub(crate) batch: usize,
     pub(crate) top_n: Option<usize>,
@@ -166,7 +168,9 @@ impl Engine {
             let detail = "results over groups are not conflated".to_owned();
             return Err(Refusal::because(Reason::InvalidOptions, detail));
         }
-        if aggregation.is_some() && (shape.select.is_some() || message.bookmark().is_some()) {
+        // A query of the past is one moment, as any other (AGG-03).
+        let follows_the_log = message.bookmark().is_some() && message.command() != CommandKind::Sow;
+        if aggregation.is_some() && (shape.select.is_some() || follows_the_log) {
             let detail = "results over groups have neither select list nor bookmark".to_owned();
             return Err(Refusal::because(Reason::InvalidOptions, detail));
         }
@@ -288,6 +292,7 @@ impl Engine {
     /// Why the command fails.
     pub(super) fn read_query(
         &mut self,
+        now: Time,
         message: &Message<&[u8]>,
         request: &Request,
         fallback_id: Option<&str>,
@@ -319,9 +324,19 @@ impl Engine {
             .sow_keys()
             .map(|list| amps_protocol::SowKeys::new(list).map(|key| text(Some(key))).collect());
         let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let remembers = |table: &Table| {
+            table.history.is_some()
+                && table.message_type == request.message_type
+                && request.pattern.matches(&table.name)
+        };
+        let as_of = match message.bookmark().filter(|_| self.sow.iter().any(remembers)) {
+            Some(bookmark) => self.read_point(now, bookmark, &request.options)?,
+            None => None,
+        };
         Ok(QueryRequest {
             query_id,
             keys,
+            as_of,
             order,
             batch: count(batch),
             top_n: top_n.map(count),

@@ -11,7 +11,8 @@ use amps_protocol::OofReason;
 use amps_transport::{Sink, Time};
 
 use super::change::Change;
-use super::groups::{Grouping, Groups, key_of};
+use super::groups::{Grouping, Groups, Sources, key_of};
+use super::history::Point;
 use super::table::{Layout, Record, Resource, Table};
 use crate::engine::Engine;
 use crate::engine::fan_out::News;
@@ -31,19 +32,26 @@ pub(crate) struct Aggregate {
 }
 
 impl Aggregate {
-    /// The groups of all records that there are.
-    pub(crate) fn over(now: Time, source: usize, table: &Table, grouping: Arc<Grouping>) -> Self {
+    /// The groups of all records that there are, or were.
+    pub(crate) fn over(
+        now: Time,
+        source: usize,
+        table: &Table,
+        as_of: Option<Point>,
+        grouping: Arc<Grouping>,
+    ) -> Self {
         let topic = Arc::clone(table.only_topic().unwrap_or(&table.name));
         let format = &table.layout.format;
         let keys = grouping.by.clone();
         // What the reader may not see did not come into the results.
         let layout = Layout { format: format.clone(), keys, resource: Resource::Computed };
         let mut groups = Groups::new(grouping);
-        for record in table.records() {
+        for record in table.records_at(as_of, now) {
             groups.add(now, &table.layout, record);
         }
         let found = groups.keys();
-        let results = found.iter().filter_map(|group| groups.result(group, &topic, format, format, now));
+        let results =
+            found.iter().filter_map(|group| groups.result(group, &topic, Sources::One(format), format, now));
         let results = results.map(|record| (Arc::clone(&record.key), record)).collect();
         Self {
             source,
@@ -93,7 +101,7 @@ impl Engine {
         let format = &layout.format;
         let mut told = Vec::new();
         for group in aggregate.groups.apply(now, &aggregate.source_layout, change) {
-            let new = aggregate.groups.result(&group, &aggregate.topic, format, format, now);
+            let new = aggregate.groups.result(&group, &aggregate.topic, Sources::One(format), format, now);
             let name = key_of(&group, &aggregate.topic);
             let old = match &new {
                 Some(record) => aggregate.results.insert(name, Arc::clone(record)),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use amps_protocol::OofReason;
 use amps_transport::{Sink, Time};
 
+use super::history::Moment;
 use super::table::Record;
 use crate::engine::Engine;
 use crate::engine::fan_out::News;
@@ -75,6 +76,9 @@ impl Engine {
         sink: &mut S,
     ) {
         let record = change.record();
+        if let Some(history) = &mut self.sow[table].history {
+            history.note(change, Moment { time: now, position: self.log.end() });
+        }
         let route = self.route(self.sow[table].message_type, record.topic.as_bytes());
         if !route.is_unheard() {
             let layout = Arc::clone(&self.sow[table].layout);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use amps_transport::Time;
 
 use crate::engine::config::{ConfigError, SowConfig};
-use crate::engine::filter::{Assignment, Body, Context, Document, Field, Path};
+use crate::engine::filter::{Assignment, Body, Context, Document, Field, FilterError, Path};
 use crate::engine::format::Format;
 
 /// Whose message it is that something is added to.
@@ -51,18 +51,15 @@ pub(crate) struct Enrichment {
 
 impl Enrichment {
     pub(crate) fn new(config: &SowConfig) -> Result<Self, ConfigError> {
-        let wrong = |field: &str, fault: String| ConfigError::EnrichedField {
-            topic: config.name.clone(),
-            field: field.to_owned(),
-            fault,
-        };
-        let early =
-            |field: &String| Assignment::parse_alone(field).map_err(|fault| wrong(field, fault.to_string()));
-        let late = |field: &String| Assignment::parse(field).map_err(|fault| wrong(field, fault.to_string()));
         Ok(Self {
-            before_key: config.preprocessing.iter().map(early).collect::<Result<_, _>>()?,
-            after_key: config.enrichment.iter().map(late).collect::<Result<_, _>>()?,
+            before_key: parse_all(&config.name, &config.preprocessing, Assignment::parse_alone)?,
+            after_key: parse_all(&config.name, &config.enrichment, Assignment::parse)?,
         })
+    }
+
+    /// What a conflated topic adds to its copies.
+    pub(crate) fn of_copies(topic: &str, fields: &[String]) -> Result<Self, ConfigError> {
+        Ok(Self { before_key: Vec::new(), after_key: parse_all(topic, fields, Assignment::parse)? })
     }
 
     /// The body that the key is computed of.
@@ -91,6 +88,19 @@ impl Enrichment {
         let enriched = apply(&self.after_key, format, &body, Context { previous, ..context });
         Cow::Owned(enriched.into_owned())
     }
+}
+
+fn parse_all(
+    topic: &str,
+    fields: &[String],
+    parse: fn(&str) -> Result<Assignment, FilterError>,
+) -> Result<Vec<Assignment>, ConfigError> {
+    let wrong = |field: &String, fault: FilterError| ConfigError::EnrichedField {
+        topic: topic.to_owned(),
+        field: field.clone(),
+        fault: fault.to_string(),
+    };
+    fields.iter().map(|field| parse(field).map_err(|fault| wrong(field, fault))).collect()
 }
 
 fn apply<'b>(

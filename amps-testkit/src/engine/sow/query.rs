@@ -12,6 +12,7 @@ use amps_protocol::{AckType, CommandKind, Field, FrameWriter, Message, OofReason
 use amps_transport::{ConnId, Sink, Time};
 
 use super::aggregate::Aggregate;
+use super::history::Point;
 use super::page::Page;
 use super::table::{Layout, Record, Resource, Table};
 use crate::engine::Engine;
@@ -53,7 +54,7 @@ impl Engine {
         sink: &mut S,
     ) {
         let read = self.read_request(now, conn, message).and_then(|request| {
-            let query = self.read_query(message, &request, None)?;
+            let query = self.read_query(now, message, &request, None)?;
             if request.pattern.is_literal() && !self.can_be_queried(&request) {
                 let topic = request.pattern.text();
                 let detail = format!("\"{topic}\" keeps no state of the world");
@@ -70,7 +71,7 @@ impl Engine {
         let found = match &request.aggregation {
             Some((source, grouping)) => {
                 let table = &self.sow[*source];
-                let aggregate = Aggregate::over(now, *source, table, Arc::clone(grouping));
+                let aggregate = Aggregate::over(now, *source, table, query.as_of, Arc::clone(grouping));
                 self.found_groups(&aggregate, &query)
             }
             None => {
@@ -92,7 +93,7 @@ impl Engine {
     ) {
         let id = self.subscription_id(message);
         let placed = self.read_request(now, conn, message).and_then(|mut request| {
-            let query = self.read_query(message, &request, Some(&id))?;
+            let query = self.read_query(now, message, &request, Some(&id))?;
             let replay = request.replay.take();
             if replay.is_some() && query.is_page() {
                 let detail = "a page shows records, and has no place in the log".to_owned();
@@ -124,7 +125,7 @@ impl Engine {
             }
         }
         if let Some((source, grouping)) = aggregation {
-            let aggregate = Aggregate::over(now, source, &self.sow[source], grouping);
+            let aggregate = Aggregate::over(now, source, &self.sow[source], None, grouping);
             found = self.found_groups(&aggregate, &query);
             if let Some(subscription) = self.subscriptions.get_mut(&key) {
                 subscription.aggregate = Some(aggregate);
@@ -264,7 +265,7 @@ impl Engine {
         };
         let mut sorted = Vec::new();
         for table in self.sow.iter().filter(|table| table.message_type == message_type) {
-            for record in records_of(table, pattern) {
+            for record in records_of(table, pattern, query.as_of, now) {
                 let document = table.layout.format.read(&record.body);
                 let facts = Facts::of_record(record, &table.layout, &document);
                 // What may not be seen is not counted either.
@@ -447,9 +448,14 @@ impl Engine {
     }
 }
 
-fn records_of<'t>(table: &'t Table, pattern: &'t TopicPattern) -> impl Iterator<Item = &'t Arc<Record>> {
+fn records_of<'t>(
+    table: &'t Table,
+    pattern: &'t TopicPattern,
+    as_of: Option<Point>,
+    now: Time,
+) -> impl Iterator<Item = &'t Arc<Record>> {
     let all = table.only_topic().map(|topic| pattern.matches(topic));
-    table.records().filter(move |record| all.unwrap_or_else(|| pattern.matches(&record.topic)))
+    table.records_at(as_of, now).filter(move |record| all.unwrap_or_else(|| pattern.matches(&record.topic)))
 }
 
 /// Puts the records of one topic together, topics in the order of their first record.

@@ -15,7 +15,8 @@ use amps_protocol::MessageId;
 use amps_transport::Time;
 
 use super::enrich::Enrichment;
-use crate::engine::config::{ConfigError, SowConfig, SowExpiration};
+use super::history::{History, Point};
+use crate::engine::config::{ConfigError, RecoveryPoint, SowConfig, SowExpiration};
 use crate::engine::filter::Path;
 use crate::engine::format::Format;
 use crate::engine::reasons::Reason;
@@ -93,8 +94,12 @@ pub(crate) struct Table {
     pub(crate) layout: Arc<Layout>,
     /// It follows other topics: nobody publishes to it.
     pub(crate) is_derived: bool,
+    /// What was there before a restart is not wanted (SOW-10).
+    pub(crate) starts_empty: bool,
     /// What is added to messages that are published here.
     pub(crate) enrichment: Option<Arc<Enrichment>>,
+    /// Its past states, if they are kept.
+    pub(crate) history: Option<History>,
     pattern: TopicPattern,
     /// `None` if each topic is a domain of its own.
     domain: Option<Arc<str>>,
@@ -114,6 +119,16 @@ impl Table {
                 fault: fault.to_string(),
             })
         };
+        if config.history.is_some() {
+            let wrong =
+                |fault: &str| ConfigError::Topic { topic: config.name.clone(), fault: fault.to_owned() };
+            if config.expiration != SowExpiration::Disabled {
+                return Err(wrong("a topic with history cannot expire; disable the expiration"));
+            }
+            if config.pattern.is_some() {
+                return Err(wrong("a topic with a pattern cannot have a history; remove one"));
+            }
+        }
         let pattern = match &config.pattern {
             None => TopicPattern::Literal(config.name.as_str().into()),
             Some(regex) => TopicPattern::parse(regex, TopicReading::Guess, false).map_err(|fault| {
@@ -132,9 +147,11 @@ impl Table {
                 },
             }),
             is_derived: false,
+            starts_empty: config.transient && config.recovery_point == RecoveryPoint::Now,
             enrichment: (!config.preprocessing.is_empty() || !config.enrichment.is_empty())
                 .then(|| Enrichment::new(config).map(Arc::new))
                 .transpose()?,
+            history: config.history.map(History::new),
             pattern,
             domain: config.domain.as_deref().map(Into::into),
             expiration: config.expiration,
@@ -152,7 +169,9 @@ impl Table {
             message_type,
             layout: Arc::new(Layout { format, keys, resource: Resource::Topic }),
             is_derived: true,
+            starts_empty: false,
             enrichment: None,
+            history: None,
             pattern: TopicPattern::Literal(name.into()),
             domain: None,
             expiration: SowExpiration::Disabled,
@@ -161,6 +180,16 @@ impl Table {
             expirations: BTreeSet::new(),
             inserted: 0,
         }
+    }
+
+    /// The same as a container of all topics that match.
+    pub(crate) fn containing(self, pattern: TopicPattern) -> Self {
+        let layout = Layout {
+            format: self.layout.format.clone(),
+            keys: self.layout.keys.clone(),
+            resource: Resource::Container(Arc::clone(&self.name)),
+        };
+        Self { layout: Arc::new(layout), pattern, ..self }
     }
 
     /// Whether messages published to this topic are kept here.
@@ -255,6 +284,13 @@ impl Table {
     /// Every record, in the order of insertion.
     pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = &Arc<Record>> {
         self.records.values()
+    }
+
+    /// Every record as it was at some point, where that is known, else as it is.
+    pub(crate) fn records_at(&self, point: Option<Point>, now: Time) -> impl Iterator<Item = &Arc<Record>> {
+        let past = self.history.as_ref().zip(point).map(|(history, point)| history.records_at(point, now));
+        let present = past.is_none().then(|| self.records());
+        past.into_iter().flatten().chain(present.into_iter().flatten())
     }
 
     pub(crate) fn len(&self) -> usize {
