@@ -8,6 +8,7 @@ use std::time::Duration;
 use amps_testkit::{
     Config, ConfigFile, ConfigReader, ExpirationModel, Fairness, FakeServer, FindingKind, Leasing, LogTopics,
     MessageLayout, QueueConfig, QueueKind, RecoveryPoint, SAMPLE_CONFIG, Semantics, SowConfig, StartError,
+    ViewSource,
 };
 
 use proptest::prelude::*;
