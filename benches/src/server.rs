@@ -133,16 +133,29 @@ pub fn kept(count: u64) -> Duration {
     one_to_one(FakeServer::builder().sow(SowConfig::new("orders").key("/id")), count)
 }
 
-/// `count` publishes past 1,000 subscriptions of which each wants another message.
+/// `count` publishes past 1,000 subscriptions of which each wants one value of a field.
 ///
 /// # Panics
 /// When something is lost.
-pub fn many_filters(count: u64) -> Duration {
+pub fn many_values(count: u64) -> Duration {
+    many_filters(count, |number| format!("/id = {number} AND /venue = 'XNYS'"))
+}
+
+/// The same with filters that no index helps with.
+///
+/// # Panics
+/// When something is lost.
+pub fn many_ranges(count: u64) -> Duration {
+    many_filters(count, |number| format!("/id >= {number} AND /id < {}", number + 1))
+}
+
+fn many_filters(count: u64, filter: impl Fn(u64) -> String) -> Duration {
     let server = server(FakeServer::builder().no_txlog());
     let mut subscriber = Peer::connect(&server, "subscriber");
     for number in 0..1000 {
+        let filter = filter(number);
         let header = format!(
-            r#"{{"c":"subscribe","cid":"2","sub_id":"s{number}","t":"orders","f":"/id = {number} AND /venue = 'XNYS'","a":"processed"}}"#
+            r#"{{"c":"subscribe","cid":"2","sub_id":"s{number}","t":"orders","f":"{filter}","a":"processed"}}"#
         );
         subscriber.command(&header, 1);
     }
