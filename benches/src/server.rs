@@ -3,6 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{scope, spawn};
 use std::time::{Duration, Instant};
 
@@ -218,10 +220,12 @@ pub fn queue(count: u64) -> Duration {
         })
         .collect();
     let chunks = chunks("work", count, 1000);
+    let sent = Arc::new(AtomicU64::new(0));
     let begin = Instant::now();
     let workers: Vec<_> = consumers
         .into_iter()
         .map(|mut consumer| {
+            let sent = Arc::clone(&sent);
             spawn(move || {
                 let mut pending: Vec<String> = Vec::new();
                 let mut writer = consumer.stream.try_clone().expect("a second handle");
@@ -235,6 +239,7 @@ pub fn queue(count: u64) -> Duration {
                         return false;
                     }
                     let list = pending.join(",");
+                    sent.fetch_add(100, Ordering::Relaxed);
                     pending.clear();
                     writer
                         .write_all(&frame(&format!(r#"{{"c":"sow_delete","t":"work","bm":"{list}"}}"#), ""))
@@ -247,7 +252,10 @@ pub fn queue(count: u64) -> Duration {
         publisher.write(&chunks[usize::try_from(number).expect("small") % chunks.len()]);
     }
     let wanted = count / 500 * 500;
-    // What is left over of a batch is never acknowledged.
+    // What is left over of a batch is never acknowledged. To look at the queue costs time.
+    while sent.load(Ordering::Relaxed) + 400 < wanted {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     while server.queue("work").is_none_or(|queue| queue.counters.acknowledged + 400 < wanted) {
         std::thread::sleep(Duration::from_millis(5));
     }
