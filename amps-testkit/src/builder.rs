@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::config::{ConfigFile, ConfigFileError, Places, explain};
 use crate::engine::{
-    Authentication, Config, ConflatedTopicConfig, Engine, Entitlement, LogTopics, MessageTypeConfig,
-    QueueConfig, Reasons, SetError, SlowClientLimits, SowConfig, Switches, ViewConfig,
+    ActionConfig, Authentication, Config, ConflatedTopicConfig, Engine, Entitlement, LogTopics,
+    MessageTypeConfig, QueueConfig, Reasons, SetError, SlowClientLimits, SowConfig, Switches, ViewConfig,
 };
 use crate::journal::JournalMode;
 use crate::server::{FakeServer, StartError};
@@ -130,6 +130,12 @@ impl FakeServerBuilder {
     /// is a built-in type, or one that was added before.
     pub fn message_type(mut self, message_type: MessageTypeConfig) -> Self {
         self.config.message_types.push(message_type);
+        self
+    }
+
+    /// Adds something that the server does of its own accord.
+    pub fn action(mut self, action: ActionConfig) -> Self {
+        self.config.actions.push(action);
         self
     }
 

@@ -35,13 +35,14 @@ mod engine;
 #[doc(hidden)]
 pub use engine::filter;
 pub use engine::{
-    AfterEnd, Authentication, Config, ConfigError, ConflatedTopicConfig, ConnectionSnapshot, Counters,
-    DeltaNull, Disconnect, DuplicateAck, Engine, Entitlement, EntitlementKind, Event, ExpirationModel,
-    ExpiryReason, Fairness, Join, JoinField, LeaseHeader, Leasing, LogCut, LogRecord, LogTopics,
-    LoggedMessage, MaxCancels, MessageId, MessageLayout, MessageTypeConfig, Observe, QueueConfig,
-    QueueCounters, QueueKind, QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons, RecoveryPoint,
-    ReturnPosition, Semantics, SetError, Setting, SlowClientLimits, SowConfig, SowExpiration, SowHistory,
-    SubscriptionSnapshot, Switches, UnknownOptions, UnloggedBookmark, ViewConfig, ViewSource,
+    ActionConfig, ActionStep, ActionTrigger, AfterEnd, Authentication, Config, ConfigError,
+    ConflatedTopicConfig, ConnectionSnapshot, Counters, DeltaNull, Disconnect, DuplicateAck, Engine,
+    Entitlement, EntitlementKind, Event, ExpirationModel, ExpiryReason, Fairness, Join, JoinField,
+    LeaseHeader, Leasing, LogCut, LogRecord, LogTopics, LoggedMessage, MaxCancels, MessageId, MessageLayout,
+    MessageTypeConfig, Observe, QueueConfig, QueueCounters, QueueKind, QueueSnapshot, QueueTopic,
+    QueuedMessage, Reason, Reasons, RecoveryPoint, ReturnPosition, Schedule, Semantics, SetError, Setting,
+    SlowClientLimits, SowConfig, SowExpiration, SowHistory, SubscriptionSnapshot, Switches, UnknownOptions,
+    UnloggedBookmark, ViewConfig, ViewSource,
 };
 
 mod builder;

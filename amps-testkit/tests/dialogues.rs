@@ -14,6 +14,7 @@ const TRANSCRIPTS: &[&str] = &[
     include_str!("dialogues/log.txt"),
     include_str!("dialogues/sow.txt"),
     include_str!("dialogues/rights.txt"),
+    include_str!("dialogues/actions.txt"),
     include_str!("dialogues/past_and_joins.txt"),
 ];
 

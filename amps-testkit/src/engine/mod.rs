@@ -18,6 +18,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod acknowledge;
+mod action;
 mod audience;
 mod config;
 mod conflation;
@@ -48,8 +49,7 @@ mod timers;
 mod topic;
 mod txlog;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use amps_transport::{CloseMode, ConnId, Input, ListenerId, Machine, Sink, Time};
 use bytes::BytesMut;
@@ -66,6 +66,7 @@ pub use switches::{
     UnknownOptions, UnloggedBookmark,
 };
 
+use action::Actions;
 use connection::Connection;
 use queue::Queue;
 use replay::{Replays, WaitingAck};
@@ -73,7 +74,7 @@ use sow::{Derived, Table, derive};
 use subscription::{SubKey, Subscription};
 use timers::{Timer, Timers};
 use topic::{MessageTypes, Routes};
-use txlog::{Entry, TxLog};
+use txlog::TxLog;
 
 /// A whole server, without sockets, threads or clock.
 ///
@@ -102,8 +103,7 @@ pub struct Engine {
     queues: Vec<Queue>,
     /// Queues in which something may be deliverable.
     dirty: BTreeSet<usize>,
-    /// Messages that expired in a queue and wait to be published elsewhere.
-    dead_letters: VecDeque<(usize, Arc<Entry>)>,
+    actions: Actions,
     timers: Timers,
     /// Where the next frame is encoded; empty between frames.
     out: BytesMut,
@@ -163,6 +163,7 @@ impl Engine {
             }
             queues.push(queue);
         }
+        let actions = Actions::new(&config, &mut types)?;
         let restricted = !config.entitlements.is_empty();
         Ok(Self {
             config,
@@ -180,7 +181,7 @@ impl Engine {
             watchers: 0,
             queues,
             dirty: BTreeSet::new(),
-            dead_letters: VecDeque::new(),
+            actions,
             timers: Timers::default(),
             out: BytesMut::new(),
             observe: Observe::default(),
@@ -314,6 +315,7 @@ impl Engine {
                 Timer::Persisted(conn) => self.send_conflated(now, conn, sink),
                 Timer::Silence(conn) => self.close(now, conn, Disconnect::Heartbeat, CloseMode::Flush, sink),
                 Timer::Beat(conn) => self.beat(now, conn, sink),
+                Timer::Action(index) => self.action_timer(now, index),
                 Timer::Statistics => self.publish_statistics(now, sink),
                 Timer::LogWrite => self.log_is_written(now, sink),
                 Timer::Replay(stream) => self.step(now, stream, sink),
@@ -331,6 +333,7 @@ impl Machine for Engine {
     fn handle<S: Sink>(&mut self, now: Time, input: Input<'_, ()>, sink: &mut S) {
         self.close_slow(now, sink);
         self.arm_statistics(now);
+        self.arm_actions(now);
         match input {
             Input::Accepted { conn, listener, peer } => {
                 self.accept(now, conn, listener, peer);

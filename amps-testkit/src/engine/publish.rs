@@ -104,6 +104,7 @@ impl Engine {
             correlation: message.correlation_id().map(|x| &**x),
             bookmark: None,
             publisher: &connection.client_name,
+            updated: None,
             document: &document,
         };
         holds(filter, facts, now)
@@ -120,10 +121,11 @@ impl Engine {
     ) {
         self.close_slow(now, sink);
         let message_type = self.types.id(message_type);
-        self.publish_synthetic(now, message_type, topic, body, None, sink);
+        self.publish_synthetic(now, message_type, topic, body, None, false, sink);
         self.settle(now, sink);
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what, where, and how")]
     pub(super) fn publish_synthetic<S: Sink>(
         &mut self,
         now: Time,
@@ -131,15 +133,15 @@ impl Engine {
         topic: &str,
         body: &[u8],
         correlation: Option<&[u8]>,
+        delta: bool,
         sink: &mut S,
     ) {
         let route = self.route(message_type, topic.as_bytes());
         let publisher: Arc<str> = self.config.instance.as_str().into();
-        let server_hash = name_hash(&format!("@{publisher}"));
-        let bookmark = route.logged.then(|| self.server_bookmark(server_hash));
+        let bookmark = route.logged.then(|| self.own_bookmark());
         let publication = Publication {
             message_type,
-            delta: false,
+            delta,
             body,
             key: None,
             correlation,
@@ -158,6 +160,11 @@ impl Engine {
             Some(sequence) => Some(MessageId { publisher: hash, sequence }),
             None => Some(self.server_bookmark(server_hash)),
         }
+    }
+
+    /// The next bookmark of what the server itself does.
+    pub(super) fn own_bookmark(&mut self) -> MessageId {
+        self.server_bookmark(name_hash(&format!("@{}", self.config.instance)))
     }
 
     fn server_bookmark(&mut self, publisher: u64) -> MessageId {
@@ -203,11 +210,13 @@ impl Engine {
         let (body, key, correlation) = match route.table {
             Some(table) => {
                 let record = self.keep(now, table, route, &publication, sink)?;
+                self.trigger(now, route, &publication, &record.body);
                 (Arc::clone(&record.body), Some(Arc::clone(&record.key)), record.correlation.clone())
             }
             None => {
                 self.published += 1;
                 self.pass_on(now, route, &publication, sink);
+                self.trigger(now, route, &publication, publication.body);
                 if publication.bookmark.is_none() {
                     return Ok(());
                 }
@@ -232,6 +241,27 @@ impl Engine {
         Ok(())
     }
 
+    /// What was published may make the server act.
+    fn trigger(&mut self, now: Time, route: &Route, publication: &Publication<'_>, body: &[u8]) {
+        if self.actions.is_empty() {
+            return;
+        }
+        let format = self.types.format(publication.message_type).clone();
+        let document = format.read(body);
+        let facts = Facts {
+            format: &format,
+            topic: &route.topic,
+            resource: Some(&route.entitled),
+            body,
+            correlation: publication.correlation,
+            bookmark: publication.bookmark,
+            publisher: &publication.publisher,
+            updated: None,
+            document: &document,
+        };
+        self.was_published(now, publication.message_type, facts);
+    }
+
     /// To a topic without a state of the world: it is told and not kept.
     fn pass_on<S: Sink>(&mut self, now: Time, route: &Route, publication: &Publication<'_>, sink: &mut S) {
         if route.is_unheard() || *route.topic == *DEVNULL {
@@ -247,6 +277,7 @@ impl Engine {
             correlation: publication.correlation,
             bookmark: publication.bookmark,
             publisher: &publication.publisher,
+            updated: None,
             document: &document,
         };
         let news = News { key: None, layout: None, old: None, new: Some(facts), left: None };

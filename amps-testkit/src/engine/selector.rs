@@ -27,6 +27,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) correlation: Option<&'a [u8]>,
     pub(crate) bookmark: Option<MessageId>,
     pub(crate) publisher: &'a str,
+    /// When the record was updated; `None` for a message that is on its way.
+    pub(crate) updated: Option<Time>,
     pub(crate) format: &'a Format,
     /// The body, read as its message type.
     pub(crate) document: &'a dyn Document,
@@ -42,6 +44,7 @@ impl<'a> Facts<'a> {
             correlation: entry.correlation.as_deref(),
             bookmark: Some(entry.bookmark),
             publisher: &entry.publisher,
+            updated: None,
             document,
         }
     }
@@ -62,6 +65,7 @@ impl<'a> Facts<'a> {
             correlation: record.correlation.as_deref(),
             bookmark: record.bookmark,
             publisher: &record.publisher,
+            updated: Some(record.updated),
             document,
         }
     }
@@ -131,7 +135,7 @@ pub(crate) fn holds(filter: &Filter, facts: Facts<'_>, now: Time) -> bool {
         message_size: facts.body.len() as u64,
         correlation_id: facts.correlation.unwrap_or_default(),
         now,
-        last_updated: Some(now),
+        last_updated: Some(facts.updated.map_or(now, |at| Duration::from_nanos(at.as_unix_nanos()))),
         client_name: facts.publisher,
         ..Context::default()
     };

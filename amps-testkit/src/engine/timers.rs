@@ -27,6 +27,8 @@ pub(crate) enum Timer {
     Silence(ConnId),
     /// A heartbeat is due.
     Beat(ConnId),
+    /// A scheduled action is due.
+    Action(usize),
     /// Statistics of the state of the world are due.
     Statistics,
     /// What was appended to the log is written.
