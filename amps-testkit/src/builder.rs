@@ -8,13 +8,19 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use amps_transport::Time;
+
 use crate::config::{ConfigFile, ConfigFileError, Places, explain};
 use crate::engine::{
     Authentication, Config, ConflatedTopicConfig, Engine, Entitlement, LogTopics, MessageTypeConfig,
     QueueConfig, Reasons, SetError, SlowClientLimits, SowConfig, Switches, ViewConfig,
 };
+use crate::fault::Fault;
 use crate::journal::JournalMode;
 use crate::server::{FakeServer, StartError};
+use crate::shell::VIRTUAL_START;
+
+mod script;
 
 /// Entries that a journal keeps by default.
 const JOURNAL_CAP: usize = 100_000;
@@ -36,9 +42,7 @@ pub struct FakeServerBuilder {
     places: Places,
     /// Why a file could not be read.
     failed: Option<ConfigFileError>,
-    virtual_clock: bool,
-    journal: JournalMode,
-    journal_cap: usize,
+    plan: Plan,
     data_dir: Option<PathBuf>,
 }
 
@@ -52,10 +56,44 @@ impl Default for FakeServerBuilder {
             keep_ports: false,
             places: Places::new(),
             failed: None,
-            virtual_clock: false,
+            plan: Plan::default(),
+            data_dir: None,
+        }
+    }
+}
+
+/// What is not the engine's: how the server runs and what a test makes of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Where a virtual clock starts; `None` for the real one.
+    pub(crate) clock: Option<Time>,
+    pub(crate) journal: JournalMode,
+    pub(crate) journal_cap: usize,
+    pub(crate) seed: u64,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) rules: Rules,
+}
+
+/// What makes a test fail.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rules {
+    /// What clients should not have done.
+    pub(crate) strict: bool,
+    /// Connections that are left at the end.
+    pub(crate) leaks: bool,
+    /// Expectations that are not met at the end.
+    pub(crate) verify_on_drop: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            clock: None,
             journal: JournalMode::default(),
             journal_cap: JOURNAL_CAP,
-            data_dir: None,
+            seed: 0,
+            faults: Vec::new(),
+            rules: Rules::default(),
         }
     }
 }
@@ -182,7 +220,7 @@ impl FakeServerBuilder {
     /// Time stands still, at 2026-01-01T00:00:00Z (or, with a [`data_dir`](Self::data_dir), at
     /// the last entry of the log, if that is later), until [`FakeServer::advance`] moves it.
     pub fn virtual_clock(mut self) -> Self {
-        self.virtual_clock = true;
+        self.plan.clock.get_or_insert(VIRTUAL_START);
         self
     }
 
@@ -267,14 +305,14 @@ impl FakeServerBuilder {
 
     /// How much is recorded. Default [`JournalMode::Commands`].
     pub fn journal(mut self, mode: JournalMode) -> Self {
-        self.journal = mode;
+        self.plan.journal = mode;
         self
     }
 
     /// The most entries that the journal keeps; older ones are dropped, and counted.
     /// Default 100,000.
     pub fn journal_cap(mut self, entries: usize) -> Self {
-        self.journal_cap = entries.max(1);
+        self.plan.journal_cap = entries.max(1);
         self
     }
 
@@ -313,9 +351,9 @@ impl FakeServerBuilder {
         for text in &self.listen {
             listen.push(Listen::parse(text)?);
         }
-        let (clock, journal, cap) = (self.virtual_clock, self.journal, self.journal_cap);
+        let plan = std::mem::take(&mut self.plan);
         let data_dir = self.data_dir.take();
-        FakeServer::start(self.engine()?, listen, clock, (journal, cap), data_dir.as_deref())
+        FakeServer::start(self.engine()?, listen, plan, data_dir.as_deref())
     }
 }
 
@@ -329,6 +367,12 @@ pub(crate) struct Listen {
 }
 
 impl Listen {
+    /// The name of the transport, or one made of its message type.
+    pub(crate) fn name(&self) -> String {
+        let made = || format!("{}-tcp", self.message_type.as_deref().unwrap_or("any"));
+        self.name.clone().unwrap_or_else(made)
+    }
+
     fn parse(text: &str) -> Result<Self, StartError> {
         let wrong = |fault| StartError::Address { text: text.to_owned(), fault };
         let rest = match text.split_once("://") {

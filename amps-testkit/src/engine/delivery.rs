@@ -58,10 +58,15 @@ impl Engine {
     }
 
     fn deliver<S: Sink>(&mut self, index: usize, position: Position, sub: SubKey, now: Time, sink: &mut S) {
+        let Some(conn) = self.subscriptions.get(&sub).map(|subscription| subscription.conn) else { return };
+        let scripted = self.scripted_lease(now, conn);
         let Some(subscription) = self.subscriptions.get_mut(&sub) else { return };
         let queue = &mut self.queues[index];
         let holder = Holder { sub, conn: subscription.conn };
-        let Some((entry, until)) = queue.deliver(position, holder, now) else { return };
+        let Some((entry, mut until)) = queue.deliver(position, holder, now) else { return };
+        if let Some(end) = scripted.filter(|end| queue.extend(position, *end)) {
+            until = Some(end);
+        }
         subscription.leased += 1;
         self.delivered += 1;
         let rights = self.connections.get(&holder.conn).and_then(|connection| connection.rights.as_ref());

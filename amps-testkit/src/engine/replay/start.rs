@@ -144,7 +144,10 @@ impl Engine {
         let (sides, edges) = sides(text, &from);
         let start = self.places(sides.0, edges.map(|(start, _)| start), false)?;
         let not_found = option(options.bookmark_not_found())?.unwrap_or_default();
-        let (start, not_before) = self.begin(&start, not_found)?;
+        let (mut start, mut not_before) = self.begin(&start, not_found)?;
+        if let Some(earlier) = self.rewound(start, &topics, message_type) {
+            (start, not_before) = (earlier, None);
+        }
         let stop = match (sides.1, edges) {
             (Some(end), Some((_, edge))) => self.end_of_range(now, end, edge)?,
             _ => Stop::Never,
