@@ -10,7 +10,7 @@ fn differences(matcher: &Matcher, frame: &str) -> Vec<String> {
     matcher.differences(Some("app-1"), 2, &message).iter().map(ToString::to_string).collect()
 }
 
-const FRAME: &str = r#"{"c":"p","t":"orders","s":7,"sids":"1,4","zz":[1],"o":"a,b"}{"id":1,"qty":9}"#;
+const FRAME: &str = r#"{"c":"p","t":"orders","s":7,"sids":"1,4","zz":1.5,"o":"a,b"}{"id":1,"qty":9}"#;
 
 #[test]
 fn everything_that_is_named_has_to_hold() {
@@ -18,7 +18,7 @@ fn everything_that_is_named_has_to_hold() {
         Matcher::any(),
         Matcher::command(CommandKind::Subscribe).or_command(CommandKind::Publish),
         Matcher::any().client("^app").connection(2).topic("orders").topic_matching("^o").sub_id("4"),
-        Matcher::any().header_is("s", "7").header_is("zz", "[1]"),
+        Matcher::any().header_is("s", "7").header_is("zz", "1.5"),
         Matcher::any().header("o", HeaderTest::Contains("a,".into())).header("x", HeaderTest::Absent),
         Matcher::any().header("topic", HeaderTest::Present),
         Matcher::any().body(r#"{"id":1,"qty":9}"#).body_json(json!({"qty": 9, "id": 1})).body_filter("/qty > 5"),
