@@ -74,6 +74,7 @@ pub(crate) struct Shell {
     faults: FaultLayer,
     /// Those who wait until everything that may leave has left.
     waiters: Vec<SyncSender<()>>,
+    /// Inputs that something may follow from.
     inputs: u64,
 }
 
@@ -209,7 +210,12 @@ impl Machine for Shell {
     fn handle<S: Sink>(&mut self, real_now: Time, input: Input<'_, Note>, sink: &mut S) {
         let now = self.virtual_now.unwrap_or(real_now);
         self.real_now = real_now;
-        self.inputs += u64::from(!matches!(input, Input::Note(_)));
+        self.inputs += u64::from(match input {
+            Input::Note(_) => false,
+            // A replay that waits for its consumer is at rest.
+            Input::Timer => self.engine.replay_deadline().is_some_and(|at| at <= now),
+            _ => true,
+        });
         if !self.faults.is_idle() {
             self.faults.begin_turn(&mut self.engine, now, sink);
         }
@@ -242,9 +248,9 @@ impl Machine for Shell {
         if !idle || !self.faults.is_idle() {
             let now = self.virtual_now.unwrap_or(now);
             self.faults.settle(&mut self.engine, now, sink);
-            self.journal.append(self.faults.take_events());
         }
         self.keep();
+        self.journal.append(self.faults.take_events());
         self.journal.append(self.engine.take_events());
     }
 

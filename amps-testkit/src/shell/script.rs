@@ -24,7 +24,7 @@ pub(crate) enum Script {
     NextTimer(SyncSender<Option<NextTimer>>),
     /// Answered when everything that may leave has left.
     HandedOver(SyncSender<()>),
-    /// How many inputs there were, those for the handle not counted.
+    /// How many inputs there were that something may follow from.
     Inputs(SyncSender<u64>),
     /// From now on every frame is recorded.
     ObserveAll(SyncSender<()>),
