@@ -29,7 +29,7 @@ const JOURNAL_CAP: usize = 100_000;
 ///
 /// Topics, queues and listeners add up, whether a file or a call names them. Of what there can
 /// be only one, the last word counts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[must_use = "nothing happens until `start` is called"]
 pub struct FakeServerBuilder {
     config: Config,
@@ -44,22 +44,6 @@ pub struct FakeServerBuilder {
     failed: Option<ConfigFileError>,
     plan: Plan,
     data_dir: Option<PathBuf>,
-}
-
-impl Default for FakeServerBuilder {
-    fn default() -> Self {
-        Self {
-            config: Config::default(),
-            log: None,
-            listen: Vec::new(),
-            transports: Vec::new(),
-            keep_ports: false,
-            places: Places::new(),
-            failed: None,
-            plan: Plan::default(),
-            data_dir: None,
-        }
-    }
 }
 
 /// What is not the engine's: how the server runs and what a test makes of it.

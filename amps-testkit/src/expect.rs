@@ -136,8 +136,7 @@ impl Unmet {
 impl Shortfall {
     fn of(expected: &Expected, entries: &[Entry]) -> Self {
         let since = entries.iter().filter(|entry| entry.sequence >= expected.since);
-        let differences =
-            |entry: &Entry| Some((entry.clone(), expected.matcher.differences_of(entry)?));
+        let differences = |entry: &Entry| Some((entry.clone(), expected.matcher.differences_of(entry)?));
         let mut closest: Vec<_> = since.filter_map(differences).collect();
         // Of equals the latest first: it is what the test did last.
         closest.reverse();
@@ -166,7 +165,8 @@ impl fmt::Display for Unmet {
             parts.push(format!("nobody expected:{}", entries.concat()));
         }
         if !self.findings.is_empty() {
-            let findings: Vec<String> = self.findings.iter().map(|finding| format!("\n  {finding}")).collect();
+            let findings: Vec<String> =
+                self.findings.iter().map(|finding| format!("\n  {finding}")).collect();
             parts.push(format!("clients broke rules:{}", findings.concat()));
         }
         f.write_str(&parts.join("\n"))

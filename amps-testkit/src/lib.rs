@@ -61,9 +61,7 @@ pub use form::FaultError;
 mod expect;
 pub use expect::{Expectation, Unmet};
 mod journal;
-pub use journal::{
-    Entry, JournalMode, JournalQuery, LintFinding, OutOfOrder, Unwanted, WaitTimeout, What,
-};
+pub use journal::{Entry, JournalMode, JournalQuery, LintFinding, OutOfOrder, Unwanted, WaitTimeout, What};
 mod matcher;
 pub use matcher::{HeaderTest, Matcher};
 mod server;

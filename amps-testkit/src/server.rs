@@ -28,8 +28,8 @@ use crate::store::Store;
 mod faults;
 mod observe;
 mod running;
-use running::complain;
 pub use running::SettleTimeout;
+use running::complain;
 
 /// How a connection is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

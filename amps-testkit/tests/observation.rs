@@ -173,7 +173,8 @@ fn the_journal_is_written_as_json_lines_without_passwords() {
     let entries: Vec<serde_json::Value> =
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let kinds: Vec<&str> = entries.iter().map(|entry| entry["what"].as_str().unwrap()).collect();
-    let expected = ["accepted", "fault", "sent", "received", "logged_on", "sent", "received", "noted", "sent"];
+    let expected =
+        ["accepted", "fault", "sent", "received", "logged_on", "sent", "received", "noted", "sent"];
     assert_eq!(kinds, expected, "{lines}");
     assert_eq!(entries[3]["header"]["pw"], "<hidden>");
     assert_eq!(entries[1]["cause"], "logon");
@@ -230,7 +231,9 @@ fn each_kind_of_finding_is_found() {
 /// AC-CI-16, for a server in a test; that of the process is in `binary.rs`.
 #[test]
 fn ac_ci_16_a_strict_server_fails_for_an_acknowledgement_of_nothing() {
-    for (strict, mode) in [(true, JournalMode::Commands), (true, JournalMode::Off), (false, JournalMode::Commands)] {
+    for (strict, mode) in
+        [(true, JournalMode::Commands), (true, JournalMode::Off), (false, JournalMode::Commands)]
+    {
         let builder = FakeServer::builder().queue(QueueConfig::new("work")).journal(mode);
         let server = if strict { builder.strict() } else { builder }.start().unwrap();
         let mut client = RawClient::named(&server, "a");
@@ -288,11 +291,8 @@ fn a_server_settles_when_everything_sent_is_processed() {
 /// CI-09
 #[test]
 fn a_transport_that_is_disabled_closes_its_connections_and_nobody_elses() {
-    let server = FakeServer::builder()
-        .listen("127.0.0.1:0")
-        .listen("tcp://127.0.0.1:0/amps/json")
-        .start()
-        .unwrap();
+    let server =
+        FakeServer::builder().listen("127.0.0.1:0").listen("tcp://127.0.0.1:0/amps/json").start().unwrap();
     let json = server.listeners()[1].clone();
     let mut any = RawClient::named(&server, "a");
     let mut other = RawClient(TcpStream::connect(json.addr).unwrap());

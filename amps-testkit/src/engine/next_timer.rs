@@ -20,9 +20,7 @@ impl Engine {
         };
         let kind = match timer {
             Timer::Queue(index) => self.queues.get(index).map(|queue| self.queue_timer_kind(queue, at))?,
-            Timer::Sow(index) => {
-                TimerKind::RecordExpiration { topic: self.sow.get(index)?.name.to_string() }
-            }
+            Timer::Sow(index) => TimerKind::RecordExpiration { topic: self.sow.get(index)?.name.to_string() },
             Timer::Derived(index) => {
                 let target = self.derived.get(index)?.target();
                 TimerKind::ConflatedTopic { topic: self.sow.get(target)?.name.to_string() }

@@ -11,12 +11,12 @@ use std::time::Duration;
 use amps_protocol::{CommandKind, Conflation, FieldList, MAX_PROJECTION, Message, Options, ValueFault};
 use amps_transport::{ConnId, Time};
 
-use super::lint::Lint;
 use super::Engine;
 use super::conflation::ConflationKey;
 use super::entitlement::Rights;
 use super::filter::{OrderBy, Path, Projection};
 use super::format::Select;
+use super::lint::Lint;
 use super::reasons::Reason;
 use super::replay::ReplayRequest;
 use super::reply::Refusal;

@@ -266,7 +266,9 @@ impl Action {
             Self::PartialWrites { sizes, .. } if sizes.is_empty() => {
                 Err(FaultError::new("then.partial_writes.sizes", "there is no size"))
             }
-            Self::Throttle(0) => Err(FaultError::new("then.throttle", "0 bytes a second: write stall_writes")),
+            Self::Throttle(0) => {
+                Err(FaultError::new("then.throttle", "0 bytes a second: write stall_writes"))
+            }
             Self::Coalesce(0) | Self::Reorder { window: 0, .. } => {
                 Err(FaultError::new("then", "0 frames are none to gather"))
             }
@@ -291,7 +293,9 @@ impl fmt::Display for Action {
             Self::Delay(span) => write!(f, "hold the frame for {span:?}"),
             Self::StallReads(lasting) => write!(f, "stop reading {lasting}"),
             Self::StallWrites(lasting) => write!(f, "stop writing {lasting}"),
-            Self::PartialWrites { sizes, gap } if gap.is_zero() => write!(f, "write pieces of {sizes:?} bytes"),
+            Self::PartialWrites { sizes, gap } if gap.is_zero() => {
+                write!(f, "write pieces of {sizes:?} bytes")
+            }
             Self::PartialWrites { sizes, gap } => write!(f, "write pieces of {sizes:?} bytes, {gap:?} apart"),
             Self::Coalesce(frames) => write!(f, "write {frames} frames as one"),
             Self::Throttle(rate) => write!(f, "write {rate} bytes a second"),

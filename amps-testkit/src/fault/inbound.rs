@@ -115,13 +115,7 @@ impl FaultLayer {
         self.carry_out(engine, now, conn, frame, plan, sink);
     }
 
-    fn judge<S: Sink>(
-        &mut self,
-        now: Time,
-        conn: ConnId,
-        message: &Message<&[u8]>,
-        sink: &mut S,
-    ) -> Plan {
+    fn judge<S: Sink>(&mut self, now: Time, conn: ConnId, message: &Message<&[u8]>, sink: &mut S) -> Plan {
         let mut plan = Plan::default();
         let Some(link) = self.links.get_mut(&conn) else { return plan };
         if message.command() == CommandKind::Logon {
@@ -221,8 +215,10 @@ impl FaultLayer {
         sink: &mut S,
     ) {
         loop {
-            let Some(link) = self.links.get_mut(&conn).filter(|link| !link.cut && !link.closing) else { return };
-            if !link.held.front().is_some_and(|held| held.due <= now) {
+            let Some(link) = self.links.get_mut(&conn).filter(|link| !link.cut && !link.closing) else {
+                return;
+            };
+            if link.held.front().is_none_or(|held| held.due > now) {
                 return;
             }
             let Some(Held { frame, plan, .. }) = link.held.pop_front() else { return };

@@ -256,7 +256,11 @@ impl FaultLayer {
                 _ => None,
             };
             let armed = installed.armed();
-            let firing = |action: &Action| Firing { fault: armed.fault, cause: cause.clone(), action: action.to_string() };
+            let firing = |action: &Action| Firing {
+                fault: armed.fault,
+                cause: cause.clone(),
+                action: action.to_string(),
+            };
             let covered = |(_, link): &(&ConnId, &Link)| armed.scope.covers(link, &self.names, None);
             let conns: Vec<ConnId> = self.links.iter().filter(covered).map(|(conn, _)| *conn).collect();
             if armed.action.target() == Target::Server || conns.is_empty() {
@@ -387,7 +391,8 @@ impl FaultLayer {
         if !self.active {
             return None;
         }
-        let due = |installed: &Installed| installed.due.filter(|_| installed.fault.count.allows(installed.fired));
+        let due =
+            |installed: &Installed| installed.due.filter(|_| installed.fault.count.allows(installed.fired));
         let faults = self.faults.iter().filter_map(due);
         let links = self.links.values().filter_map(|link| link.deadline(self.now));
         faults.chain(links).min()
@@ -418,7 +423,8 @@ impl FaultLayer {
             link.out.end_batch_if_due(now, &mut self.rng);
             let waited = !link.out.is_empty();
             self.pump(now, conn, sink);
-            let drained = self.links.get(&conn).is_some_and(|link| waited && link.out.is_empty() && !link.closing);
+            let drained =
+                self.links.get(&conn).is_some_and(|link| waited && link.out.is_empty() && !link.closing);
             if drained {
                 // As from a socket that takes bytes again: replays wait for that.
                 engine.handle(now, Input::Writable { conn }, &mut FaultSink { layer: self, sink, now });
@@ -428,7 +434,9 @@ impl FaultLayer {
     }
 
     fn go_on_reading<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
-        if let Some(link) = self.links.get_mut(&conn).filter(|l| l.reads.is_some_and(|stall| stall.is_over(now))) {
+        if let Some(link) =
+            self.links.get_mut(&conn).filter(|l| l.reads.is_some_and(|stall| stall.is_over(now)))
+        {
             link.reads = None;
             sink.set_reading(conn, true);
         }
@@ -445,7 +453,13 @@ impl Installed {
     }
 
     /// Why it fires, if it does.
-    fn is_set_off(&mut self, conn: ConnId, link: &Link, occasion: Occasion<'_>, rng: &mut Rng) -> Option<String> {
+    fn is_set_off(
+        &mut self,
+        conn: ConnId,
+        link: &Link,
+        occasion: Occasion<'_>,
+        rng: &mut Rng,
+    ) -> Option<String> {
         let client = link.client.as_deref();
         let mut count = || {
             let counted = self.counted.entry(conn).or_default();
@@ -518,7 +532,8 @@ impl Scope {
         names: &BTreeMap<ListenerId, String>,
         message: Option<&Message<&[u8]>>,
     ) -> bool {
-        let client = |pattern: &crate::matcher::Pattern| link.client.as_deref().is_some_and(|c| pattern.finds(c));
+        let client =
+            |pattern: &crate::matcher::Pattern| link.client.as_deref().is_some_and(|c| pattern.finds(c));
         let connection = self.connection.is_none_or(|index| index == link.index);
         let transport = self.transport.as_ref().is_none_or(|name| names.get(&link.listener) == Some(name));
         connection

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{AckType, Message};
+use amps_protocol::{AckType, Message, Status};
 use amps_transport::{CloseMode, ListenerId, Time};
 use bytes::{Bytes, BytesMut};
 
@@ -138,7 +138,9 @@ impl Omitted {
         match id {
             Some(_) => id == answered.command_id,
             // One that covers many commands.
-            None => answered.sequence.is_some_and(|sequence| ack.sequence().is_some_and(|up_to| sequence <= up_to)),
+            None => answered
+                .sequence
+                .is_some_and(|sequence| ack.sequence().is_some_and(|up_to| sequence <= up_to)),
         }
     }
 }
@@ -161,7 +163,7 @@ impl Acks {
     }
 
     pub(super) fn keep<B: AsRef<[u8]>>(&mut self, message: &Message<B>, frame: &[u8]) {
-        let covers_many = message.command_id().is_none() && message.status().is_some_and(|s| s.is_success());
+        let covers_many = message.command_id().is_none() && message.status().is_some_and(Status::is_success);
         if covers_many && self.kept.last().is_some_and(|(_, covered)| *covered) {
             self.kept.pop();
         }
@@ -336,7 +338,8 @@ impl Output {
         if let Some((_, rate)) = self.throttle {
             let share = usize::try_from(rate / SHARES).unwrap_or(usize::MAX).max(1);
             length = length.min(share);
-            self.next_at = self.next_at.max(begun + Duration::from_nanos(length as u64 * NANOS / rate.max(1)));
+            self.next_at =
+                self.next_at.max(begun + Duration::from_nanos(length as u64 * NANOS / rate.max(1)));
         }
         self.written = true;
         let bytes = piece.bytes.split_to(length);

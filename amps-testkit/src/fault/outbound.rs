@@ -5,11 +5,11 @@ use amps_protocol::{CommandKind, LENGTH_PREFIX, Message};
 use amps_transport::{CloseMode, ConnId, Sink, Time};
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::FaultId;
 use super::action::{Action, Target};
 use super::draft::Draft;
 use super::layer::{FaultLayer, Occasion};
 use super::link::{Armed, End, Gathering, Link, Omitted, Stall};
-use super::FaultId;
 use crate::engine::Event;
 
 impl FaultLayer {
@@ -20,7 +20,7 @@ impl FaultLayer {
     }
 
     fn send_through<S: Sink>(&mut self, now: Time, conn: ConnId, frame: &[u8], sink: &mut S) {
-        if !self.links.get(&conn).is_some_and(|link| !link.cut) {
+        if self.links.get(&conn).is_none_or(|link| link.cut) {
             return;
         }
         let Ok(message) = Message::decode(frame.get(LENGTH_PREFIX..).unwrap_or_default()) else {
@@ -242,6 +242,8 @@ impl Armed {
     }
 
     fn is_for_inbound(&self, message: &Message<&[u8]>) -> bool {
-        self.action.target() == Target::Inbound && self.scope.covers_frame(message) && self.action.suits(message)
+        self.action.target() == Target::Inbound
+            && self.scope.covers_frame(message)
+            && self.action.suits(message)
     }
 }

@@ -1,4 +1,5 @@
 //! The forms of faults, and what they do to the bytes of a connection in memory.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -130,7 +131,8 @@ fn each_piece_is_a_write_of_its_own() {
 #[test]
 fn pieces_with_a_gap_leave_by_the_clock() {
     let (sizes, gap) = (vec![100], Duration::from_millis(10));
-    let mut bench = Bench::new([Fault::when(Trigger::any_accept()).then(Action::PartialWrites { sizes, gap })]);
+    let mut bench =
+        Bench::new([Fault::when(Trigger::any_accept()).then(Action::PartialWrites { sizes, gap })]);
     assert_eq!(bench.take().len(), 1);
     bench.turn();
     assert!(bench.take().is_empty());
@@ -186,7 +188,8 @@ fn a_batch_that_is_not_full_leaves_after_a_while() {
 
 #[test]
 fn what_a_closed_connection_was_sent_leaves_before_the_end() {
-    let mut bench = Bench::new([Fault::when(Trigger::outbound(2)).then(Action::Delay(Duration::from_secs(1)))]);
+    let mut bench =
+        Bench::new([Fault::when(Trigger::outbound(2)).then(Action::Delay(Duration::from_secs(1)))]);
     bench.take();
     bench.client(r#"{"c":"nonsense","cid":"1","a":"processed"}"#);
     assert_eq!((bench.take().len(), bench.wire.closed), (0, None));
@@ -207,7 +210,8 @@ fn a_reset_is_asked_of_the_socket() {
 
 #[test]
 fn reading_stops_and_goes_on() {
-    let stall = Fault::when(Trigger::inbound(2)).then(Action::StallReads(Lasting::For(Duration::from_secs(1))));
+    let stall =
+        Fault::when(Trigger::inbound(2)).then(Action::StallReads(Lasting::For(Duration::from_secs(1))));
     let mut bench = Bench::new([stall]);
     bench.take();
     let mut bytes = BytesMut::from(&framed(FLUSH).repeat(2)[..]);
@@ -317,16 +321,31 @@ fn errors_say_which_key_is_wrong_and_what_to_write() {
     let swallow = json!("swallow");
     for (error, expected) in [
         (fault(json!({"outbound": 0}), swallow.clone()), "when: numbers begin with 1"),
-        (fault(json!({"outbound": {"topik": "T"}}), swallow.clone()), "when.outbound.topik: there is no such key"),
-        (fault(json!({"inbound": {"client": "("}}), swallow.clone()), "when.inbound.client: \"(\" is no regular"),
-        (fault(json!({"probability": 2}), swallow.clone()), "when.probability: 2 does not lie between 0 and 1"),
+        (
+            fault(json!({"outbound": {"topik": "T"}}), swallow.clone()),
+            "when.outbound.topik: there is no such key",
+        ),
+        (
+            fault(json!({"inbound": {"client": "("}}), swallow.clone()),
+            "when.inbound.client: \"(\" is no regular",
+        ),
+        (
+            fault(json!({"probability": 2}), swallow.clone()),
+            "when.probability: 2 does not lie between 0 and 1",
+        ),
         (fault(json!("inbound"), swallow.clone()), "when.inbound: it needs a value"),
         (fault(json!({"after": 5}), swallow), "when.after: expected a span"),
         (fault(json!("on_logon"), json!({"delay": "1 hour"})), "then.delay: expected a span"),
-        (fault(json!("on_logon"), json!("swalow")), "then: there is no \"swalow\"; the closest is \"swallow\""),
+        (
+            fault(json!("on_logon"), json!("swalow")),
+            "then: there is no \"swalow\"; the closest is \"swallow\"",
+        ),
         (fault(json!("on_logon"), json!({"swallow": 1})), "then.swallow: expected the word alone"),
         (fault(json!("on_logon"), json!({"throttle": 0})), "then.throttle: 0 bytes a second"),
-        (fault(json!("on_logon"), json!({"partial_writes": []})), "then.partial_writes.sizes: there is no size"),
+        (
+            fault(json!("on_logon"), json!({"partial_writes": []})),
+            "then.partial_writes.sizes: there is no size",
+        ),
         (fault(json!("on_logon"), json!({"drop_connection": "nicely"})), "then.drop_connection: there is no"),
         (fault(json!("on_logon"), json!({"challenge": []})), "then.challenge: there is no challenge"),
         (fault(json!("on_logon"), json!({"coalesce": 0})), "then: 0 frames are none to gather"),

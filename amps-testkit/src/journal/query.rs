@@ -68,7 +68,13 @@ impl JournalQuery for [Entry] {
         for (place, matcher) in matchers.iter().enumerate() {
             match entries.find(|entry| matcher.matches(entry)) {
                 Some(entry) => after = Some(entry.clone()),
-                None => return Err(OutOfOrder { place, missing: matcher.clone(), after: after.map(Box::new) }),
+                None => {
+                    return Err(OutOfOrder {
+                        place,
+                        missing: Box::new(matcher.clone()),
+                        after: after.map(Box::new),
+                    });
+                }
             }
         }
         Ok(())
@@ -76,7 +82,9 @@ impl JournalQuery for [Entry] {
 
     fn never(&self, matcher: &Matcher) -> Result<(), Unwanted> {
         match self.iter().find(|entry| matcher.matches(entry)) {
-            Some(entry) => Err(Unwanted { matcher: matcher.clone(), entry: Box::new(entry.clone()) }),
+            Some(entry) => {
+                Err(Unwanted { matcher: Box::new(matcher.clone()), entry: Box::new(entry.clone()) })
+            }
             None => Ok(()),
         }
     }
@@ -111,7 +119,7 @@ impl JournalQuery for [Entry] {
 #[derive(Debug)]
 pub struct OutOfOrder {
     place: usize,
-    missing: Matcher,
+    missing: Box<Matcher>,
     after: Option<Box<Entry>>,
 }
 
@@ -144,7 +152,7 @@ impl fmt::Display for OutOfOrder {
 /// ```
 #[derive(Debug)]
 pub struct Unwanted {
-    matcher: Matcher,
+    matcher: Box<Matcher>,
     entry: Box<Entry>,
 }
 

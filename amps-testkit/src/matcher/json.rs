@@ -98,7 +98,10 @@ impl Matcher {
             members.extend(value.map(|value| (key.to_owned(), value)));
         };
         let names: Vec<&str> = self.commands.iter().map(|command| command.token()).collect();
-        put("command", (!names.is_empty()).then(|| if names.len() == 1 { json!(names[0]) } else { json!(names) }));
+        put(
+            "command",
+            (!names.is_empty()).then(|| if names.len() == 1 { json!(names[0]) } else { json!(names) }),
+        );
         put("client", self.client.as_ref().map(|pattern| json!(pattern.text())));
         put("connection", self.connection.map(|index| json!(index)));
         put("topic", self.topic.as_ref().map(|topic| json!(topic)));
@@ -123,7 +126,8 @@ fn commands(at: &str, value: &Value) -> Result<Vec<CommandKind>, FaultError> {
             return Ok(command);
         }
         let names = CommandKind::ALL.iter().map(|command| command.token());
-        let closest = similar(&word, names).map_or_else(String::new, |name| format!("; the closest is \"{name}\""));
+        let closest =
+            similar(&word, names).map_or_else(String::new, |name| format!("; the closest is \"{name}\""));
         Err(FaultError::new(at, format!("there is no command \"{word}\"{closest}")))
     };
     if value.is_array() { list(at, value, one) } else { Ok(vec![one(at, value)?]) }

@@ -278,7 +278,9 @@ impl Matcher {
         if !self.commands.is_empty() && !self.commands.contains(&message.command()) {
             differ("command", self.command_names(), shown(message.get(Field::Command).map(|c| &**c)));
         }
-        if let Some(pattern) = self.client.as_ref().filter(|pattern| !client.is_some_and(|c| pattern.finds(c))) {
+        if let Some(pattern) =
+            self.client.as_ref().filter(|pattern| !client.is_some_and(|c| pattern.finds(c)))
+        {
             differ("client", format!("a match for \"{}\"", pattern.text), shown(client.map(str::as_bytes)));
         }
         if let Some(expected) = self.connection.filter(|expected| *expected != connection) {
@@ -292,7 +294,8 @@ impl Matcher {
         if let Some(pattern) = self.topic_pattern.as_ref().filter(|pattern| !finds(pattern)) {
             differ("topic", format!("a match for \"{}\"", pattern.text), shown(topic));
         }
-        if let Some(expected) = self.sub_id.as_ref().filter(|id| !message.ids().any(|own| own == id.as_str())) {
+        if let Some(expected) = self.sub_id.as_ref().filter(|id| !message.ids().any(|own| own == id.as_str()))
+        {
             let ids = message.sub_ids().or_else(|| message.sub_id()).map(|ids| &**ids);
             differ("subscription", format!("\"{expected}\""), shown(ids));
         }

@@ -1,4 +1,5 @@
 //! What a matcher accepts, and how it says what is different.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use amps_protocol::Message;
 use serde_json::json;
@@ -21,7 +22,10 @@ fn everything_that_is_named_has_to_hold() {
         Matcher::any().header_is("s", "7").header_is("zz", "1.5"),
         Matcher::any().header("o", HeaderTest::Contains("a,".into())).header("x", HeaderTest::Absent),
         Matcher::any().header("topic", HeaderTest::Present),
-        Matcher::any().body(r#"{"id":1,"qty":9}"#).body_json(json!({"qty": 9, "id": 1})).body_filter("/qty > 5"),
+        Matcher::any()
+            .body(r#"{"id":1,"qty":9}"#)
+            .body_json(json!({"qty": 9, "id": 1}))
+            .body_filter("/qty > 5"),
     ];
     for matcher in accepted {
         assert_eq!(differences(&matcher, FRAME), Vec::<String>::new(), "{matcher}");
