@@ -17,6 +17,7 @@ const TRANSCRIPTS: &[&str] = &[
     include_str!("dialogues/log.txt"),
     include_str!("dialogues/sow.txt"),
     include_str!("dialogues/rights.txt"),
+    include_str!("dialogues/past_and_joins.txt"),
 ];
 
 fn each(play: impl Fn(&Dialogue)) {

@@ -8,7 +8,7 @@ use fancy_regex::Regex;
 use crate::builder::Listen;
 use crate::engine::{
     Authentication, Config, ConfigError, ConflatedTopicConfig, Engine, LogTopics, MessageTypeConfig,
-    QueueConfig, Reason, Reasons, SERVER_VERSION, SlowClientLimits, SowConfig, ViewConfig, ViewSource,
+    QueueConfig, Reason, Reasons, SERVER_VERSION, SlowClientLimits, SowConfig, ViewConfig,
 };
 
 use super::finding::{ConfigFileError, Finding, FindingKind};
@@ -214,9 +214,7 @@ impl Parts {
     pub(crate) fn put_into(self, config: &mut Config) {
         config.sow.extend(self.sow);
         config.queues.extend(self.queues);
-        // The engine would refuse the others, and the file was warned of them.
-        let is_known = |view: &ViewConfig| matches!(view.source(), ViewSource::Topic(_));
-        config.views.extend(self.views.into_iter().filter(is_known));
+        config.views.extend(self.views);
         config.conflated_topics.extend(self.conflated_topics);
         config.message_types.extend(self.message_types);
         config.instance = self.instance.unwrap_or(std::mem::take(&mut config.instance));

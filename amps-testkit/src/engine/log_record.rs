@@ -320,7 +320,8 @@ impl Engine {
             expiration: message.expiration,
         });
         let route = self.route(message_type, entry.topic.as_bytes());
-        if let (Some(table), Some(key)) = (route.table, &entry.key) {
+        let table = route.table.filter(|&table| !self.sow[table].starts_empty);
+        if let (Some(table), Some(key)) = (table, &entry.key) {
             self.catch_up(entry.at);
             let index = table;
             let table = &mut self.sow[index];
@@ -384,6 +385,7 @@ impl Engine {
             self.listeners = old.listeners;
             self.accepted = old.accepted;
             self.types = old.types;
+            self.restricted = old.restricted;
         }
     }
 
