@@ -4,12 +4,11 @@ mod support;
 
 use std::time::Duration;
 
-use amps_protocol::{AckType, CommandKind};
+use amps_protocol::CommandKind;
 use amps_testkit::{
-    Action, FakeServer, Fault, HeaderTest, HowClosed, JournalMode, JournalQuery, Lasting, Matcher,
+    Action, FakeServer, Fault, HowClosed, JournalMode, Lasting, Matcher,
     QueueConfig, Trigger, Unfinished, What,
 };
-use support::data_dir::DataDir;
 use support::raw_client::{PATIENCE, RawClient, framed};
 
 const SECOND: Duration = Duration::from_secs(1);
