@@ -158,7 +158,7 @@ impl FakeServer {
             None => None,
         };
         let event_loop = EventLoop::start("amps-testkit").map_err(StartError::EventLoop)?;
-        let faults = FaultLayer::new(plan.seed, mode != JournalMode::Off);
+        let faults = FaultLayer::new(plan.seed, mode.observe());
         let machine = event_loop.add(Shell::new(engine, plan.clock, faults, store, Arc::clone(&journal)));
         let listeners = Mutex::default();
         let server = Self { machine, _event_loop: event_loop, listeners, journal, rules: plan.rules };

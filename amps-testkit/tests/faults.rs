@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use amps_protocol::CommandKind;
 use amps_testkit::{
-    Action, FakeServer, Fault, HowClosed, JournalMode, Lasting, Matcher,
-    QueueConfig, Trigger, Unfinished, What,
+    Action, FakeServer, Fault, HowClosed, JournalMode, Lasting, Matcher, QueueConfig, Trigger, Unfinished,
+    What,
 };
 use support::raw_client::{PATIENCE, RawClient, framed};
 
@@ -430,4 +430,47 @@ fn a_flaky_server_loses_connections_and_nothing_else() {
         }
     }
     assert!(connections > 1, "none was cut");
+}
+
+/// FLT-01: what is done to frames on their way out is nothing to the engine.
+#[test]
+fn the_engine_does_not_notice_what_happens_to_what_it_sent() {
+    let play = |action: Option<Action>| {
+        let server = FakeServer::builder().virtual_clock().queue(QueueConfig::new("work")).start().unwrap();
+        let mut client = RawClient::named(&server, "a");
+        for (cid, topic) in [(1, "T"), (2, "work")] {
+            client.ask(&format!(
+                r#"{{"c":"subscribe","cid":"{cid}","sub_id":"{cid}","t":"{topic}","a":"processed"}}"#
+            ));
+        }
+        if let Some(action) = action {
+            server.add_fault(Fault::when(Trigger::any_outbound()).always().then(action)).unwrap();
+        }
+        for n in 0..4 {
+            server.publish("T", n.to_string());
+            server.publish("work", n.to_string());
+        }
+        server.advance(SECOND);
+        let connections = server.connections().into_iter().map(|connection| connection.subscriptions);
+        (server.counters(), server.logged_messages(), server.queue("work"), connections.collect::<Vec<_>>())
+    };
+    let undisturbed = play(None);
+    for action in [
+        Action::TruncateLength { extra: 1, then: Unfinished::Stall },
+        Action::Delay(SECOND),
+        Action::StallReads(Lasting::UntilRemoved),
+        Action::StallWrites(Lasting::UntilRemoved),
+        Action::partial_writes([2]),
+        Action::Coalesce(2),
+        Action::Throttle(50),
+        Action::Corrupt { offset: 0, bytes: vec![0xff; 8] },
+        Action::Garbage(5),
+        Action::BadHeader("{".to_owned()),
+        Action::Swallow,
+        Action::Duplicate(1),
+        Action::Reorder { window: 3, acks_only: false },
+        Action::inject("{}"),
+    ] {
+        assert_eq!(play(Some(action.clone())), undisturbed, "{action}");
+    }
 }

@@ -87,6 +87,9 @@ impl FaultLayer {
             let frame = bytes.split_to(total);
             self.take_frame(engine, now, conn, frame, sink);
         }
+        if bytes.is_empty() {
+            return;
+        }
         // What is no whole frame is a sign of life, or too long.
         engine.handle(now, Input::Received { conn, bytes }, &mut FaultSink { layer: self, sink, now });
         self.settle(engine, now, sink);
@@ -144,6 +147,8 @@ impl FaultLayer {
             Action::Delay(span) => plan.delay += span,
             Action::ReplayDuplicates(count) => plan.rewind += count,
             Action::Swallow => plan.answer = Answer::Nobody,
+            // What was not asked for does not come.
+            Action::SwallowAck(kind) if !message.acks().contains(kind) => {}
             Action::SwallowAck(kind) => {
                 let command_id = message.command_id().map(|id| id.to_vec());
                 let answers = Some(Answered { command_id, sequence: message.sequence() });

@@ -16,7 +16,7 @@ use super::link::{Armed, Link};
 use super::sink::FaultSink;
 use super::trigger::Trigger;
 use super::{Count, Fault, FaultId, FaultStatus, Firing, Scope};
-use crate::engine::{Engine, Event};
+use crate::engine::{Engine, Event, Observe};
 use crate::sim::Rng;
 
 /// The connection of what concerns none.
@@ -42,7 +42,7 @@ pub(crate) struct FaultLayer {
     events: Vec<(usize, Time, Event)>,
     sends: usize,
     recorded: Vec<(Time, Event)>,
-    observing: bool,
+    observe: Observe,
 }
 
 struct Installed {
@@ -74,7 +74,7 @@ impl<'a> Occasion<'a> {
 }
 
 impl FaultLayer {
-    pub(crate) fn new(seed: u64, observing: bool) -> Self {
+    pub(crate) fn new(seed: u64, observe: Observe) -> Self {
         Self {
             faults: Vec::new(),
             next_id: 0,
@@ -89,7 +89,7 @@ impl FaultLayer {
             events: Vec::new(),
             sends: 0,
             recorded: Vec::new(),
-            observing,
+            observe,
         }
     }
 
@@ -99,9 +99,9 @@ impl FaultLayer {
         !self.active
     }
 
-    /// From now on what happens is told.
-    pub(crate) fn observe(&mut self) {
-        self.observing = true;
+    /// From now on everything is told.
+    pub(crate) fn observe_all(&mut self) {
+        self.observe = Observe::All;
     }
 
     pub(crate) fn name_listener(&mut self, listener: ListenerId, name: String) {
@@ -199,7 +199,7 @@ impl FaultLayer {
             }
         }
         for (fault, cause, action) in causes {
-            self.record(now, conn, Event::Fault { conn, firing: Firing { fault, cause, action } });
+            self.record(now, Event::Fault { conn, firing: Firing { fault, cause, action } });
         }
         fired
     }
@@ -239,7 +239,7 @@ impl FaultLayer {
         let mut armed = Vec::new();
         for (fault, cause, action) in fired {
             let firing = Firing { fault, cause, action: action.action.to_string() };
-            self.record(now, conn, Event::Fault { conn, firing });
+            self.record(now, Event::Fault { conn, firing });
             armed.push(action);
         }
         armed
@@ -265,14 +265,14 @@ impl FaultLayer {
             let conns: Vec<ConnId> = self.links.iter().filter(covered).map(|(conn, _)| *conn).collect();
             if armed.action.target() == Target::Server || conns.is_empty() {
                 let event = Event::Fault { conn: NOBODY, firing: firing(&armed.action) };
-                self.record(now, NOBODY, event);
+                self.record(now, event);
             }
             if let Action::LoseEntries(count) = armed.action {
                 self.lost += count;
                 continue;
             }
             for conn in conns {
-                self.record(now, conn, Event::Fault { conn, firing: firing(&armed.action) });
+                self.record(now, Event::Fault { conn, firing: firing(&armed.action) });
                 let (fault, scope, action) = (armed.fault, armed.scope.clone(), armed.action.clone());
                 self.begin(now, conn, Armed { fault, scope, action }, sink);
             }
@@ -296,9 +296,18 @@ impl FaultLayer {
         }
     }
 
-    pub(super) fn record(&mut self, now: Time, _conn: ConnId, event: Event) {
-        if self.observing {
+    fn record(&mut self, now: Time, event: Event) {
+        if self.observe != Observe::Nothing {
             self.events.push((self.sends, now, event));
+        }
+    }
+
+    /// A frame that the engine knows nothing of.
+    pub(super) fn record_sent(&mut self, now: Time, conn: ConnId, frame: &[u8]) {
+        if self.observe == Observe::All {
+            if let Ok(message) = Message::decode(frame) {
+                self.record(now, Event::Sent { conn, message: message.to_owned() });
+            }
         }
     }
 

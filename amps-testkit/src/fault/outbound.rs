@@ -10,7 +10,6 @@ use super::action::{Action, Target};
 use super::draft::Draft;
 use super::layer::{FaultLayer, Occasion};
 use super::link::{Armed, End, Gathering, Link, Omitted, Stall};
-use crate::engine::Event;
 
 impl FaultLayer {
     /// The engine sends one frame.
@@ -191,9 +190,7 @@ impl FaultLayer {
                 let mut bytes = BytesMut::with_capacity(LENGTH_PREFIX + frame.len());
                 bytes.put_u32(u32::try_from(frame.len()).unwrap_or(u32::MAX));
                 bytes.put_slice(&frame);
-                if let Ok(message) = Message::decode(&frame[..]) {
-                    self.record(now, conn, Event::Sent { conn, message: message.to_owned() });
-                }
+                self.record_sent(now, conn, &frame);
                 self.leave(now, conn, bytes.freeze(), false, sink);
             }
             Action::LeaseShort(span) => self.leases.push((conn, span)),
@@ -208,6 +205,7 @@ impl FaultLayer {
         match self.links.get_mut(&conn).filter(waits) {
             Some(link) => {
                 link.out.end_batch(now, &mut self.rng);
+                link.held.clear();
                 link.closing = true;
             }
             None => {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::*;
 use crate::FakeServer;
-use crate::engine::Engine;
+use crate::engine::{Engine, Observe};
 use crate::matcher::Matcher;
 
 const CONN: ConnId = ConnId(1);
@@ -57,7 +57,7 @@ struct Bench {
 impl Bench {
     fn new(faults: impl IntoIterator<Item = Fault>) -> Self {
         let mut bench = Self {
-            layer: FaultLayer::new(0, true),
+            layer: FaultLayer::new(0, Observe::All),
             engine: FakeServer::builder().engine().unwrap(),
             wire: Wire::default(),
             now: Time::from_unix_nanos(1_000_000_000),

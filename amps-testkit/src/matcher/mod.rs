@@ -272,6 +272,10 @@ impl Matcher {
         message: &Message<B>,
     ) -> Vec<Discrepancy> {
         let mut found = Vec::new();
+        // Who logs on has no name yet, but says it.
+        let logon = message.client_name().filter(|_| message.command() == CommandKind::Logon);
+        let said = logon.map(|name| String::from_utf8_lossy(name));
+        let client = client.or(said.as_deref());
         let mut differ = |what: &str, expected: String, is: String| {
             found.push(Discrepancy { what: what.to_owned(), expected, found: is });
         };

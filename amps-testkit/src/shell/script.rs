@@ -63,7 +63,7 @@ impl Shell {
             }
             Script::ObserveAll(done) => {
                 self.engine.set_observe(Observe::All);
-                self.faults.observe();
+                self.faults.observe_all();
                 let _ = done.try_send(());
             }
         }
