@@ -148,7 +148,7 @@ pub struct FaultStatus {
 /// let server = FakeServer::builder().virtual_clock().fault(now).start()?;
 /// server.advance(Duration::ZERO);
 /// let What::Fault(firing) = &server.journal()[0].what else { panic!("it fired") };
-/// assert_eq!(firing.to_string(), "fault 1, after 0s: forget the last 1 log entries at the next restart");
+/// assert_eq!(firing.to_string(), "fault 1, after 0ns: forget the last 1 log entries at the next restart");
 /// # Ok::<(), amps_testkit::StartError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
