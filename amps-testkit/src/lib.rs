@@ -6,6 +6,8 @@
 //! * [`FakeServer`] listens on loopback, and shows what happened and what it holds;
 //! * [`QueueConfig`], [`SowConfig`], [`ViewConfig`] and [`ConflatedTopicConfig`] describe what
 //!   it has; [`ConfigFile`] reads all that from a file as AMPS itself uses it;
+//! * [`Fault`] scripts what goes wrong, [`Matcher`] says which frames are meant or
+//!   [expected](FakeServer::expect), [`Lint`] names what clients do wrong;
 //! * [`Engine`] is the server itself, as a pure state machine: no socket, thread or clock.
 //!
 //! ```

@@ -124,7 +124,7 @@ pub enum Action {
     /// the server's time is written as it is.
     Coalesce(usize),
     /// From now on, until the fault is removed, so many bytes leave in a second of the server's
-    /// time: a tenth of them every 100 ms, or single bytes if it is less than ten.
+    /// time: at most a tenth of them at once, or single bytes if it is less than ten.
     Throttle(u64),
     /// Overwrites bytes of the frame. What goes beyond its end is left out.
     Corrupt {
@@ -153,7 +153,7 @@ pub enum Action {
     /// if asked for, and `persisted` for what has a sequence number.
     Fail(String),
     /// Throws the frame away: what comes in is not processed and not answered, what goes out is
-    /// not sent.
+    /// not sent. An inbound frame, if the trigger is inbound, else an outbound one.
     Swallow,
     /// Processes the command, but leaves out this kind of ack. If an outbound ack of the kind is
     /// at hand, that one; a `persisted` ack that covers many commands goes too, and comes back
