@@ -18,6 +18,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod acknowledge;
+mod audience;
 mod config;
 mod conflation;
 mod connection;

@@ -5,12 +5,14 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use amps_protocol::{AckType, CommandKind, Message, MessageId, Status};
 use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
+use super::audience::{Audience, ByConnection};
 use super::fan_out::News;
 use super::filter::Context;
 use super::reasons::Reason;
@@ -467,7 +469,7 @@ impl Engine {
             queues: self.queues.iter().enumerate().filter(entered).map(|(index, _)| index).collect(),
             // Where queue and topic share a name, its subscriptions are the queue's.
             conflated: if is_queue { Vec::new() } else { self.conflated(message_type, &name) },
-            audience: if is_queue { Vec::new() } else { self.audience(message_type, &name) },
+            audience: if is_queue { Audience::default() } else { self.audience(message_type, &name) },
             entitled,
             topic: name,
         });
@@ -484,20 +486,22 @@ impl Engine {
         self.subscriptions.iter().filter(|(_, s)| holds(s)).map(|(key, _)| *key).collect()
     }
 
-    fn audience(&self, message_type: TypeId, topic: &str) -> Vec<(ConnId, Vec<SubKey>)> {
-        let mut audience: Vec<(ConnId, Vec<SubKey>)> = Vec::new();
+    fn audience(&self, message_type: TypeId, topic: &str) -> Audience {
+        let mut audience = ByConnection::new();
+        let mut places: BTreeMap<ConnId, usize> = BTreeMap::new();
         for (&key, subscription) in &self.subscriptions {
             let special =
                 subscription.is_watcher() || subscription.conflated.is_some() || subscription.replays;
             if special || subscription.message_type != message_type || !subscription.pattern.matches(topic) {
                 continue;
             }
-            match audience.iter_mut().find(|(conn, _)| *conn == subscription.conn) {
+            let place = *places.entry(subscription.conn).or_insert(audience.len());
+            match audience.get_mut(place) {
                 Some((_, keys)) => keys.push(key),
                 None => audience.push((subscription.conn, vec![key])),
             }
         }
-        audience
+        Audience::new(audience, |key| self.subscriptions.get(&key))
     }
 }
 
