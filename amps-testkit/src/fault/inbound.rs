@@ -9,7 +9,7 @@ use bytes::BytesMut;
 
 use super::action::{Action, Target};
 use super::layer::{FaultLayer, Occasion};
-use super::link::{Answered, Armed, Link, Omitted};
+use super::link::{Answered, Armed, Omitted};
 use super::sink::FaultSink;
 use crate::engine::Engine;
 
@@ -76,9 +76,10 @@ impl FaultLayer {
         bytes: &mut BytesMut,
         sink: &mut S,
     ) {
-        loop {
-            let open = |link: &&Link| !link.cut && !link.closing;
-            let Some(link) = self.links.get(&conn).filter(open) else { return bytes.clear() };
+        while let Some(link) = self.links.get(&conn) {
+            if link.cut || link.closing {
+                return bytes.clear();
+            }
             if link.reads.is_some() {
                 // They are offered again when reading goes on.
                 return;

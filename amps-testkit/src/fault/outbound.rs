@@ -19,8 +19,11 @@ impl FaultLayer {
     }
 
     fn send_through<S: Sink>(&mut self, now: Time, conn: ConnId, frame: &[u8], sink: &mut S) {
-        if self.links.get(&conn).is_none_or(|link| link.cut) {
-            return;
+        match self.links.get(&conn) {
+            // No client: what the server connects to is no business of faults.
+            None => return sink.send(conn, frame),
+            Some(link) if link.cut => return,
+            Some(_) => {}
         }
         let Ok(message) = Message::decode(frame.get(LENGTH_PREFIX..).unwrap_or_default()) else {
             return self.leave(now, conn, Bytes::copy_from_slice(frame), false, sink);

@@ -223,6 +223,17 @@ fn reading_stops_and_goes_on() {
 }
 
 #[test]
+fn connections_of_the_servers_own_are_left_alone() {
+    let mut bench = Bench::new([Fault::when(Trigger::any_outbound()).always().then(Action::Swallow)]);
+    let own = ConnId(9);
+    FaultSink::new(&mut bench.layer, bench.now, &mut bench.wire).send(own, &framed(FLUSH));
+    assert_eq!(bench.take(), [framed(FLUSH)]);
+    let mut bytes = BytesMut::from(&framed(FLUSH)[..]);
+    bench.layer.receive(&mut bench.engine, bench.now, own, &mut bytes, &mut bench.wire);
+    assert!(bytes.is_empty() && bench.take().is_empty(), "the engine has it, and knows nothing of it");
+}
+
+#[test]
 fn without_faults_bytes_go_past_the_layer() {
     let mut bench = Bench::new([]);
     assert!(bench.layer.is_idle());
