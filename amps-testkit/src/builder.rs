@@ -8,13 +8,19 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use amps_transport::Time;
+
 use crate::config::{ConfigFile, ConfigFileError, Places, explain};
 use crate::engine::{
     ActionConfig, Authentication, Config, ConflatedTopicConfig, Engine, Entitlement, LogTopics,
     MessageTypeConfig, QueueConfig, Reasons, SetError, SlowClientLimits, SowConfig, Switches, ViewConfig,
 };
+use crate::fault::Fault;
 use crate::journal::JournalMode;
 use crate::server::{FakeServer, StartError};
+use crate::shell::VIRTUAL_START;
+
+mod script;
 
 /// Entries that a journal keeps by default.
 const JOURNAL_CAP: usize = 100_000;
@@ -23,7 +29,7 @@ const JOURNAL_CAP: usize = 100_000;
 ///
 /// Topics, queues and listeners add up, whether a file or a call names them. Of what there can
 /// be only one, the last word counts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[must_use = "nothing happens until `start` is called"]
 pub struct FakeServerBuilder {
     config: Config,
@@ -36,26 +42,42 @@ pub struct FakeServerBuilder {
     places: Places,
     /// Why a file could not be read.
     failed: Option<ConfigFileError>,
-    virtual_clock: bool,
-    journal: JournalMode,
-    journal_cap: usize,
+    plan: Plan,
     data_dir: Option<PathBuf>,
 }
 
-impl Default for FakeServerBuilder {
+/// What is not the engine's: how the server runs and what a test makes of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Where a virtual clock starts; `None` for the real one.
+    pub(crate) clock: Option<Time>,
+    pub(crate) journal: JournalMode,
+    pub(crate) journal_cap: usize,
+    pub(crate) seed: u64,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) rules: Rules,
+}
+
+/// What makes a test fail.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rules {
+    /// What clients should not have done.
+    pub(crate) strict: bool,
+    /// Connections that are left at the end.
+    pub(crate) leaks: bool,
+    /// Expectations that are not met at the end.
+    pub(crate) verify_on_drop: bool,
+}
+
+impl Default for Plan {
     fn default() -> Self {
         Self {
-            config: Config::default(),
-            log: None,
-            listen: Vec::new(),
-            transports: Vec::new(),
-            keep_ports: false,
-            places: Places::new(),
-            failed: None,
-            virtual_clock: false,
+            clock: None,
             journal: JournalMode::default(),
             journal_cap: JOURNAL_CAP,
-            data_dir: None,
+            seed: 0,
+            faults: Vec::new(),
+            rules: Rules::default(),
         }
     }
 }
@@ -188,7 +210,7 @@ impl FakeServerBuilder {
     /// Time stands still, at 2026-01-01T00:00:00Z (or, with a [`data_dir`](Self::data_dir), at
     /// the last entry of the log, if that is later), until [`FakeServer::advance`] moves it.
     pub fn virtual_clock(mut self) -> Self {
-        self.virtual_clock = true;
+        self.plan.clock.get_or_insert(VIRTUAL_START);
         self
     }
 
@@ -273,14 +295,14 @@ impl FakeServerBuilder {
 
     /// How much is recorded. Default [`JournalMode::Commands`].
     pub fn journal(mut self, mode: JournalMode) -> Self {
-        self.journal = mode;
+        self.plan.journal = mode;
         self
     }
 
     /// The most entries that the journal keeps; older ones are dropped, and counted.
     /// Default 100,000.
     pub fn journal_cap(mut self, entries: usize) -> Self {
-        self.journal_cap = entries.max(1);
+        self.plan.journal_cap = entries.max(1);
         self
     }
 
@@ -319,9 +341,9 @@ impl FakeServerBuilder {
         for text in &self.listen {
             listen.push(Listen::parse(text)?);
         }
-        let (clock, journal, cap) = (self.virtual_clock, self.journal, self.journal_cap);
+        let plan = std::mem::take(&mut self.plan);
         let data_dir = self.data_dir.take();
-        FakeServer::start(self.engine()?, listen, clock, (journal, cap), data_dir.as_deref())
+        FakeServer::start(self.engine()?, listen, plan, data_dir.as_deref())
     }
 }
 
@@ -335,6 +357,12 @@ pub(crate) struct Listen {
 }
 
 impl Listen {
+    /// The name of the transport, or one made of its message type.
+    pub(crate) fn name(&self) -> String {
+        let made = || format!("{}-tcp", self.message_type.as_deref().unwrap_or("any"));
+        self.name.clone().unwrap_or_else(made)
+    }
+
     fn parse(text: &str) -> Result<Self, StartError> {
         let wrong = |fault| StartError::Address { text: text.to_owned(), fault };
         let rest = match text.split_once("://") {

@@ -13,15 +13,23 @@ use std::time::Duration;
 
 use amps_transport::{CloseMode, EventLoop, ListenerId, MachineHandle, SocketOptions, Time};
 
-use crate::builder::{FakeServerBuilder, Listen};
+use crate::builder::{FakeServerBuilder, Listen, Plan, Rules};
 use crate::config::ConfigFileError;
 use crate::engine::{
     ConfigError, ConnectionSnapshot, Counters, Engine, Entitlement, LogCut, LogRecord, LoggedMessage,
     QueueSnapshot,
 };
+use crate::fault::FaultLayer;
+use crate::form::FaultError;
 use crate::journal::{Entry, Journal, JournalMode, WaitTimeout};
-use crate::shell::{Note, Shell, VIRTUAL_START};
+use crate::shell::{Note, Script, Shell};
 use crate::store::Store;
+
+mod faults;
+mod observe;
+mod running;
+pub use running::SettleTimeout;
+use running::complain;
 
 /// How a connection is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +58,9 @@ pub enum StartError {
         /// What is wrong with it.
         fault: &'static str,
     },
+    /// A scripted fault that cannot fire.
+    #[error("a fault cannot be: {0}")]
+    Fault(#[from] FaultError),
     /// An address could not be bound.
     #[error("cannot listen on {addr}: {source}")]
     Bind {
@@ -92,6 +103,7 @@ pub struct FakeServer {
     _event_loop: EventLoop<Shell>,
     listeners: Mutex<Vec<Bound>>,
     journal: Arc<Journal>,
+    rules: Rules,
 }
 
 #[derive(Debug)]
@@ -132,22 +144,27 @@ impl FakeServer {
     pub(crate) fn start(
         mut engine: Engine,
         listen: Vec<Listen>,
-        virtual_clock: bool,
-        (journal_mode, journal_cap): (JournalMode, usize),
+        plan: Plan,
         data_dir: Option<&Path>,
     ) -> Result<Self, StartError> {
-        engine.set_observe(journal_mode.observe());
-        let journal = Arc::new(Journal::new(journal_cap));
+        let strict = plan.rules.strict && plan.journal == JournalMode::Off;
+        let mode = if strict { JournalMode::Commands } else { plan.journal };
+        engine.set_observe(mode.observe());
+        let journal = Arc::new(Journal::new(plan.journal_cap));
         // Under a real clock what is due meanwhile is due at once.
-        let start = if virtual_clock { VIRTUAL_START } else { Time::EPOCH };
+        let start = plan.clock.unwrap_or(Time::EPOCH);
         let store = match data_dir {
             Some(dir) => Some(Store::open(dir, |records| engine.restore(start, records))?),
             None => None,
         };
         let event_loop = EventLoop::start("amps-testkit").map_err(StartError::EventLoop)?;
-        let machine = event_loop.add(Shell::new(engine, virtual_clock, store, Arc::clone(&journal)));
+        let faults = FaultLayer::new(plan.seed, mode.observe());
+        let machine = event_loop.add(Shell::new(engine, plan.clock, faults, store, Arc::clone(&journal)));
         let listeners = Mutex::default();
-        let server = Self { machine, _event_loop: event_loop, listeners, journal };
+        let server = Self { machine, _event_loop: event_loop, listeners, journal, rules: plan.rules };
+        for fault in plan.faults {
+            server.add_fault(fault)?;
+        }
         for listen in listen {
             let bound = server.open(listen.addr, &listen)?;
             server.lock_listeners().push(bound);
@@ -161,6 +178,7 @@ impl FakeServer {
         if let Some(message_type) = &listen.message_type {
             self.machine.post(Note::ListenerType(id, message_type.clone()));
         }
+        self.machine.post(Note::Script(Script::Name(id, listen.name())));
         Ok(Bound { listen: listen.clone(), addr: bound, id: Some(id) })
     }
 
@@ -179,13 +197,9 @@ impl FakeServer {
     /// All listeners, in the order in which they were asked for.
     pub fn listeners(&self) -> Vec<Listening> {
         let describe = |bound: &Bound| {
-            let (name, path) = match &bound.listen.message_type {
-                Some(message_type) => (message_type.as_str(), format!("/{message_type}")),
-                None => ("any", String::new()),
-            };
+            let path = bound.listen.message_type.as_ref().map_or_else(String::new, |name| format!("/{name}"));
             let uri = format!("tcp://{}/amps{path}", bound.addr);
-            let name = bound.listen.name.clone().unwrap_or_else(|| format!("{name}-tcp"));
-            Listening { name, addr: bound.addr, uri }
+            Listening { name: bound.listen.name(), addr: bound.addr, uri }
         };
         self.lock_listeners().iter().map(describe).collect()
     }
@@ -382,7 +396,7 @@ impl FakeServer {
     /// Waits until what the engine sent so far has been handed to the sockets: that happens
     /// between one note and the next.
     fn handed_over(&self) {
-        self.inspect(|_, _| ());
+        self.ask(|done| Note::Script(Script::HandedOver(done)));
     }
 
     fn lock_listeners(&self) -> std::sync::MutexGuard<'_, Vec<Bound>> {
@@ -393,9 +407,11 @@ impl FakeServer {
 /// Stops the server and waits until its sockets are closed.
 impl std::ops::Drop for FakeServer {
     fn drop(&mut self) {
+        let complaints = self.complaints();
         // Closed by the engine, for the loop would wait for clients to close their side.
         self.machine.post(Note::Stop);
         self.machine.remove_and_wait();
+        complain(&complaints);
     }
 }
 

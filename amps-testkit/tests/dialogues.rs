@@ -1,6 +1,9 @@
-//! Every transcript, three ways: in the process, over TCP, and over TCP byte by byte.
+//! Every transcript, four ways: in the process, over TCP, over TCP with a client that writes byte
+//! by byte, and with a server that does.
 
 mod support;
+
+use amps_testkit::{Action, Fault, Trigger};
 
 use support::in_process::InProcess;
 use support::over_tcp::OverTcp;
@@ -46,5 +49,15 @@ fn dialogues_over_tcp_one_byte_at_a_time() {
     each(|dialogue| {
         let (builder, message_type) = dialogue.server();
         dialogue.play(&mut OverTcp::start(builder, message_type, 1));
+    });
+}
+
+/// AC-CI-06: all of them, those of section 2 among them.
+#[test]
+fn ac_ci_06_dialogues_with_a_server_that_writes_one_byte_at_a_time() {
+    each(|dialogue| {
+        let (builder, message_type) = dialogue.server();
+        let bytes = Fault::when(Trigger::any_accept()).always().then(Action::partial_writes([1]));
+        dialogue.play(&mut OverTcp::start(builder.fault(bytes), message_type, usize::MAX));
     });
 }

@@ -56,9 +56,14 @@ impl Engine {
     }
 
     fn deliver<S: Sink>(&mut self, index: usize, position: Position, sub: SubKey, now: Time, sink: &mut S) {
+        let Some(conn) = self.subscriptions.get(&sub).map(|subscription| subscription.conn) else { return };
+        let scripted = self.scripted_lease(now, conn);
         let Some(subscription) = self.subscriptions.get_mut(&sub) else { return };
         let holder = Holder { sub, conn: subscription.conn };
-        let Some((entry, until)) = self.queues[index].deliver(position, holder, now) else { return };
+        let Some((entry, mut until)) = self.queues[index].deliver(position, holder, now) else { return };
+        if let Some(end) = scripted.filter(|end| self.queues[index].extend(position, *end)) {
+            until = Some(end);
+        }
         subscription.leased += 1;
         self.delivered += 1;
         let Some(subscription) = self.subscriptions.get(&sub) else { return };

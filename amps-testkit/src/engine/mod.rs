@@ -30,14 +30,17 @@ mod fan_out;
 pub mod filter;
 mod format;
 mod heartbeat;
+mod lint;
 mod log_record;
 mod logon;
+mod next_timer;
 mod publish;
 mod queue;
 mod reasons;
 mod replay;
 mod reply;
 mod request;
+mod scripted;
 mod selector;
 mod slow;
 mod snapshot;
@@ -57,6 +60,7 @@ use bytes::BytesMut;
 pub use amps_protocol::MessageId;
 pub use config::*;
 pub use event::{Disconnect, Event, Observe};
+pub use lint::{Lint, Noted};
 pub use log_record::{LogCut, LogRecord, LoggedMessage};
 pub use queue::{ExpiryReason, QueueCounters};
 pub use reasons::{Reason, Reasons};
@@ -105,6 +109,8 @@ pub struct Engine {
     dirty: BTreeSet<usize>,
     actions: Actions,
     timers: Timers,
+    /// What scripted faults have left to do.
+    scripted: scripted::Scripted,
     /// Where the next frame is encoded; empty between frames.
     out: BytesMut,
     observe: Observe,
@@ -183,6 +189,7 @@ impl Engine {
             dirty: BTreeSet::new(),
             actions,
             timers: Timers::default(),
+            scripted: scripted::Scripted::default(),
             out: BytesMut::new(),
             observe: Observe::default(),
             events: Vec::new(),
@@ -291,12 +298,6 @@ impl Engine {
     fn clients_named(&self, client: &str) -> impl Iterator<Item = ConnId> {
         let named = self.connections.iter().filter(move |(_, c)| c.is_ready() && *c.client_name == *client);
         named.map(|(conn, _)| *conn)
-    }
-
-    fn note(&mut self, now: Time, conn: ConnId, note: String) {
-        if self.observe != Observe::Nothing {
-            self.events.push((now, Event::Noted { conn, note }));
-        }
     }
 
     /// When the clock next matters. The other reason for an [`Input::Timer`] is
