@@ -6,6 +6,7 @@
 //! * [`FakeServer`] listens on loopback, and shows what happened and what it holds;
 //! * [`QueueConfig`], [`SowConfig`], [`ViewConfig`] and [`ConflatedTopicConfig`] describe what
 //!   it has; [`ConfigFile`] reads all that from a file as AMPS itself uses it;
+//! * [`Pair`] is two servers that replicate to each other;
 //! * [`Engine`] is the server itself, as a pure state machine: no socket, thread or clock.
 //!
 //! ```
@@ -36,12 +37,12 @@ mod engine;
 pub use engine::filter;
 pub use engine::{
     AfterEnd, Authentication, Config, ConfigError, ConflatedTopicConfig, ConnectionSnapshot, Counters,
-    DeltaNull, Disconnect, DuplicateAck, Engine, Entitlement, EntitlementKind, Event, ExpirationModel,
-    ExpiryReason, Fairness, Join, JoinField, LeaseHeader, Leasing, LogCut, LogRecord, LogTopics,
+    DeltaNull, DestinationConfig, Disconnect, DuplicateAck, Engine, Entitlement, EntitlementKind, Event, ExpirationModel,
+    ExpiryReason, Fairness, Join, JoinField, LeaseHeader, Leasing, LinkChange, LinkSnapshot, LinkState, LogCut, LogRecord, LogTopics,
     LoggedMessage, MaxCancels, MessageId, MessageLayout, MessageTypeConfig, Observe, QueueConfig,
     QueueCounters, QueueKind, QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons, RecoveryPoint,
-    ReturnPosition, Semantics, SetError, Setting, SlowClientLimits, SowConfig, SowExpiration, SowHistory,
-    SubscriptionSnapshot, Switches, UnknownOptions, UnloggedBookmark, ViewConfig, ViewSource,
+    ReplicatedTopic, ReturnPosition, Semantics, SetError, Setting, SlowClientLimits, SowConfig, SowExpiration, SowHistory,
+    SubscriptionSnapshot, Switches, SyncMode, UnknownOptions, UnloggedBookmark, Via, ViewConfig, ViewSource,
 };
 
 mod builder;
@@ -50,8 +51,12 @@ mod closest;
 use closest::{closest, similar};
 mod config;
 pub use config::{ConfigFile, ConfigFileError, ConfigReader, Finding, FindingKind, SAMPLE_CONFIG};
+mod bell;
+use bell::Bell;
 mod journal;
 pub use journal::{Entry, JournalMode, WaitTimeout, What};
+mod pair;
+pub use pair::{Direction, Pair, RaceOrder, Side};
 mod server;
 pub use server::{Drop, FakeServer, Listening, StartError};
 mod shell;

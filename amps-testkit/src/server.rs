@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use amps_transport::{CloseMode, EventLoop, ListenerId, MachineHandle, SocketOptions, Time};
 
+use crate::Bell;
 use crate::builder::{FakeServerBuilder, Listen};
 use crate::config::ConfigFileError;
 use crate::engine::{
-    ConfigError, ConnectionSnapshot, Counters, Engine, Entitlement, LogCut, LogRecord, LoggedMessage,
-    QueueSnapshot,
+    ConfigError, ConnectionSnapshot, Counters, Engine, Entitlement, Exchanges, LinkChange, LinkSnapshot,
+    LogCut, LogRecord, LoggedMessage, QueueSnapshot,
 };
 use crate::journal::{Entry, Journal, JournalMode, WaitTimeout};
 use crate::shell::{Note, Shell, VIRTUAL_START};
@@ -106,11 +107,12 @@ struct Bound {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
     /// The name of the transport in a configuration file; else `any-tcp`, or the message type
-    /// that it is bound to and `-tcp`.
+    /// that it is bound to and `-tcp`, or `replication`.
     pub name: String,
     /// The address bound.
     pub addr: SocketAddr,
-    /// `tcp://ADDRESS/amps`, with the message type that it is bound to.
+    /// `tcp://ADDRESS/amps`, with the message type that it is bound to; without a path where
+    /// other instances connect.
     pub uri: String,
 }
 
@@ -135,6 +137,7 @@ impl FakeServer {
         virtual_clock: bool,
         (journal_mode, journal_cap): (JournalMode, usize),
         data_dir: Option<&Path>,
+        bell: Arc<Bell>,
     ) -> Result<Self, StartError> {
         engine.set_observe(journal_mode.observe());
         let journal = Arc::new(Journal::new(journal_cap));
@@ -145,7 +148,7 @@ impl FakeServer {
             None => None,
         };
         let event_loop = EventLoop::start("amps-testkit").map_err(StartError::EventLoop)?;
-        let machine = event_loop.add(Shell::new(engine, virtual_clock, store, Arc::clone(&journal)));
+        let machine = event_loop.add(Shell::new(engine, virtual_clock, store, Arc::clone(&journal), bell));
         let listeners = Mutex::default();
         let server = Self { machine, _event_loop: event_loop, listeners, journal };
         for listen in listen {
@@ -161,6 +164,9 @@ impl FakeServer {
         if let Some(message_type) = &listen.message_type {
             self.machine.post(Note::ListenerType(id, message_type.clone()));
         }
+        if listen.replication {
+            self.machine.post(Note::ReplicationListener(id));
+        }
         Ok(Bound { listen: listen.clone(), addr: bound, id: Some(id) })
     }
 
@@ -173,12 +179,87 @@ impl FakeServer {
     /// The address of the first listener.
     pub fn addr(&self) -> SocketAddr {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        self.lock_listeners().first().map_or(nowhere, |bound| bound.addr)
+        let listeners = self.lock_listeners();
+        listeners.iter().find(|bound| !bound.listen.replication).map_or(nowhere, |bound| bound.addr)
+    }
+
+    /// Where other instances connect, if [anywhere](FakeServerBuilder::replication_listen).
+    pub fn replication_addr(&self) -> Option<SocketAddr> {
+        self.lock_listeners().iter().find(|bound| bound.listen.replication).map(|bound| bound.addr)
+    }
+
+    /// The links to the instances that this one replicates to, in the order of the
+    /// configuration.
+    pub fn links(&self) -> Vec<LinkSnapshot> {
+        self.inspect(|engine, _| engine.links()).unwrap_or_default()
+    }
+
+    /// Changes the link to a destination; `false` if there is no destination of that name.
+    pub fn change_link(&self, destination: &str, change: LinkChange) -> bool {
+        let destination = destination.to_owned();
+        let known = self.ask(|done| Note::ChangeLink(destination, change, done));
+        self.handed_over();
+        known.unwrap_or_default()
+    }
+
+    /// Connects links that are not connected at once, instead of after a while.
+    pub fn connect_links(&self) {
+        self.ask(Note::ConnectLinks);
+        self.handed_over();
+    }
+
+    /// Whether what is logged is sent to destinations at once (`true`, the default), or only
+    /// while the clock is being moved (PAIR-08): [`advance`](Self::advance) by nothing will do.
+    pub fn auto_replication(&self, on: bool) {
+        self.ask(|done| Note::AutoReplication(on, done));
+        self.handed_over();
+    }
+
+    /// Takes over (`true`) messages of a queue whose owner is not connected, as soon as somebody
+    /// here would have them; `false` if there is no such queue.
+    pub fn proxied_transfer(&self, queue: &str, on: bool) -> bool {
+        let queue = queue.to_owned();
+        let known = self.ask(|done| Note::ProxiedTransfer(queue, on, done));
+        self.handed_over();
+        known.unwrap_or_default()
+    }
+
+    /// Whether clients are let in; see [`FakeServerBuilder::early_accept`].
+    pub fn is_accepting(&self) -> bool {
+        self.inspect(|engine, _| engine.is_accepting()).unwrap_or_default()
+    }
+
+    pub(crate) fn exchanges(&self) -> Exchanges {
+        self.inspect(|engine, _| engine.exchanges()).unwrap_or_default()
+    }
+
+    /// When the clock next matters.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        self.inspect(|engine, _| engine.clock_deadline()).flatten()
+    }
+
+    pub(crate) fn halt(&self, orderly: bool) {
+        self.stop_accepting();
+        self.ask(|done| Note::Halt { orderly, done });
+        self.handed_over();
+    }
+
+    /// # Errors
+    /// Another process has taken a port.
+    pub(crate) fn end_halt(&self, early: bool) -> Result<(), StartError> {
+        self.ask(|done| Note::EndHalt { early, done });
+        self.resume_accepting()?;
+        self.handed_over();
+        Ok(())
     }
 
     /// All listeners, in the order in which they were asked for.
     pub fn listeners(&self) -> Vec<Listening> {
         let describe = |bound: &Bound| {
+            if bound.listen.replication {
+                let name = bound.listen.name.clone().unwrap_or_else(|| "replication".to_owned());
+                return Listening { name, addr: bound.addr, uri: format!("tcp://{}", bound.addr) };
+            }
             let (name, path) = match &bound.listen.message_type {
                 Some(message_type) => (message_type.as_str(), format!("/{message_type}")),
                 None => ("any", String::new()),

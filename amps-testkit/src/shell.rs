@@ -1,6 +1,6 @@
 //! The engine on an event loop: which time it sees, and who is told what it did.
 //!
-//! Owns the virtual clock, and the file of the log. Invariant: under a virtual clock the engine sees no other time, and
+//! Owns the virtual clock, the file of the log, and when links are connected again under a virtual clock. Invariant: under a virtual clock the engine sees no other time, and
 //! its timers fire only while the clock is being moved.
 
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use amps_transport::{CloseMode, Input, ListenerId, Machine, Sink, Time};
 
-use crate::engine::{ConfigError, Engine, Entitlement, LogCut};
+use crate::Bell;
+use crate::engine::{ConfigError, Engine, Entitlement, LinkChange, LogCut};
 use crate::journal::Journal;
 use crate::store::Store;
 
@@ -52,6 +53,21 @@ pub(crate) enum Note {
     /// Say what is left to say, and close everything.
     Stop,
     ListenerType(ListenerId, String),
+    ReplicationListener(ListenerId),
+    ChangeLink(String, LinkChange, SyncSender<bool>),
+    ConnectLinks(SyncSender<()>),
+    AutoReplication(bool, SyncSender<()>),
+    ProxiedTransfer(String, bool, SyncSender<bool>),
+    /// End as a process does, in an orderly way or not.
+    Halt {
+        orderly: bool,
+        done: SyncSender<()>,
+    },
+    /// Begin again after that, with what is kept.
+    EndHalt {
+        early: bool,
+        done: SyncSender<()>,
+    },
 }
 
 pub(crate) struct Shell {
@@ -64,6 +80,12 @@ pub(crate) struct Shell {
     store: Option<Store>,
     store_error: Option<String>,
     journal: Arc<Journal>,
+    /// Rung when a link has done something.
+    bell: Arc<Bell>,
+    rung: u64,
+    /// When a link is connected again, under a virtual clock: the network knows no other time
+    /// than the real one.
+    reconnect_at: Option<Time>,
 }
 
 impl Shell {
@@ -72,6 +94,7 @@ impl Shell {
         virtual_clock: bool,
         store: Option<Store>,
         journal: Arc<Journal>,
+        bell: Arc<Bell>,
     ) -> Self {
         if store.is_some() {
             engine.keep_log_records();
@@ -79,7 +102,17 @@ impl Shell {
         // Time does not go back behind what is in the log.
         let start = engine.last_logged_at().map_or(VIRTUAL_START, |at| at.max(VIRTUAL_START));
         let virtual_now = virtual_clock.then_some(start);
-        Self { engine, virtual_now, real_now: Time::EPOCH, store, store_error: None, journal }
+        Self {
+            engine,
+            virtual_now,
+            real_now: Time::EPOCH,
+            store,
+            store_error: None,
+            journal,
+            bell,
+            rung: 0,
+            reconnect_at: None,
+        }
     }
 
     /// Starts the engine anew with what was kept.
@@ -148,6 +181,33 @@ impl Shell {
             Note::ListenerType(listener, message_type) => {
                 self.engine.set_listener_type(listener, message_type);
             }
+            Note::ReplicationListener(listener) => self.engine.set_replication_listener(listener),
+            Note::ChangeLink(destination, change, done) => {
+                let _ = done.try_send(self.engine.change_link(now, &destination, change, sink));
+            }
+            Note::ConnectLinks(done) => {
+                self.engine.connect_links(now, sink);
+                let _ = done.try_send(());
+            }
+            Note::AutoReplication(on, done) => {
+                self.engine.set_auto_replication(now, on, sink);
+                let _ = done.try_send(());
+            }
+            Note::ProxiedTransfer(queue, on, done) => {
+                let _ = done.try_send(self.engine.set_proxied_transfer(now, &queue, on, sink));
+            }
+            Note::Halt { orderly, done } => {
+                self.engine.halt(now, orderly, sink);
+                let _ = done.try_send(());
+            }
+            Note::EndHalt { early, done } => {
+                self.restart(now, sink);
+                if early {
+                    self.engine.accept_early();
+                }
+                self.engine.end_halt(now, sink);
+                let _ = done.try_send(());
+            }
         }
     }
 
@@ -177,21 +237,42 @@ impl Machine for Shell {
             }
             Input::Received { conn, bytes } => self.engine.handle(now, Input::Received { conn, bytes }, sink),
             Input::Closed { conn, reason } => self.engine.handle(now, Input::Closed { conn, reason }, sink),
-            // Under a virtual clock no timer fires by itself, but replays go on.
-            Input::Timer if self.virtual_now.is_some() => self.engine.continue_replays(now, sink),
+            // Under a virtual clock no timer fires by itself, but replays go on, and links connect.
+            Input::Timer if self.virtual_now.is_some() => {
+                self.engine.continue_replays(now, sink);
+                if self.reconnect_at.is_some_and(|at| at <= real_now) {
+                    self.engine.connect_links(now, sink);
+                }
+            }
             Input::Timer => self.engine.handle(now, Input::Timer, sink),
             Input::Writable { conn } => self.engine.handle(now, Input::Writable { conn }, sink),
-            // It never connects.
-            Input::Connected { .. } | Input::ConnectFailed { .. } => {}
+            Input::Connected { conn, local, peer } => {
+                self.engine.handle(now, Input::Connected { conn, local, peer }, sink);
+            }
+            Input::ConnectFailed { conn, error } => {
+                self.engine.handle(now, Input::ConnectFailed { conn, error }, sink);
+            }
         }
         self.keep();
+        self.reconnect_at = match self.engine.links_deadline() {
+            Some(at) => self.reconnect_at.or(Some(real_now + at.saturating_since(now))),
+            None => None,
+        };
+        if self.rung != self.engine.link_activity() {
+            self.rung = self.engine.link_activity();
+            self.bell.ring();
+        }
         self.journal.append(self.engine.take_events());
     }
 
     fn deadline(&self) -> Option<Time> {
         match self.virtual_now {
             // A replay waits for its consumer, who lives in real time.
-            Some(now) => self.engine.replay_deadline().map(|at| self.real_now + at.saturating_since(now)),
+            Some(now) => {
+                let replays = self.engine.replay_deadline();
+                let replays = replays.map(|at| self.real_now + at.saturating_since(now));
+                replays.into_iter().chain(self.reconnect_at).min()
+            }
             None => self.engine.deadline(),
         }
     }

@@ -7,7 +7,7 @@ use fancy_regex::Regex;
 
 use crate::builder::Listen;
 use crate::engine::{
-    Authentication, Config, ConfigError, ConflatedTopicConfig, Engine, LogTopics, MessageTypeConfig,
+    Authentication, Config, ConfigError, ConflatedTopicConfig, DestinationConfig, Engine, LogTopics, MessageTypeConfig,
     QueueConfig, Reason, Reasons, SERVER_VERSION, SlowClientLimits, SowConfig, ViewConfig, ViewSource,
 };
 
@@ -194,9 +194,12 @@ impl ConfigFile {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Parts {
     pub(crate) listen: Vec<Listen>,
+    /// Where what is logged goes.
+    pub(crate) destinations: Vec<DestinationConfig>,
     /// `None`: there is no log.
     pub(crate) log: Option<Vec<String>>,
     instance: Option<String>,
+    group: Option<String>,
     sow: Vec<SowConfig>,
     queues: Vec<QueueConfig>,
     views: Vec<ViewConfig>,
@@ -220,6 +223,7 @@ impl Parts {
         config.conflated_topics.extend(self.conflated_topics);
         config.message_types.extend(self.message_types);
         config.instance = self.instance.unwrap_or(std::mem::take(&mut config.instance));
+        config.group = self.group.or(config.group.take());
         config.regex_topics = self.regex_topics.unwrap_or(config.regex_topics);
         config.sow_stats_interval = self.sow_stats_interval.or(config.sow_stats_interval);
         if let Some(limits) = self.slow_clients {

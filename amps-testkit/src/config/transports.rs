@@ -72,7 +72,7 @@ pub(super) fn transport(reader: &mut Reader, scope: &Scope, element: &Element) -
         reader.ignored(element, "the transport is disabled at the start; nobody listens for it");
         return None;
     }
-    speaks_amps.then_some(Listen { name, addr, message_type })
+    speaks_amps.then_some(Listen { name, addr, message_type, replication: false })
 }
 
 /// Whether the protocol is that of the server; `None` if there is none.

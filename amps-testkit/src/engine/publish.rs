@@ -28,18 +28,18 @@ use super::txlog::{Entry, name_hash};
 const DEVNULL: &str = "/AMPS/devnull";
 
 /// A message on its way in.
-struct Publication<'a> {
-    message_type: TypeId,
+pub(super) struct Publication<'a> {
+    pub(super) message_type: TypeId,
     /// Only what changes in its record.
-    delta: bool,
-    body: &'a [u8],
+    pub(super) delta: bool,
+    pub(super) body: &'a [u8],
     /// The record key, where publishers choose it.
-    key: Option<&'a [u8]>,
-    correlation: Option<&'a [u8]>,
-    expiration: Option<u64>,
-    publisher: Arc<str>,
+    pub(super) key: Option<&'a [u8]>,
+    pub(super) correlation: Option<&'a [u8]>,
+    pub(super) expiration: Option<u64>,
+    pub(super) publisher: Arc<str>,
     /// Present if the topic is logged.
-    bookmark: Option<MessageId>,
+    pub(super) bookmark: Option<MessageId>,
 }
 
 impl Engine {
@@ -225,6 +225,7 @@ impl Engine {
             publisher: publication.publisher,
             at: now,
             expiration: publication.expiration,
+            via: None,
         });
         self.enter_queues(now, route, &entry);
         self.log.append(entry);
@@ -232,7 +233,13 @@ impl Engine {
     }
 
     /// To a topic without a state of the world: it is told and not kept.
-    fn pass_on<S: Sink>(&mut self, now: Time, route: &Route, publication: &Publication<'_>, sink: &mut S) {
+    pub(super) fn pass_on<S: Sink>(
+        &mut self,
+        now: Time,
+        route: &Route,
+        publication: &Publication<'_>,
+        sink: &mut S,
+    ) {
         if route.is_unheard() || *route.topic == *DEVNULL {
             return;
         }

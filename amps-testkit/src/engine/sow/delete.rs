@@ -76,6 +76,7 @@ impl Engine {
                 message_type: request.message_type,
                 at: now,
                 records,
+                via: None,
             });
         }
         let count = Some(gone.len() as u64);
