@@ -33,8 +33,7 @@ impl Bell {
                 if left.is_zero() {
                     return false;
                 }
-                rings =
-                    self.changed.wait_timeout(rings, left).unwrap_or_else(PoisonError::into_inner).0;
+                rings = self.changed.wait_timeout(rings, left).unwrap_or_else(PoisonError::into_inner).0;
             }
         }
     }

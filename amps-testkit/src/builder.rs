@@ -12,8 +12,8 @@ use std::time::Duration;
 use crate::Bell;
 use crate::config::{ConfigFile, ConfigFileError, Places, explain};
 use crate::engine::{
-    Authentication, Config, ConflatedTopicConfig, DestinationConfig, Engine, Entitlement, LogTopics, MessageTypeConfig,
-    QueueConfig, Reasons, SetError, SlowClientLimits, SowConfig, Switches, ViewConfig,
+    Authentication, Config, ConflatedTopicConfig, DestinationConfig, Engine, Entitlement, LogTopics,
+    MessageTypeConfig, QueueConfig, Reasons, SetError, SlowClientLimits, SowConfig, Switches, ViewConfig,
 };
 use crate::journal::JournalMode;
 use crate::server::{FakeServer, StartError};

@@ -37,12 +37,13 @@ mod engine;
 pub use engine::filter;
 pub use engine::{
     AfterEnd, Authentication, Config, ConfigError, ConflatedTopicConfig, ConnectionSnapshot, Counters,
-    DeltaNull, DestinationConfig, Disconnect, DuplicateAck, Engine, Entitlement, EntitlementKind, Event, ExpirationModel,
-    ExpiryReason, Fairness, Join, JoinField, LeaseHeader, Leasing, LinkChange, LinkSnapshot, LinkState, LogCut, LogRecord, LogTopics,
-    LoggedMessage, MaxCancels, MessageId, MessageLayout, MessageTypeConfig, Observe, QueueConfig,
-    QueueCounters, QueueKind, QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons, RecoveryPoint,
-    ReplicatedTopic, ReturnPosition, Semantics, SetError, Setting, SlowClientLimits, SowConfig, SowExpiration, SowHistory,
-    SubscriptionSnapshot, Switches, SyncMode, UnknownOptions, UnloggedBookmark, Via, ViewConfig, ViewSource,
+    DeltaNull, DestinationConfig, Disconnect, DuplicateAck, Engine, Entitlement, EntitlementKind, Event,
+    ExpirationModel, ExpiryReason, Fairness, Join, JoinField, LeaseHeader, Leasing, LinkChange, LinkSnapshot,
+    LinkState, LogCut, LogRecord, LogTopics, LoggedMessage, MaxCancels, MessageId, MessageLayout,
+    MessageTypeConfig, Observe, QueueConfig, QueueCounters, QueueKind, QueueSnapshot, QueueTopic,
+    QueuedMessage, Reason, Reasons, RecoveryPoint, ReplicatedTopic, ReturnPosition, Semantics, SetError,
+    Setting, SlowClientLimits, SowConfig, SowExpiration, SowHistory, SubscriptionSnapshot, Switches,
+    SyncMode, UnknownOptions, UnloggedBookmark, Via, ViewConfig, ViewSource,
 };
 
 mod builder;

@@ -168,7 +168,8 @@ mod tests {
             expiration: Some(0),
             via: Some(Via { path: vec!["A".into(), "B".into()], since: at }),
         };
-        let bare = LoggedMessage { key: None, correlation: None, expiration: None, via: None, ..message.clone() };
+        let bare =
+            LoggedMessage { key: None, correlation: None, expiration: None, via: None, ..message.clone() };
         vec![
             LogRecord::Message(message),
             LogRecord::Message(bare),

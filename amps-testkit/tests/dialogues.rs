@@ -4,6 +4,8 @@ mod support;
 
 use support::in_process::InProcess;
 use support::over_tcp::OverTcp;
+use support::pair_in_process::PairInProcess;
+use support::pair_over_tcp::PairOverTcp;
 use support::script::{Dialogue, parse};
 
 const TRANSCRIPTS: &[&str] = &[
@@ -14,6 +16,7 @@ const TRANSCRIPTS: &[&str] = &[
     include_str!("dialogues/log.txt"),
     include_str!("dialogues/sow.txt"),
     include_str!("dialogues/rights.txt"),
+    include_str!("dialogues/pair.txt"),
 ];
 
 fn each(play: impl Fn(&Dialogue)) {
@@ -27,6 +30,9 @@ fn each(play: impl Fn(&Dialogue)) {
 fn dialogues_in_process() {
     each(|dialogue| {
         let (builder, message_type) = dialogue.server();
+        if dialogue.is_pair() {
+            return dialogue.play(&mut PairInProcess::start(builder));
+        }
         dialogue.play(&mut InProcess::start(builder, message_type));
     });
 }
@@ -35,6 +41,9 @@ fn dialogues_in_process() {
 fn dialogues_over_tcp() {
     each(|dialogue| {
         let (builder, message_type) = dialogue.server();
+        if dialogue.is_pair() {
+            return dialogue.play(&mut PairOverTcp::start(builder, usize::MAX));
+        }
         dialogue.play(&mut OverTcp::start(builder, message_type, usize::MAX));
     });
 }
@@ -43,6 +52,9 @@ fn dialogues_over_tcp() {
 fn dialogues_over_tcp_one_byte_at_a_time() {
     each(|dialogue| {
         let (builder, message_type) = dialogue.server();
+        if dialogue.is_pair() {
+            return dialogue.play(&mut PairOverTcp::start(builder, 1));
+        }
         dialogue.play(&mut OverTcp::start(builder, message_type, 1));
     });
 }

@@ -7,8 +7,9 @@ use fancy_regex::Regex;
 
 use crate::builder::Listen;
 use crate::engine::{
-    Authentication, Config, ConfigError, ConflatedTopicConfig, DestinationConfig, Engine, LogTopics, MessageTypeConfig,
-    QueueConfig, Reason, Reasons, SERVER_VERSION, SlowClientLimits, SowConfig, ViewConfig, ViewSource,
+    Authentication, Config, ConfigError, ConflatedTopicConfig, DestinationConfig, Engine, LogTopics,
+    MessageTypeConfig, QueueConfig, Reason, Reasons, SERVER_VERSION, SlowClientLimits, SowConfig, ViewConfig,
+    ViewSource,
 };
 
 use super::finding::{ConfigFileError, Finding, FindingKind};

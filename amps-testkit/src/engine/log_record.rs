@@ -12,10 +12,10 @@ use amps_transport::{CloseMode, ConnId, Outlet, Sink, Target, Time};
 
 use super::Engine;
 use super::event::Disconnect;
+use super::replication::first_owner;
 use super::selector::Facts;
 use super::sow::{Change, Record};
 use super::timers::Timer;
-use super::replication::first_owner;
 use super::txlog::{Deletion, Entry, Item, LogChange, Position, Via};
 
 /// A message in the transaction log.

@@ -5,5 +5,7 @@
 pub(crate) mod data_dir;
 pub(crate) mod in_process;
 pub(crate) mod over_tcp;
+pub(crate) mod pair_in_process;
+pub(crate) mod pair_over_tcp;
 pub(crate) mod script;
 pub(crate) mod stage;

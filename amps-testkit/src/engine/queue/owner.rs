@@ -47,6 +47,11 @@ impl Queue {
         self.elsewhere.iter().filter_map(|position| Some((*position, self.messages.get(position)?)))
     }
 
+    /// Whether the queue would lease more than it does, if it had more.
+    pub(crate) fn may_lease_more(&self) -> bool {
+        self.config.total_backlog.is_none_or(|limit| self.leased < limit)
+    }
+
     /// How many messages were asked for and have not come.
     pub(crate) fn asked_for(&self) -> usize {
         self.asked.len()

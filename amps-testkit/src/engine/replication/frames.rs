@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `group_begin`, the same, sequence numbers | its name, and the numbers that it knows |
 //! | `ack`, `s` | it has everything up to this position |
-//! | `subscribe`, `t`, `mt`, `bm` | it would deliver this message of a queue |
+//! | `subscribe`, `bm`, `mt`, `t` | it would deliver this message of a queue |
 //! | `group_end`, `reason` | it will not take anything, and why |
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -69,18 +69,14 @@ impl Frame {
                 FrameWriter::new(out, CommandKind::Publish).number(Field::Sequence, *position)
             }
             Self::Complete => FrameWriter::new(out, CommandKind::GroupEnd),
-            Self::Refused(reason) => {
-                FrameWriter::new(out, CommandKind::GroupEnd).text(Field::Reason, reason)
-            }
+            Self::Refused(reason) => FrameWriter::new(out, CommandKind::GroupEnd).text(Field::Reason, reason),
             Self::Confirmed(position) => {
                 FrameWriter::new(out, CommandKind::Ack).number(Field::Sequence, *position)
             }
-            Self::Wanted { queue, message_type, bookmark } => {
-                FrameWriter::new(out, CommandKind::Subscribe)
-                    .text(Field::Bookmark, bookmark.to_string())
-                    .text(Field::Topic, queue)
-                    .text(Field::MessageType, message_type)
-            }
+            Self::Wanted { queue, message_type, bookmark } => FrameWriter::new(out, CommandKind::Subscribe)
+                .text(Field::Bookmark, bookmark.to_string())
+                .text(Field::MessageType, message_type)
+                .text(Field::Topic, queue),
         };
         frame.finish(&body);
         true

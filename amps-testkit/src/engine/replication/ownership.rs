@@ -105,9 +105,10 @@ impl Engine {
     /// Whether what is logged now reaches an instance: a message that is given away while the
     /// link is paused would be nobody's.
     fn is_open_to(&self, instance: &str) -> bool {
-        self.replication.destinations.iter().any(|link| {
-            link.state == LinkState::Up && link.is_connected_to(instance)
-        })
+        self.replication
+            .destinations
+            .iter()
+            .any(|link| link.state == LinkState::Up && link.is_connected_to(instance))
     }
 
     fn upstream_named(&self, instance: &str) -> Option<ConnId> {
@@ -116,7 +117,7 @@ impl Engine {
     }
 
     fn ask_for_more<S: Sink>(&mut self, now: Time, index: usize, sink: &mut S) {
-        if self.queues[index].elsewhere().next().is_none() || !self.queues[index].can_deliver() {
+        if self.queues[index].elsewhere().next().is_none() || !self.queues[index].may_lease_more() {
             return;
         }
         let room = |key: &SubKey| {

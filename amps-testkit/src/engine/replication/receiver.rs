@@ -30,7 +30,13 @@ pub(super) struct Upstream {
 
 impl Engine {
     /// A source says something.
-    pub(super) fn take_from_upstream<S: Sink>(&mut self, now: Time, conn: ConnId, frame: Frame, sink: &mut S) {
+    pub(super) fn take_from_upstream<S: Sink>(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        frame: Frame,
+        sink: &mut S,
+    ) {
         let Some(upstream) = self.replication.upstreams.get_mut(&conn) else { return };
         upstream.received += 1;
         let known = upstream.instance.clone();

@@ -90,7 +90,8 @@ impl Engine {
                 sent: link.sent,
                 received: link.received,
                 settled: snapshot.connected && (snapshot.waiting == 0 || rests),
-                off: link.conn().is_none() && (link.state == LinkState::Down || link.config.addresses.is_empty()),
+                off: link.conn().is_none()
+                    && (link.state == LinkState::Down || link.config.addresses.is_empty()),
             }
         });
         let incoming = self.replication.upstreams.values().map(|upstream| Exchange {

@@ -176,20 +176,17 @@ impl Destination {
 
 impl Topics {
     fn new(topic: &ReplicatedTopic, log: &TxLog) -> Result<Self, ConfigError> {
-        let wrong = |what, pattern: &str, fault| ConfigError::Pattern {
-            what,
-            pattern: pattern.to_owned(),
-            fault,
-        };
+        let wrong =
+            |what, pattern: &str, fault| ConfigError::Pattern { what, pattern: pattern.to_owned(), fault };
         let pattern = TopicPattern::parse(&topic.topics, TopicReading::Guess, false)
             .map_err(|fault| wrong("replicated topic", &topic.topics, fault))?;
         if pattern.is_literal() && !log.covers(&topic.topics) {
             return Err(ConfigError::ReplicatedTopicNotLogged { topic: topic.topics.clone() });
         }
         let pass_through = match &topic.pass_through {
-            Some(text) => Some(
-                Regex::new(text).map_err(|fault| wrong("pass-through group", text, fault.to_string()))?,
-            ),
+            Some(text) => {
+                Some(Regex::new(text).map_err(|fault| wrong("pass-through group", text, fault.to_string()))?)
+            }
             None => None,
         };
         Ok(Self { pattern, message_type: topic.message_type.clone(), pass_through })
@@ -331,7 +328,8 @@ impl Engine {
         link.complete_at = Some(self.log.end());
         let knows = |id: MessageId| link.known.get(&id.publisher).is_some_and(|&last| id.sequence <= last);
         let lost = |item: &Item| {
-            item.via().is_some_and(|via| via.path.contains(&instance)) && item.bookmark().is_some_and(|id| !knows(id))
+            item.via().is_some_and(|via| via.path.contains(&instance))
+                && item.bookmark().is_some_and(|id| !knows(id))
         };
         link.returns = self.log.items().any(lost);
         link.peer = Some(instance.clone());
