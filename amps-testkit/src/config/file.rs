@@ -19,7 +19,7 @@ use super::scope::Scope;
 use super::security::{self, Policy, Role};
 use super::variables::Variables;
 use super::xml::{self, Element, Place};
-use super::{actions, queues, topics, transports, units};
+use super::{actions, queues, replication, topics, transports, units};
 
 /// Characters that the name of an instance cannot have.
 const NOT_IN_NAMES: &[char] = &[' ', '/', '\\', '$', '~'];
@@ -218,6 +218,7 @@ impl Parts {
     pub(crate) fn put_into(self, config: &mut Config) {
         config.sow.extend(self.sow);
         config.queues.extend(self.queues);
+        config.destinations.extend(self.destinations);
         // The engine would refuse the others, and the file was warned of them.
         let is_known = |view: &ViewConfig| matches!(view.source(), ViewSource::Topic(_));
         config.views.extend(self.views.into_iter().filter(is_known));
@@ -263,6 +264,20 @@ pub(crate) fn explain(places: &Places, error: &ConfigError) -> Option<Finding> {
         ConfigError::QueueTwice { queue } => {
             (Subject::Queue, queue, "", format!("the queue \"{queue}\" is defined twice; rename one"))
         }
+        ConfigError::DestinationTwice { destination } => {
+            let text = format!("the destination \"{destination}\" is defined twice; rename one");
+            (Subject::Destination, destination, "", text)
+        }
+        ConfigError::DestinationWithoutLog { destination } => {
+            let text = "there is no TransactionLog to replicate; add one".to_owned();
+            (Subject::Destination, destination, "", text)
+        }
+        ConfigError::ReplicatedTopicNotLogged { destination, topic } => (
+            Subject::Destination,
+            destination,
+            "Topic",
+            format!("the topic \"{topic}\" has no transaction log; add a Topic for it to TransactionLog"),
+        ),
         ConfigError::TopicTwice { topic } => {
             (Subject::Topic, topic, "", format!("the topic \"{topic}\" is defined twice; rename one"))
         }
@@ -285,6 +300,7 @@ fn read_root(reader: &mut Reader, root: &Element) -> Parts {
     reader.check(root, schema::ROOT);
     let mut scope = Scope::default();
     let mut parts = Parts { instance: instance(reader, root), ..Parts::default() };
+    parts.group = reader.optional(root, "Group");
     // Definitions first: they may stand behind what refers to them.
     if let Some(modules) = root.get("Modules") {
         scope.modules(reader, modules);
@@ -304,6 +320,12 @@ fn read_root(reader: &mut Reader, root: &Element) -> Parts {
     }
     if let Some(log) = root.get("TransactionLog") {
         parts.log = Some(read_log(reader, &scope, log, &parts));
+    }
+    for list in root.all(&["Replication"]) {
+        reader.check(list, schema::REPLICATION);
+        for child in list.all(&["Destination"]) {
+            parts.destinations.extend(replication::destination(reader, &scope, child));
+        }
     }
     for action in root.all(&["Actions"]).flat_map(|actions| actions.children.iter()) {
         if action.name == "Action" {

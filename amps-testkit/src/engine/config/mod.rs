@@ -300,8 +300,12 @@ pub enum ConfigError {
         address: String,
     },
     /// Only what is logged can be replicated.
-    #[error("the replicated topic \"{topic}\" has no transaction log; add one with a txlog pattern")]
+    #[error(
+        "destination \"{destination}\": its topic \"{topic}\" has no transaction log; add one with a txlog pattern"
+    )]
     ReplicatedTopicNotLogged {
+        /// The destination.
+        destination: String,
         /// The topic.
         topic: String,
     },

@@ -98,7 +98,11 @@ impl Destination {
                 return Err(ConfigError::DestinationAddress { destination, address });
             }
         }
-        let topics = config.topics.iter().map(|topic| Topics::new(topic, log)).collect::<Result<_, _>>()?;
+        let topics = config
+            .topics
+            .iter()
+            .map(|topic| Topics::new(&config.name, topic, log))
+            .collect::<Result<_, _>>()?;
         let first = log.first();
         Ok(Self {
             mode: config.mode,
@@ -175,13 +179,16 @@ impl Destination {
 }
 
 impl Topics {
-    fn new(topic: &ReplicatedTopic, log: &TxLog) -> Result<Self, ConfigError> {
+    fn new(destination: &str, topic: &ReplicatedTopic, log: &TxLog) -> Result<Self, ConfigError> {
         let wrong =
             |what, pattern: &str, fault| ConfigError::Pattern { what, pattern: pattern.to_owned(), fault };
         let pattern = TopicPattern::parse(&topic.topics, TopicReading::Guess, false)
             .map_err(|fault| wrong("replicated topic", &topic.topics, fault))?;
         if pattern.is_literal() && !log.covers(&topic.topics) {
-            return Err(ConfigError::ReplicatedTopicNotLogged { topic: topic.topics.clone() });
+            return Err(ConfigError::ReplicatedTopicNotLogged {
+                destination: destination.to_owned(),
+                topic: topic.topics.clone(),
+            });
         }
         let pass_through = match &topic.pass_through {
             Some(text) => {
