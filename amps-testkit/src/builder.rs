@@ -144,6 +144,10 @@ impl FakeServerBuilder {
         self
     }
 
+    pub(crate) const fn has_virtual_clock(&self) -> bool {
+        self.virtual_clock
+    }
+
     pub(crate) fn bell(mut self, bell: Arc<Bell>) -> Self {
         self.bell = bell;
         self

@@ -124,6 +124,7 @@ pub struct Pair {
     a: FakeServer,
     b: FakeServer,
     bell: Arc<Bell>,
+    virtual_clock: bool,
 }
 
 impl Pair {
@@ -142,6 +143,7 @@ impl Pair {
     /// As for [`FakeServerBuilder::start`].
     pub fn start_with(a: FakeServerBuilder, b: FakeServerBuilder) -> Result<Self, StartError> {
         let bell = Arc::new(Bell::default());
+        let virtual_clock = a.has_virtual_clock() && b.has_virtual_clock();
         let start = |builder: FakeServerBuilder, side: Side| {
             builder
                 .instance(side.name())
@@ -151,7 +153,7 @@ impl Pair {
                 .bell(Arc::clone(&bell))
                 .start()
         };
-        let pair = Self { a: start(a, Side::A)?, b: start(b, Side::B)?, bell };
+        let pair = Self { a: start(a, Side::A)?, b: start(b, Side::B)?, bell, virtual_clock };
         for side in [Side::A, Side::B] {
             let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
             let address = pair.server(side.other()).replication_addr().unwrap_or(nowhere);
@@ -217,8 +219,12 @@ impl Pair {
     }
 
     /// Moves the clocks of both servers; timers of both fire in the order of their deadlines,
-    /// and what follows from each crosses the links before the next one does.
+    /// and what follows from each crosses the links before the next one does. Unless both clocks
+    /// are virtual it does nothing.
     pub fn advance(&self, by: Duration) {
+        if !self.virtual_clock {
+            return;
+        }
         let end = [self.a.now() + by, self.b.now() + by];
         loop {
             let left = |server: &FakeServer, end| {
@@ -229,14 +235,17 @@ impl Pair {
             let Some(step) = next else { break };
             self.advance_both(step);
         }
-        self.a.advance(end[0].saturating_since(self.a.now()));
-        self.b.advance(end[1].saturating_since(self.b.now()));
+        self.a.move_clock(end[0].saturating_since(self.a.now()));
+        self.b.move_clock(end[1].saturating_since(self.b.now()));
         self.settle();
     }
 
+    /// It is the same time on both before anything of that time happens on either.
     fn advance_both(&self, by: Duration) {
-        self.a.advance(by);
-        self.b.advance(by);
+        self.a.move_clock(by);
+        self.b.move_clock(by);
+        self.a.advance(Duration::ZERO);
+        self.b.advance(Duration::ZERO);
         self.settle();
     }
 

@@ -233,6 +233,11 @@ impl FakeServer {
         self.inspect(|engine, _| engine.exchanges()).unwrap_or_default()
     }
 
+    /// Moves the virtual clock, and lets what is due wait for [`advance`](Self::advance).
+    pub(crate) fn move_clock(&self, by: Duration) {
+        self.ask(|done| Note::MoveClock(by, done));
+    }
+
     /// When the clock next matters.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         self.inspect(|engine, _| engine.clock_deadline()).flatten()

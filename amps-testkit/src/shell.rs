@@ -54,6 +54,8 @@ pub(crate) enum Note {
     Stop,
     ListenerType(ListenerId, String),
     ReplicationListener(ListenerId),
+    /// Move the virtual clock, and let what is due wait.
+    MoveClock(Duration, SyncSender<()>),
     ChangeLink(String, LinkChange, SyncSender<bool>),
     ConnectLinks(SyncSender<()>),
     AutoReplication(bool, SyncSender<()>),
@@ -182,6 +184,10 @@ impl Shell {
                 self.engine.set_listener_type(listener, message_type);
             }
             Note::ReplicationListener(listener) => self.engine.set_replication_listener(listener),
+            Note::MoveClock(by, done) => {
+                self.virtual_now = self.virtual_now.map(|now| now + by);
+                let _ = done.try_send(());
+            }
             Note::ChangeLink(destination, change, done) => {
                 let _ = done.try_send(self.engine.change_link(now, &destination, change, sink));
             }

@@ -186,6 +186,7 @@ mod tests {
                 message_type: "json".into(),
                 bookmark,
                 owner: "B".into(),
+                turn: 3,
                 at,
                 via: message_via(at),
             },

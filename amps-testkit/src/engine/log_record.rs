@@ -106,6 +106,8 @@ pub enum LogRecord {
         bookmark: MessageId,
         /// The instance that it belongs to.
         owner: String,
+        /// Counts the owners of the message, from 0 for the first: a lower number is older news.
+        turn: u64,
         /// When.
         at: Time,
         /// How it came here by replication; `None` if it happened here.
@@ -240,6 +242,7 @@ impl Engine {
                     message_type: self.types.name(queue.message_type).to_owned(),
                     bookmark: transfer.bookmark,
                     owner: transfer.owner.to_string(),
+                    turn: transfer.turn,
                     at: transfer.at,
                     via: transfer.via.as_deref().cloned(),
                 }
@@ -310,14 +313,14 @@ impl Engine {
                         self.log.append_departure(index, bookmark, at, via.map(Arc::new));
                     }
                 }
-                LogRecord::Transfer { queue, message_type, bookmark, owner, at, via } => {
+                LogRecord::Transfer { queue, message_type, bookmark, owner, turn, at, via } => {
                     if let Some(index) = self.queue_named(&queue, &message_type) {
                         let owner: Arc<str> = owner.into();
                         let elsewhere = (*owner != *self.config.instance).then(|| Arc::clone(&owner));
                         if let Some(position) = self.queues[index].position_of(bookmark) {
-                            self.queues[index].give_to(position, elsewhere);
+                            self.queues[index].give_to(position, elsewhere, turn);
                         }
-                        self.log.append_transfer(index, bookmark, owner, at, via.map(Arc::new));
+                        self.log.append_transfer(index, bookmark, (owner, turn), at, via.map(Arc::new));
                     }
                 }
                 LogRecord::Sequence(MessageId { publisher, sequence }) => {

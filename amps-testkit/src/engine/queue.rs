@@ -79,6 +79,8 @@ pub(crate) struct QueueMessage {
     rank: u64,
     /// The instance that delivers it; `None`: this one.
     pub(crate) owner: Option<Arc<str>>,
+    /// How many owners it had before.
+    pub(crate) turn: u64,
     pub(crate) lease: Option<Lease>,
     pub(crate) deliveries: u32,
     pub(crate) cancels: u32,
@@ -277,7 +279,7 @@ impl Queue {
         let rank = self.rank(&entry);
         self.messages.insert(
             position,
-            QueueMessage { entry, rank, owner, lease: None, deliveries: 0, cancels: 0, expires },
+            QueueMessage { entry, rank, owner, turn: 0, lease: None, deliveries: 0, cancels: 0, expires },
         );
         self.inactive.insert(position);
         self.activate(now);

@@ -73,12 +73,13 @@ pub(crate) fn put_record(out: &mut Vec<u8>, record: &LogRecord) -> Result<(), Re
             put_number(out, at.as_unix_nanos());
             put_via(out, via.as_ref())?;
         }
-        LogRecord::Transfer { queue, message_type, bookmark, owner, at, via } => {
+        LogRecord::Transfer { queue, message_type, bookmark, owner, turn, at, via } => {
             out.push(tag::TRANSFER);
             put_bytes(out, queue.as_bytes())?;
             put_bytes(out, message_type.as_bytes())?;
             put_id(out, *bookmark);
             put_bytes(out, owner.as_bytes())?;
+            put_number(out, *turn);
             put_number(out, at.as_unix_nanos());
             put_via(out, via.as_ref())?;
         }
@@ -167,9 +168,9 @@ pub(crate) fn read_record(input: &[u8]) -> IResult<&[u8], LogRecord> {
             Ok((rest, LogRecord::Departure { queue, message_type, bookmark, at, via }))
         }
         tag::TRANSFER => {
-            let (rest, (queue, message_type, bookmark, owner, at, via)) =
-                (text, text, id, text, time, option(via)).parse(input)?;
-            Ok((rest, LogRecord::Transfer { queue, message_type, bookmark, owner, at, via }))
+            let (rest, (queue, message_type, bookmark, owner, turn, at, via)) =
+                (text, text, id, text, be_u64, time, option(via)).parse(input)?;
+            Ok((rest, LogRecord::Transfer { queue, message_type, bookmark, owner, turn, at, via }))
         }
         tag::SEQUENCE => map(id, LogRecord::Sequence).parse(input),
         tag::TRUNCATION => map(be_u64, LogRecord::Truncation).parse(input),

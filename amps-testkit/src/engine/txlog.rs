@@ -106,6 +106,8 @@ pub(crate) struct Transfer {
     pub(crate) queue: usize,
     pub(crate) bookmark: MessageId,
     pub(crate) owner: Arc<str>,
+    /// Counts the owners of the message, from 0 for the first.
+    pub(crate) turn: u64,
     pub(crate) at: Time,
     pub(crate) via: Option<Arc<Via>>,
     /// The last bookmark logged before, for this has none of its own.
@@ -296,12 +298,12 @@ impl TxLog {
         &mut self,
         queue: usize,
         bookmark: MessageId,
-        owner: Arc<str>,
+        (owner, turn): (Arc<str>, u64),
         at: Time,
         via: Option<Arc<Via>>,
     ) {
         let after = self.bookmark_before(self.end());
-        self.push(Item::Transfer(Transfer { queue, bookmark, owner, at, via, after }));
+        self.push(Item::Transfer(Transfer { queue, bookmark, owner, turn, at, via, after }));
     }
 
     fn push(&mut self, item: Item) {

@@ -18,10 +18,11 @@ use crate::engine::txlog::{Entry, Position};
 impl Queue {
     /// From now on, a message is delivered by another instance, or (with `None`) by this one.
     /// A lease that somebody has here stays.
-    pub(crate) fn give_to(&mut self, position: Position, owner: Option<Arc<str>>) {
+    pub(crate) fn give_to(&mut self, position: Position, owner: Option<Arc<str>>, turn: u64) {
         let place = self.place_of(position);
         let Some(message) = self.messages.get_mut(&position) else { return };
         message.owner = owner;
+        message.turn = turn;
         let expires = message.expires.map(|at| (at, position));
         self.asked.remove(&position);
         if message.owner.is_some() {
@@ -80,6 +81,11 @@ impl Queue {
         let (position, owner, bookmark) = found?;
         self.asked.insert(position);
         Some((bookmark, owner))
+    }
+
+    /// How many owners a message had before the present one.
+    pub(crate) fn turn_of(&self, position: Position) -> u64 {
+        self.messages.get(&position).map_or(0, |message| message.turn)
     }
 
     /// The owner of a message; `None` if that is this instance.

@@ -96,8 +96,9 @@ impl Engine {
             }
             self.replication.claims.remove(&(index, bookmark));
             let owner: Arc<str> = by.into();
-            self.queues[index].give_to(position, Some(Arc::clone(&owner)));
-            self.log.append_transfer(index, bookmark, owner, now, None);
+            let turn = self.queues[index].turn_of(position) + 1;
+            self.queues[index].give_to(position, Some(Arc::clone(&owner)), turn);
+            self.log.append_transfer(index, bookmark, (owner, turn), now, None);
         }
         self.timers.set(Timer::Transfer(index), next);
     }
@@ -135,9 +136,10 @@ impl Engine {
                     Some(conn) => self.ask_owner(conn, index, bookmark, sink),
                     None => {
                         let Some(position) = self.queues[index].position_of(bookmark) else { break };
-                        self.queues[index].give_to(position, None);
+                        let turn = self.queues[index].turn_of(position) + 1;
+                        self.queues[index].give_to(position, None, turn);
                         let instance = self.config.instance.as_str().into();
-                        self.log.append_transfer(index, bookmark, instance, now, None);
+                        self.log.append_transfer(index, bookmark, (instance, turn), now, None);
                         // It is delivered before another is taken.
                         self.dirty.insert(index);
                         return;
@@ -180,24 +182,27 @@ impl Engine {
         self.send_on_link(conn, &frame, sink);
     }
 
-    /// Another instance logged who owns a message from now on.
+    /// Another instance logged who owns a message from now on. That may be old news, for after a
+    /// break everything that was logged is told again: the later turn counts, and of two instances
+    /// that took the same turn the one whose name is greater (inferred).
     pub(super) fn take_transfer(
         &mut self,
         now: Time,
         index: usize,
         bookmark: MessageId,
-        owner: &str,
+        (owner, turn): (&str, u64),
         via: Option<Via>,
     ) {
         let queue = &mut self.queues[index];
         let Some(position) = queue.position_of(bookmark) else { return };
         let elsewhere: Option<Arc<str>> = (*owner != *self.config.instance).then(|| owner.into());
-        if queue.owner_of(position) == elsewhere.as_deref() {
+        let present = queue.owner_of(position).unwrap_or(&self.config.instance);
+        if (turn, owner) <= (queue.turn_of(position), present) {
             return;
         }
-        queue.give_to(position, elsewhere);
+        queue.give_to(position, elsewhere, turn);
         self.dirty.insert(index);
-        self.log.append_transfer(index, bookmark, owner.into(), now, via.map(Arc::new));
+        self.log.append_transfer(index, bookmark, (owner.into(), turn), now, via.map(Arc::new));
     }
 }
 

@@ -137,9 +137,9 @@ impl Engine {
                     self.take_departure(now, index, bookmark, via);
                 }
             }
-            LogRecord::Transfer { queue, message_type, bookmark, owner, via, .. } => {
+            LogRecord::Transfer { queue, message_type, bookmark, owner, turn, via, .. } => {
                 if let Some(index) = self.queue_named(&queue, &message_type) {
-                    self.take_transfer(now, index, bookmark, &owner, via);
+                    self.take_transfer(now, index, bookmark, (&owner, turn), via);
                 }
             }
             LogRecord::Sequence(_) | LogRecord::Truncation(_) | LogRecord::Reset => {}

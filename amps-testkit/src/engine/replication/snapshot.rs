@@ -31,6 +31,8 @@ pub struct LinkSnapshot {
     pub connected: bool,
     /// How many entries of the log have yet to be sent.
     pub waiting: usize,
+    /// How many entries were sent since the two were connected.
+    pub sent: u64,
     /// How many entries were sent and not confirmed.
     pub unconfirmed: usize,
     /// How long entries are held back.
@@ -73,6 +75,7 @@ impl Engine {
                 state: link.state,
                 connected: matches!(link.line, Line::Established(_)),
                 waiting: (link.cursor..self.log.end()).filter(position).count(),
+                sent: link.entries,
                 unconfirmed: link.in_flight.len(),
                 lag: link.lag,
                 fault: link.fault.clone(),

@@ -79,6 +79,9 @@ pub(super) struct Destination {
     pub(super) confirmed: Position,
     /// When everything before is sent, the destination is told so.
     complete_at: Option<Position>,
+    /// Entries sent over the present connection.
+    pub(super) entries: u64,
+    /// Frames, of whatever kind.
     pub(super) sent: u64,
     pub(super) received: u64,
     /// Why the last attempt failed, as the other side says.
@@ -119,6 +122,7 @@ impl Destination {
             in_flight: VecDeque::new(),
             confirmed: first,
             complete_at: None,
+            entries: 0,
             sent: 0,
             received: 0,
             fault: None,
@@ -330,6 +334,7 @@ impl Engine {
         link.line = Line::Established(conn);
         link.known = known.into_iter().map(|id| (id.publisher, id.sequence)).collect();
         link.in_flight.clear();
+        link.entries = 0;
         link.cursor = self.log.first();
         link.confirmed = link.cursor;
         link.complete_at = Some(self.log.end());
@@ -408,6 +413,7 @@ impl Engine {
                     left -= 1;
                     let link = &mut self.replication.destinations[index];
                     link.cursor += 1;
+                    link.entries += 1;
                     link.in_flight.push_back(position);
                     Frame::Entry { position, record }
                 }
