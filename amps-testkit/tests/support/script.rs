@@ -118,9 +118,6 @@ impl Dialogue {
         let mut cast = Cast { stage, clients: BTreeMap::new(), names: BTreeMap::new() };
         for (number, line) in &self.lines {
             let place = format!("{} (line {number}): {line}", self.title);
-            if std::env::var("LINES_SHOWN").is_ok() {
-                println!("{place}");
-            }
             if let Some(event) = line.strip_prefix("-- ") {
                 cast.event(event, &place);
             } else if let Some(rest) = line.strip_prefix("C(") {
