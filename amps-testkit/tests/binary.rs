@@ -197,7 +197,7 @@ fn verify_accepts_a_file_and_lists_what_is_ignored_with_its_line() {
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
     let stdout = text(&output.stdout);
     assert!(stdout.contains("/production.xml:10: Admin: ignored\n"), "{stdout}");
-    assert!(stdout.contains("/production-topics.xml:10: History: not supported yet: "), "{stdout}");
+    assert!(stdout.contains("/production.xml:97: Transport: not supported yet: Unix sockets"), "{stdout}");
     assert!(stdout.ends_with("\naccepted\n"), "{stdout}");
 }
 

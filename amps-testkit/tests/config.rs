@@ -8,6 +8,7 @@ use std::time::Duration;
 use amps_testkit::{
     Config, ConfigFile, ConfigReader, ExpirationModel, Fairness, FakeServer, FindingKind, Leasing, LogTopics,
     MessageLayout, QueueConfig, QueueKind, RecoveryPoint, SAMPLE_CONFIG, Semantics, SowConfig, StartError,
+    ViewSource,
 };
 
 use proptest::prelude::*;
@@ -155,7 +156,7 @@ fn every_element_of_a_queue_means_what_the_builder_calls_it() {
 }
 
 #[test]
-fn a_view_over_joined_topics_is_left_out_with_a_warning() {
+fn a_view_over_joined_topics_is_read() {
     let text = around(
         "<SOW>
         <Topic><Name>orders</Name><MessageType>json</MessageType><Key>/id</Key></Topic>
@@ -166,9 +167,11 @@ fn a_view_over_joined_topics_is_left_out_with_a_warning() {
         </View></SOW>",
     );
     let file = ConfigFile::parse("amps.xml", &text).unwrap();
-    let warnings: Vec<String> = file.findings().iter().map(ToString::to_string).collect();
-    assert!(warnings.iter().any(|text| text.contains("View: not supported yet: views over joined topics")));
-    assert!(file.config().views.is_empty());
+    assert!(file.findings().is_empty(), "{:?}", file.findings());
+    file.verify().unwrap();
+    let ViewSource::Joins(joins) = file.config().views[0].source().clone() else { panic!("no join") };
+    assert_eq!(joins[0].right.topic, "customers");
+    assert_eq!(joins[0].right.message_type.as_deref(), Some("nvfix"));
 }
 
 #[test]

@@ -17,6 +17,7 @@ const TRANSCRIPTS: &[&str] = &[
     include_str!("dialogues/sow.txt"),
     include_str!("dialogues/rights.txt"),
     include_str!("dialogues/pair.txt"),
+    include_str!("dialogues/past_and_joins.txt"),
 ];
 
 fn each(play: impl Fn(&Dialogue)) {
@@ -31,7 +32,7 @@ fn dialogues_in_process() {
     each(|dialogue| {
         let (builder, message_type) = dialogue.server();
         if dialogue.is_pair() {
-            return dialogue.play(&mut PairInProcess::start(builder));
+            return dialogue.play(&mut PairInProcess::start(&builder));
         }
         dialogue.play(&mut InProcess::start(builder, message_type));
     });

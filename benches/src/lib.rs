@@ -9,4 +9,5 @@ pub use peer::{BODY, Flood, HEADER, Sponge};
 pub mod codec;
 pub mod publish;
 pub mod receive;
+pub mod server;
 pub mod yardstick;

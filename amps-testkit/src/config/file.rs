@@ -9,7 +9,6 @@ use crate::builder::Listen;
 use crate::engine::{
     Authentication, Config, ConfigError, ConflatedTopicConfig, DestinationConfig, Engine, LogTopics,
     MessageTypeConfig, QueueConfig, Reason, Reasons, SERVER_VERSION, SlowClientLimits, SowConfig, ViewConfig,
-    ViewSource,
 };
 
 use super::finding::{ConfigFileError, Finding, FindingKind};
@@ -219,9 +218,7 @@ impl Parts {
         config.sow.extend(self.sow);
         config.queues.extend(self.queues);
         config.destinations.extend(self.destinations);
-        // The engine would refuse the others, and the file was warned of them.
-        let is_known = |view: &ViewConfig| matches!(view.source(), ViewSource::Topic(_));
-        config.views.extend(self.views.into_iter().filter(is_known));
+        config.views.extend(self.views);
         config.conflated_topics.extend(self.conflated_topics);
         config.message_types.extend(self.message_types);
         config.instance = self.instance.unwrap_or(std::mem::take(&mut config.instance));

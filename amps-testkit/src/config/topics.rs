@@ -47,7 +47,6 @@ pub(super) fn topic(reader: &mut Reader, scope: &mut Scope, element: &Element) -
             reader.error(child, "a topic with a Pattern cannot have a History; remove one");
         }
         if let Some(history) = history(reader, child) {
-            reader.not_supported(child, "queries of the past answer the present");
             topic = topic.history(history);
         }
     }
@@ -133,9 +132,6 @@ pub(super) fn view(reader: &mut Reader, scope: &mut Scope, element: &Element) ->
 
     let (name, message_type, source) = (name?, message_type?, source?);
     scope.topics.push((message_type.clone(), name.clone()));
-    if matches!(source, ViewSource::Joins(_)) {
-        reader.not_supported(element, "views over joined topics; it is a topic that is not configured");
-    }
     let mut view = ViewConfig::new(name, source)
         .message_type(message_type)
         .inline_conflation(conflation.unwrap_or_default())
@@ -211,13 +207,9 @@ pub(super) fn conflated_topic(
     let filter = reader.optional(element, "Filter");
     if let Some(child) = element.get("Enrichment") {
         reader.syntax(child, "Field", Assignment::parse);
-        reader.not_supported(child, "the copies are as their originals");
     }
     let enrichment = reader.fields(element, "Enrichment");
     let format = reader.optional(element, "TopicFormat");
-    if let Some(child) = element.get("TopicFormat") {
-        reader.not_supported(child, "there is one copy, of one topic");
-    }
 
     let (name, message_type) = (name?, message_type?);
     scope.topics.push((message_type.clone(), name.clone()));

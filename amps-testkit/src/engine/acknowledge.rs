@@ -93,16 +93,19 @@ impl Engine {
         let named =
             |queue: &super::queue::Queue| *queue.name == *topic && Some(queue.message_type) == message_type;
         let Some(queue) = self.queues.iter().position(named) else { return Ok(None) };
-        let rights = self.connections.get(&conn).and_then(|connection| connection.rights.as_ref());
-        if rights.is_some_and(|rights| rights.read(&topic).is_none()) {
+        let rights = self.connections.get(&conn).and_then(|connection| connection.rights.clone());
+        if rights.as_ref().is_some_and(|rights| rights.read(&topic).is_none()) {
             return Err(Reason::NotEntitled.into());
         }
         let selection = match (message.bookmark(), message.filter()) {
             (Some(list), None) => Selection::Bookmarks(self.read_bookmarks(now, conn, list)),
-            (None, Some(filter)) => Selection::Matching(
-                Selector::parse(&text(Some(filter)))
-                    .map_err(|fault| Refusal::because(Reason::BadFilter, fault))?,
-            ),
+            (None, Some(filter)) => {
+                let filter = Selector::parse(&text(Some(filter)))
+                    .map_err(|fault| Refusal::because(Reason::BadFilter, fault))?;
+                // What may not be read is not acknowledged.
+                let readable = Selector::within(Some(filter.clone()), rights);
+                Selection::Matching(readable.unwrap_or(filter))
+            }
             _ => return Err(Reason::InvalidOptions.into()),
         };
         let verdict = read_verdict(&text(message.options().map(|o| &**o)))?;
@@ -125,12 +128,23 @@ impl Engine {
         bookmarks
     }
 
+    /// Whether a client may see a message of a queue. What it may not see is not there for it.
+    fn may_see(&self, now: Time, conn: ConnId, index: usize, position: Position) -> bool {
+        let rights = self.connections.get(&conn).and_then(|connection| connection.rights.clone());
+        let Some(selector) = Selector::within(None, rights) else { return true };
+        let queue = &self.queues[index];
+        let Some(message) = queue.message(position) else { return false };
+        let document = queue.format.read(&message.entry.body);
+        let facts = Facts::of(&message.entry, &queue.format, &document).read_as(&queue.name);
+        selector.allows(facts, now)
+    }
+
     fn matching(&self, now: Time, queue: usize, selector: &Selector) -> Vec<Position> {
         let queue = &self.queues[queue];
         let matches = |(position, message): (Position, &super::queue::QueueMessage)| {
             let document = queue.format.read(&message.entry.body);
             selector
-                .matches(Facts::of(&message.entry, &queue.format, &document).in_queue(&queue.name), now)
+                .matches(Facts::of(&message.entry, &queue.format, &document).read_as(&queue.name), now)
                 .then_some(position)
         };
         queue.active_messages().filter_map(matches).collect()
@@ -144,10 +158,11 @@ impl Engine {
         bookmark: MessageId,
         verdict: Verdict,
     ) -> bool {
-        let queue = &mut self.queues[index];
-        if let Some(position) = queue.position_of(bookmark) {
+        let position = self.queues[index].position_of(bookmark);
+        if let Some(position) = position.filter(|&position| self.may_see(now, conn, index, position)) {
             return self.judge(now, conn, index, position, verdict);
         }
+        let queue = &mut self.queues[index];
         if queue.config.semantics == Semantics::AtMostOnce {
             let leasing = queue.config.leasing;
             let allowed = |holder: super::queue::Holder| leasing == Leasing::Sublet || holder.conn == conn;

@@ -5,6 +5,7 @@
 //! are never conflated.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +16,8 @@ use amps_transport::{Sink, Time};
 use super::Engine;
 use super::fan_out::{News, Role};
 use super::filter::Path;
-use super::format::Format;
 use super::selector::Facts;
-use super::sow::{Layout, Record};
+use super::sow::{Layout, Record, Resource};
 use super::subscription::SubKey;
 use super::switches::DeltaNull;
 use super::timers::Timer;
@@ -48,8 +48,7 @@ pub(crate) struct Conflated {
 /// One update that waits.
 #[derive(Debug)]
 struct Held {
-    layout: Option<Arc<Layout>>,
-    format: Format,
+    layout: Arc<Layout>,
     /// The time and the bookmark are those of the first update (CNF-04).
     record: Arc<Record>,
     /// The changes of the interval, for those who want changes only.
@@ -92,9 +91,9 @@ impl Conflated {
     }
 
     /// Notes what the subscriber already has: the result of its query.
-    pub(crate) fn has_received(&mut self, format: &Format, record: &Arc<Record>) {
-        let document = format.read(&record.body);
-        let key = self.key_of(Facts::of_record(record, format, &document), &record.key);
+    pub(crate) fn has_received(&mut self, layout: &Layout, record: &Arc<Record>) {
+        let document = layout.format.read(&record.body);
+        let key = self.key_of(Facts::of_record(record, layout, &document), &record.key);
         self.received.insert(key, Arc::clone(record));
     }
 
@@ -102,13 +101,14 @@ impl Conflated {
         match self.held.get_mut(&key) {
             Some(held) => {
                 if let (Some(earlier), Some(later)) = (&held.delta, &update.delta) {
-                    let merged = held.format.merge(earlier, later, DeltaNull::SetNull);
+                    let merged = held.layout.format.merge(earlier, later, DeltaNull::SetNull);
                     update.delta = Some(merged);
                 } else {
                     update.delta = None;
                 }
-                let first = (held.record.updated, held.record.bookmark);
-                update.record = restamped(&update.record, first);
+                let (updated, bookmark) = (held.record.updated, held.record.bookmark);
+                let record = update.record.with_body(Arc::clone(&update.record.body));
+                update.record = Arc::new(Record { updated, bookmark, ..record });
                 *held = update;
             }
             None => {
@@ -134,26 +134,23 @@ impl Conflated {
     }
 }
 
-fn restamped(
-    record: &Arc<Record>,
-    (updated, bookmark): (Time, Option<amps_protocol::MessageId>),
-) -> Arc<Record> {
-    Arc::new(Record {
-        topic: Arc::clone(&record.topic),
-        key: Arc::clone(&record.key),
-        body: Arc::clone(&record.body),
-        correlation: record.correlation.clone(),
-        publisher: Arc::clone(&record.publisher),
-        bookmark,
-        updated,
-        expires: record.expires,
-    })
-}
-
 impl Engine {
     /// Holds the news back for a conflated subscription.
     pub(super) fn hold(&mut self, now: Time, key: SubKey, role: Role, news: &News<'_>) {
         let Some(facts) = news.new.or(news.old) else { return };
+        let Some(subscription) = self.subscriptions.get(&key) else { return };
+        let (select, delta) = (subscription.shape.select.as_deref(), subscription.shape.delta);
+        let cut = |facts: Facts<'_>| {
+            self.shown(subscription.conn, facts.resource, facts.format, facts.body, select).into_owned()
+        };
+        let difference = news.layout.zip(news.old).filter(|_| role == Role::Delta).map(|(layout, old)| {
+            let with_keys = delta.is_none_or(|delta| delta.keys);
+            layout.format.difference(&cut(old), &cut(facts), &layout.keys, with_keys)
+        });
+        // Only changes of what is shown count (SEL-07).
+        if difference.as_ref().is_some_and(|d| !d.changed) && delta.is_some_and(|delta| delta.no_empties) {
+            return;
+        }
         let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
         let wants_oof = subscription.shape.oof;
         let Some(conflated) = &mut subscription.conflated else { return };
@@ -169,22 +166,27 @@ impl Engine {
             updated: now,
             expires: None,
         });
-        let layout = news.layout.map(|layout| Arc::new(layout.clone()));
-        let held = Held { layout, format: facts.format.clone(), record, delta: None, left: None };
+        let layout = news.layout.map_or_else(
+            || {
+                let format = facts.format.clone();
+                Arc::new(Layout { format, keys: Vec::new(), resource: Resource::Topic })
+            },
+            Arc::clone,
+        );
+        let held = Held { layout, record, delta: None, left: None };
         match role {
             Role::Leaves | Role::Lost => match conflated.received.get(&conflation_key) {
                 // What it never had cannot leave (CNF-05).
                 None => conflated.drop_held(&conflation_key),
                 Some(known) => {
-                    let left = news.left.or(Some(OofReason::Match));
+                    let hidden = Some(OofReason::Entitlement).filter(|_| role == Role::Lost);
+                    let left = hidden.or(news.left).or(Some(OofReason::Match));
                     let record = Arc::clone(known);
                     conflated.put(now, conflation_key, Held { record, left, ..held });
                 }
             },
             Role::Delta => {
-                let delta = news.layout.zip(news.old).map(|(layout, old)| {
-                    layout.format.difference(old.body, facts.body, &layout.keys, true).body
-                });
+                let delta = difference.map(|difference| difference.body);
                 conflated.put(now, conflation_key, Held { delta, ..held });
             }
             Role::Whole => conflated.put(now, conflation_key, held),
@@ -235,21 +237,23 @@ impl Engine {
     ) {
         let record = &held.record;
         if let Some(reason) = held.left {
-            if let Some(layout) = &held.layout {
-                self.send_out_of_focus(now, conn, key, layout, record, reason, sink);
-            }
-            return;
+            return self.send_out_of_focus(now, conn, key, &held.layout, record, reason, sink);
         }
-        let document = held.format.read(&record.body);
-        let facts = Facts::of_record(record, &held.format, &document);
+        let format = &held.layout.format;
+        let document = format.read(&record.body);
+        let facts = Facts::of_record(record, &held.layout, &document);
         let news = News {
             key: Some(&*record.key).filter(|key| !key.is_empty()),
-            layout: held.layout.as_deref(),
+            layout: Some(&held.layout),
             old: None,
             new: Some(facts),
             left: None,
         };
-        let body = held.delta.as_deref().unwrap_or(&record.body);
-        self.send_body(now, record.updated, conn, &[key], &news, facts, body, sink);
+        let select = self.selected(&[key]);
+        let body = match &held.delta {
+            Some(delta) => Cow::Borrowed(&**delta),
+            None => self.shown(conn, facts.resource, format, &record.body, select.as_ref()),
+        };
+        self.send_body(now, record.updated, conn, &[key], &news, facts, &body, sink);
     }
 }

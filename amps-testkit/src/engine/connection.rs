@@ -133,8 +133,10 @@ impl Engine {
         let ready = self.connections.get(&conn).is_some_and(Connection::is_ready);
         let needs_logon =
             !matches!(command, CommandKind::Logon | CommandKind::Missing | CommandKind::Unknown);
-        if !ready && needs_logon && !self.admit_without_logon(conn) {
-            return self.demand_logon(now, conn, message, sink);
+        if !ready && needs_logon {
+            if let Err(refused) = self.admit_without_logon(now, conn) {
+                return self.demand_logon(now, conn, message, refused, sink);
+            }
         }
         if message.acks().contains(AckType::Received) && is_known(command) {
             let sequence = message.sequence();
@@ -202,15 +204,11 @@ impl Engine {
     /// Forgets a connection and returns what it held (CONN-81); `false` if it is unknown.
     pub(super) fn forget(&mut self, now: Time, conn: ConnId, reason: Disconnect) -> bool {
         let Some(connection) = self.connections.get(&conn) else { return false };
-        let mut subscriptions: Vec<_> =
-            connection.subscriptions.iter().map(|(id, key)| (*key, Arc::clone(id))).collect();
+        let mut subscriptions: Vec<SubKey> = connection.subscriptions.values().copied().collect();
         subscriptions.sort_unstable();
         let text = reason.to_string();
         self.report(now, conn, "disconnect", About { reason: Some(&text), ..About::default() });
-        for (_, id) in &subscriptions {
-            self.report(now, conn, "unsubscribe", About { sub_id: Some(id), ..About::default() });
-        }
-        for (key, _) in subscriptions {
+        for key in subscriptions {
             self.end_subscription(now, key);
         }
         self.connections.remove(&conn);

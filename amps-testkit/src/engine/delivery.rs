@@ -6,7 +6,6 @@
 //! member's cursor remembers how far it has looked.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -61,16 +60,14 @@ impl Engine {
 
     fn deliver<S: Sink>(&mut self, index: usize, position: Position, sub: SubKey, now: Time, sink: &mut S) {
         let Some(subscription) = self.subscriptions.get_mut(&sub) else { return };
-        let queue = &mut self.queues[index];
         let holder = Holder { sub, conn: subscription.conn };
-        let Some((entry, until)) = queue.deliver(position, holder, now) else { return };
+        let Some((entry, until)) = self.queues[index].deliver(position, holder, now) else { return };
         subscription.leased += 1;
         self.delivered += 1;
-        let rights = self.connections.get(&holder.conn).and_then(|connection| connection.rights.as_ref());
-        let body = match rights {
-            Some(rights) => rights.visible(&queue.name, &queue.format, &entry.body),
-            None => Cow::Borrowed(&*entry.body),
-        };
+        let Some(subscription) = self.subscriptions.get(&sub) else { return };
+        let queue = &self.queues[index];
+        let select = subscription.shape.select.as_deref();
+        let body = self.shown(holder.conn, Some(&queue.name), &queue.format, &entry.body, select);
         let switches = &self.config.switches;
         let lease = match (until, queue.config.semantics) {
             (Some(at), _) => Some(format_timestamp(at.as_unix_nanos()).to_string()),
@@ -100,7 +97,7 @@ impl Engine {
     fn send_barrier<S: Sink>(&mut self, now: Time, index: usize, entry: &Entry, sink: &mut S) {
         let queue = &self.queues[index];
         let document = queue.format.read(&entry.body);
-        let facts = Facts::of(entry, &queue.format, &document).in_queue(&queue.name);
+        let facts = Facts::of(entry, &queue.format, &document).read_as(&queue.name);
         let mut audience: BTreeMap<ConnId, Vec<Arc<str>>> = BTreeMap::new();
         for subscription in queue.members.keys().filter_map(|key| self.subscriptions.get(key)) {
             if subscription.selector.as_ref().is_none_or(|selector| selector.matches(facts, now)) {
@@ -114,7 +111,7 @@ impl Engine {
         for (conn, ids) in audience {
             self.delivered += 1;
             let queue = &self.queues[index];
-            let body = self.visible(conn, &queue.name, &queue.format, &entry.body);
+            let body = self.shown(conn, Some(&queue.name), &queue.format, &entry.body, None);
             let length = self.config.switches.publish_length.then_some(body.len() as u64);
             FrameWriter::new(&mut self.out, CommandKind::Publish)
                 .text(Field::Bookmark, entry.bookmark.to_string())
@@ -210,7 +207,7 @@ fn next_match(queue: &mut Queue, key: SubKey, subscription: &Subscription, now: 
     }
     let found = queue.find_available(member.cursor, |entry| {
         let document = queue.format.read(&entry.body);
-        selector.matches(Facts::of(entry, &queue.format, &document).in_queue(&queue.name), now)
+        selector.matches(Facts::of(entry, &queue.format, &document).read_as(&queue.name), now)
     });
     let cursor = found.unwrap_or(queue.end());
     queue.members.insert(key, Member { cursor, confirmed: found, ..member });

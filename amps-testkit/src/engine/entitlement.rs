@@ -12,6 +12,9 @@ use super::filter::Filter;
 use super::format::{Format, Select};
 use super::topic::{TopicPattern, TopicReading};
 
+/// The user of rules that are for all users.
+pub(crate) const EVERYBODY: &str = "*";
+
 /// What one user may do.
 #[derive(Debug)]
 pub(crate) struct Rights {
@@ -43,9 +46,11 @@ pub(crate) fn check(entitlements: &[Entitlement]) -> Result<(), ConfigError> {
 impl Rights {
     /// Those of a user.
     pub(crate) fn of(entitlements: &[Entitlement], user: &str) -> Arc<Self> {
-        let own = entitlements.iter().filter(|e| e.user == "*" || e.user == user);
+        // The first rule decides, and what is said of one user is meant to (inferred).
+        let own = entitlements.iter().filter(|e| e.user == user && user != EVERYBODY);
+        let rules = own.chain(entitlements.iter().filter(|e| e.user == EVERYBODY));
         // What does not compile was refused with the configuration.
-        Arc::new(Self { rules: own.filter_map(|entitlement| compile(entitlement).ok()).collect() })
+        Arc::new(Self { rules: rules.filter_map(|entitlement| compile(entitlement).ok()).collect() })
     }
 
     /// Whether the user may log on. Without any rule about logons, everybody may.
@@ -69,10 +74,11 @@ impl Rights {
         Some(Right { filter: rule.filter.as_ref(), select: rule.select.as_ref() })
     }
 
-    /// What the user may see of a body (ENT-03).
-    pub(crate) fn visible<'b>(&self, topic: &str, format: &Format, body: &'b [u8]) -> Cow<'b, [u8]> {
-        match self.read(topic).and_then(|right| right.select) {
-            Some(select) => Cow::Owned(format.select(body, select)),
+    /// What the user may see of a body (ENT-03). Of one that the list cannot be applied to, that
+    /// is nothing.
+    pub(crate) fn visible<'b>(&self, resource: &str, format: &Format, body: &'b [u8]) -> Cow<'b, [u8]> {
+        match self.read(resource).and_then(|right| right.select) {
+            Some(select) => Cow::Owned(format.permit(body, select)),
             None => Cow::Borrowed(body),
         }
     }
@@ -84,6 +90,12 @@ fn compile(entitlement: &Entitlement) -> Result<Rule, ConfigError> {
         topic: entitlement.topic.clone(),
         fault,
     };
+    if entitlement.select.is_some() && entitlement.kind != EntitlementKind::Read {
+        return Err(wrong("only a right to read has a select list".to_owned()));
+    }
+    if entitlement.filter.is_some() && entitlement.kind == EntitlementKind::Logon {
+        return Err(wrong("a right to log on has no filter, for there is no message".to_owned()));
+    }
     let pattern = TopicPattern::parse(&entitlement.topic, TopicReading::Guess, true).map_err(wrong)?;
     let filter = entitlement.filter.as_ref().map(|text| Filter::parse(text)).transpose();
     let select = entitlement.select.as_ref().map(|text| Select::parse(text)).transpose();

@@ -6,12 +6,13 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use amps_protocol::{CommandKind, Field, FrameWriter, OofReason, format_timestamp};
 use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
-use super::format::Select;
+use super::format::{Format, Select};
 use super::selector::Facts;
 use super::sow::{Layout, Record};
 use super::subscription::{SubKey, Subscription};
@@ -23,7 +24,7 @@ pub(crate) struct News<'a> {
     /// The key of the record, where there is one.
     pub(crate) key: Option<&'a str>,
     /// How the records of the topic are read, where it keeps any.
-    pub(crate) layout: Option<&'a Layout>,
+    pub(crate) layout: Option<&'a Arc<Layout>>,
     /// The record as it was.
     pub(crate) old: Option<Facts<'a>>,
     /// The message, which is the record from now on; `None` if it is gone.
@@ -93,11 +94,7 @@ impl Engine {
         sink: &mut S,
     ) {
         let Some(facts) = news.new else { return };
-        let visible = self.visible(conn, facts.topic, facts.format, facts.body);
-        let body = match self.selected(keys) {
-            Some(select) => Cow::Owned(facts.format.select(&visible, &select)),
-            None => visible,
-        };
+        let body = self.shown(conn, facts.resource, facts.format, facts.body, self.selected(keys).as_ref());
         self.send_message(now, conn, keys, news, facts, &body, sink);
     }
 
@@ -112,13 +109,7 @@ impl Engine {
     ) {
         let (Some(facts), Some(old), Some(layout)) = (news.new, news.old, news.layout) else { return };
         let select = self.selected(keys);
-        let cut = |body| {
-            let visible = self.visible(conn, facts.topic, &layout.format, body);
-            match &select {
-                Some(select) => Cow::Owned(layout.format.select(&visible, select)),
-                None => visible,
-            }
-        };
+        let cut = |body| self.shown(conn, facts.resource, &layout.format, body, select.as_ref());
         let delta = |key: &SubKey| self.subscriptions.get(key).and_then(Subscription::delta);
         let with_keys = keys.iter().filter_map(delta).any(|delta| delta.keys);
         let difference = layout.format.difference(&cut(old.body), &cut(facts.body), &layout.keys, with_keys);
@@ -188,11 +179,7 @@ impl Engine {
             (None, None) => return,
         };
         self.delivered += 1;
-        let visible = self.visible(conn, facts.topic, facts.format, facts.body);
-        let body = match self.selected(keys) {
-            Some(select) => Cow::Owned(facts.format.select(&visible, &select)),
-            None => visible,
-        };
+        let body = self.shown(conn, facts.resource, facts.format, facts.body, self.selected(keys).as_ref());
         let subscriptions = || keys.iter().filter_map(|key| self.subscriptions.get(key));
         let timestamp = subscriptions().any(|s| s.shape.timestamp);
         let timestamp = timestamp.then(|| format_timestamp(now.as_unix_nanos()).to_string());
@@ -216,13 +203,13 @@ impl Engine {
         now: Time,
         conn: ConnId,
         key: SubKey,
-        layout: &Layout,
+        layout: &Arc<Layout>,
         record: &Record,
         reason: OofReason,
         sink: &mut S,
     ) {
         let document = layout.format.read(&record.body);
-        let facts = Facts::of_record(record, &layout.format, &document);
+        let facts = Facts::of_record(record, layout, &document);
         let news = News { key: Some(&record.key), layout: Some(layout), old: None, new: None, left: None };
         let news = match reason {
             OofReason::Match => News { new: Some(facts), ..news },
@@ -249,17 +236,24 @@ impl Engine {
         }
     }
 
-    /// What a connection may see of a body.
-    pub(super) fn visible<'b>(
+    /// What a connection gets to see of a body: what it may see, and of that what it asked for
+    /// (SEL-04). Every body that leaves the engine passes here.
+    pub(super) fn shown<'b>(
         &self,
         conn: ConnId,
-        topic: &str,
-        format: &super::format::Format,
+        resource: Option<&str>,
+        format: &Format,
         body: &'b [u8],
+        select: Option<&Select>,
     ) -> Cow<'b, [u8]> {
-        match self.connections.get(&conn).and_then(|connection| connection.rights.as_ref()) {
-            Some(rights) => rights.visible(topic, format, body),
+        let rights = self.connections.get(&conn).and_then(|connection| connection.rights.as_ref());
+        let visible = match rights.zip(resource) {
+            Some((rights, resource)) => rights.visible(resource, format, body),
             None => Cow::Borrowed(body),
+        };
+        match select {
+            Some(select) => Cow::Owned(format.select(&visible, select)),
+            None => visible,
         }
     }
 
@@ -275,18 +269,20 @@ impl Engine {
 fn role(subscription: &Subscription, news: &News<'_>, now: Time) -> Option<Role> {
     let wants =
         |facts: Facts<'_>| subscription.selector.as_ref().is_none_or(|selector| selector.matches(facts, now));
+    let allowed = |facts| subscription.selector.as_ref().is_none_or(|selector| selector.allows(facts, now));
     let shape = &subscription.shape;
     if !news.new.is_some_and(wants) {
         if !shape.oof || !news.old.is_some_and(wants) {
             return None;
         }
-        let allowed = |facts| subscription.selector.as_ref().is_none_or(|s| s.allows(facts, now));
         return Some(if news.new.is_none_or(allowed) { Role::Leaves } else { Role::Lost });
     }
     let comparable = news.layout.is_some_and(|layout| layout.format.supports_delta());
     match news.old {
-        // A record that comes into focus comes whole (DS-01, OOF-04).
-        Some(old) if shape.delta.is_some() && comparable && (!shape.oof || wants(old)) => Some(Role::Delta),
+        // A record that comes into focus, or could not be seen before, comes whole (DS-01, OOF-04).
+        Some(old) if shape.delta.is_some() && comparable && allowed(old) && (!shape.oof || wants(old)) => {
+            Some(Role::Delta)
+        }
         _ => Some(Role::Whole),
     }
 }

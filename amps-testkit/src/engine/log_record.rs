@@ -377,7 +377,8 @@ impl Engine {
         let entry = Arc::new(self.entry(message));
         let message_type = entry.message_type;
         let route = self.route(message_type, entry.topic.as_bytes());
-        if let (Some(table), Some(key)) = (route.table, &entry.key) {
+        let table = route.table.filter(|&table| !self.sow[table].starts_empty);
+        if let (Some(table), Some(key)) = (table, &entry.key) {
             self.catch_up(entry.at);
             let index = table;
             let table = &mut self.sow[index];
@@ -444,6 +445,7 @@ impl Engine {
             self.accepted = old.accepted;
             self.types = old.types;
             self.replication.take_over(old.replication);
+            self.restricted = old.restricted;
         }
     }
 

@@ -37,8 +37,8 @@ impl Engine {
             return;
         }
         match self.admit(conn, message) {
-            Ok(admission) => self.welcome(now, conn, message, &admission, sink),
-            Err(reason) => self.turn_away(now, conn, message, &reason, sink),
+            Ok(admission) => self.welcome(now, conn, message, admission, sink),
+            Err((recorded, reason)) => self.turn_away(now, conn, message, recorded, &reason, sink),
         }
     }
 
@@ -67,21 +67,30 @@ impl Engine {
     }
 
     /// Takes a first command for a logon, where that is allowed (CONN-19).
-    pub(super) fn admit_without_logon(&mut self, conn: ConnId) -> bool {
+    ///
+    /// # Errors
+    /// Why not, and the reason for refusing as the client will read it.
+    pub(super) fn admit_without_logon(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+    ) -> Result<(), (Disconnect, Reason)> {
         if self.config.authentication != Authentication::Implicit {
-            return false;
+            return Err((Disconnect::Auth, Reason::LogonRequired));
+        }
+        let fixed = self.connections.get(&conn).and_then(|c| self.listeners.get(&c.listener));
+        let message_type = fixed.cloned().unwrap_or_else(|| "json".to_owned());
+        let rights = self.rights_of("");
+        if !self.may_log_on(rights.as_deref()) {
+            return Err((Disconnect::Entitlement, Reason::NotEntitled));
         }
         let name = self.generated_name(conn);
-        let fixed = self.connections.get(&conn).and_then(|c| self.listeners.get(&c.listener)).cloned();
-        let message_type = self.types.id(fixed.as_deref().unwrap_or("json"));
-        let rights = self.rights_of("");
-        let (hash, server_hash) = (name_hash(&name), name_hash(&format!("{name}@{}", self.config.instance)));
-        let Some(connection) = self.connections.get_mut(&conn) else { return false };
-        connection.client_name = name;
-        connection.message_type = message_type;
-        connection.rights = rights;
-        connection.identity = Some(Identity { user: "".into(), hash, server_hash });
-        true
+        self.enter(now, conn, Admission { user: "".into(), name, message_type, rights }, None);
+        Ok(())
+    }
+
+    fn may_log_on(&self, rights: Option<&Rights>) -> bool {
+        rights.is_none_or(|rights| rights.may_log_on(&self.config.entitlements))
     }
 
     /// `None` if nobody is restricted.
@@ -90,12 +99,13 @@ impl Engine {
     }
 
     /// # Errors
-    /// The reason for refusing, as the client will read it.
-    fn admit(&self, conn: ConnId, message: &Message<&[u8]>) -> Result<Admission, String> {
-        let reason = |reason| self.config.reasons.text(reason).to_owned();
-        let user = self.authenticate(message)?;
+    /// What is recorded, and the reason for refusing as the client will read it.
+    fn admit(&self, conn: ConnId, message: &Message<&[u8]>) -> Result<Admission, (Disconnect, String)> {
+        let refused = |recorded, reason| (recorded, self.config.reasons.text(reason).to_owned());
+        let user = self.authenticate(message).map_err(|reason| (Disconnect::Auth, reason))?;
+        let message_type = self.agreed_type(conn, message);
         let message_type =
-            self.agreed_type(conn, message).ok_or_else(|| reason(Reason::InvalidMessageType))?;
+            message_type.ok_or_else(|| refused(Disconnect::Auth, Reason::InvalidMessageType))?;
         let name: Arc<str> = match message.client_name().filter(|name| !name.is_empty()) {
             Some(name) => text(Some(name)).into(),
             None => self.generated_name(conn),
@@ -105,11 +115,11 @@ impl Engine {
             identity.is_some_and(|identity| identity.user != user)
         };
         if self.log.exists() && self.clients_named(&name).any(other_user) {
-            return Err(reason(Reason::NameInUse));
+            return Err(refused(Disconnect::NameInUse, Reason::NameInUse));
         }
         let rights = self.rights_of(&user);
-        if rights.as_ref().is_some_and(|rights| !rights.may_log_on(&self.config.entitlements)) {
-            return Err(reason(Reason::NotEntitled));
+        if !self.may_log_on(rights.as_deref()) {
+            return Err(refused(Disconnect::Entitlement, Reason::NotEntitled));
         }
         Ok(Admission { user, name, message_type, rights })
     }
@@ -149,7 +159,7 @@ impl Engine {
         now: Time,
         conn: ConnId,
         message: &Message<&[u8]>,
-        admission: &Admission,
+        admission: Admission,
         sink: &mut S,
     ) {
         if self.log.exists() {
@@ -158,30 +168,16 @@ impl Engine {
                 self.close(now, predecessor, Disconnect::NameInUse, CloseMode::Flush, sink);
             }
         }
-        let name = &admission.name;
-        let known = self.config.switches.bookmark_hash.get(&**name).copied();
-        let hash = known.unwrap_or_else(|| name_hash(name));
-        let message_type = self.types.id(&admission.message_type);
-        let server_hash = name_hash(&format!("{name}@{}", self.config.instance));
-        let conflation = ack_conflation(message);
-        let Some(connection) = self.connections.get_mut(&conn) else { return };
-        connection.client_name = Arc::clone(name);
-        connection.message_type = message_type;
-        connection.rights.clone_from(&admission.rights);
-        connection.identity = Some(Identity { user: Arc::clone(&admission.user), hash, server_hash });
-        connection.ack_conflation = conflation.unwrap_or(self.config.ack_conflation);
-        if self.observe != Observe::Nothing {
-            self.events.push((now, Event::LoggedOn { conn, client: Arc::clone(name) }));
-        }
-        self.report(now, conn, "logon", About { command: Some(message), ..About::default() });
+        let (name, user) = (Arc::clone(&admission.name), Arc::clone(&admission.user));
+        let hash = self.enter(now, conn, admission, Some(message));
         let sequence = self.log.highest(hash);
         let disabled = matches!(self.config.authentication, Authentication::Disabled);
         let reason = disabled.then(|| self.config.reasons.text(Reason::AuthenticationDisabled).to_owned());
         let ack = AckFrame {
             sequence: Some(sequence),
             bookmark: Some(MessageId { publisher: hash, sequence }),
-            client_name: Some(name),
-            user: (!disabled).then_some(&*admission.user),
+            client_name: Some(&name),
+            user: (!disabled).then_some(&*user),
             correlation: message.correlation_id().map(|x| &**x),
             reason: reason.as_deref(),
             version: Some(SERVER_VERSION),
@@ -190,11 +186,40 @@ impl Engine {
         self.acknowledge(now, conn, message, ack, sink);
     }
 
+    /// The connection is somebody's from now on. Returns the publisher's part of its bookmarks.
+    fn enter(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        admission: Admission,
+        message: Option<&Message<&[u8]>>,
+    ) -> u64 {
+        let Admission { user, name, message_type, rights } = admission;
+        let known = self.config.switches.bookmark_hash.get(&*name).copied();
+        let hash = known.unwrap_or_else(|| name_hash(&name));
+        let message_type = self.types.id(&message_type);
+        let server_hash = name_hash(&format!("{name}@{}", self.config.instance));
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.client_name = Arc::clone(&name);
+            connection.message_type = message_type;
+            connection.rights = rights;
+            connection.identity = Some(Identity { user, hash, server_hash });
+            connection.ack_conflation =
+                message.and_then(ack_conflation).unwrap_or(self.config.ack_conflation);
+        }
+        if self.observe != Observe::Nothing {
+            self.events.push((now, Event::LoggedOn { conn, client: name }));
+        }
+        self.report(now, conn, "logon", About { command: message, ..About::default() });
+        hash
+    }
+
     fn turn_away<S: Sink>(
         &mut self,
         now: Time,
         conn: ConnId,
         message: &Message<&[u8]>,
+        recorded: Disconnect,
         reason: &str,
         sink: &mut S,
     ) {
@@ -202,30 +227,23 @@ impl Engine {
         let ack = AckFrame { status: Status::Failure, reason: Some(reason), ..AckFrame::new() };
         self.acknowledge(now, conn, message, ack, sink);
         if self.config.switches.close_on_refused_logon {
-            let name_taken = reason == self.config.reasons.text(Reason::NameInUse);
-            let recorded = if name_taken {
-                Disconnect::NameInUse
-            } else if reason == self.config.reasons.text(Reason::NotEntitled) {
-                Disconnect::Entitlement
-            } else {
-                Disconnect::Auth
-            };
             self.close(now, conn, recorded, CloseMode::Flush, sink);
         }
     }
 
-    /// Another command came before the logon (CONN-18).
+    /// Another command came before the logon, and may not (CONN-18).
     pub(super) fn demand_logon<S: Sink>(
         &mut self,
         now: Time,
         conn: ConnId,
         message: &Message<&[u8]>,
+        (recorded, reason): (Disconnect, Reason),
         sink: &mut S,
     ) {
-        if self.config.switches.logon_required_ack {
-            self.refuse(now, conn, message, Reason::LogonRequired.into(), sink);
+        if self.config.switches.logon_required_ack || reason != Reason::LogonRequired {
+            self.refuse(now, conn, message, reason.into(), sink);
         }
-        self.close(now, conn, Disconnect::Auth, CloseMode::Flush, sink);
+        self.close(now, conn, recorded, CloseMode::Flush, sink);
     }
 }
 

@@ -156,7 +156,11 @@ impl Engine {
         let derived = derive(&config, &mut types, &mut sow)?;
         let mut queues: Vec<Queue> = Vec::new();
         for queue in &config.queues {
-            let queue = Queue::new(queue.clone(), types.id(&queue.message_type), &config.switches)?;
+            let queue = {
+                let message_type = types.id(&queue.message_type);
+                let format = types.format(message_type).clone();
+                Queue::new(queue.clone(), message_type, format, &config.switches)?
+            };
             if queues.iter().any(|other| other.name == queue.name && other.message_type == queue.message_type)
             {
                 return Err(ConfigError::QueueTwice { queue: queue.name.to_string() });
@@ -232,8 +236,9 @@ impl Engine {
     }
 
     /// Gives a user other rights in place of the own ones, and ends the user's connections
-    /// (ENT-05): rights are looked up when somebody logs on. What everybody may do stays. From
-    /// then on what no entitlement permits is refused.
+    /// (ENT-05): rights are looked up when somebody logs on. The user `*` is everybody: then
+    /// every connection ends; else what everybody may do stays. From then on what no entitlement
+    /// permits is refused.
     ///
     /// # Errors
     /// One of them does not parse, or is of another user; nothing was changed.
@@ -254,7 +259,8 @@ impl Engine {
         self.config.entitlements.retain(|entitlement| entitlement.user != user);
         self.config.entitlements.extend(entitlements);
         let of_user = |connection: &Connection| {
-            connection.identity.as_ref().is_some_and(|identity| *identity.user == *user)
+            let identity = connection.identity.as_ref();
+            identity.is_some_and(|identity| user == entitlement::EVERYBODY || *identity.user == *user)
         };
         let connections = self.connections.iter().filter(|(_, connection)| of_user(connection));
         for conn in connections.map(|(conn, _)| *conn).collect::<Vec<_>>() {

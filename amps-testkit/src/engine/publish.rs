@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use amps_protocol::{AckType, CommandKind, Message, MessageId, Status};
 use amps_transport::{ConnId, Sink, Time};
@@ -17,7 +16,7 @@ use super::filter::Context;
 use super::reasons::Reason;
 use super::reply::{AckFrame, Refusal};
 use super::selector::{Facts, holds};
-use super::sow::{Change, Record};
+use super::sow::{Change, Incoming, Record, resource_in};
 use super::subscription::{SubKey, text};
 use super::switches::DuplicateAck;
 use super::timers::Timer;
@@ -91,14 +90,14 @@ impl Engine {
     fn may_publish(&self, now: Time, conn: ConnId, route: &Route, message: &Message<&[u8]>) -> bool {
         let Some(connection) = self.connections.get(&conn) else { return false };
         let Some(rights) = &connection.rights else { return true };
-        let Some(right) = rights.write(&route.topic) else { return false };
+        let Some(right) = rights.write(&route.entitled) else { return false };
         let Some(filter) = right.filter else { return true };
         let format = self.types.format(connection.message_type);
         let document = format.read(message.data());
         let facts = Facts {
             format,
             topic: &route.topic,
-            resource: &route.topic,
+            resource: Some(&route.entitled),
             body: message.data(),
             correlation: message.correlation_id().map(|x| &**x),
             bookmark: None,
@@ -248,7 +247,7 @@ impl Engine {
         let facts = Facts {
             format: &format,
             topic: &route.topic,
-            resource: &route.topic,
+            resource: Some(&route.entitled),
             body: publication.body,
             correlation: publication.correlation,
             bookmark: publication.bookmark,
@@ -271,7 +270,14 @@ impl Engine {
         let table = &mut self.sow[index];
         let layout = Arc::clone(&table.layout);
         let enrichment = table.enrichment.clone();
-        let context = enriching(now, route, publication, &self.config.instance);
+        let context = Incoming {
+            topic: &route.topic,
+            body: publication.body,
+            correlation: publication.correlation,
+            publisher: &publication.publisher,
+            instance: &self.config.instance,
+        }
+        .context(now);
         let incoming = match &enrichment {
             Some(enrichment) => enrichment.preprocess(&layout.format, publication.body, context),
             None => Cow::Borrowed(publication.body),
@@ -452,6 +458,11 @@ impl Engine {
             let config = &queue.config;
             config.publish_target.as_deref().unwrap_or(config.underlying_topic()).to_owned()
         });
+        // To write to a queue is a right of its own, whatever the target is.
+        let entitled: Arc<str> = match &target {
+            Some(_) => name.as_str().into(),
+            None => resource_in(&self.sow, message_type, &name).into(),
+        };
         let name: Arc<str> = target.unwrap_or(name).into();
         let is_queue = self.queues.iter().filter(of_type).any(|queue| queue.name == name);
         let entered = |(_, queue): &(usize, &super::queue::Queue)| {
@@ -464,6 +475,7 @@ impl Engine {
             // Where queue and topic share a name, its subscriptions are the queue's.
             conflated: if is_queue { Vec::new() } else { self.conflated(message_type, &name) },
             audience: if is_queue { Vec::new() } else { self.audience(message_type, &name) },
+            entitled,
             topic: name,
         });
         self.routes.insert(message_type, topic, Arc::clone(&route));
@@ -501,24 +513,4 @@ struct Connected {
     publisher: Arc<str>,
     hash: u64,
     server_hash: u64,
-}
-
-/// What the expressions of an enrichment can ask for.
-fn enriching<'a>(
-    now: Time,
-    route: &'a Route,
-    publication: &'a Publication<'_>,
-    instance: &'a str,
-) -> Context<'a> {
-    let now = Duration::from_nanos(now.as_unix_nanos());
-    Context {
-        topic: &route.topic,
-        message_size: publication.body.len() as u64,
-        correlation_id: publication.correlation.unwrap_or_default(),
-        now,
-        last_updated: Some(now),
-        client_name: &publication.publisher,
-        instance_name: instance,
-        ..Context::default()
-    }
 }

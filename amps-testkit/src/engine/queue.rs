@@ -178,13 +178,11 @@ pub(crate) struct Queue {
     departures: Vec<MessageId>,
 }
 
-/// The least target depth (6.1).
-const MIN_TARGET_DEPTH: u64 = 1000;
-
 impl Queue {
     pub(crate) fn new(
         config: QueueConfig,
         message_type: TypeId,
+        format: Format,
         switches: &Switches,
     ) -> Result<Self, ConfigError> {
         let underlying =
@@ -209,7 +207,7 @@ impl Queue {
             ),
             None => None,
         };
-        check_order(&config)?;
+        config.check_order()?;
         let priority = match &config.priority {
             Some(text) => Some(Expression::parse(text).map_err(|fault| ConfigError::Priority {
                 queue: config.name.clone(),
@@ -226,7 +224,7 @@ impl Queue {
         };
         Ok(Self {
             name: config.name.as_str().into(),
-            format: Format::of(&config.message_type),
+            format,
             config,
             message_type,
             underlying,
@@ -438,6 +436,10 @@ impl Queue {
 
     pub(crate) fn lease_of(&self, position: Position) -> Option<Lease> {
         self.messages.get(&position)?.lease
+    }
+
+    pub(crate) fn message(&self, position: Position) -> Option<&QueueMessage> {
+        self.messages.get(&position)
     }
 
     pub(crate) fn messages(&self) -> impl Iterator<Item = (Position, &QueueMessage)> {
@@ -679,21 +681,5 @@ fn unsigned(value: &Value<'_>) -> u64 {
         Value::Float(number) => *number as u64,
         Value::String(text) => std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(0),
         Value::Null => 0,
-    }
-}
-
-/// What excludes what (6.1).
-fn check_order(config: &QueueConfig) -> Result<(), ConfigError> {
-    let contradicts = |what| Err(ConfigError::QueueContradiction { queue: config.name.clone(), what });
-    let (priority, barrier) = (config.priority.is_some(), config.barrier.is_some());
-    if priority && barrier {
-        return contradicts("it has both a priority and a barrier expression; remove one");
-    }
-    match config.target_depth {
-        Some(_) if priority || barrier => {
-            contradicts("a target depth goes with neither priority nor barrier expression; remove one")
-        }
-        Some(depth) if depth < MIN_TARGET_DEPTH => contradicts("the target depth is below 1000; raise it"),
-        _ => Ok(()),
     }
 }

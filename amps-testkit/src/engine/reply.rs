@@ -10,6 +10,7 @@ use amps_transport::{ConnId, Sink, Time};
 use super::Engine;
 use super::event::{Event, Observe};
 use super::reasons::Reason;
+use super::slow::Pace;
 
 /// What an `ack` carries beside the kind and the command's id.
 #[derive(Clone, Copy, Debug)]
@@ -156,10 +157,20 @@ impl Engine {
 
     /// Sends the one frame that has been encoded into `out`.
     pub(super) fn transmit<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
+        self.has_sent(now, conn, self.out.len(), Pace::Servers);
+        self.hand_over(now, conn, sink);
+    }
+
+    /// The same for a frame that waited until the client had room for it.
+    pub(super) fn transmit_paced<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
+        self.has_sent(now, conn, self.out.len(), Pace::Clients);
+        self.hand_over(now, conn, sink);
+    }
+
+    fn hand_over<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.last_sent = now;
             sink.send(conn, &self.out);
-            self.has_sent(now, conn, self.out.len());
             if self.observe == Observe::All {
                 let frame = self.out.get(LENGTH_PREFIX..).unwrap_or_default();
                 if let Ok(message) = Message::decode(frame) {

@@ -20,7 +20,7 @@ use super::reasons::Reason;
 use super::replay::ReplayRequest;
 use super::reply::Refusal;
 use super::selector::Selector;
-use super::sow::Grouping;
+use super::sow::{Grouping, Point, Table, resource_in};
 use super::subscription::{Delta, Shape, text};
 use super::switches::UnknownOptions;
 use super::topic::{TopicPattern, TopicReading, TypeId};
@@ -81,6 +81,8 @@ pub(crate) struct QueryRequest {
     pub(crate) query_id: Arc<str>,
     /// Only records with these keys.
     pub(crate) keys: Option<Vec<String>>,
+    /// A point in the past, for topics that remember it.
+    pub(crate) as_of: Option<Point>,
     pub(crate) order: Option<OrderBy>,
     pub(crate) batch: usize,
     pub(crate) top_n: Option<usize>,
@@ -127,10 +129,15 @@ impl Engine {
             }
             _ => None,
         };
-        let unreadable = |rights: &Arc<Rights>| pattern.is_literal() && rights.read(pattern.text()).is_none();
+        let resource = resource_in(&self.sow, message_type, pattern.text());
+        let unreadable = |rights: &Arc<Rights>| pattern.is_literal() && rights.read(resource).is_none();
         let replaces = options.contains("replace");
         // What replaces a subscription may ask for anything, and is shown nothing (ENT-06).
-        if !replaces && rights.as_ref().is_some_and(unreadable) {
+        let replaced = replaces && message.command() != CommandKind::Sow && {
+            let id = message.sub_id().or_else(|| message.command_id());
+            connection.subscriptions.contains_key(&*text(id.map(|id| &**id)))
+        };
+        if !replaced && rights.as_ref().is_some_and(unreadable) {
             return Err(Reason::NotEntitled.into());
         }
         let selector = Selector::within(selector, rights);
@@ -157,7 +164,13 @@ impl Engine {
         }
         let conflation = conflation.filter(|_| replay.is_none());
         let aggregation = self.read_aggregation(message, &options, &pattern, message_type, &selector)?;
-        if aggregation.is_some() && (shape.select.is_some() || message.bookmark().is_some()) {
+        if aggregation.is_some() && conflation.is_some() {
+            let detail = "results over groups are not conflated".to_owned();
+            return Err(Refusal::because(Reason::InvalidOptions, detail));
+        }
+        // A query of the past is one moment, as any other (AGG-03).
+        let follows_the_log = message.bookmark().is_some() && message.command() != CommandKind::Sow;
+        if aggregation.is_some() && (shape.select.is_some() || follows_the_log) {
             let detail = "results over groups have neither select list nor bookmark".to_owned();
             return Err(Refusal::because(Reason::InvalidOptions, detail));
         }
@@ -202,7 +215,11 @@ impl Engine {
         let fields: FieldList = grouping.parse().map_err(|fault: ValueFault| refused(fault.to_string()))?;
         let by = fields.iter().map(|field| Path::parse(field).map_err(|fault| refused(fault.to_string())));
         let by = by.collect::<Result<_, _>>()?;
-        Ok(Some((source, Arc::new(Grouping { projections, by, filter: filter.clone() }))))
+        let visible = filter
+            .as_ref()
+            .and_then(|selector| selector.visible_of(resource_in(&self.sow, message_type, pattern.text())))
+            .cloned();
+        Ok(Some((source, Arc::new(Grouping { projections, by, filter: filter.clone(), visible }))))
     }
 
     /// How often a key may be told, and what the key is (CNF-01, CNF-02).
@@ -275,6 +292,7 @@ impl Engine {
     /// Why the command fails.
     pub(super) fn read_query(
         &mut self,
+        now: Time,
         message: &Message<&[u8]>,
         request: &Request,
         fallback_id: Option<&str>,
@@ -306,9 +324,19 @@ impl Engine {
             .sow_keys()
             .map(|list| amps_protocol::SowKeys::new(list).map(|key| text(Some(key))).collect());
         let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let remembers = |table: &Table| {
+            table.history.is_some()
+                && table.message_type == request.message_type
+                && request.pattern.matches(&table.name)
+        };
+        let as_of = match message.bookmark().filter(|_| self.sow.iter().any(remembers)) {
+            Some(bookmark) => self.read_point(now, bookmark, &request.options)?,
+            None => None,
+        };
         Ok(QueryRequest {
             query_id,
             keys,
+            as_of,
             order,
             batch: count(batch),
             top_n: top_n.map(count),

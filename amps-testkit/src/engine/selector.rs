@@ -12,16 +12,17 @@ use amps_transport::Time;
 
 use super::entitlement::Rights;
 use super::filter::{Context, Filter};
-use super::format::{Body, Format};
-use super::sow::Record;
+use super::format::{Body, Format, Select};
+use super::sow::{Layout, Record};
 use super::txlog::Entry;
 
 /// What a filter can see of a message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) topic: &'a str,
-    /// What entitlements are about: the topic, or the queue that it is read from.
-    pub(crate) resource: &'a str,
+    /// What entitlements are about: the topic, the container of topics, or the queue that it is
+    /// read from. `None` if it was computed of what the reader may see.
+    pub(crate) resource: Option<&'a str>,
     pub(crate) body: &'a [u8],
     pub(crate) correlation: Option<&'a [u8]>,
     pub(crate) bookmark: Option<MessageId>,
@@ -36,7 +37,7 @@ impl<'a> Facts<'a> {
         Self {
             format,
             topic: &entry.topic,
-            resource: &entry.topic,
+            resource: Some(&entry.topic),
             body: &entry.body,
             correlation: entry.correlation.as_deref(),
             bookmark: Some(entry.bookmark),
@@ -47,16 +48,16 @@ impl<'a> Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// The same message, read from a queue.
-    pub(crate) const fn in_queue(self, queue: &'a str) -> Self {
-        Self { resource: queue, ..self }
+    /// The same message, read under another name: from a queue, or in a container of topics.
+    pub(crate) const fn read_as(self, resource: &'a str) -> Self {
+        Self { resource: Some(resource), ..self }
     }
 
-    pub(crate) fn of_record(record: &'a Record, format: &'a Format, document: &'a Body<'a>) -> Self {
+    pub(crate) fn of_record(record: &'a Record, layout: &'a Layout, document: &'a Body<'a>) -> Self {
         Self {
-            format,
+            format: &layout.format,
             topic: &record.topic,
-            resource: &record.topic,
+            resource: layout.resource_of(&record.topic),
             body: &record.body,
             correlation: record.correlation.as_deref(),
             bookmark: record.bookmark,
@@ -96,9 +97,14 @@ impl Selector {
 
     /// Whether a message may be seen, wanted or not (ENT-03).
     pub(crate) fn allows(&self, facts: Facts<'_>, now: Time) -> bool {
-        let Some(rights) = &self.rights else { return true };
-        let right = rights.read(facts.resource);
+        let (Some(rights), Some(resource)) = (&self.rights, facts.resource) else { return true };
+        let right = rights.read(resource);
         right.is_some_and(|right| right.filter.is_none_or(|filter| holds(filter, facts, now)))
+    }
+
+    /// The fields of a topic that may be seen; `None` if those are all.
+    pub(crate) fn visible_of(&self, resource: &str) -> Option<&Select> {
+        self.rights.as_ref()?.read(resource)?.select
     }
 
     pub(crate) fn is_deterministic(&self) -> bool {

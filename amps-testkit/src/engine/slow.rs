@@ -14,6 +14,15 @@ use super::config::SlowClientLimits;
 use super::event::Disconnect;
 use super::timers::Timer;
 
+/// Who decides when a frame is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// The server: the frame ages until it is taken.
+    Servers,
+    /// The client, by taking what came before: a replay makes nobody slow (CONN-71).
+    Clients,
+}
+
 /// What one connection was sent, for as long as its age matters.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
@@ -24,9 +33,11 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    fn add(&mut self, now: Time, bytes: usize) {
+    fn add(&mut self, now: Time, bytes: usize, pace: Pace) {
         self.sent += bytes as u64;
-        self.frames.push_back((self.sent, now));
+        if pace == Pace::Servers {
+            self.frames.push_back((self.sent, now));
+        }
     }
 
     /// Since when the oldest frame waits that the socket has not wholly taken.
@@ -43,22 +54,25 @@ impl Waiting {
 /// the limit of the memory goes to the disk, so that limit alone disconnects nobody.
 fn share(limits: &SlowClientLimits) -> Option<u64> {
     let disk = limits.disk?;
-    let total = disk.saturating_add(limits.memory.unwrap_or(0));
-    Some(
-        total / 100 * u64::from(limits.capacity_percent)
-            + total % 100 * u64::from(limits.capacity_percent) / 100,
-    )
+    let total = u128::from(disk) + u128::from(limits.memory.unwrap_or(0));
+    Some(u64::try_from(total * u128::from(limits.capacity_percent) / 100).unwrap_or(u64::MAX))
 }
 
 impl Engine {
     /// A frame is on its way.
-    pub(super) fn has_sent(&mut self, now: Time, conn: ConnId, bytes: usize) {
+    pub(super) fn has_sent(&mut self, now: Time, conn: ConnId, bytes: usize, pace: Pace) {
         let Some(age) = self.config.slow_clients.age else { return };
         let Some(connection) = self.connections.get_mut(&conn) else { return };
-        connection.waiting.add(now, bytes);
-        if !self.timers.is_set(Timer::Slow(conn)) {
+        connection.waiting.add(now, bytes, pace);
+        if pace == Pace::Servers && !self.timers.is_set(Timer::Slow(conn)) {
             self.timers.set(Timer::Slow(conn), Some(now + age));
         }
+    }
+
+    /// How much of a replay may wait for a client: there has to be room for the rest.
+    pub(super) fn replay_room(&self, most: usize) -> usize {
+        let half = share(&self.config.slow_clients).map(|share| usize::try_from(share / 2));
+        half.map_or(most, |half| half.unwrap_or(most).min(most))
     }
 
     /// Closes the connections for which too much waits.
@@ -103,19 +117,23 @@ mod tests {
         assert_eq!(limits(Some(1_000), Some(3_000), 50), Some(2_000));
         assert_eq!(limits(None, Some(333), 10), Some(33));
         assert_eq!(limits(Some(u64::MAX), Some(1), 100), Some(u64::MAX));
+        assert_eq!(limits(Some(u64::MAX), Some(u64::MAX), 255), Some(u64::MAX));
     }
 
     #[test]
     fn a_frame_waits_until_its_last_byte_is_taken() {
         let at = |seconds: u64| Time::from_unix_nanos(seconds * 1_000_000_000);
         let mut waiting = Waiting::default();
-        waiting.add(at(1), 10);
-        waiting.add(at(2), 10);
+        waiting.add(at(1), 10, Pace::Servers);
+        waiting.add(at(2), 10, Pace::Servers);
         assert_eq!(waiting.since(20), Some(at(1)));
         assert_eq!(waiting.since(11), Some(at(1)));
         assert_eq!(waiting.since(10), Some(at(2)));
         assert_eq!(waiting.since(0), None);
-        waiting.add(at(3), 5);
+        waiting.add(at(3), 5, Pace::Servers);
         assert_eq!(waiting.since(5), Some(at(3)));
+        waiting.add(at(4), 100, Pace::Clients);
+        assert_eq!(waiting.since(105), Some(at(3)));
+        assert_eq!(waiting.since(100), None);
     }
 }

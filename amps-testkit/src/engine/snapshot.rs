@@ -209,10 +209,8 @@ impl Engine {
             let matches = |entry: &Entry| {
                 selector.is_none_or(|selector| {
                     let document = queue.format.read(&entry.body);
-                    selector.matches(
-                        Facts::of(entry, &queue.format, &document).in_queue(&queue.name),
-                        Time::EPOCH,
-                    )
+                    selector
+                        .matches(Facts::of(entry, &queue.format, &document).read_as(&queue.name), Time::EPOCH)
                 })
             };
             subscription.has_room().then(|| queue.find_available(Place::default(), matches)).flatten()

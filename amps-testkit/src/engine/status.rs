@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::Engine;
 use super::fan_out::News;
 use super::selector::Facts;
-use super::sow::Table;
+use super::sow::{Table, resource_in};
 use super::subscription::text;
 use super::timers::Timer;
 use super::topic::TypeId;
@@ -30,18 +30,10 @@ pub(super) struct About<'a> {
     pub(super) sub_id: Option<&'a str>,
 }
 
-/// Commands that are told of when they succeed (CONN-91).
+/// Commands that are told of when they succeed (CONN-91). Subscriptions are told of as they come
+/// and go.
 pub(super) const fn is_reported(command: CommandKind) -> bool {
-    matches!(
-        command,
-        CommandKind::Subscribe
-            | CommandKind::DeltaSubscribe
-            | CommandKind::Unsubscribe
-            | CommandKind::Sow
-            | CommandKind::SowAndSubscribe
-            | CommandKind::SowAndDeltaSubscribe
-            | CommandKind::SowDelete
-    )
+    matches!(command, CommandKind::Sow | CommandKind::SowDelete)
 }
 
 impl Engine {
@@ -65,7 +57,12 @@ impl Engine {
         put("auth_id", connection.identity.as_ref().map(|identity| identity.user.to_string()));
         put("client_address", connection.peer.map(|peer| peer.to_string()));
         put("reason", about.reason.map(str::to_owned));
-        put("sub_id", about.sub_id.map(str::to_owned));
+        let topic = about.command.and_then(|command| command.topic()).map(|topic| text(Some(topic)));
+        if let Some((rights, topic)) = connection.rights.as_ref().zip(topic) {
+            let right = rights.read(resource_in(&self.sow, connection.message_type, &topic));
+            let filter = right.and_then(|right| right.filter);
+            put("entitlement_filter", filter.map(|filter| filter.text().to_owned()));
+        }
         if let Some(command) = about.command {
             let read = |field: Option<&[u8]>| field.map(|bytes| text(Some(bytes)));
             put("correlation_id", read(command.correlation_id().map(|x| &**x)));
@@ -73,8 +70,8 @@ impl Engine {
             put("topic", read(command.topic().map(|x| &**x)));
             put("filter", read(command.filter().map(|x| &**x)));
             put("options", read(command.options().map(|x| &**x)));
-            put("sub_id", read(command.sub_id().map(|x| &**x)));
         }
+        put("sub_id", about.sub_id.map(str::to_owned));
         self.reports.push((json, Value::from_iter([("ClientStatus", Value::Object(fields))]).to_string()));
     }
 
@@ -132,7 +129,7 @@ impl Engine {
         let facts = Facts {
             format: &format,
             topic: &route.topic,
-            resource: &route.topic,
+            resource: Some(&route.topic),
             body: body.as_bytes(),
             correlation: None,
             bookmark: None,

@@ -20,6 +20,7 @@ use super::reply::{AckFrame, Refusal};
 use super::request::Request;
 use super::selector::Selector;
 use super::sow::{Aggregate, Page};
+use super::status::About;
 use super::timers::Timer;
 use super::topic::{TopicPattern, TypeId};
 
@@ -108,8 +109,22 @@ impl Engine {
             Ok(registered) => registered,
             Err(refusal) => return self.refuse(now, conn, message, refusal, sink),
         };
+        self.report_subscription(now, conn, message, key);
         self.confirm_subscription(now, conn, message, key, sink);
         self.place_replay(now, key, message, replay, old.is_some(), sink);
+    }
+
+    pub(super) fn report_subscription(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        key: SubKey,
+    ) {
+        let Some(subscription) = self.subscriptions.get(&key) else { return };
+        let id = Arc::clone(&subscription.id);
+        let about = About { command: Some(message), sub_id: Some(&id), ..About::default() };
+        self.report(now, conn, message.command().token(), about);
     }
 
     /// The `processed` ack of a command that placed a subscription.
@@ -252,6 +267,8 @@ impl Engine {
     /// Removes a subscription and returns its leases.
     pub(super) fn end_subscription(&mut self, now: Time, key: SubKey) {
         let Some(subscription) = self.subscriptions.remove(&key) else { return };
+        let about = About { sub_id: Some(&subscription.id), ..About::default() };
+        self.report(now, subscription.conn, "unsubscribe", about);
         self.watchers -= usize::from(subscription.is_watcher());
         self.timers.set(Timer::Conflation(key), None);
         if let Some(connection) = self.connections.get_mut(&subscription.conn) {

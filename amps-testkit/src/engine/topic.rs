@@ -129,6 +129,8 @@ fn has_metacharacter(text: &str) -> bool {
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) topic: Arc<str>,
+    /// What the right to publish here is about.
+    pub(crate) entitled: Arc<str>,
     /// The transaction log covers the topic.
     pub(crate) logged: bool,
     /// The table that keeps the message.

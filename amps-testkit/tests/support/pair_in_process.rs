@@ -94,7 +94,7 @@ pub(crate) struct PairInProcess {
 }
 
 impl PairInProcess {
-    pub(crate) fn start(builder: FakeServerBuilder) -> Self {
+    pub(crate) fn start(builder: &FakeServerBuilder) -> Self {
         let node = |side: Side| {
             let peer = side.other().name();
             let builder = builder
@@ -220,7 +220,7 @@ impl PairInProcess {
             }
             engine.end_halt(now, outbox);
         });
-        self.with(side.other(), |engine, now, outbox| engine.connect_links(now, outbox));
+        self.with(side.other(), Engine::connect_links);
     }
 
     fn race(&mut self, order: RaceOrder, topic: &str, on_a: &str, on_b: &str) {
@@ -337,7 +337,7 @@ impl Stage for PairInProcess {
                 self.node(side).running = false;
                 self.with(side, |engine, now, outbox| engine.halt(now, false, outbox));
                 if !keep_log {
-                    self.with(side, |engine, now, outbox| engine.restart_empty(now, outbox));
+                    self.with(side, Engine::restart_empty);
                 }
             }
             PairChange::Stop(side) => {

@@ -34,9 +34,10 @@ use std::time::Duration;
 
 use amps_protocol::format_timestamp;
 use amps_testkit::{
-    AfterEnd, ConflatedTopicConfig, Direction, Entitlement, Fairness, FakeServer, FakeServerBuilder, Leasing,
-    LogCut, MessageLayout, MessageTypeConfig, QueueConfig, QueueKind, RaceOrder, ReturnPosition, Semantics,
-    Side, SowConfig, SowExpiration, Switches, UnloggedBookmark, ViewConfig, ViewSource,
+    AfterEnd, ConflatedTopicConfig, Direction, Entitlement, Fairness, FakeServer, FakeServerBuilder, Join,
+    JoinField, Leasing, LogCut, MessageLayout, MessageTypeConfig, QueueConfig, QueueKind, RaceOrder,
+    ReturnPosition, Semantics, Side, SowConfig, SowExpiration, SowHistory, Switches, UnloggedBookmark,
+    ViewConfig, ViewSource,
 };
 use serde_json::Value;
 
@@ -75,9 +76,10 @@ impl Dialogue {
                 ["queue", name, ref rest @ ..] => builder.queue(queue(name, rest)),
                 ["sow", name, ref rest @ ..] => builder.sow(sow(name, rest)),
                 ["view", name, ref rest @ ..] => builder.view(view(name, rest)),
-                ["conflated", name, underlying, interval] => builder.conflated_topic(
-                    ConflatedTopicConfig::new(name, underlying).interval(duration(interval)),
-                ),
+                ["conflated", name, underlying, interval, ref rest @ ..] => {
+                    let topic = ConflatedTopicConfig::new(name, underlying).interval(duration(interval));
+                    builder.conflated_topic(conflated(topic, rest))
+                }
                 ["txlog", topics] => builder.txlog(topics),
                 ["no_txlog"] => builder.no_txlog(),
                 ["txlog_flush_interval", interval] => builder.txlog_flush_interval(duration(interval)),
@@ -208,6 +210,11 @@ fn sow(name: &str, settings: &[&str]) -> SowConfig {
             "enrich" => topic.enrich(value.replace('~', " ")),
             "domain" => topic.key_domain(value),
             "pattern" => topic.pattern(value),
+            // history=WINDOW/GRANULARITY
+            "history" => {
+                let (window, granularity) = value.split_once('/').unwrap();
+                topic.history(SowHistory { window: duration(window), granularity: duration(granularity) })
+            }
             "type" => topic.message_type(value),
             "expiration" => topic.expiration(match value {
                 "disabled" => SowExpiration::Disabled,
@@ -220,18 +227,53 @@ fn sow(name: &str, settings: &[&str]) -> SowConfig {
     topic
 }
 
-/// `@ view NAME over=TOPIC by=/field field=EXPR~AS~/field filter=EXPR`, `~` for blanks.
+/// `@ view NAME over=TOPIC by=/field field=EXPR~AS~/field filter=EXPR`, `~` for blanks; in place
+/// of `over`, `join=LEFT:/field=RIGHT:/field`.
 fn view(name: &str, settings: &[&str]) -> ViewConfig {
     let (over, rest) = settings.split_first().unwrap();
-    let source = ViewSource::Topic(over.strip_prefix("over=").unwrap().to_owned());
+    let side = |text: &str| {
+        let (topic, field) = text.split_once(':').unwrap();
+        JoinField::new(topic, field)
+    };
+    let source = match over.strip_prefix("over=") {
+        Some(topic) => ViewSource::Topic(topic.to_owned()),
+        None => {
+            let joins = settings.iter().filter_map(|setting| setting.strip_prefix("join="));
+            ViewSource::Joins(
+                joins
+                    .map(|join| {
+                        let (left, right) = join.split_once('=').unwrap();
+                        Join { left: side(left), right: side(right) }
+                    })
+                    .collect(),
+            )
+        }
+    };
+    let rest = if matches!(source, ViewSource::Topic(_)) { rest } else { settings };
     rest.iter().fold(ViewConfig::new(name, source), |view, setting| {
         let (key, value) = setting.split_once('=').unwrap();
         let value = value.replace('~', " ");
         match key {
             "by" => view.group_by(value),
+            "join" => view,
+            "nulls" => view.join_null_equivalency(value == "agree"),
             "field" => view.field(value),
             "filter" => view.filter(value),
             _ => panic!("unknown setting of a view: {key}"),
+        }
+    })
+}
+
+/// `@ conflated NAME UNDERLYING INTERVAL filter=EXPR enrich=EXPR~AS~/field format=%n-C`
+fn conflated(topic: ConflatedTopicConfig, settings: &[&str]) -> ConflatedTopicConfig {
+    settings.iter().fold(topic, |topic, setting| {
+        let (key, value) = setting.split_once('=').unwrap();
+        let value = value.replace('~', " ");
+        match key {
+            "filter" => topic.filter(value),
+            "enrich" => topic.enrich(value),
+            "format" => topic.topic_format(value),
+            _ => panic!("unknown setting of a conflated topic: {key}"),
         }
     })
 }

@@ -15,6 +15,10 @@ pub enum EntitlementKind {
 /// Something that a user may do. As soon as there is one, whatever no entitlement permits is
 /// refused; logging on is open to all until an entitlement speaks of it.
 ///
+/// Of several that name a topic the first counts, those of the user before those of `*`. The
+/// topics of a container that matches a pattern are named by the container's name, messages in a
+/// queue by the queue's.
+///
 /// ```
 /// use amps_testkit::Entitlement;
 ///
@@ -51,14 +55,16 @@ impl Entitlement {
         Self::new(EntitlementKind::Write, user, topic)
     }
 
-    /// Only messages that match. Default: all.
+    /// Only messages that match. Default: all. Not for [`logon`](Self::logon).
     #[must_use]
     pub fn filter(mut self, filter: impl Into<String>) -> Self {
         self.filter = Some(filter.into());
         self
     }
 
-    /// Only these fields: a select list such as `[-/margin]`. Default: all.
+    /// Only these fields: a select list such as `[-/margin]`. Default: all. Only for
+    /// [`read`](Self::read). Of a body that is not well-formed, or opaque and not allowed as a
+    /// whole, nothing is shown.
     #[must_use]
     pub fn select(mut self, list: impl Into<String>) -> Self {
         self.select = Some(list.into());

@@ -18,7 +18,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlowClientLimits {
     /// Bytes that wait for all clients, beyond which they count as kept on disk. Without a
-    /// limit of the disk this one disconnects nobody.
+    /// limit of the disk this one disconnects nobody. Here a client is measured by its share of
+    /// memory and disk together, whatever others use.
     pub memory: Option<u64>,
     /// Bytes on disk, beyond which the client is disconnected.
     pub disk: Option<u64>,

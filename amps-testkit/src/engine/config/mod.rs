@@ -231,21 +231,13 @@ pub enum ConfigError {
         /// What it is made of.
         underlying: String,
     },
-    /// A view or a conflated topic whose definition does not parse.
+    /// A topic whose definition does not parse, or contradicts itself.
     #[error("topic \"{topic}\": {fault}")]
-    View {
+    Topic {
         /// The topic.
         topic: String,
         /// What is wrong.
         fault: String,
-    },
-    /// Something that this server does not do yet.
-    #[error("topic \"{topic}\": {what} are not supported yet")]
-    Unsupported {
-        /// The topic.
-        topic: String,
-        /// What is not supported.
-        what: &'static str,
     },
     /// An entitlement that does not parse.
     #[error("the entitlement of user \"{user}\" for \"{topic}\": {fault}")]

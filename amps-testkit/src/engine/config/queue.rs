@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
+use super::ConfigError;
 use super::limits::RecoveryPoint;
+
+/// The smallest target depth (6.1).
+const MIN_TARGET_DEPTH: u64 = 1000;
 
 /// On which instances of a replicated group a queue's messages may be delivered.
 ///
@@ -264,7 +268,8 @@ impl QueueConfig {
     }
 
     /// How the queue is spread over replicated instances. Default
-    /// [`QueueKind::Distributed`]. An instance alone does not show the difference.
+    /// [`QueueKind::Distributed`]. An instance that replicates to no other does not show the
+    /// difference.
     #[must_use]
     pub fn kind(mut self, kind: QueueKind) -> Self {
         self.kind = kind;
@@ -311,5 +316,23 @@ impl QueueConfig {
             Semantics::AtLeastOnce => Fairness::Proportional,
             Semantics::AtMostOnce => Fairness::RoundRobin,
         })
+    }
+
+    /// What excludes what (6.1).
+    pub(crate) fn check_order(&self) -> Result<(), ConfigError> {
+        let contradicts = |what| Err(ConfigError::QueueContradiction { queue: self.name.clone(), what });
+        let (priority, barrier) = (self.priority.is_some(), self.barrier.is_some());
+        if priority && barrier {
+            return contradicts("it has both a priority and a barrier expression; remove one");
+        }
+        match self.target_depth {
+            Some(_) if priority || barrier => {
+                contradicts("a target depth goes with neither priority nor barrier expression; remove one")
+            }
+            Some(depth) if depth < MIN_TARGET_DEPTH => {
+                contradicts("the target depth is below 1000; raise it")
+            }
+            _ => Ok(()),
+        }
     }
 }

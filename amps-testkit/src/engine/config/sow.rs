@@ -124,7 +124,8 @@ impl SowConfig {
         self
     }
 
-    /// Keeps past states that can be queried. Default: none. Not read by the engine yet.
+    /// Keeps past states that can be queried. Default: none. Not for a topic that expires, nor
+    /// for one with a [`pattern`](Self::pattern).
     #[must_use]
     pub fn history(mut self, history: SowHistory) -> Self {
         self.history = Some(history);
@@ -157,8 +158,8 @@ impl SowConfig {
         self
     }
 
-    /// From where in the log a transient topic is rebuilt. Default [`RecoveryPoint::Epoch`].
-    /// Not read by the engine yet.
+    /// From where in the log a transient topic is rebuilt: [`RecoveryPoint::Now`] leaves it
+    /// empty. Default [`RecoveryPoint::Epoch`].
     #[must_use]
     pub fn recovery_point(mut self, point: RecoveryPoint) -> Self {
         self.recovery_point = point;

@@ -1,6 +1,4 @@
 //! The configuration of views and conflated topics (server.md 4.12).
-//!
-//! The engine does not read these yet.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
@@ -35,6 +33,11 @@ impl JoinField {
     pub fn message_type(mut self, name: impl Into<String>) -> Self {
         self.message_type = Some(name.into());
         self
+    }
+
+    /// Whether a topic of this message type can be meant.
+    pub(crate) fn names(&self, message_type: &str) -> bool {
+        self.message_type.as_deref().is_none_or(|name| name == message_type)
     }
 }
 

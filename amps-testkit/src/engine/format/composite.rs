@@ -12,7 +12,7 @@ use amps_protocol::{CompositeBuilder, CompositeReader};
 use super::super::filter::{Field, Step};
 use super::select::Wish;
 use super::tree::Below;
-use super::{Body, DeltaNull, Difference, Format};
+use super::{Body, DeltaNull, Difference, Format, Unreadable};
 
 /// A body, split when the first path is looked up.
 #[derive(Debug)]
@@ -142,22 +142,32 @@ pub(super) fn difference(
 }
 
 /// The fields of a part are named by its number; an opaque part is whole, or has no byte.
-pub(super) fn select_local(formats: &[Format], body: &[u8], wish: Wish<'_>) -> Option<Vec<u8>> {
+pub(super) fn select_local(
+    formats: &[Format],
+    body: &[u8],
+    wish: Wish<'_>,
+    unreadable: Unreadable,
+) -> Option<Vec<u8>> {
     let parts = split(body)?.into_iter().enumerate();
     join(parts.map(|(number, part)| {
         let wish = wish.below(number.to_string().as_bytes());
         match format(formats, number) {
             Format::Opaque if !wish.included => Vec::new(),
             _ if part.is_empty() => Vec::new(),
-            format => format.select_at(part, wish),
+            format => format.select_at(part, wish, unreadable),
         }
     }))
 }
 
 /// The list applies to every part; one that is opaque is whole.
-pub(super) fn select_global(formats: &[Format], body: &[u8], wish: Wish<'_>) -> Option<Vec<u8>> {
+pub(super) fn select_global(
+    formats: &[Format],
+    body: &[u8],
+    wish: Wish<'_>,
+    unreadable: Unreadable,
+) -> Option<Vec<u8>> {
     let parts = split(body)?.into_iter().enumerate();
-    join(parts.map(|(number, part)| format(formats, number).select_at(part, wish)))
+    join(parts.map(|(number, part)| format(formats, number).select_at(part, wish, unreadable)))
 }
 
 /// Each field in its part; a part without fields has no byte.

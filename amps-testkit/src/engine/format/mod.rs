@@ -153,7 +153,13 @@ impl Format {
     /// The body without the fields that a select list leaves out (server.md 2.9); all of it
     /// if it is opaque or not well-formed.
     pub fn select(&self, body: &[u8], select: &Select) -> Vec<u8> {
-        self.select_at(body, select.wish())
+        self.select_at(body, select.wish(), Unreadable::Whole)
+    }
+
+    /// As [`select`](Self::select), but never more than the list permits: nothing of what is
+    /// not well-formed, and of what is opaque all or nothing, as the list says of the root.
+    pub fn permit(&self, body: &[u8], select: &Select) -> Vec<u8> {
+        self.select_at(body, select.wish(), Unreadable::Hidden)
     }
 
     /// A body of these fields, in this order. A path of many steps makes nested fields where
@@ -195,7 +201,7 @@ impl Format {
         difference.unwrap_or_else(|| Difference { body: new.to_vec(), changed: old != new })
     }
 
-    fn select_at(&self, body: &[u8], wish: Wish<'_>) -> Vec<u8> {
+    fn select_at(&self, body: &[u8], wish: Wish<'_>, unreadable: Unreadable) -> Vec<u8> {
         if wish.whole() == Some(true) {
             return body.to_vec();
         }
@@ -204,11 +210,15 @@ impl Format {
             Self::Fix { separator } => Layout::fix(*separator).select(body, wish),
             Self::Nvfix { separator } => Layout::nvfix(*separator).select(body, wish),
             Self::Xml => xml::select(body, wish),
-            Self::CompositeLocal(formats) => composite::select_local(formats, body, wish),
-            Self::CompositeGlobal(formats) => composite::select_global(formats, body, wish),
+            Self::CompositeLocal(formats) => composite::select_local(formats, body, wish, unreadable),
+            Self::CompositeGlobal(formats) => composite::select_global(formats, body, wish, unreadable),
+            Self::Opaque if wish.included => Some(body.to_vec()),
             Self::Opaque => None,
         };
-        selected.unwrap_or_else(|| body.to_vec())
+        selected.unwrap_or_else(|| match unreadable {
+            Unreadable::Whole => body.to_vec(),
+            Unreadable::Hidden => Vec::new(),
+        })
     }
 
     fn compose_at(&self, fields: &[(&[Step], &Field<'_>)]) -> Vec<u8> {
@@ -229,6 +239,13 @@ impl Format {
         }
         self.edit(body, &self.compose_at(fields), DeltaNull::SetNull).unwrap_or_else(|| body.to_vec())
     }
+}
+
+/// What a select list leaves of a body that it cannot be applied to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unreadable {
+    Whole,
+    Hidden,
 }
 
 /// A body that is being looked into; see [`Format::read`].

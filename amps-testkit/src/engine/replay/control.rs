@@ -56,6 +56,7 @@ impl Engine {
         let command = || Command(message.command_id().map(|id| id.to_vec()));
         let member = Member {
             topics: replay.topics,
+            queue: replay.queue,
             matched: BTreeMap::new(),
             not_before: replay.not_before,
             cutover,

@@ -34,8 +34,9 @@ use amps_protocol::MessageId;
 use amps_transport::{ConnId, Time};
 
 use super::Engine;
+use super::sow::{Table, resource_in};
 use super::subscription::SubKey;
-use super::topic::TopicPattern;
+use super::topic::{TopicPattern, TypeId};
 use super::txlog::{Durability, Position};
 
 pub(in crate::engine) use durable::WaitingAck;
@@ -82,6 +83,8 @@ struct Stream {
 #[derive(Debug)]
 struct Member {
     topics: Vec<TopicPattern>,
+    /// The queue whose messages these are, if it was named: its rights count.
+    queue: Option<Arc<str>>,
     /// Which topics match, as far as they came.
     matched: BTreeMap<Arc<str>, bool>,
     /// Messages before this time are not wanted.
@@ -187,6 +190,11 @@ impl Engine {
 }
 
 impl Member {
+    /// What the right to read a message of this topic is about.
+    fn resource<'a>(&'a self, tables: &'a [Table], message_type: TypeId, topic: &'a str) -> &'a str {
+        self.queue.as_deref().unwrap_or_else(|| resource_in(tables, message_type, topic))
+    }
+
     fn covers(&mut self, topic: &Arc<str>) -> bool {
         if let [TopicPattern::Literal(name)] = &self.topics[..] {
             return name == topic;

@@ -4,6 +4,7 @@
 //! nothing.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use amps_protocol::{
@@ -16,6 +17,7 @@ use super::pace::Pacing;
 use crate::engine::Engine;
 use crate::engine::reasons::Reason;
 use crate::engine::reply::Refusal;
+use crate::engine::sow::Point;
 use crate::engine::switches::UnloggedBookmark;
 use crate::engine::topic::{TopicPattern, TypeId};
 use crate::engine::txlog::{Durability, Position, TxLog};
@@ -37,6 +39,8 @@ pub(crate) struct ReplayRequest {
     pub(super) paused: bool,
     /// The topics of the log that are meant: those of a queue, where one is named.
     pub(super) topics: Vec<TopicPattern>,
+    /// The queue, if one is named.
+    pub(super) queue: Option<Arc<str>>,
 }
 
 /// Where it ends.
@@ -114,7 +118,9 @@ impl Engine {
         let from = ReplayFrom::parse(text).map_err(|fault| invalid(fault.to_string()))?;
         let is_now = from.position() == Some(amps_protocol::Position::Now);
         // Without history there is no state of the world but the present one (HIS-03).
-        if command == CommandKind::SowAndSubscribe && !is_now {
+        let table = self.table_of(message_type, pattern.text()).filter(|_| pattern.is_literal());
+        let history = table.and_then(|table| self.sow[table].history.as_ref());
+        if command == CommandKind::SowAndSubscribe && !is_now && history.is_none() {
             return Err(invalid("a query and replay can begin at NOW only".to_owned()));
         }
         if top_n.is_some() && is_now {
@@ -144,13 +150,25 @@ impl Engine {
         let (sides, edges) = sides(text, &from);
         let start = self.places(sides.0, edges.map(|(start, _)| start), false)?;
         let not_found = option(options.bookmark_not_found())?.unwrap_or_default();
-        let (start, not_before) = self.begin(&start, not_found)?;
+        let (mut start, mut not_before) = self.begin(&start, not_found)?;
+        if let (CommandKind::SowAndSubscribe, false, Some(history)) = (command, is_now, history) {
+            // What the query tells is continued without a gap, and nothing of it is told again (HIS-04).
+            let point = self.read_point(now, text, options)?.map(|point| history.saved_point(point));
+            start = match point {
+                Some(Point::Time(time)) => self.log.first_at(time + MOMENT),
+                Some(Point::Message(position, _)) => position + 1,
+                None => self.log.end(),
+            };
+            not_before = None;
+        }
         let stop = match (sides.1, edges) {
             (Some(end), Some((_, edge))) => self.end_of_range(now, end, edge)?,
             _ => Stop::Never,
         };
         let paused = options.pause();
-        Ok(Some(ReplayRequest { start, not_before, stop, top_n, durability, pacing, paused, topics }))
+        let named = self.queues_covered(pattern, message_type).into_iter().next();
+        let queue = named.filter(|_| pattern.is_literal()).map(|queue| Arc::clone(&self.queues[queue].name));
+        Ok(Some(ReplayRequest { start, not_before, stop, top_n, durability, pacing, paused, topics, queue }))
     }
 
     /// The pattern itself, and what feeds the queues that it names.
@@ -160,6 +178,43 @@ impl Engine {
         match pattern {
             TopicPattern::Literal(_) if !covered.is_empty() => underlying.collect(),
             _ => std::iter::once(pattern.clone()).chain(underlying).collect(),
+        }
+    }
+
+    /// The point in the past that a query is about; `None` if that is the present.
+    pub(in crate::engine) fn read_point(
+        &self,
+        now: Time,
+        text: &[u8],
+        options: &Options,
+    ) -> Result<Option<Point>, Refusal> {
+        let invalid = |detail: String| Refusal::because(Reason::InvalidBookmark, detail);
+        let from = ReplayFrom::parse(text).map_err(|fault| invalid(fault.to_string()))?;
+        if from.range().is_some() {
+            return Err(invalid("a query is about one point in the past, and not about a range".to_owned()));
+        }
+        let not_found = option(options.bookmark_not_found())?.unwrap_or_default();
+        let mut points = Vec::new();
+        for piece in text.split(|&byte| byte == b',') {
+            points.extend(match Bookmark::from(piece.trim_ascii()).position() {
+                amps_protocol::Position::Epoch => Some(Point::Time(Time::EPOCH)),
+                amps_protocol::Position::Now => Some(Point::Time(now)),
+                amps_protocol::Position::Message(id) => {
+                    self.log.find(id).and_then(|at| Some(Point::Message(at, self.log.get(at)?.at())))
+                }
+                amps_protocol::Position::Timestamp(nanos) => Some(Point::Time(Time::from_unix_nanos(nanos))),
+                _ => {
+                    let bookmark = String::from_utf8_lossy(piece);
+                    return Err(invalid(format!("\"{bookmark}\" is no bookmark")));
+                }
+            });
+        }
+        match (points.into_iter().min_by_key(|point| point.order()), not_found) {
+            (Some(point), _) if point == Point::Time(now) => Ok(None),
+            (Some(point), _) => Ok(Some(point)),
+            (None, BookmarkNotFound::Now) => Ok(None),
+            (None, BookmarkNotFound::Epoch) => Ok(Some(Point::Time(Time::EPOCH))),
+            (None, BookmarkNotFound::Fail) => Err(Reason::BookmarkNotFound.into()),
         }
     }
 

@@ -6,6 +6,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,7 +92,7 @@ impl Engine {
     pub(in crate::engine) fn step<S: Sink>(&mut self, now: Time, id: StreamId, sink: &mut S) {
         let Some(stream) = self.replays.streams.get(&id) else { return };
         let conn = stream.conn;
-        let mut room = MAX_UNSENT.saturating_sub(sink.unsent(conn));
+        let mut room = self.replay_room(MAX_UNSENT).saturating_sub(sink.unsent(conn));
         let mut looked_at = 0;
         let rest = loop {
             self.conclude(now, id, sink);
@@ -169,11 +170,14 @@ impl Engine {
         let mut wanted = Vec::new();
         for (&key, member) in &mut stream.members {
             let Some(subscription) = self.subscriptions.get(&key) else { continue };
+            let covers = member.covers(&entry.topic);
+            let resource = member.resource(&self.sow, entry.message_type, &entry.topic);
+            let facts = facts.read_as(resource);
             let in_time = member.not_before.is_none_or(|time| entry.at >= time);
             if !member.ended
                 && in_time
                 && subscription.message_type == entry.message_type
-                && member.covers(&entry.topic)
+                && covers
                 && subscription.selector.as_ref().is_none_or(|selector| selector.matches(facts, now))
             {
                 wanted.push(key);
@@ -209,12 +213,7 @@ impl Engine {
         sink: &mut S,
     ) -> usize {
         self.delivered += 1;
-        let format = self.types.format(entry.message_type);
-        let visible = self.visible(conn, &entry.topic, format, &entry.body);
-        let body = match self.selected(keys) {
-            Some(select) => Cow::Owned(format.select(&visible, &select)),
-            None => visible,
-        };
+        let body = self.shown_of_entry(conn, keys, entry);
         let subscriptions = || keys.iter().filter_map(|key| self.subscriptions.get(key));
         let timestamp = subscriptions().any(|s| s.shape.timestamp);
         let timestamp = timestamp.then(|| format_timestamp(entry.at.as_unix_nanos()).to_string());
@@ -228,8 +227,31 @@ impl Engine {
             .maybe_text(Field::Timestamp, timestamp)
             .maybe_number(Field::Length, self.config.switches.publish_length.then_some(body.len() as u64))
             .finish(&body);
-        self.transmit(now, conn, sink);
+        self.transmit_paced(now, conn, sink);
         length
+    }
+
+    /// What subscriptions of one connection get to see of a message. Where they read it by several
+    /// names, no more than all of these permit.
+    fn shown_of_entry<'e>(&self, conn: ConnId, keys: &[SubKey], entry: &'e Entry) -> Cow<'e, [u8]> {
+        let format = self.types.format(entry.message_type);
+        let members = keys.iter().filter_map(|key| {
+            let stream = self.replays.streams.get(self.replays.of.get(key)?)?;
+            stream.members.get(key)
+        });
+        let resources: BTreeSet<&str> =
+            members.map(|member| member.resource(&self.sow, entry.message_type, &entry.topic)).collect();
+        let whole = Cow::Borrowed(&*entry.body);
+        let visible = resources.into_iter().fold(whole, |body, resource| {
+            match self.shown(conn, Some(resource), format, &body, None) {
+                Cow::Borrowed(_) => body,
+                Cow::Owned(cut) => Cow::Owned(cut),
+            }
+        });
+        match self.selected(keys) {
+            Some(select) => Cow::Owned(format.select(&visible, &select)),
+            None => visible,
+        }
     }
 
     /// Tells the members that have come to the end of their replay, or to their own end.

@@ -166,7 +166,7 @@ impl Engine {
         queue.ask(key, |entry, owner| {
             let matches = subscription.selector.as_ref().is_none_or(|selector| {
                 let document = format.read(&entry.body);
-                selector.matches(Facts::of(entry, &format, &document).in_queue(&name), now)
+                selector.matches(Facts::of(entry, &format, &document).read_as(&name), now)
             });
             matches && reachable(owner)
         })

@@ -49,7 +49,7 @@ impl Engine {
                     self.replication.upstreams.remove(&conn);
                     return;
                 }
-                self.welcome_upstream(conn, greeting.instance, greeting.group, sink);
+                self.welcome_upstream(conn, &greeting.instance, greeting.group, sink);
             }
             (Frame::Entry { position, record }, Some(_)) => {
                 self.apply(now, record, sink);
@@ -74,8 +74,8 @@ impl Engine {
         }
     }
 
-    fn welcome_upstream<S: Sink>(&mut self, conn: ConnId, instance: String, group: String, sink: &mut S) {
-        let earlier = |upstream: &Upstream| upstream.instance.as_ref() == Some(&instance);
+    fn welcome_upstream<S: Sink>(&mut self, conn: ConnId, instance: &str, group: String, sink: &mut S) {
+        let earlier = |upstream: &Upstream| upstream.instance.as_deref() == Some(instance);
         let ghosts: Vec<ConnId> =
             self.replication.upstreams.iter().filter(|(_, other)| earlier(other)).map(|(c, _)| *c).collect();
         for ghost in ghosts {
@@ -87,13 +87,13 @@ impl Engine {
         let answer = self.greeting(self.log.sequences().collect());
         self.send_on_link(conn, &Frame::Greeting(answer), sink);
         if let Some(upstream) = self.replication.upstreams.get_mut(&conn) {
-            upstream.instance = Some(instance.clone());
+            upstream.instance = Some(instance.to_owned());
             upstream.sent += 1;
         }
-        self.replication.groups.insert(instance.clone(), group);
+        self.replication.groups.insert(instance.to_owned(), group);
         // What it owns can be asked for now.
         for (index, queue) in self.queues.iter_mut().enumerate() {
-            queue.forget_asked(&instance);
+            queue.forget_asked(instance);
             self.dirty.insert(index);
         }
     }

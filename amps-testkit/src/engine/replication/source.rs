@@ -409,8 +409,12 @@ impl Engine {
                     self.replication.destinations[index].complete_at = None;
                     Frame::Complete
                 }
-                Step::Send(position, record) => {
+                Step::Send(position) => {
                     left -= 1;
+                    let record = self.log.get(position).and_then(|item| self.record(item));
+                    // There is a queue for everything that the log says of one.
+                    let Some(mut record) = record else { return };
+                    pass(&mut record, &self.config.instance);
                     let link = &mut self.replication.destinations[index];
                     link.cursor += 1;
                     link.entries += 1;
@@ -465,10 +469,7 @@ impl Engine {
         if left == 0 || sink.unsent(conn) > MAX_UNSENT {
             return None;
         }
-        // A queue that is not configured has nothing to tell.
-        let Some(mut record) = self.record(item) else { return Some(Step::Skip) };
-        pass(&mut record, &self.config.instance);
-        Some(Step::Send(position, record))
+        Some(Step::Send(position))
     }
 
     /// The clock says that something may be sent.
@@ -483,7 +484,7 @@ enum Step {
     Skip,
     /// Everything is sent that there was at the beginning.
     Complete,
-    Send(Position, LogRecord),
+    Send(Position),
 }
 
 impl Destination {

@@ -11,11 +11,11 @@ use amps_protocol::OofReason;
 use amps_transport::{Sink, Time};
 
 use super::change::Change;
-use super::groups::{Grouping, Groups, key_of};
-use super::table::{Layout, Record, Table};
+use super::groups::{Grouping, Groups, Sources, key_of};
+use super::history::Point;
+use super::table::{Layout, Record, Resource, Table};
 use crate::engine::Engine;
 use crate::engine::fan_out::News;
-use crate::engine::format::Format;
 use crate::engine::selector::Facts;
 use crate::engine::subscription::SubKey;
 
@@ -23,6 +23,7 @@ use crate::engine::subscription::SubKey;
 #[derive(Debug)]
 pub(crate) struct Aggregate {
     source: usize,
+    source_layout: Arc<Layout>,
     topic: Arc<str>,
     groups: Groups,
     /// How a result is read: its key is made of the grouping fields.
@@ -31,23 +32,39 @@ pub(crate) struct Aggregate {
 }
 
 impl Aggregate {
-    /// The groups of all records that there are.
-    pub(crate) fn over(now: Time, source: usize, table: &Table, grouping: Arc<Grouping>) -> Self {
+    /// The groups of all records that there are, or were.
+    pub(crate) fn over(
+        now: Time,
+        source: usize,
+        table: &Table,
+        as_of: Option<Point>,
+        grouping: Arc<Grouping>,
+    ) -> Self {
         let topic = Arc::clone(table.only_topic().unwrap_or(&table.name));
         let format = &table.layout.format;
         let keys = grouping.by.clone();
+        // What the reader may not see did not come into the results.
+        let layout = Layout { format: format.clone(), keys, resource: Resource::Computed };
         let mut groups = Groups::new(grouping);
-        for record in table.records() {
-            groups.add(now, format, record);
+        for record in table.records_at(as_of, now) {
+            groups.add(now, &table.layout, record);
         }
         let found = groups.keys();
-        let results = found.iter().filter_map(|group| groups.result(group, &topic, format, format, now));
+        let results =
+            found.iter().filter_map(|group| groups.result(group, &topic, Sources::One(format), format, now));
         let results = results.map(|record| (Arc::clone(&record.key), record)).collect();
-        Self { source, topic, groups, layout: Arc::new(Layout { format: format.clone(), keys }), results }
+        Self {
+            source,
+            source_layout: Arc::clone(&table.layout),
+            topic,
+            groups,
+            layout: Arc::new(layout),
+            results,
+        }
     }
 
-    pub(crate) fn format(&self) -> &Format {
-        &self.layout.format
+    pub(crate) const fn layout(&self) -> &Arc<Layout> {
+        &self.layout
     }
 
     /// Every result, in the order of the values of the groups.
@@ -83,8 +100,8 @@ impl Engine {
         let layout = Arc::clone(&aggregate.layout);
         let format = &layout.format;
         let mut told = Vec::new();
-        for group in aggregate.groups.apply(now, format, change) {
-            let new = aggregate.groups.result(&group, &aggregate.topic, format, format, now);
+        for group in aggregate.groups.apply(now, &aggregate.source_layout, change) {
+            let new = aggregate.groups.result(&group, &aggregate.topic, Sources::One(format), format, now);
             let name = key_of(&group, &aggregate.topic);
             let old = match &new {
                 Some(record) => aggregate.results.insert(name, Arc::clone(record)),
@@ -100,8 +117,8 @@ impl Engine {
                     let news = News {
                         key: Some(&new.key),
                         layout: Some(&layout),
-                        old: former.as_ref().map(|(old, body)| Facts::of_record(old, format, body)),
-                        new: Some(Facts::of_record(&new, format, &document)),
+                        old: former.as_ref().map(|(old, body)| Facts::of_record(old, &layout, body)),
+                        new: Some(Facts::of_record(&new, &layout, &document)),
                         left: None,
                     };
                     self.tell(now, conn, key, &news, sink);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use amps_protocol::OofReason;
 use amps_transport::{Sink, Time};
 
+use super::history::Moment;
 use super::table::Record;
 use crate::engine::Engine;
 use crate::engine::fan_out::News;
@@ -75,16 +76,19 @@ impl Engine {
         sink: &mut S,
     ) {
         let record = change.record();
+        if let Some(history) = &mut self.sow[table].history {
+            history.note(change, Moment { time: now, position: self.log.end() });
+        }
         let route = self.route(self.sow[table].message_type, record.topic.as_bytes());
         if !route.is_unheard() {
             let layout = Arc::clone(&self.sow[table].layout);
             let former = change.old().map(|old| (old, layout.format.read(&old.body)));
             let document = layout.format.read(&record.body);
-            let new = Facts::of_record(record, &layout.format, &document);
+            let new = Facts::of_record(record, &layout, &document);
             let news = News {
                 key: Some(&record.key),
                 layout: Some(&layout),
-                old: former.as_ref().map(|(old, body)| Facts::of_record(old, &layout.format, body)),
+                old: former.as_ref().map(|(old, body)| Facts::of_record(old, &layout, body)),
                 new: change.left().is_none().then_some(new),
                 left: change.left(),
             };

@@ -11,10 +11,10 @@ use amps_protocol::{AckType, Message, OofReason, SowKeys};
 use amps_transport::{ConnId, Sink, Time};
 
 use super::change::Change;
-use super::table::{Record, Table};
+use super::enrich::Incoming;
+use super::table::{Record, Table, resource_in};
 use crate::engine::Engine;
 use crate::engine::entitlement::Rights;
-use crate::engine::filter::Context;
 use crate::engine::reasons::Reason;
 use crate::engine::reply::{AckFrame, Refusal};
 use crate::engine::selector::{Facts, Selector, holds};
@@ -45,7 +45,7 @@ impl Engine {
         message: &Message<&[u8]>,
         sink: &mut S,
     ) {
-        let request = match self.read_delete(conn, message) {
+        let request = match self.read_delete(now, conn, message) {
             Ok(request) => request,
             Err(refusal) => return self.fail_sequenced(now, conn, message, refusal, sink),
         };
@@ -58,10 +58,13 @@ impl Engine {
         let (mut examined, mut gone) = (0, Vec::new());
         for &index in &request.tables {
             let table = &self.sow[index];
-            examined += table.len() as u64;
             let rights = self.connections.get(&conn).and_then(|connection| connection.rights.as_ref());
+            let may =
+                |record: &Arc<Record>| rights.is_none_or(|rights| may_delete(rights, table, record, now));
+            let of_topic = |record: &&Arc<Record>| request.pattern.matches(&record.topic);
+            examined += table.records().filter(of_topic).filter(|record| may(record)).count() as u64;
             let mut doomed = chosen(table, &request, now);
-            doomed.retain(|record| rights.is_none_or(|rights| may_delete(rights, table, record, now)));
+            doomed.retain(may);
             gone.extend(doomed.into_iter().map(|record| (index, record)));
         }
         for (index, record) in &gone {
@@ -90,7 +93,7 @@ impl Engine {
         self.acknowledge_persisted(now, conn, message, logged, sink);
     }
 
-    fn read_delete(&self, conn: ConnId, message: &Message<&[u8]>) -> Result<Request, Refusal> {
+    fn read_delete(&self, now: Time, conn: ConnId, message: &Message<&[u8]>) -> Result<Request, Refusal> {
         let message_type = self.connections.get(&conn).map(|connection| connection.message_type);
         let topic = text(message.topic().map(|topic| &**topic));
         let reading = if self.config.regex_topics { TopicReading::Guess } else { TopicReading::Literal };
@@ -114,7 +117,8 @@ impl Engine {
             ));
         };
         let rights = self.connections.get(&conn).and_then(|connection| connection.rights.as_ref());
-        if pattern.is_literal() && rights.is_some_and(|rights| rights.write(&topic).is_none()) {
+        let resource = resource_in(&self.sow, self.sow[first].message_type, &topic);
+        if pattern.is_literal() && rights.is_some_and(|rights| rights.write(resource).is_none()) {
             return Err(Reason::NotEntitled.into());
         }
         let body = message.data();
@@ -130,7 +134,16 @@ impl Engine {
                 let key = message.sow_key().map(|key| &**key);
                 let table = &self.sow[first];
                 let body = match &table.enrichment {
-                    Some(enrichment) => enrichment.preprocess(&table.layout.format, body, Context::default()),
+                    Some(enrichment) => {
+                        let incoming = Incoming {
+                            topic: &topic,
+                            body,
+                            correlation: message.correlation_id().map(|x| &**x),
+                            publisher: self.connections.get(&conn).map_or("", |c| &c.client_name),
+                            instance: &self.config.instance,
+                        };
+                        enrichment.preprocess(&table.layout.format, body, incoming.context(now))
+                    }
                     None => Cow::Borrowed(body),
                 };
                 Which::Of(table.key_of(&topic, &body, key)?)
@@ -164,11 +177,11 @@ impl Engine {
 
 /// Whether the rights of a user cover a record as it is stored (ENT-04).
 fn may_delete(rights: &Rights, table: &Table, record: &Record, now: Time) -> bool {
-    let Some(right) = rights.write(&record.topic) else { return false };
-    let format = &table.layout.format;
-    right
-        .filter
-        .is_none_or(|filter| holds(filter, Facts::of_record(record, format, &format.read(&record.body)), now))
+    let layout = &table.layout;
+    let right = layout.resource_of(&record.topic).and_then(|resource| rights.write(resource));
+    let Some(right) = right else { return false };
+    let document = layout.format.read(&record.body);
+    right.filter.is_none_or(|filter| holds(filter, Facts::of_record(record, layout, &document), now))
 }
 
 fn chosen(table: &Table, request: &Request, now: Time) -> Vec<Arc<Record>> {
@@ -178,7 +191,7 @@ fn chosen(table: &Table, request: &Request, now: Time) -> Vec<Arc<Record>> {
         Which::Of(key) => record.key == *key,
         Which::Matching(selector) => {
             let document = table.layout.format.read(&record.body);
-            selector.matches(Facts::of_record(record, &table.layout.format, &document), now)
+            selector.matches(Facts::of_record(record, &table.layout, &document), now)
         }
     };
     table.records().filter(of_topic).filter(wanted).cloned().collect()

@@ -6,6 +6,7 @@
 //! follows from a message has happened before the next is looked at (ORD-03).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +15,21 @@ use amps_protocol::OofReason;
 use amps_transport::{Sink, Time};
 
 use super::change::Change;
-use super::groups::{Grouping, Groups, key_of};
+use super::enrich::{Enrichment, Incoming};
+use super::groups::{Grouping, Groups, Sources, key_of};
+use super::join::Joined;
 use super::table::{Record, Table};
 use crate::engine::Engine;
-use crate::engine::config::{Config, ConfigError, ConflatedTopicConfig, ViewConfig, ViewSource};
-use crate::engine::filter::{Path, Projection};
+use crate::engine::config::{Config, ConfigError, ConflatedTopicConfig, JoinField, ViewConfig, ViewSource};
+use crate::engine::filter::{Context, Path, Projection};
 use crate::engine::selector::{Facts, Selector};
 use crate::engine::timers::Timer;
-use crate::engine::topic::MessageTypes;
+use crate::engine::topic::{MessageTypes, TopicPattern, TopicReading};
 
 /// A topic that follows another.
 #[derive(Debug)]
 pub(crate) struct Derived {
-    source: usize,
+    sources: Vec<usize>,
     target: usize,
     how: How,
 }
@@ -34,18 +37,25 @@ pub(crate) struct Derived {
 #[derive(Debug)]
 enum How {
     View(Groups),
+    Joined(Joined),
     Conflated(Copy),
 }
+
+/// The topic and the key of a record.
+type Name = (Arc<str>, Arc<str>);
 
 /// What a conflated topic has not shown yet.
 #[derive(Debug)]
 struct Copy {
     interval: Duration,
+    /// How the copies of the topics of a container are called.
+    names: Option<TopicFormat>,
+    enrichment: Enrichment,
     filter: Option<Selector>,
     /// Records that changed, with the end of their interval.
     due: BTreeSet<(Time, u64)>,
-    by_order: BTreeMap<u64, Arc<str>>,
-    waiting: BTreeSet<Arc<str>>,
+    by_order: BTreeMap<u64, Name>,
+    waiting: BTreeSet<Name>,
     next: u64,
 }
 
@@ -63,8 +73,8 @@ pub(crate) fn derive(
         let left = views.len() + copies.len();
         let mut waiting = Vec::new();
         for view in views {
-            match source_of(view, types, tables)? {
-                Some(source) => derived.push(add_view(view, source, types, tables)?),
+            match sources_of(view, types, tables) {
+                Some(sources) => derived.push(add_view(view, sources, types, tables)?),
                 None => waiting.push(view),
             }
         }
@@ -85,7 +95,7 @@ pub(crate) fn derive(
             return Ok(derived);
         }
         if views.len() + copies.len() == left {
-            let missing = views.first().map(|view| (view.name.clone(), first_topic(view)));
+            let missing = views.first().map(|view| (view.name.clone(), missing_topic(view, types, tables)));
             let missing = missing.or_else(|| copies.first().map(|c| (c.name.clone(), c.underlying.clone())));
             let (topic, source) = missing.unwrap_or_default();
             return Err(ConfigError::NoSource { topic, underlying: source });
@@ -93,39 +103,54 @@ pub(crate) fn derive(
     }
 }
 
-fn first_topic(view: &ViewConfig) -> String {
+/// The first topic of a view that is not there.
+fn missing_topic(view: &ViewConfig, types: &mut MessageTypes, tables: &[Table]) -> String {
+    let sides = sides(view);
+    let missing = sides.iter().find(|side| table_of(view, side, types, tables).is_none());
+    missing.or(sides.first()).map(|side| side.topic.clone()).unwrap_or_default()
+}
+
+/// The topics that a view is over, as far as it names them.
+fn sides(view: &ViewConfig) -> Vec<JoinField> {
     match &view.source {
-        ViewSource::Topic(topic) => topic.clone(),
-        ViewSource::Joins(joins) => joins.first().map(|join| join.left.topic.clone()).unwrap_or_default(),
+        ViewSource::Topic(topic) => vec![JoinField::new(topic, "")],
+        ViewSource::Joins(joins) => {
+            joins.iter().flat_map(|join| [join.left.clone(), join.right.clone()]).collect()
+        }
     }
 }
 
-/// The table that a view is over; `None` if it is not there (yet).
-fn source_of(
+/// The table of a topic that a view is over: of the type that it names, else of the view's own,
+/// else of any.
+fn table_of(
     view: &ViewConfig,
+    side: &JoinField,
     types: &mut MessageTypes,
     tables: &[Table],
-) -> Result<Option<usize>, ConfigError> {
-    match &view.source {
-        ViewSource::Topic(topic) => {
-            let of_type = types.id(&view.message_type);
-            let named = |table: &&Table| *table.name == **topic;
-            let same_type = tables.iter().position(|table| named(&table) && table.message_type == of_type);
-            Ok(same_type.or_else(|| tables.iter().position(|table| named(&table))))
-        }
-        ViewSource::Joins(_) => {
-            Err(ConfigError::Unsupported { topic: view.name.clone(), what: "views over joined topics" })
-        }
+) -> Option<usize> {
+    let named = |table: &Table| *table.name == *side.topic;
+    let of_type = |name: &str, types: &mut MessageTypes| {
+        let id = types.id(name);
+        tables.iter().position(|table| named(table) && table.message_type == id)
+    };
+    match &side.message_type {
+        Some(name) => of_type(name, types),
+        None => of_type(&view.message_type, types).or_else(|| tables.iter().position(named)),
     }
+}
+
+/// The tables that a view is over; `None` if one is not there (yet).
+fn sources_of(view: &ViewConfig, types: &mut MessageTypes, tables: &[Table]) -> Option<Vec<usize>> {
+    sides(view).iter().map(|side| table_of(view, side, types, tables)).collect()
 }
 
 fn add_view(
     view: &ViewConfig,
-    source: usize,
+    sources: Vec<usize>,
     types: &mut MessageTypes,
     tables: &mut Vec<Table>,
 ) -> Result<Derived, ConfigError> {
-    let wrong = |fault: String| ConfigError::View { topic: view.name.clone(), fault };
+    let wrong = |fault: String| ConfigError::Topic { topic: view.name.clone(), fault };
     let projections = view
         .projection
         .iter()
@@ -140,9 +165,22 @@ fn add_view(
     let filter = filter.map_err(|fault| wrong(format!("filter: {fault}")))?;
     let message_type = types.id(&view.message_type);
     let format = types.format(message_type).clone();
-    tables.push(Table::derived(&view.name, message_type, format, by.clone()));
-    let groups = Groups::new(Arc::new(Grouping { projections, by, filter }));
-    Ok(Derived { source, target: tables.len() - 1, how: How::View(groups) })
+    let groups = Groups::new(Arc::new(Grouping { projections, by: by.clone(), filter, visible: None }));
+    let how = match &view.source {
+        ViewSource::Topic(_) => How::View(groups),
+        ViewSource::Joins(joins) => {
+            if view.filter.is_some() {
+                return Err(wrong("a view over several topics has no filter".to_owned()));
+            }
+            let of = sides(view).into_iter().zip(sources.iter().copied()).collect::<Vec<_>>();
+            let table_of = |side: &JoinField| of.iter().find(|(s, _)| s == side).map(|(_, table)| *table);
+            let type_of = |table: usize| types.name(tables[table].message_type).to_owned();
+            let nulls_agree = view.join_null_equivalency;
+            How::Joined(Joined::new(joins, table_of, type_of, tables, groups, nulls_agree).map_err(wrong)?)
+        }
+    };
+    tables.push(Table::derived(&view.name, message_type, format, by));
+    Ok(Derived { sources, target: tables.len() - 1, how })
 }
 
 fn add_copy(
@@ -150,19 +188,38 @@ fn add_copy(
     source: usize,
     tables: &mut Vec<Table>,
 ) -> Result<Derived, ConfigError> {
+    let wrong = |fault: &str| ConfigError::Topic { topic: copy.name.clone(), fault: fault.to_owned() };
     let filter = copy.filter.as_ref().map(|text| Selector::parse(text)).transpose();
-    let filter = filter.map_err(|fault| ConfigError::View { topic: copy.name.clone(), fault })?;
-    let (message_type, layout) = (tables[source].message_type, Arc::clone(&tables[source].layout));
-    tables.push(Table::derived(&copy.name, message_type, layout.format.clone(), layout.keys.clone()));
+    let filter = filter.map_err(|fault| wrong(&fault))?;
+    let source_table = &tables[source];
+    let (message_type, layout) = (source_table.message_type, Arc::clone(&source_table.layout));
+    let table = Table::derived(&copy.name, message_type, layout.format.clone(), layout.keys.clone());
+    let (table, names) = match (source_table.only_topic(), &copy.topic_format) {
+        (Some(_), None) => (table, None),
+        (None, Some(format)) => {
+            let names = TopicFormat::parse(format).map_err(wrong)?;
+            let pattern = names.pattern().map_err(|fault| wrong(&fault))?;
+            (table.containing(pattern), Some(names))
+        }
+        (Some(_), Some(_)) => {
+            return Err(wrong("a topic format goes with an underlying topic that is a pattern; remove it"));
+        }
+        (None, None) => {
+            return Err(wrong("its underlying topic is a pattern; write a topic format such as %n-C"));
+        }
+    };
+    tables.push(table);
     let copy = Copy {
         interval: copy.interval,
+        names,
+        enrichment: Enrichment::of_copies(&copy.name, &copy.enrichment)?,
         filter,
         due: BTreeSet::new(),
         by_order: BTreeMap::new(),
         waiting: BTreeSet::new(),
         next: 0,
     };
-    Ok(Derived { source, target: tables.len() - 1, how: How::Conflated(copy) })
+    Ok(Derived { sources: vec![source], target: tables.len() - 1, how: How::Conflated(copy) })
 }
 
 impl Engine {
@@ -175,21 +232,27 @@ impl Engine {
         sink: &mut S,
     ) {
         for index in 0..self.derived.len() {
-            if self.derived[index].source != table {
+            if !self.derived[index].sources.contains(&table) {
                 continue;
             }
-            let format = self.sow[table].layout.format.clone();
+            let layout = Arc::clone(&self.sow[table].layout);
             let derived = &mut self.derived[index];
             let target = derived.target;
             match &mut derived.how {
                 How::View(groups) => {
-                    let concerned = groups.apply(now, &format, change);
+                    let concerned = groups.apply(now, &layout, change);
                     for group in concerned {
-                        self.recompute(now, index, target, &group, &format, sink);
+                        self.recompute(now, index, target, &group, &layout.format, sink);
+                    }
+                }
+                How::Joined(joined) => {
+                    let new = Some(change.record()).filter(|_| change.left().is_none());
+                    for group in joined.apply(table, change.old(), new) {
+                        self.recompute(now, index, target, &group, &layout.format, sink);
                     }
                 }
                 How::Conflated(copy) => {
-                    copy.wait(now, &change.record().key);
+                    copy.wait(now, change.record());
                     let deadline = copy.due.first().map(|(at, _)| *at);
                     self.timers.set(Timer::Derived(index), deadline);
                 }
@@ -208,8 +271,12 @@ impl Engine {
     ) {
         let table = &self.sow[target];
         let name = Arc::clone(&table.name);
-        let How::View(groups) = &self.derived[index].how else { return };
-        match groups.result(group, &name, source, &table.layout.format, now) {
+        let (groups, sources) = match &self.derived[index].how {
+            How::View(groups) => (groups, Sources::One(source)),
+            How::Joined(joined) => (joined.groups(), Sources::Joined(joined.sources())),
+            How::Conflated(_) => return,
+        };
+        match groups.result(group, &name, sources, &table.layout.format, now) {
             Some(record) => self.show(now, target, &record, sink),
             None => self.withdraw(now, target, &name, &key_of(group, &name), sink),
         }
@@ -218,28 +285,40 @@ impl Engine {
     /// The intervals of a conflated topic end: it shows what its source has now.
     pub(in crate::engine) fn derived_timer<S: Sink>(&mut self, now: Time, index: usize, sink: &mut S) {
         loop {
-            let Derived { source, target, how: How::Conflated(copy) } = &mut self.derived[index] else {
+            let Derived { sources, target, how: How::Conflated(copy) } = &mut self.derived[index] else {
                 return;
             };
-            let (source, target) = (*source, *target);
-            let Some(key) = copy.take_due(now) else { break };
+            let (Some(&source), target) = (sources.first(), *target) else { return };
+            let Some((topic, key)) = copy.take_due(now) else { break };
             let table = &self.sow[source];
-            let topic = Arc::clone(&table.name);
-            let name = Arc::clone(&self.sow[target].name);
+            let name = match &copy.names {
+                Some(names) => names.name(&topic),
+                None => Arc::clone(&self.sow[target].name),
+            };
             let record = table.get(&topic, &key).filter(|record| copy.takes(record, table, now));
             match record {
                 Some(record) => {
-                    let record = Arc::new(Record {
-                        topic: name,
-                        key,
-                        body: Arc::clone(&record.body),
-                        correlation: record.correlation.clone(),
-                        publisher: Arc::clone(&record.publisher),
-                        bookmark: None,
-                        updated: record.updated,
-                        expires: None,
-                    });
-                    self.show(now, target, &record, sink);
+                    let previous = self.sow[target].get(&name, &key);
+                    let incoming = Incoming {
+                        topic: &name,
+                        body: &record.body,
+                        correlation: record.correlation.as_deref(),
+                        publisher: &record.publisher,
+                        instance: &self.config.instance,
+                    };
+                    let body = copy.enrichment.enrich(
+                        &table.layout.format,
+                        Cow::Borrowed(&*record.body),
+                        previous.map(|record| &*record.body),
+                        Context { sow_key: &key, ..incoming.context(now) },
+                    );
+                    let body = match body {
+                        Cow::Borrowed(_) => Arc::clone(&record.body),
+                        Cow::Owned(body) => body.into(),
+                    };
+                    let copied = record.with_body(body);
+                    let copied = Record { topic: name, bookmark: None, expires: None, ..copied };
+                    self.show(now, target, &Arc::new(copied), sink);
                 }
                 None => self.withdraw(now, target, &name, &key, sink),
             }
@@ -274,26 +353,51 @@ impl Engine {
 }
 
 impl Copy {
-    fn wait(&mut self, now: Time, key: &Arc<str>) {
-        if self.waiting.insert(Arc::clone(key)) {
+    fn wait(&mut self, now: Time, record: &Record) {
+        let name = (Arc::clone(&record.topic), Arc::clone(&record.key));
+        if self.waiting.insert(name.clone()) {
             self.next += 1;
             self.due.insert((now + self.interval, self.next));
-            self.by_order.insert(self.next, Arc::clone(key));
+            self.by_order.insert(self.next, name);
         }
     }
 
-    fn take_due(&mut self, now: Time) -> Option<Arc<str>> {
+    fn take_due(&mut self, now: Time) -> Option<Name> {
         let &(at, order) = self.due.first().filter(|(at, _)| *at <= now)?;
         self.due.remove(&(at, order));
-        let key = self.by_order.remove(&order)?;
-        self.waiting.remove(&key);
-        Some(key)
+        let name = self.by_order.remove(&order)?;
+        self.waiting.remove(&name);
+        Some(name)
     }
 
     fn takes(&self, record: &Record, table: &Table, now: Time) -> bool {
-        let format = &table.layout.format;
-        let document = format.read(&record.body);
-        let facts = Facts::of_record(record, format, &document);
+        let document = table.layout.format.read(&record.body);
+        let facts = Facts::of_record(record, &table.layout, &document);
         self.filter.as_ref().is_none_or(|filter| filter.matches(facts, now))
+    }
+}
+
+/// How the copies of the topics of a container are called: `%n` stands for the original's name.
+#[derive(Clone, Debug)]
+struct TopicFormat {
+    before: String,
+    after: String,
+}
+
+impl TopicFormat {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let (before, after) =
+            text.split_once("%n").ok_or("its topic format lacks %n, which stands for the original's name")?;
+        Ok(Self { before: before.to_owned(), after: after.to_owned() })
+    }
+
+    fn name(&self, topic: &str) -> Arc<str> {
+        format!("{}{topic}{}", self.before, self.after).into()
+    }
+
+    /// Every name that it can make.
+    fn pattern(&self) -> Result<TopicPattern, String> {
+        let (before, after) = (fancy_regex::escape(&self.before), fancy_regex::escape(&self.after));
+        TopicPattern::parse(&format!("^{before}.+{after}$"), TopicReading::Guess, false)
     }
 }

@@ -7,10 +7,40 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::borrow::Cow;
+use std::time::Duration;
+
+use amps_transport::Time;
 
 use crate::engine::config::{ConfigError, SowConfig};
-use crate::engine::filter::{Assignment, Body, Context, Document, Field, Path};
+use crate::engine::filter::{Assignment, Body, Context, Document, Field, FilterError, Path};
 use crate::engine::format::Format;
+
+/// Whose message it is that something is added to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) body: &'a [u8],
+    pub(crate) correlation: Option<&'a [u8]>,
+    pub(crate) publisher: &'a str,
+    pub(crate) instance: &'a str,
+}
+
+impl<'a> Incoming<'a> {
+    /// What the expressions can ask for.
+    pub(crate) fn context(self, now: Time) -> Context<'a> {
+        let now = Duration::from_nanos(now.as_unix_nanos());
+        Context {
+            topic: self.topic,
+            message_size: self.body.len() as u64,
+            correlation_id: self.correlation.unwrap_or_default(),
+            now,
+            last_updated: Some(now),
+            client_name: self.publisher,
+            instance_name: self.instance,
+            ..Context::default()
+        }
+    }
+}
 
 /// What one topic adds to its messages.
 #[derive(Clone, Debug)]
@@ -21,18 +51,15 @@ pub(crate) struct Enrichment {
 
 impl Enrichment {
     pub(crate) fn new(config: &SowConfig) -> Result<Self, ConfigError> {
-        let wrong = |field: &str, fault: String| ConfigError::EnrichedField {
-            topic: config.name.clone(),
-            field: field.to_owned(),
-            fault,
-        };
-        let early =
-            |field: &String| Assignment::parse_alone(field).map_err(|fault| wrong(field, fault.to_string()));
-        let late = |field: &String| Assignment::parse(field).map_err(|fault| wrong(field, fault.to_string()));
         Ok(Self {
-            before_key: config.preprocessing.iter().map(early).collect::<Result<_, _>>()?,
-            after_key: config.enrichment.iter().map(late).collect::<Result<_, _>>()?,
+            before_key: parse_all(&config.name, &config.preprocessing, Assignment::parse_alone)?,
+            after_key: parse_all(&config.name, &config.enrichment, Assignment::parse)?,
         })
+    }
+
+    /// What a conflated topic adds to its copies.
+    pub(crate) fn of_copies(topic: &str, fields: &[String]) -> Result<Self, ConfigError> {
+        Ok(Self { before_key: Vec::new(), after_key: parse_all(topic, fields, Assignment::parse)? })
     }
 
     /// The body that the key is computed of.
@@ -63,6 +90,19 @@ impl Enrichment {
     }
 }
 
+fn parse_all(
+    topic: &str,
+    fields: &[String],
+    parse: fn(&str) -> Result<Assignment, FilterError>,
+) -> Result<Vec<Assignment>, ConfigError> {
+    let wrong = |field: &String, fault: FilterError| ConfigError::EnrichedField {
+        topic: topic.to_owned(),
+        field: field.clone(),
+        fault: fault.to_string(),
+    };
+    fields.iter().map(|field| parse(field).map_err(|fault| wrong(field, fault))).collect()
+}
+
 fn apply<'b>(
     assignments: &[Assignment],
     format: &Format,
@@ -74,19 +114,25 @@ fn apply<'b>(
     }
     let mut seen = Cow::Borrowed(body);
     let mut made: Vec<(Path, Field<'static>)> = Vec::new();
-    for assignment in assignments {
-        let value = {
-            let document = format.read(&seen);
-            assignment.expression.evaluate(&document, &context).into_owned()
-        };
-        if assignment.optional && value.value().is_null() {
-            continue;
+    // All up to one that the next can see read the same document.
+    for stage in assignments.split_inclusive(|assignment| assignment.set_current) {
+        let document = format.read(&seen);
+        let mut shown = None;
+        for assignment in stage {
+            let value = assignment.expression.evaluate(&document, &context).into_owned();
+            if assignment.optional && value.value().is_null() {
+                continue;
+            }
+            let field = (assignment.field.clone(), value);
+            if assignment.set_current {
+                shown = Some(format.set(&seen, std::slice::from_ref(&field)));
+            }
+            made.push(field);
         }
-        let field = (assignment.field.clone(), value);
-        if assignment.set_current {
-            seen = Cow::Owned(format.set(&seen, std::slice::from_ref(&field)));
+        drop(document);
+        if let Some(shown) = shown {
+            seen = Cow::Owned(shown);
         }
-        made.push(field);
     }
     Cow::Owned(format.set(body, &made))
 }

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use amps_transport::Time;
 
 use super::change::Change;
-use super::table::Record;
-use crate::engine::filter::{Context, Field, Path, Projection};
-use crate::engine::format::Format;
+use super::join::{RowDocument, Source};
+use super::table::{Layout, Record};
+use crate::engine::filter::{Context, Document, Field, Path, Projection};
+use crate::engine::format::{Format, Select};
 use crate::engine::selector::{Facts, Selector};
 use crate::engine::txlog::name_hash;
 
@@ -24,16 +25,43 @@ pub(crate) struct Grouping {
     pub(crate) by: Vec<Path>,
     /// Which records count.
     pub(crate) filter: Option<Selector>,
+    /// What of them may be seen: nothing else is computed with. `None` if that is everything.
+    pub(crate) visible: Option<Select>,
 }
 
 /// The values of the grouping fields, as text.
 pub(crate) type GroupKey = Vec<Vec<u8>>;
 
+/// What one result is computed of, among others.
+#[derive(Debug)]
+pub(crate) enum Row {
+    One(Arc<Record>),
+    /// A record of each topic of a join, as far as there is one.
+    Joined(Box<[Option<Arc<Record>>]>),
+}
+
+impl Row {
+    pub(crate) fn records(&self) -> impl Iterator<Item = Option<&Arc<Record>>> {
+        let (one, joined) = match self {
+            Self::One(record) => (Some(Some(record)), &[][..]),
+            Self::Joined(records) => (None, &records[..]),
+        };
+        one.into_iter().chain(joined.iter().map(Option::as_ref))
+    }
+}
+
+/// How rows are read.
+#[derive(Clone, Copy)]
+pub(crate) enum Sources<'s> {
+    One(&'s Format),
+    Joined(&'s [Source]),
+}
+
 /// The groups of one source.
 #[derive(Debug)]
 pub(crate) struct Groups {
     grouping: Arc<Grouping>,
-    members: BTreeMap<GroupKey, BTreeMap<u64, Arc<Record>>>,
+    members: BTreeMap<GroupKey, BTreeMap<u64, Row>>,
     places: BTreeMap<(Arc<str>, Arc<str>), (GroupKey, u64)>,
     processed: u64,
 }
@@ -45,11 +73,11 @@ impl Groups {
 
     /// Takes a change in. Returns the groups that it concerns, the one that a record leaves
     /// first (AGG-06).
-    pub(crate) fn apply(&mut self, now: Time, format: &Format, change: &Change<'_>) -> Vec<GroupKey> {
+    pub(crate) fn apply(&mut self, now: Time, layout: &Layout, change: &Change<'_>) -> Vec<GroupKey> {
         let record = change.record();
         let before = self.take_out(record);
         let after = match change.left() {
-            None => self.add(now, format, record),
+            None => self.add(now, layout, record),
             Some(_) => None,
         };
         let mut concerned: Vec<GroupKey> = before.into_iter().chain(after).collect();
@@ -58,28 +86,55 @@ impl Groups {
     }
 
     /// Adds a record, if it counts. Returns its group.
-    pub(crate) fn add(&mut self, now: Time, format: &Format, record: &Arc<Record>) -> Option<GroupKey> {
+    pub(crate) fn add(&mut self, now: Time, layout: &Layout, record: &Arc<Record>) -> Option<GroupKey> {
+        let format = &layout.format;
         let document = format.read(&record.body);
-        let facts = Facts::of_record(record, format, &document);
+        let facts = Facts::of_record(record, layout, &document);
         if !self.grouping.filter.as_ref().is_none_or(|filter| filter.matches(facts, now)) {
             return None;
         }
+        let record = match &self.grouping.visible {
+            Some(select) => Arc::new(record.with_body(format.permit(&record.body, select).into())),
+            None => Arc::clone(record),
+        };
         let group = format.key_texts(&record.body, &self.grouping.by)?;
-        self.processed += 1;
-        self.places.insert(name_of(record), (group.clone(), self.processed));
-        self.members.entry(group.clone()).or_default().insert(self.processed, Arc::clone(record));
+        let name = name_of(&record);
+        let place = self.put(&group, Row::One(record));
+        self.places.insert(name, (group.clone(), place));
         Some(group)
     }
 
     fn take_out(&mut self, record: &Arc<Record>) -> Option<GroupKey> {
         let (group, place) = self.places.remove(&name_of(record))?;
-        if let Some(members) = self.members.get_mut(&group) {
+        self.take(&group, place);
+        Some(group)
+    }
+
+    /// The group of a row that is read as this document.
+    pub(crate) fn key_of(&self, document: &dyn Document) -> GroupKey {
+        let text = |path: &Path| {
+            let mut found = Vec::new();
+            document.look_up(path, &mut found);
+            found.into_iter().next().unwrap_or(Field::NULL).into_text().into_owned()
+        };
+        self.grouping.by.iter().map(text).collect()
+    }
+
+    /// Puts a row into its group, behind those that were there before. Returns its place.
+    pub(crate) fn put(&mut self, group: &GroupKey, row: Row) -> u64 {
+        self.processed += 1;
+        self.members.entry(group.clone()).or_default().insert(self.processed, row);
+        self.processed
+    }
+
+    /// Takes a row out of its group.
+    pub(crate) fn take(&mut self, group: &GroupKey, place: u64) {
+        if let Some(members) = self.members.get_mut(group) {
             members.remove(&place);
             if members.is_empty() {
-                self.members.remove(&group);
+                self.members.remove(group);
             }
         }
-        Some(group)
     }
 
     /// Every group, in the order of its values.
@@ -92,7 +147,7 @@ impl Groups {
         &self,
         group: &GroupKey,
         topic: &Arc<str>,
-        source: &Format,
+        sources: Sources<'_>,
         target: &Format,
         now: Time,
     ) -> Option<Arc<Record>> {
@@ -100,10 +155,17 @@ impl Groups {
         let projections = &self.grouping.projections;
         let mut accumulators: Vec<_> = projections.iter().map(Projection::accumulator).collect();
         let context = Context::default();
-        for record in members.values() {
-            let document = source.read(&record.body);
-            for (projection, accumulator) in projections.iter().zip(&mut accumulators) {
-                projection.add(accumulator, &document, &context);
+        for row in members.values() {
+            let mut add = |document: &dyn Document| {
+                for (projection, accumulator) in projections.iter().zip(&mut accumulators) {
+                    projection.add(accumulator, document, &context);
+                }
+            };
+            match (sources, row) {
+                (Sources::One(format), Row::One(record)) => add(&format.read(&record.body)),
+                (Sources::Joined(sources), row) => add(&RowDocument::of(sources, row)),
+                // A view is of one kind or the other.
+                (Sources::One(_), Row::Joined(_)) => {}
             }
         }
         let fields: Vec<(Path, Field<'_>)> = projections

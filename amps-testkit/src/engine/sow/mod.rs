@@ -7,7 +7,8 @@
 //! * `page` keeps windows over ordered results;
 //! * `groups` computes one result per group of records, `aggregate` keeps subscriptions to
 //!   them up to date;
-//! * `derived` keeps views and conflated topics;
+//! * `derived` keeps views and conflated topics, `join` the rows of views over several topics;
+//! * `history` keeps past states that can be queried;
 //! * `enrich` adds fields on the way in;
 //! * `delete` is `sow_delete` on a topic that is no queue.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -18,6 +19,8 @@ mod delete;
 mod derived;
 mod enrich;
 mod groups;
+mod history;
+mod join;
 mod page;
 mod query;
 mod table;
@@ -25,6 +28,8 @@ mod table;
 pub(crate) use aggregate::Aggregate;
 pub(crate) use change::Change;
 pub(crate) use derived::{Derived, derive};
+pub(crate) use enrich::Incoming;
 pub(crate) use groups::Grouping;
+pub(crate) use history::Point;
 pub(crate) use page::Page;
-pub(crate) use table::{Layout, Record, Table};
+pub(crate) use table::{Layout, Record, Resource, Table, resource_in};

@@ -37,7 +37,7 @@ impl Page {
             .records()
             .filter_map(|record| {
                 let document = format.read(&record.body);
-                let facts = Facts::of_record(record, format, &document);
+                let facts = Facts::of_record(record, &table.layout, &document);
                 let wanted = selector.is_none_or(|selector| selector.matches(facts, now));
                 wanted.then(|| (self.order.as_ref().map(|order| order.key(&document)), Arc::clone(record)))
             })
@@ -83,6 +83,12 @@ impl Engine {
         let before = std::mem::replace(&mut page.window, shown.clone());
         let (conn, wants_oof) = (subscription.conn, subscription.shape.oof);
         let layout = Arc::clone(&self.sow[index].layout);
+        let is_allowed = |record: &Record| {
+            let document = layout.format.read(&record.body);
+            let facts = Facts::of_record(record, &layout, &document);
+            subscription.selector.as_ref().is_none_or(|selector| selector.allows(facts, now))
+        };
+        let hidden = change.left().is_none() && !is_allowed(change.record());
         let shows = |window: &[Arc<Record>], key: &str| window.iter().any(|record| *record.key == *key);
         let changed = change.record();
         // What leaves comes first, each in the order of its window (PAG-04).
@@ -90,6 +96,8 @@ impl Engine {
             let is_changed = record.key == changed.key;
             let (reason, state) = match (is_changed, change.left()) {
                 (true, Some(reason)) => (reason, Arc::clone(record)),
+                // Its last visible state: it may not be seen any more (OOF-01).
+                (true, None) if hidden => (OofReason::Entitlement, Arc::clone(record)),
                 (true, None) => (OofReason::Match, Arc::clone(changed)),
                 (false, _) => (OofReason::Match, Arc::clone(record)),
             };
@@ -107,8 +115,8 @@ impl Engine {
             let news = News {
                 key: Some(&record.key),
                 layout: Some(&layout),
-                old: former.as_ref().map(|(old, body)| Facts::of_record(old, &layout.format, body)),
-                new: Some(Facts::of_record(record, &layout.format, &document)),
+                old: former.as_ref().map(|(old, body)| Facts::of_record(old, &layout, body)),
+                new: Some(Facts::of_record(record, &layout, &document)),
                 left: None,
             };
             self.tell(now, conn, key, &news, sink);

@@ -5,7 +5,6 @@
 //! moment, and nothing of a later moment can come between its frames.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,10 +12,10 @@ use amps_protocol::{AckType, CommandKind, Field, FrameWriter, Message, OofReason
 use amps_transport::{ConnId, Sink, Time};
 
 use super::aggregate::Aggregate;
+use super::history::Point;
 use super::page::Page;
-use super::table::{Layout, Record, Table};
+use super::table::{Layout, Record, Resource, Table};
 use crate::engine::Engine;
-use crate::engine::format::Format;
 use crate::engine::reasons::Reason;
 use crate::engine::reply::{AckFrame, Refusal};
 use crate::engine::request::{QueryRequest, Request};
@@ -37,7 +36,7 @@ struct Found {
 
 #[derive(Debug)]
 struct Row {
-    format: Format,
+    layout: Arc<Layout>,
     record: Arc<Record>,
 }
 
@@ -55,7 +54,7 @@ impl Engine {
         sink: &mut S,
     ) {
         let read = self.read_request(now, conn, message).and_then(|request| {
-            let query = self.read_query(message, &request, None)?;
+            let query = self.read_query(now, message, &request, None)?;
             if request.pattern.is_literal() && !self.can_be_queried(&request) {
                 let topic = request.pattern.text();
                 let detail = format!("\"{topic}\" keeps no state of the world");
@@ -72,7 +71,7 @@ impl Engine {
         let found = match &request.aggregation {
             Some((source, grouping)) => {
                 let table = &self.sow[*source];
-                let aggregate = Aggregate::over(now, *source, table, Arc::clone(grouping));
+                let aggregate = Aggregate::over(now, *source, table, query.as_of, Arc::clone(grouping));
                 self.found_groups(&aggregate, &query)
             }
             None => {
@@ -94,7 +93,7 @@ impl Engine {
     ) {
         let id = self.subscription_id(message);
         let placed = self.read_request(now, conn, message).and_then(|mut request| {
-            let query = self.read_query(message, &request, Some(&id))?;
+            let query = self.read_query(now, message, &request, Some(&id))?;
             let replay = request.replay.take();
             if replay.is_some() && query.is_page() {
                 let detail = "a page shows records, and has no place in the log".to_owned();
@@ -110,6 +109,7 @@ impl Engine {
             Ok(placed) => placed,
             Err(refusal) => return self.refuse(now, conn, message, refusal, sink),
         };
+        self.report_subscription(now, conn, message, key);
         let Some(subscription) = self.subscriptions.get(&key) else { return };
         let (pattern, selector) = (subscription.pattern.clone(), subscription.selector.clone());
         let (message_type, shape) = (subscription.message_type, subscription.shape.clone());
@@ -121,11 +121,11 @@ impl Engine {
         let mut found = self.find(now, &pattern, message_type, selector.as_ref(), &query, old.as_ref());
         if let Some(subscription) = self.subscriptions.get_mut(&key).filter(|s| s.shape.oof) {
             if let Some(conflated) = &mut subscription.conflated {
-                found.rows.iter().for_each(|row| conflated.has_received(&row.format, &row.record));
+                found.rows.iter().for_each(|row| conflated.has_received(&row.layout, &row.record));
             }
         }
         if let Some((source, grouping)) = aggregation {
-            let aggregate = Aggregate::over(now, source, &self.sow[source], grouping);
+            let aggregate = Aggregate::over(now, source, &self.sow[source], None, grouping);
             found = self.found_groups(&aggregate, &query);
             if let Some(subscription) = self.subscriptions.get_mut(&key) {
                 subscription.aggregate = Some(aggregate);
@@ -159,6 +159,10 @@ impl Engine {
         query: &QueryRequest,
     ) -> Result<(), Refusal> {
         let paged = query.is_page();
+        if paged && request.conflation.is_some() {
+            let detail = "a paginated subscription is not conflated".to_owned();
+            return Err(Refusal::because(Reason::InvalidOptions, detail));
+        }
         if paged && !request.pattern.is_literal() {
             let detail = "a paginated subscription is to one topic".to_owned();
             return Err(Refusal::because(Reason::InvalidTopic, detail));
@@ -207,10 +211,9 @@ impl Engine {
         let known = before.and_then(|old| old.page.as_ref()).map_or(&[][..], |page| &page.window);
         let shows = |window: &[Arc<Record>], key: &str| window.iter().any(|record| *record.key == *key);
         let fresh = page.window.iter().filter(|record| !shows(known, &record.key));
-        let format = &table.layout.format;
-        found.rows = fresh.map(|r| Row { format: format.clone(), record: Arc::clone(r) }).collect();
-        let left = known.iter().filter(|record| !shows(&page.window, &record.key)).cloned().collect();
         let layout = Arc::clone(&table.layout);
+        found.rows = fresh.map(|r| Row { layout: Arc::clone(&layout), record: Arc::clone(r) }).collect();
+        let left = known.iter().filter(|record| !shows(&page.window, &record.key)).cloned().collect();
         subscription.page = Some(page);
         self.watchers += 1;
         self.routes.clear();
@@ -227,13 +230,13 @@ impl Engine {
 
     /// The results of groups, ordered and cut as asked.
     fn found_groups(&self, aggregate: &Aggregate, query: &QueryRequest) -> Found {
-        let format = aggregate.format();
+        let layout = aggregate.layout();
         let mut sorted: Vec<_> = aggregate
             .results()
             .into_iter()
             .map(|record| {
-                let order = query.order.as_ref().map(|order| order.key(&format.read(&record.body)));
-                (order, Row { format: format.clone(), record })
+                let order = query.order.as_ref().map(|order| order.key(&layout.format.read(&record.body)));
+                (order, Row { layout: Arc::clone(layout), record })
             })
             .collect();
         let matched = sorted.len() as u64;
@@ -262,21 +265,22 @@ impl Engine {
         };
         let mut sorted = Vec::new();
         for table in self.sow.iter().filter(|table| table.message_type == message_type) {
-            for record in records_of(table, pattern) {
-                found.examined += 1;
+            for record in records_of(table, pattern, query.as_of, now) {
+                let document = table.layout.format.read(&record.body);
+                let facts = Facts::of_record(record, &table.layout, &document);
+                // What may not be seen is not counted either.
+                found.examined += u64::from(selector.is_none_or(|selector| selector.allows(facts, now)));
                 if query.keys.as_ref().is_some_and(|keys| !keys.iter().any(|key| **key == *record.key)) {
                     continue;
                 }
-                let format = &table.layout.format;
-                let document = format.read(&record.body);
-                let facts = Facts::of_record(record, format, &document);
                 if !selector.is_none_or(|selector| selector.matches(facts, now)) {
                     continue;
                 }
                 found.matched += 1;
                 if !known(facts) {
                     let order = query.order.as_ref().map(|order| order.key(&document));
-                    sorted.push((order, Row { format: format.clone(), record: Arc::clone(record) }));
+                    sorted
+                        .push((order, Row { layout: Arc::clone(&table.layout), record: Arc::clone(record) }));
                 }
             }
         }
@@ -308,11 +312,13 @@ impl Engine {
             if queue.message_type != message_type || !pattern.matches(&queue.name) || query.keys.is_some() {
                 continue;
             }
+            let layout = Layout { format: queue.format.clone(), keys: Vec::new(), resource: Resource::Topic };
+            let layout = Arc::new(layout);
             for (_, message) in queue.active_messages().filter(|(_, message)| message.lease.is_none()) {
-                found.examined += 1;
                 let entry = &message.entry;
                 let document = queue.format.read(&entry.body);
-                let facts = Facts::of(entry, &queue.format, &document).in_queue(&queue.name);
+                let facts = Facts::of(entry, &queue.format, &document).read_as(&queue.name);
+                found.examined += u64::from(selector.is_none_or(|selector| selector.allows(facts, now)));
                 if !selector.is_none_or(|selector| selector.matches(facts, now)) {
                     continue;
                 }
@@ -328,7 +334,7 @@ impl Engine {
                     expires: None,
                 };
                 let order = query.order.as_ref().map(|order| order.key(&document));
-                sorted.push((order, Row { format: queue.format.clone(), record: Arc::new(record) }));
+                sorted.push((order, Row { layout: Arc::clone(&layout), record: Arc::new(record) }));
             }
         }
     }
@@ -385,20 +391,18 @@ impl Engine {
         batch: &[Row],
     ) {
         let Some(first) = batch.first() else { return };
-        let rights = self.connections.get(&conn).and_then(|connection| connection.rights.clone());
-        let mut writer = FrameWriter::new(&mut self.out, CommandKind::Sow)
+        let mut out = std::mem::take(&mut self.out);
+        let mut writer = FrameWriter::new(&mut out, CommandKind::Sow)
             .text(Field::Topic, first.record.topic.as_bytes())
             .maybe_text(Field::SubId, sub_id)
             .text(Field::QueryId, id)
             .number(Field::BatchSize, batch.len() as u64)
             .number(Field::GroupSequence, sequence)
             .records();
-        for Row { format, record } in batch {
-            let visible = match &rights {
-                Some(rights) => rights.visible(&record.topic, format, &record.body),
-                None => Cow::Borrowed(&*record.body),
-            };
-            let selected = shape.select.as_ref().map(|select| format.select(&visible, select));
+        for Row { layout, record } in batch {
+            let resource = layout.resource_of(&record.topic);
+            let select = shape.select.as_deref();
+            let body = self.shown(conn, resource, &layout.format, &record.body, select);
             let key = Some(&*record.key).filter(|key| !key.is_empty() && !shape.no_sowkey);
             let timestamp =
                 shape.timestamp.then(|| format_timestamp(record.updated.as_unix_nanos()).to_string());
@@ -407,10 +411,11 @@ impl Engine {
                 .maybe_text(Field::SowKey, key)
                 .maybe_text(Field::CorrelationId, record.correlation.as_deref())
                 .maybe_text(Field::Timestamp, timestamp)
-                .data(selected.as_deref().unwrap_or(&visible));
+                .data(&body);
         }
         // Only a batch of more than 4 GiB could fail; it is then not sent at all.
         let _ = writer.finish();
+        self.out = out;
     }
 
     /// Records that the replaced subscription had in focus, and this one has not (REP-03).
@@ -431,7 +436,7 @@ impl Engine {
         for table in self.sow.iter().filter(|table| table.message_type == new.message_type) {
             for record in table.records() {
                 let document = table.layout.format.read(&record.body);
-                let facts = Facts::of_record(record, &table.layout.format, &document);
+                let facts = Facts::of_record(record, &table.layout, &document);
                 if in_scope(old, facts) && !in_scope(new, facts) {
                     left.push((Arc::clone(&table.layout), Arc::clone(record)));
                 }
@@ -443,9 +448,14 @@ impl Engine {
     }
 }
 
-fn records_of<'t>(table: &'t Table, pattern: &'t TopicPattern) -> impl Iterator<Item = &'t Arc<Record>> {
+fn records_of<'t>(
+    table: &'t Table,
+    pattern: &'t TopicPattern,
+    as_of: Option<Point>,
+    now: Time,
+) -> impl Iterator<Item = &'t Arc<Record>> {
     let all = table.only_topic().map(|topic| pattern.matches(topic));
-    table.records().filter(move |record| all.unwrap_or_else(|| pattern.matches(&record.topic)))
+    table.records_at(as_of, now).filter(move |record| all.unwrap_or_else(|| pattern.matches(&record.topic)))
 }
 
 /// Puts the records of one topic together, topics in the order of their first record.

@@ -15,7 +15,8 @@ use amps_protocol::MessageId;
 use amps_transport::Time;
 
 use super::enrich::Enrichment;
-use crate::engine::config::{ConfigError, SowConfig, SowExpiration};
+use super::history::{History, Point};
+use crate::engine::config::{ConfigError, RecoveryPoint, SowConfig, SowExpiration};
 use crate::engine::filter::Path;
 use crate::engine::format::Format;
 use crate::engine::reasons::Reason;
@@ -35,12 +36,51 @@ pub(crate) struct Record {
     pub(crate) expires: Option<Time>,
 }
 
+impl Record {
+    /// The same record with another body.
+    pub(crate) fn with_body(&self, body: Arc<[u8]>) -> Self {
+        Self {
+            topic: Arc::clone(&self.topic),
+            key: Arc::clone(&self.key),
+            body,
+            correlation: self.correlation.clone(),
+            publisher: Arc::clone(&self.publisher),
+            bookmark: self.bookmark,
+            updated: self.updated,
+            expires: self.expires,
+        }
+    }
+}
+
 /// How the records of a table are read.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub(crate) format: Format,
     /// The fields that make the key; none if publishers choose it.
     pub(crate) keys: Vec<Path>,
+    pub(crate) resource: Resource,
+}
+
+/// What entitlements to records are about.
+#[derive(Clone, Debug)]
+pub(crate) enum Resource {
+    /// The topic.
+    Topic,
+    /// The container of topics that match a pattern, by its name (SOW-08).
+    Container(Arc<str>),
+    /// Nothing: the records were computed of what the reader may see.
+    Computed,
+}
+
+impl Layout {
+    /// What entitlements to a record of this topic are about, if to anything.
+    pub(crate) fn resource_of<'a>(&'a self, topic: &'a str) -> Option<&'a str> {
+        match &self.resource {
+            Resource::Topic => Some(topic),
+            Resource::Container(name) => Some(name),
+            Resource::Computed => None,
+        }
+    }
 }
 
 /// Where a record stands in the order of insertion.
@@ -54,8 +94,12 @@ pub(crate) struct Table {
     pub(crate) layout: Arc<Layout>,
     /// It follows other topics: nobody publishes to it.
     pub(crate) is_derived: bool,
+    /// What was there before a restart is not wanted (SOW-10).
+    pub(crate) starts_empty: bool,
     /// What is added to messages that are published here.
     pub(crate) enrichment: Option<Arc<Enrichment>>,
+    /// Its past states, if they are kept.
+    pub(crate) history: Option<History>,
     pattern: TopicPattern,
     /// `None` if each topic is a domain of its own.
     domain: Option<Arc<str>>,
@@ -75,6 +119,16 @@ impl Table {
                 fault: fault.to_string(),
             })
         };
+        if config.history.is_some() {
+            let wrong =
+                |fault: &str| ConfigError::Topic { topic: config.name.clone(), fault: fault.to_owned() };
+            if config.expiration != SowExpiration::Disabled {
+                return Err(wrong("a topic with history cannot expire; disable the expiration"));
+            }
+            if config.pattern.is_some() {
+                return Err(wrong("a topic with a pattern cannot have a history; remove one"));
+            }
+        }
         let pattern = match &config.pattern {
             None => TopicPattern::Literal(config.name.as_str().into()),
             Some(regex) => TopicPattern::parse(regex, TopicReading::Guess, false).map_err(|fault| {
@@ -84,11 +138,20 @@ impl Table {
         Ok(Self {
             name: config.name.as_str().into(),
             message_type,
-            layout: Arc::new(Layout { format, keys: config.keys.iter().map(key).collect::<Result<_, _>>()? }),
+            layout: Arc::new(Layout {
+                format,
+                keys: config.keys.iter().map(key).collect::<Result<_, _>>()?,
+                resource: match pattern {
+                    TopicPattern::Literal(_) => Resource::Topic,
+                    TopicPattern::Pattern { .. } => Resource::Container(config.name.as_str().into()),
+                },
+            }),
             is_derived: false,
+            starts_empty: config.transient && config.recovery_point == RecoveryPoint::Now,
             enrichment: (!config.preprocessing.is_empty() || !config.enrichment.is_empty())
                 .then(|| Enrichment::new(config).map(Arc::new))
                 .transpose()?,
+            history: config.history.map(History::new),
             pattern,
             domain: config.domain.as_deref().map(Into::into),
             expiration: config.expiration,
@@ -104,9 +167,11 @@ impl Table {
         Self {
             name: name.into(),
             message_type,
-            layout: Arc::new(Layout { format, keys }),
+            layout: Arc::new(Layout { format, keys, resource: Resource::Topic }),
             is_derived: true,
+            starts_empty: false,
             enrichment: None,
+            history: None,
             pattern: TopicPattern::Literal(name.into()),
             domain: None,
             expiration: SowExpiration::Disabled,
@@ -115,6 +180,16 @@ impl Table {
             expirations: BTreeSet::new(),
             inserted: 0,
         }
+    }
+
+    /// The same as a container of all topics that match.
+    pub(crate) fn containing(self, pattern: TopicPattern) -> Self {
+        let layout = Layout {
+            format: self.layout.format.clone(),
+            keys: self.layout.keys.clone(),
+            resource: Resource::Container(Arc::clone(&self.name)),
+        };
+        Self { layout: Arc::new(layout), pattern, ..self }
     }
 
     /// Whether messages published to this topic are kept here.
@@ -135,7 +210,7 @@ impl Table {
     /// # Errors
     /// Publishers have to choose it and this one has not, or the body cannot be read.
     pub(crate) fn key_of(&self, topic: &str, body: &[u8], chosen: Option<&[u8]>) -> Result<Arc<str>, Reason> {
-        let Layout { format, keys } = &*self.layout;
+        let Layout { format, keys, .. } = &*self.layout;
         if keys.is_empty() {
             let chosen = chosen.filter(|key| !key.is_empty()).ok_or(Reason::BadSowKey)?;
             return Ok(String::from_utf8_lossy(chosen).into());
@@ -211,7 +286,20 @@ impl Table {
         self.records.values()
     }
 
+    /// Every record as it was at some point, where that is known, else as it is.
+    pub(crate) fn records_at(&self, point: Option<Point>, now: Time) -> impl Iterator<Item = &Arc<Record>> {
+        let past = self.history.as_ref().zip(point).map(|(history, point)| history.records_at(point, now));
+        let present = past.is_none().then(|| self.records());
+        past.into_iter().flatten().chain(present.into_iter().flatten())
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.records.len()
     }
+}
+
+/// What entitlements to a topic are about: the container that it is in, or itself (SOW-08).
+pub(crate) fn resource_in<'a>(tables: &'a [Table], message_type: TypeId, topic: &'a str) -> &'a str {
+    let table = tables.iter().find(|table| table.message_type == message_type && table.covers(topic));
+    table.and_then(|table| table.layout.resource_of(topic)).unwrap_or(topic)
 }
