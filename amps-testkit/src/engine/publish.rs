@@ -107,7 +107,7 @@ impl Engine {
         holds(filter, facts, now)
     }
 
-    /// Publishes on behalf of the server.
+    /// Publishes on behalf of the server, unless that was [halted](Self::halt).
     pub fn publish<S: Sink>(
         &mut self,
         now: Time,
@@ -116,6 +116,9 @@ impl Engine {
         body: &[u8],
         sink: &mut S,
     ) {
+        if self.is_halted() {
+            return;
+        }
         self.close_slow(now, sink);
         let message_type = self.types.id(message_type);
         self.publish_synthetic(now, message_type, topic, body, None, sink);

@@ -39,6 +39,10 @@ use source::{Destination, Permit};
 /// How long a source waits until it tries again to connect.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// The longest frame of a link, in bytes: more than any frame of a client, which an entry has to
+/// be able to carry on.
+const MAX_FRAME: usize = 1 << 30;
+
 /// What a link lets through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LinkState {
@@ -263,6 +267,11 @@ impl Engine {
         self.replication.has_changed();
     }
 
+    /// Whether the server is stopped.
+    pub(super) const fn is_halted(&self) -> bool {
+        self.replication.halted
+    }
+
     /// Lets a server that was halted connect, and be connected to, again.
     pub fn end_halt<S: Sink>(&mut self, now: Time, sink: &mut S) {
         self.replication.halted = false;
@@ -333,7 +342,7 @@ impl Engine {
         sink: &mut S,
     ) {
         while self.is_link(conn) {
-            let total = match next_frame(bytes, self.config.max_frame) {
+            let total = match next_frame(bytes, MAX_FRAME) {
                 Ok(Some(total)) => total,
                 Ok(None) => break,
                 Err(_) => {
