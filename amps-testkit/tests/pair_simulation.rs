@@ -426,3 +426,21 @@ fn without_pass_through_only_what_was_published_here_goes_on() {
     net.run(Duration::from_secs(1));
     assert_eq!([0, 1, 2].map(|at| net.log(at).len()), [3, 5, 2]);
 }
+
+/// A has the message at once and acknowledges it; C hears of that before it has the
+/// message itself.
+#[test]
+fn an_acknowledgement_that_overtakes_its_message_is_remembered() {
+    let to = DestinationConfig::new;
+    let mut net = Net::new(1, &[&[to("B"), to("C")], &[to("A"), to("C")], &[]]);
+    net.run(Duration::from_secs(1));
+    net.act(1, Deed::Link("C".into(), LinkChange::Lag(Duration::from_secs(5))));
+    net.start_consumer(0);
+    let mut publisher = Publisher { name: "p".into(), published: 0, session: None };
+    net.publish(&mut publisher, 1, 2);
+    net.run(Duration::from_secs(1));
+    assert_eq!((net.acknowledged.len(), net.log(0).len(), net.log(2).len()), (2, 2, 0));
+    net.run(Duration::from_secs(10));
+    let queue = net.nodes[2].engine.queue("work").unwrap();
+    assert_eq!((net.log(2).len(), queue.elsewhere.len(), queue.available.len()), (2, 0, 0));
+}
