@@ -173,3 +173,12 @@ fn a_process_that_was_killed_comes_back_and_both_have_everything() {
     s.send(subscribe).unwrap();
     assert_eq!(s.bodies(5), ["1", "2", "3", "1", "4"]);
 }
+
+#[test]
+fn a_destination_without_a_port_exits_with_2() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_amps-testkit"));
+    let output = command.args(["serve", "--listen", "127.0.0.1:0", "--replicate-to", "b"]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(text, "amps-testkit: destination \"b\": \"b\" is no address; expected HOST:PORT\n");
+}

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use amps_testkit::{
@@ -101,7 +103,7 @@ fn a_server_that_is_down_is_shown_as_such() {
         (false, LinkState::Up, 1, SyncMode::Sync)
     );
     assert_eq!(link.peer.as_deref(), Some("B"));
-    assert!(std::net::TcpStream::connect(pair.server(Side::B).addr()).is_err());
+    assert!(TcpStream::connect(pair.server(Side::B).addr()).is_err());
     pair.restart(Side::B).unwrap();
     assert!(pair.server(Side::A).links()[0].connected && pair.server(Side::B).is_accepting());
 }
@@ -222,4 +224,26 @@ fn a_file_replicates_only_when_its_ports_are_kept() {
     let server = |file: ConfigFile| FakeServer::builder().config(file);
     assert_eq!(server(file(text).unwrap()).start().unwrap().links(), []);
     assert_eq!(server(file(text).unwrap()).keep_ports().start().unwrap().links()[0].destination, "B");
+}
+
+/// A transport is for clients or for other instances, and never for both.
+#[test]
+fn nobody_is_taken_for_who_belongs_to_the_other_port() {
+    let pair = pair();
+    let server = pair.server(Side::A);
+    let client = r#"{"c":"logon","cid":"1","client_name":"p","mt":"json","a":"processed"}"#;
+    let instance = r#"{"c":"group_begin","client_name":"C","user_id":"C","version":"amps-testkit/1"}"#;
+    for (address, frame) in [(server.replication_addr().unwrap(), client), (server.addr(), instance)] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(&(frame.len() as u32).to_be_bytes()).unwrap();
+        stream.write_all(frame.as_bytes()).unwrap();
+        let mut rest = Vec::new();
+        // It ends in one way or the other, and nothing was said.
+        let ended =
+            stream.read_to_end(&mut rest).map_or_else(|error| error.kind(), |_| ErrorKind::ConnectionReset);
+        assert_eq!((ended, rest.as_slice()), (ErrorKind::ConnectionReset, &b""[..]));
+    }
+    pair.publish(Side::A, "T", "1");
+    assert_eq!(bodies(&pair, Side::B), ["1"]);
 }

@@ -16,7 +16,7 @@ use amps_transport::{
 use bytes::BytesMut;
 
 const NAMES: [&str; 3] = ["A", "B", "C"];
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 200;
 const CLIENTS: ListenerId = ListenerId(u64::MAX);
 /// Connections of clients, which are not of the world.
 const FIRST_CLIENT: u64 = 1 << 40;
@@ -443,4 +443,22 @@ fn an_acknowledgement_that_overtakes_its_message_is_remembered() {
     net.run(Duration::from_secs(10));
     let queue = net.nodes[2].engine.queue("work").unwrap();
     assert_eq!((net.log(2).len(), queue.elsewhere.len(), queue.available.len()), (2, 0, 0));
+}
+
+#[test]
+fn whoever_is_not_who_was_meant_is_not_replicated_to() {
+    let mut net = Net::new(
+        1,
+        &[
+            &[DestinationConfig::new("A")],
+            &[DestinationConfig::new("C").group("west")],
+            &[DestinationConfig::new("B").group("B")],
+        ],
+    );
+    net.run(Duration::from_secs(1));
+    let links: Vec<_> = net.nodes.iter().map(|node| node.engine.links().remove(0)).collect();
+    assert_eq!(links[0].fault.as_deref(), Some("this instance is called A too"));
+    assert_eq!(links[1].fault.as_deref(), Some("C is of the group \"C\", not \"west\""));
+    assert_eq!((links[2].fault.as_deref(), links[2].peer.as_deref()), (None, Some("B")));
+    assert_eq!([0, 1, 2].map(|at| links[at].connected), [false, false, true]);
 }

@@ -44,6 +44,12 @@ const RETRY: Duration = Duration::from_millis(100);
 const MAX_FRAME: usize = 1 << 30;
 
 /// What a link lets through.
+///
+/// ```
+/// use amps_testkit::LinkState;
+///
+/// assert_eq!(LinkState::default(), LinkState::Up);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LinkState {
     /// Everything.
