@@ -57,6 +57,7 @@ use bell::Bell;
 mod journal;
 pub use journal::{Entry, JournalMode, WaitTimeout, What};
 mod pair;
+mod port;
 pub use pair::{Direction, Pair, RaceOrder, Side};
 mod server;
 pub use server::{Drop, FakeServer, Listening, StartError};

@@ -21,6 +21,7 @@ use crate::engine::{
     LogCut, LogRecord, LoggedMessage, QueueSnapshot,
 };
 use crate::journal::{Entry, Journal, JournalMode, WaitTimeout};
+use crate::port::Reservation;
 use crate::shell::{Note, Shell, VIRTUAL_START};
 use crate::store::Store;
 
@@ -101,6 +102,8 @@ struct Bound {
     addr: SocketAddr,
     /// `None` while the server does not accept.
     id: Option<ListenerId>,
+    /// Keeps the port meanwhile, if the system lets it.
+    reserved: Option<Reservation>,
 }
 
 /// A listener: its name, and where clients find it.
@@ -167,7 +170,7 @@ impl FakeServer {
         if listen.replication {
             self.machine.post(Note::ReplicationListener(id));
         }
-        Ok(Bound { listen: listen.clone(), addr: bound, id: Some(id) })
+        Ok(Bound { listen: listen.clone(), addr: bound, id: Some(id), reserved: None })
     }
 
     /// The connection string of the first listener, for one message type:
@@ -394,7 +397,11 @@ impl FakeServer {
                 self.machine.stop_listening(id);
             }
         }
+        // The sockets are closed after this.
         self.handed_over();
+        for bound in self.lock_listeners().iter_mut() {
+            bound.reserved = bound.reserved.take().or_else(|| Reservation::of(bound.addr));
+        }
     }
 
     /// Opens the listeners again, on the same ports.
@@ -403,6 +410,7 @@ impl FakeServer {
     /// Another process has taken a port.
     pub fn resume_accepting(&self) -> Result<(), StartError> {
         for bound in self.lock_listeners().iter_mut().filter(|bound| bound.id.is_none()) {
+            bound.reserved = None;
             *bound = self.open(bound.addr, &bound.listen)?;
         }
         Ok(())

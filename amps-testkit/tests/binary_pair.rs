@@ -3,11 +3,12 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use support::data_dir::DataDir;
 
 /// How long anything may take. A test that fails takes this long; no other does.
@@ -49,11 +50,19 @@ impl Server {
         server
     }
 
-    /// As a power failure: nothing is said any more.
-    fn kill(mut self) -> (String, String) {
+    /// As a power failure: nothing is said any more. The ports are kept for a server that takes
+    /// its place.
+    fn kill(mut self) -> (String, String, [Socket; 2]) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        (self.clients.clone(), self.links.clone())
+        let kept = [&self.clients, &self.links].map(|address| {
+            let address: SocketAddr = address.parse().unwrap();
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+            socket.set_reuse_address(true).unwrap();
+            socket.bind(&address.into()).unwrap();
+            socket
+        });
+        (self.clients.clone(), self.links.clone(), kept)
     }
 
     /// A client that is logged on, and the sequence number that the server knows of it.
@@ -132,7 +141,7 @@ fn a_process_that_was_killed_comes_back_and_both_have_everything() {
     assert_eq!(q.bodies(1), ["1"]);
 
     // B dies with SIGKILL. What A takes meanwhile is not persisted.
-    let (clients, links) = b.kill();
+    let (clients, links, kept) = b.kill();
     p.publish(2);
     p.publish(3);
     assert_eq!(q.receive(), None);
@@ -140,6 +149,7 @@ fn a_process_that_was_killed_comes_back_and_both_have_everything() {
     assert!(p.receive().unwrap().contains(r#""cid":"f""#), "nothing is persisted before");
 
     // It comes back from its file, and replicates to A too.
+    drop(kept);
     let b = start(1, &clients, &links, &["--replicate-to", &a.links]);
     p.wait_for_persisted(3);
     let (mut q, _) = b.log_on("q");
@@ -153,12 +163,13 @@ fn a_process_that_was_killed_comes_back_and_both_have_everything() {
     assert_eq!(s.bodies(4), ["1", "2", "3", "1"]);
 
     // A dies, and loses its files. The publisher goes on at B, which knows where.
-    let (clients, links) = a.kill();
+    let (clients, links, kept) = a.kill();
     let (mut p, known) = b.log_on("p");
     assert_eq!(known, 3);
     p.publish(4);
     std::fs::remove_dir_all(data[0].path()).unwrap();
     let to_b = ["--replicate-to", &b.links, "--catch-up-first"];
+    drop(kept);
     let a = start(0, &clients, &links, &to_b);
     p.wait_for_persisted(4);
     // Until A has everything it closes the connections of clients: one that is let in is late.
