@@ -25,6 +25,9 @@ use crate::port::Reservation;
 use crate::shell::{Note, Shell, VIRTUAL_START};
 use crate::store::Store;
 
+/// How many turns of the loop a listener may take to close.
+const MOST_TURNS: usize = 1_000;
+
 /// How a connection is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drop {
@@ -397,10 +400,16 @@ impl FakeServer {
                 self.machine.stop_listening(id);
             }
         }
-        // The sockets are closed after this.
-        self.handed_over();
-        for bound in self.lock_listeners().iter_mut() {
-            bound.reserved = bound.reserved.take().or_else(|| Reservation::of(bound.addr));
+        for bound in self.lock_listeners().iter_mut().filter(|bound| bound.reserved.is_none()) {
+            // A port can be kept as soon as nobody listens on it: the loop may be some turns away
+            // from closing the socket. That somebody else has it shows when it is opened again.
+            for _ in 0..MOST_TURNS {
+                bound.reserved = Reservation::of(bound.addr);
+                if bound.reserved.is_some() {
+                    break;
+                }
+                self.handed_over();
+            }
         }
     }
 
