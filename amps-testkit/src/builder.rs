@@ -9,14 +9,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use amps_transport::Time;
+
 use crate::Bell;
 use crate::config::{ConfigFile, ConfigFileError, Places, explain};
 use crate::engine::{
-    Authentication, Config, ConflatedTopicConfig, DestinationConfig, Engine, Entitlement, LogTopics,
-    MessageTypeConfig, QueueConfig, Reasons, SetError, SlowClientLimits, SowConfig, Switches, ViewConfig,
+    ActionConfig, Authentication, Config, ConflatedTopicConfig, DestinationConfig, Engine, Entitlement,
+    LogTopics, MessageTypeConfig, QueueConfig, Reasons, SetError, SlowClientLimits, SowConfig, Switches,
+    ViewConfig,
 };
+use crate::fault::Fault;
 use crate::journal::JournalMode;
 use crate::server::{FakeServer, StartError};
+use crate::shell::VIRTUAL_START;
+
+mod script;
 
 /// Entries that a journal keeps by default.
 const JOURNAL_CAP: usize = 100_000;
@@ -25,7 +32,7 @@ const JOURNAL_CAP: usize = 100_000;
 ///
 /// Topics, queues and listeners add up, whether a file or a call names them. Of what there can
 /// be only one, the last word counts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[must_use = "nothing happens until `start` is called"]
 pub struct FakeServerBuilder {
     config: Config,
@@ -38,33 +45,48 @@ pub struct FakeServerBuilder {
     places: Places,
     /// Why a file could not be read.
     failed: Option<ConfigFileError>,
-    virtual_clock: bool,
-    journal: JournalMode,
-    journal_cap: usize,
+    plan: Plan,
     data_dir: Option<PathBuf>,
     /// Where other instances connect.
     replication_listen: Vec<String>,
     /// The destinations of files.
     destinations: Vec<DestinationConfig>,
-    bell: Arc<Bell>,
 }
 
-impl Default for FakeServerBuilder {
+/// What is not the engine's: how the server runs and what a test makes of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Where a virtual clock starts; `None` for the real one.
+    pub(crate) clock: Option<Time>,
+    pub(crate) journal: JournalMode,
+    pub(crate) journal_cap: usize,
+    pub(crate) seed: u64,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) rules: Rules,
+    /// Rung when a link has done something.
+    pub(crate) bell: Arc<Bell>,
+}
+
+/// What makes a test fail.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rules {
+    /// What clients should not have done.
+    pub(crate) strict: bool,
+    /// Connections that are left at the end.
+    pub(crate) leaks: bool,
+    /// Expectations that are not met at the end.
+    pub(crate) verify_on_drop: bool,
+}
+
+impl Default for Plan {
     fn default() -> Self {
         Self {
-            config: Config::default(),
-            log: None,
-            listen: Vec::new(),
-            transports: Vec::new(),
-            keep_ports: false,
-            places: Places::new(),
-            failed: None,
-            virtual_clock: false,
+            clock: None,
             journal: JournalMode::default(),
             journal_cap: JOURNAL_CAP,
-            data_dir: None,
-            replication_listen: Vec::new(),
-            destinations: Vec::new(),
+            seed: 0,
+            faults: Vec::new(),
+            rules: Rules::default(),
             bell: Arc::default(),
         }
     }
@@ -145,11 +167,11 @@ impl FakeServerBuilder {
     }
 
     pub(crate) const fn has_virtual_clock(&self) -> bool {
-        self.virtual_clock
+        self.plan.clock.is_some()
     }
 
     pub(crate) fn bell(mut self, bell: Arc<Bell>) -> Self {
-        self.bell = bell;
+        self.plan.bell = bell;
         self
     }
 
@@ -186,6 +208,12 @@ impl FakeServerBuilder {
     /// is a built-in type, or one that was added before.
     pub fn message_type(mut self, message_type: MessageTypeConfig) -> Self {
         self.config.message_types.push(message_type);
+        self
+    }
+
+    /// Adds something that the server does of its own accord.
+    pub fn action(mut self, action: ActionConfig) -> Self {
+        self.config.actions.push(action);
         self
     }
 
@@ -238,7 +266,7 @@ impl FakeServerBuilder {
     /// Time stands still, at 2026-01-01T00:00:00Z (or, with a [`data_dir`](Self::data_dir), at
     /// the last entry of the log, if that is later), until [`FakeServer::advance`] moves it.
     pub fn virtual_clock(mut self) -> Self {
-        self.virtual_clock = true;
+        self.plan.clock.get_or_insert(VIRTUAL_START);
         self
     }
 
@@ -323,14 +351,14 @@ impl FakeServerBuilder {
 
     /// How much is recorded. Default [`JournalMode::Commands`].
     pub fn journal(mut self, mode: JournalMode) -> Self {
-        self.journal = mode;
+        self.plan.journal = mode;
         self
     }
 
     /// The most entries that the journal keeps; older ones are dropped, and counted.
     /// Default 100,000.
     pub fn journal_cap(mut self, entries: usize) -> Self {
-        self.journal_cap = entries.max(1);
+        self.plan.journal_cap = entries.max(1);
         self
     }
 
@@ -374,9 +402,9 @@ impl FakeServerBuilder {
         for text in &self.replication_listen {
             listen.push(Listen::parse_replication(text)?);
         }
-        let (clock, journal, cap) = (self.virtual_clock, self.journal, self.journal_cap);
-        let (data_dir, bell) = (self.data_dir.take(), Arc::clone(&self.bell));
-        FakeServer::start(self.engine()?, listen, clock, (journal, cap), data_dir.as_deref(), bell)
+        let plan = std::mem::take(&mut self.plan);
+        let data_dir = self.data_dir.take();
+        FakeServer::start(self.engine()?, listen, plan, data_dir.as_deref())
     }
 }
 
@@ -392,6 +420,15 @@ pub(crate) struct Listen {
 }
 
 impl Listen {
+    /// The name of the transport, or one made of its message type.
+    pub(crate) fn name(&self) -> String {
+        let made = || match self.replication {
+            true => "replication".to_owned(),
+            false => format!("{}-tcp", self.message_type.as_deref().unwrap_or("any")),
+        };
+        self.name.clone().unwrap_or_else(made)
+    }
+
     fn parse(text: &str) -> Result<Self, StartError> {
         let wrong = |fault| StartError::Address { text: text.to_owned(), fault };
         let rest = match text.split_once("://") {

@@ -11,7 +11,14 @@ use std::time::{Duration, Instant};
 use amps_protocol::{CommandKind, Message};
 use amps_transport::{ConnId, Time};
 
-use crate::engine::{Disconnect, Event, Observe};
+use crate::engine::{Disconnect, Event, Noted, Observe};
+use crate::expect::{Expected, Times, Unmet};
+use crate::fault::Firing;
+use crate::matcher::Matcher;
+
+mod json;
+mod query;
+pub use query::{JournalQuery, LintFinding, OutOfOrder, Unwanted};
 
 /// How much is recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,8 +71,10 @@ pub enum What {
     Sent(Message),
     /// The connection ended.
     Closed(Disconnect),
+    /// A scripted fault fired. If it concerns no connection, the entry names the first one.
+    Fault(Firing),
     /// Something a client should perhaps not have done.
-    Noted(String),
+    Noted(Noted),
 }
 
 impl Entry {
@@ -103,7 +112,8 @@ impl fmt::Display for Entry {
             What::Received(message) => write!(f, " C> {message:?}"),
             What::Sent(message) => write!(f, " S> {message:?}"),
             What::Closed(reason) => write!(f, ": closed, {reason}"),
-            What::Noted(note) => write!(f, ": note: {note}"),
+            What::Fault(firing) => write!(f, ": {firing}"),
+            What::Noted(noted) => write!(f, ": note: {noted}"),
         }
     }
 }
@@ -160,6 +170,9 @@ struct Records {
     dropped: u64,
     /// Number and client name of the connections that live.
     connections: BTreeMap<ConnId, (u64, Option<Arc<str>>)>,
+    expected: Vec<Expected>,
+    /// Commands that nobody expected, if that is not allowed.
+    unexpected: Option<Vec<Entry>>,
 }
 
 impl Journal {
@@ -182,6 +195,33 @@ impl Journal {
         }
         drop(records);
         self.changed.notify_all();
+    }
+
+    /// Counts such frames from now on; returns where.
+    pub(crate) fn expect(&self, matcher: Matcher) -> usize {
+        let mut records = self.lock();
+        let since = records.next;
+        records.expected.push(Expected { matcher, times: Times::AtLeast(1), seen: 0, since });
+        records.expected.len() - 1
+    }
+
+    pub(crate) fn set_times(&self, index: usize, times: Times) {
+        if let Some(expected) = self.lock().expected.get_mut(index) {
+            expected.times = times;
+        }
+    }
+
+    pub(crate) fn expect_nothing_else(&self) {
+        self.lock().unexpected.get_or_insert_default();
+    }
+
+    /// Whether everything expected has come, and nothing else is to be told.
+    pub(crate) fn verify(&self, findings: Vec<LintFinding>) -> Result<(), Unmet> {
+        let records = self.lock();
+        let entries: Vec<Entry> = records.entries.iter().cloned().collect();
+        let (expected, unexpected) = (records.expected.clone(), records.unexpected.clone());
+        drop(records);
+        Unmet::judge(&expected, unexpected.unwrap_or_default(), &entries, findings)
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
@@ -236,7 +276,8 @@ impl Records {
             Event::Received { conn, message } => (conn, What::Received(message)),
             Event::Sent { conn, message } => (conn, What::Sent(message)),
             Event::Closed { conn, reason } => (conn, What::Closed(reason)),
-            Event::Noted { conn, note } => (conn, What::Noted(note)),
+            Event::Fault { conn, firing } => (conn, What::Fault(firing)),
+            Event::Noted { conn, noted } => (conn, What::Noted(noted)),
         };
         let (connection, client) = self.connections.get(&conn).cloned().unwrap_or_default();
         if matches!(what, What::Closed(_)) {
@@ -246,7 +287,24 @@ impl Records {
             self.entries.pop_front();
             self.dropped += 1;
         }
-        self.entries.push_back(Entry { sequence: self.next, time, connection, client, what });
+        let entry = Entry { sequence: self.next, time, connection, client, what };
+        if let What::Received(message) = &entry.what {
+            self.count_expected(&entry, message.command());
+        }
+        self.entries.push_back(entry);
         self.next += 1;
+    }
+
+    fn count_expected(&mut self, entry: &Entry, command: CommandKind) {
+        let mut wanted = matches!(command, CommandKind::Logon | CommandKind::Heartbeat);
+        for expected in &mut self.expected {
+            if expected.matcher.matches(entry) {
+                expected.seen += 1;
+                wanted = true;
+            }
+        }
+        if let Some(unexpected) = self.unexpected.as_mut().filter(|all| !wanted && all.len() < SHOWN) {
+            unexpected.push(entry.clone());
+        }
     }
 }

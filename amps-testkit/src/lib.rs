@@ -7,6 +7,8 @@
 //! * [`QueueConfig`], [`SowConfig`], [`ViewConfig`] and [`ConflatedTopicConfig`] describe what
 //!   it has; [`ConfigFile`] reads all that from a file as AMPS itself uses it;
 //! * [`Pair`] is two servers that replicate to each other;
+//! * [`Fault`] scripts what goes wrong, [`Matcher`] says which frames are meant or
+//!   [expected](FakeServer::expect), [`Lint`] names what clients do wrong;
 //! * [`Engine`] is the server itself, as a pure state machine: no socket, thread or clock.
 //!
 //! ```
@@ -36,31 +38,44 @@ mod engine;
 #[doc(hidden)]
 pub use engine::filter;
 pub use engine::{
-    AfterEnd, Authentication, Config, ConfigError, ConflatedTopicConfig, ConnectionSnapshot, Counters,
-    DeltaNull, DestinationConfig, Disconnect, DuplicateAck, Engine, Entitlement, EntitlementKind, Event,
-    ExpirationModel, ExpiryReason, Fairness, Join, JoinField, LeaseHeader, Leasing, LinkChange, LinkSnapshot,
-    LinkState, LogCut, LogRecord, LogTopics, LoggedMessage, MaxCancels, MessageId, MessageLayout,
-    MessageTypeConfig, Observe, QueueConfig, QueueCounters, QueueKind, QueueSnapshot, QueueTopic,
-    QueuedMessage, Reason, Reasons, RecoveryPoint, ReplicatedTopic, ReturnPosition, Semantics, SetError,
-    Setting, SlowClientLimits, SowConfig, SowExpiration, SowHistory, SubscriptionSnapshot, Switches,
-    SyncMode, UnknownOptions, UnloggedBookmark, Via, ViewConfig, ViewSource,
+    ActionConfig, ActionStep, ActionTrigger, AfterEnd, Authentication, Config, ConfigError,
+    ConflatedTopicConfig, ConnectionSnapshot, Counters, DeltaNull, DestinationConfig, Disconnect,
+    DuplicateAck, Engine, Entitlement, EntitlementKind, Event, ExpirationModel, ExpiryReason, Fairness, Join,
+    JoinField, LeaseHeader, Leasing, LinkChange, LinkSnapshot, LinkState, Lint, LogCut, LogRecord, LogTopics,
+    LoggedMessage, MaxCancels, MessageId, MessageLayout, MessageTypeConfig, Noted, Observe, QueueConfig,
+    QueueCounters, QueueKind, QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons, RecoveryPoint,
+    ReplicatedTopic, ReturnPosition, Schedule, Semantics, SetError, Setting, SlowClientLimits, SowConfig,
+    SowExpiration, SowHistory, SubscriptionSnapshot, Switches, SyncMode, UnknownOptions, UnloggedBookmark,
+    Via, ViewConfig, ViewSource,
 };
 
 mod builder;
 pub use builder::FakeServerBuilder;
+mod clock;
+pub use clock::{NextTimer, TimerKind};
 mod closest;
 use closest::{closest, similar};
 mod config;
 pub use config::{ConfigFile, ConfigFileError, ConfigReader, Finding, FindingKind, SAMPLE_CONFIG};
+mod fault;
+pub use fault::{
+    Action, Fault, FaultBuilder, FaultId, FaultStatus, Firing, HowClosed, Lasting, Trigger, Unfinished,
+};
+mod form;
+pub use form::FaultError;
+mod expect;
+pub use expect::{Expectation, Unmet};
+mod journal;
+pub use journal::{Entry, JournalMode, JournalQuery, LintFinding, OutOfOrder, Unwanted, WaitTimeout, What};
+mod matcher;
+pub use matcher::{HeaderTest, Matcher};
 mod bell;
 use bell::Bell;
-mod journal;
-pub use journal::{Entry, JournalMode, WaitTimeout, What};
 mod pair;
-mod port;
 pub use pair::{Direction, Pair, RaceOrder, Side};
+mod port;
 mod server;
-pub use server::{Drop, FakeServer, Listening, StartError};
+pub use server::{Drop, FakeServer, Listening, SettleTimeout, StartError};
 mod shell;
 mod store;
 

@@ -229,7 +229,8 @@ impl Pair {
         loop {
             let left = |server: &FakeServer, end| {
                 let now = server.now();
-                server.next_deadline().filter(|at| *at <= end).map(|at| at.saturating_since(now))
+                let next = server.next_timer().map(|timer| timer.at).filter(|at| *at <= end);
+                next.map(|at| at.saturating_since(now))
             };
             let next = [left(&self.a, end[0]), left(&self.b, end[1])].into_iter().flatten().min();
             let Some(step) = next else { break };

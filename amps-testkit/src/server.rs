@@ -13,17 +13,25 @@ use std::time::Duration;
 
 use amps_transport::{CloseMode, EventLoop, ListenerId, MachineHandle, SocketOptions, Time};
 
-use crate::Bell;
-use crate::builder::{FakeServerBuilder, Listen};
+use crate::builder::{FakeServerBuilder, Listen, Plan, Rules};
 use crate::config::ConfigFileError;
 use crate::engine::{
-    ConfigError, ConnectionSnapshot, Counters, Engine, Entitlement, Exchanges, LinkChange, LinkSnapshot,
-    LogCut, LogRecord, LoggedMessage, QueueSnapshot,
+    ConfigError, ConnectionSnapshot, Counters, Engine, Entitlement, LogCut, LogRecord, LoggedMessage,
+    QueueSnapshot,
 };
+use crate::fault::FaultLayer;
+use crate::form::FaultError;
 use crate::journal::{Entry, Journal, JournalMode, WaitTimeout};
 use crate::port::Reservation;
-use crate::shell::{Note, Shell, VIRTUAL_START};
+use crate::shell::{Note, Script, Shell};
 use crate::store::Store;
+
+mod faults;
+mod links;
+mod observe;
+mod running;
+pub use running::SettleTimeout;
+use running::complain;
 
 /// How many turns of the loop a listener may take to close.
 const MOST_TURNS: usize = 1_000;
@@ -55,6 +63,9 @@ pub enum StartError {
         /// What is wrong with it.
         fault: &'static str,
     },
+    /// A scripted fault that cannot fire.
+    #[error("a fault cannot be: {0}")]
+    Fault(#[from] FaultError),
     /// An address could not be bound.
     #[error("cannot listen on {addr}: {source}")]
     Bind {
@@ -97,6 +108,7 @@ pub struct FakeServer {
     _event_loop: EventLoop<Shell>,
     listeners: Mutex<Vec<Bound>>,
     journal: Arc<Journal>,
+    rules: Rules,
 }
 
 #[derive(Debug)]
@@ -140,23 +152,28 @@ impl FakeServer {
     pub(crate) fn start(
         mut engine: Engine,
         listen: Vec<Listen>,
-        virtual_clock: bool,
-        (journal_mode, journal_cap): (JournalMode, usize),
+        plan: Plan,
         data_dir: Option<&Path>,
-        bell: Arc<Bell>,
     ) -> Result<Self, StartError> {
-        engine.set_observe(journal_mode.observe());
-        let journal = Arc::new(Journal::new(journal_cap));
+        let strict = plan.rules.strict && plan.journal == JournalMode::Off;
+        let mode = if strict { JournalMode::Commands } else { plan.journal };
+        engine.set_observe(mode.observe());
+        let journal = Arc::new(Journal::new(plan.journal_cap));
         // Under a real clock what is due meanwhile is due at once.
-        let start = if virtual_clock { VIRTUAL_START } else { Time::EPOCH };
+        let start = plan.clock.unwrap_or(Time::EPOCH);
         let store = match data_dir {
             Some(dir) => Some(Store::open(dir, |records| engine.restore(start, records))?),
             None => None,
         };
         let event_loop = EventLoop::start("amps-testkit").map_err(StartError::EventLoop)?;
-        let machine = event_loop.add(Shell::new(engine, virtual_clock, store, Arc::clone(&journal), bell));
+        let faults = FaultLayer::new(plan.seed, mode.observe());
+        let shell = Shell::new(engine, plan.clock, faults, store, Arc::clone(&journal), plan.bell);
+        let machine = event_loop.add(shell);
         let listeners = Mutex::default();
-        let server = Self { machine, _event_loop: event_loop, listeners, journal };
+        let server = Self { machine, _event_loop: event_loop, listeners, journal, rules: plan.rules };
+        for fault in plan.faults {
+            server.add_fault(fault)?;
+        }
         for listen in listen {
             let bound = server.open(listen.addr, &listen)?;
             server.lock_listeners().push(bound);
@@ -173,6 +190,7 @@ impl FakeServer {
         if listen.replication {
             self.machine.post(Note::ReplicationListener(id));
         }
+        self.machine.post(Note::Script(Script::Name(id, listen.name())));
         Ok(Bound { listen: listen.clone(), addr: bound, id: Some(id), reserved: None })
     }
 
@@ -189,95 +207,16 @@ impl FakeServer {
         listeners.iter().find(|bound| !bound.listen.replication).map_or(nowhere, |bound| bound.addr)
     }
 
-    /// Where other instances connect, if [anywhere](FakeServerBuilder::replication_listen).
-    pub fn replication_addr(&self) -> Option<SocketAddr> {
-        self.lock_listeners().iter().find(|bound| bound.listen.replication).map(|bound| bound.addr)
-    }
-
-    /// The links to the instances that this one replicates to, in the order of the
-    /// configuration.
-    pub fn links(&self) -> Vec<LinkSnapshot> {
-        self.inspect(|engine, _| engine.links()).unwrap_or_default()
-    }
-
-    /// Changes the link to a destination; `false` if there is no destination of that name.
-    pub fn change_link(&self, destination: &str, change: LinkChange) -> bool {
-        let destination = destination.to_owned();
-        let known = self.ask(|done| Note::ChangeLink(destination, change, done));
-        self.handed_over();
-        known.unwrap_or_default()
-    }
-
-    /// Connects links that are not connected at once, instead of after a while.
-    pub fn connect_links(&self) {
-        self.ask(Note::ConnectLinks);
-        self.handed_over();
-    }
-
-    /// Whether what is logged is sent to destinations at once (`true`, the default), or only
-    /// while the clock is being moved (PAIR-08): [`advance`](Self::advance) by nothing will do.
-    pub fn auto_replication(&self, on: bool) {
-        self.ask(|done| Note::AutoReplication(on, done));
-        self.handed_over();
-    }
-
-    /// Takes over (`true`) messages of a queue whose owner is not connected, as soon as somebody
-    /// here would have them; `false` if there is no such queue.
-    pub fn proxied_transfer(&self, queue: &str, on: bool) -> bool {
-        let queue = queue.to_owned();
-        let known = self.ask(|done| Note::ProxiedTransfer(queue, on, done));
-        self.handed_over();
-        known.unwrap_or_default()
-    }
-
-    /// Whether clients are let in; see [`FakeServerBuilder::early_accept`].
-    pub fn is_accepting(&self) -> bool {
-        self.inspect(|engine, _| engine.is_accepting()).unwrap_or_default()
-    }
-
-    pub(crate) fn exchanges(&self) -> Exchanges {
-        self.inspect(|engine, _| engine.exchanges()).unwrap_or_default()
-    }
-
-    /// Moves the virtual clock, and lets what is due wait for [`advance`](Self::advance).
-    pub(crate) fn move_clock(&self, by: Duration) {
-        self.ask(|done| Note::MoveClock(by, done));
-    }
-
-    /// When the clock next matters.
-    pub(crate) fn next_deadline(&self) -> Option<Time> {
-        self.inspect(|engine, _| engine.clock_deadline()).flatten()
-    }
-
-    pub(crate) fn halt(&self, orderly: bool) {
-        self.stop_accepting();
-        self.ask(|done| Note::Halt { orderly, done });
-        self.handed_over();
-    }
-
-    /// # Errors
-    /// Another process has taken a port.
-    pub(crate) fn end_halt(&self, early: bool) -> Result<(), StartError> {
-        self.ask(|done| Note::EndHalt { early, done });
-        self.resume_accepting()?;
-        self.handed_over();
-        Ok(())
-    }
-
     /// All listeners, in the order in which they were asked for.
     pub fn listeners(&self) -> Vec<Listening> {
         let describe = |bound: &Bound| {
             if bound.listen.replication {
-                let name = bound.listen.name.clone().unwrap_or_else(|| "replication".to_owned());
-                return Listening { name, addr: bound.addr, uri: format!("tcp://{}", bound.addr) };
+                let uri = format!("tcp://{}", bound.addr);
+                return Listening { name: bound.listen.name(), addr: bound.addr, uri };
             }
-            let (name, path) = match &bound.listen.message_type {
-                Some(message_type) => (message_type.as_str(), format!("/{message_type}")),
-                None => ("any", String::new()),
-            };
+            let path = bound.listen.message_type.as_ref().map_or_else(String::new, |name| format!("/{name}"));
             let uri = format!("tcp://{}/amps{path}", bound.addr);
-            let name = bound.listen.name.clone().unwrap_or_else(|| format!("{name}-tcp"));
-            Listening { name, addr: bound.addr, uri }
+            Listening { name: bound.listen.name(), addr: bound.addr, uri }
         };
         self.lock_listeners().iter().map(describe).collect()
     }
@@ -485,7 +424,7 @@ impl FakeServer {
     /// Waits until what the engine sent so far has been handed to the sockets: that happens
     /// between one note and the next.
     fn handed_over(&self) {
-        self.inspect(|_, _| ());
+        self.ask(|done| Note::Script(Script::HandedOver(done)));
     }
 
     fn lock_listeners(&self) -> std::sync::MutexGuard<'_, Vec<Bound>> {
@@ -496,9 +435,11 @@ impl FakeServer {
 /// Stops the server and waits until its sockets are closed.
 impl std::ops::Drop for FakeServer {
     fn drop(&mut self) {
+        let complaints = self.complaints();
         // Closed by the engine, for the loop would wait for clients to close their side.
         self.machine.post(Note::Stop);
         self.machine.remove_and_wait();
+        complain(&complaints);
     }
 }
 

@@ -285,3 +285,20 @@ fn a_client_that_breaks_a_rule_makes_a_strict_server_exit_with_4() {
         assert_eq!(stderr.contains("frobnicate"), code == 4, "{stderr}");
     }
 }
+
+/// AC-CI-16
+#[test]
+fn ac_ci_16_an_acknowledgement_of_nothing_makes_a_strict_server_exit_with_4() {
+    let mut process =
+        testkit(&["serve", "--listen", "127.0.0.1:0", "--queue", "work", "--seed", "7", "--strict"]);
+    let mut client = TcpStream::connect(ready_address(&mut process)).unwrap();
+    log_on(&mut client);
+    send(&mut client, r#"{"c":"sow_delete","cid":"2","t":"work","bm":"1|1|","a":"processed"}"#);
+    assert!(receive(&mut client).contains("success"));
+    signal(&process, "-TERM");
+    assert_eq!(process.0.wait().unwrap().code(), Some(4));
+    let mut stderr = String::new();
+    process.0.stderr.as_mut().unwrap().read_to_string(&mut stderr).unwrap();
+    let lint = "ack_of_unknown_bookmark: acknowledged 1|1|, which is not in the queue";
+    assert!(stderr.contains(lint), "{stderr}");
+}

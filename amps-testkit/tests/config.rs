@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use amps_testkit::{
-    Config, ConfigFile, ConfigReader, ExpirationModel, Fairness, FakeServer, FindingKind, Leasing, LogTopics,
-    MessageLayout, QueueConfig, QueueKind, RecoveryPoint, SAMPLE_CONFIG, Semantics, SowConfig, StartError,
-    ViewSource,
+    ActionConfig, Config, ConfigFile, ConfigReader, ExpirationModel, Fairness, FakeServer, FindingKind,
+    Leasing, LogTopics, MessageLayout, QueueConfig, QueueKind, RecoveryPoint, SAMPLE_CONFIG, Schedule,
+    Semantics, SowConfig, StartError, ViewSource,
 };
 
 use proptest::prelude::*;
@@ -88,8 +88,7 @@ fn a_production_file_is_understood() {
         .lease(Duration::from_secs(30))
         .max_backlog(100)
         .max_deliveries(5)
-        .expiration(Duration::from_secs(86_400))
-        .dead_letter("jobs.dead");
+        .expiration(Duration::from_secs(86_400));
     assert_eq!(format!("{:?}", config.queues[0]), format!("{work:?}"));
     let layouts: Vec<_> = config.message_types.iter().map(|known| known.layout().clone()).collect();
     let parts = MessageLayout::CompositeLocal(vec!["json".into(), "binary".into()]);
@@ -97,6 +96,10 @@ fn a_production_file_is_understood() {
     assert_eq!(config.slow_clients.memory, Some(10 << 30));
     assert_eq!(config.slow_clients.capacity_percent, 30);
     assert_eq!(config.sow_stats_interval, Some(Duration::from_secs(10)));
+    let dead = ActionConfig::on_expired("work").publish("jobs.dead", "{{AMPS_DATA}}");
+    let weekly = Schedule::parse("Saturday at 11:00").unwrap();
+    let cleaning = ActionConfig::scheduled(weekly).delete_records("orders", "/status = 'closed'");
+    assert_eq!(config.actions, [dead, cleaning]);
 }
 
 #[test]

@@ -46,6 +46,9 @@ fn entries_arrive_after_the_lag_of_their_link_each_at_its_time() {
     pair.lag(Direction::AToB, Duration::from_millis(50));
     let start = pair.server(Side::A).now();
     pair.publish(Side::A, "T", "1");
+    let next = pair.server(Side::A).next_timer().unwrap();
+    assert_eq!(next.at.saturating_since(start), Duration::from_millis(50));
+    assert_eq!(next.kind.to_string(), "an entry may be sent to B");
     pair.advance(Duration::from_millis(20));
     pair.publish(Side::A, "T", "2");
     pair.publish(Side::B, "T", "3");

@@ -61,7 +61,7 @@ fn a_replay_that_cannot_be_conflated_is_noted() {
     let subscribe = r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","bm":"0","o":"conflation=1s,conflation_key=[/id]","a":"processed"}"#;
     send(&mut a, subscribe);
     assert!(receive(&mut a).contains("success"));
-    let noted = |entry: &amps_testkit::Entry| matches!(&entry.what, What::Noted(note) if note.contains("conflated replay"));
+    let noted = |entry: &amps_testkit::Entry| matches!(&entry.what, What::Noted(note) if note.text.contains("conflated replay"));
     assert_eq!(server.wait_for(noted, 1, PATIENCE).unwrap().len(), 1);
 }
 

@@ -25,6 +25,7 @@ use bytes::{Buf, BytesMut};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
+use socket2::SockRef;
 
 use crate::connect::Plan;
 use crate::deadlines::Deadlines;
@@ -321,6 +322,13 @@ impl Connections {
             self.remove(conn, CloseReason::ThisSide);
             return;
         };
+        if mode == CloseMode::Reset {
+            // Closing then resets the connection; to shut it down first would end it properly.
+            let _already_down = SockRef::from(outlet.stream()).set_linger(Some(Duration::ZERO));
+            outlet.end(CloseReason::ThisSide);
+            self.slots.remove(slot_of(conn));
+            return;
+        }
         if mode == CloseMode::Abort || connection.failure.is_some() {
             self.remove(conn, CloseReason::ThisSide);
             return;

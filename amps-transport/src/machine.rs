@@ -103,6 +103,10 @@ pub enum CloseMode {
     Flush,
     /// Close at once and drop what is buffered.
     Abort,
+    /// As [`Self::Abort`], but with a TCP reset in place of the end of the stream: what the peer
+    /// has not read yet may be lost, and its calls fail. If other threads hold an outlet, the
+    /// reset goes out when the last of them is gone.
+    Reset,
 }
 
 /// One thing that happened to a machine.

@@ -79,3 +79,14 @@ fn abort_drops_what_is_buffered() {
     assert!(matches!(error, Err(CloseReason::ThisSide)));
     assert!(bench.events.try_recv().is_err());
 }
+
+#[test]
+fn a_reset_fails_the_peers_reads_and_drops_what_is_buffered() {
+    let bench = Bench::new("close-reset");
+    let (conn, peer) = bench.pair();
+    bench.order(move |_, sink| sink.close(conn, CloseMode::Reset));
+    bench.ask(|_, _| ());
+    let error = (&peer).read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert!(bench.events.try_recv().is_err());
+}

@@ -3,6 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{scope, spawn};
 use std::time::{Duration, Instant};
 
@@ -133,16 +135,29 @@ pub fn kept(count: u64) -> Duration {
     one_to_one(FakeServer::builder().sow(SowConfig::new("orders").key("/id")), count)
 }
 
-/// `count` publishes past 1,000 subscriptions of which each wants another message.
+/// `count` publishes past 1,000 subscriptions of which each wants one value of a field.
 ///
 /// # Panics
 /// When something is lost.
-pub fn many_filters(count: u64) -> Duration {
+pub fn many_values(count: u64) -> Duration {
+    many_filters(count, |number| format!("/id = {number} AND /venue = 'XNYS'"))
+}
+
+/// The same with filters that no index helps with.
+///
+/// # Panics
+/// When something is lost.
+pub fn many_ranges(count: u64) -> Duration {
+    many_filters(count, |number| format!("/id >= {number} AND /id < {}", number + 1))
+}
+
+fn many_filters(count: u64, filter: impl Fn(u64) -> String) -> Duration {
     let server = server(FakeServer::builder().no_txlog());
     let mut subscriber = Peer::connect(&server, "subscriber");
     for number in 0..1000 {
+        let filter = filter(number);
         let header = format!(
-            r#"{{"c":"subscribe","cid":"2","sub_id":"s{number}","t":"orders","f":"/id = {number} AND /venue = 'XNYS'","a":"processed"}}"#
+            r#"{{"c":"subscribe","cid":"2","sub_id":"s{number}","t":"orders","f":"{filter}","a":"processed"}}"#
         );
         subscriber.command(&header, 1);
     }
@@ -205,10 +220,12 @@ pub fn queue(count: u64) -> Duration {
         })
         .collect();
     let chunks = chunks("work", count, 1000);
+    let sent = Arc::new(AtomicU64::new(0));
     let begin = Instant::now();
     let workers: Vec<_> = consumers
         .into_iter()
         .map(|mut consumer| {
+            let sent = Arc::clone(&sent);
             spawn(move || {
                 let mut pending: Vec<String> = Vec::new();
                 let mut writer = consumer.stream.try_clone().expect("a second handle");
@@ -222,6 +239,7 @@ pub fn queue(count: u64) -> Duration {
                         return false;
                     }
                     let list = pending.join(",");
+                    sent.fetch_add(100, Ordering::Relaxed);
                     pending.clear();
                     writer
                         .write_all(&frame(&format!(r#"{{"c":"sow_delete","t":"work","bm":"{list}"}}"#), ""))
@@ -234,7 +252,10 @@ pub fn queue(count: u64) -> Duration {
         publisher.write(&chunks[usize::try_from(number).expect("small") % chunks.len()]);
     }
     let wanted = count / 500 * 500;
-    // What is left over of a batch is never acknowledged.
+    // What is left over of a batch is never acknowledged. To look at the queue costs time.
+    while sent.load(Ordering::Relaxed) + 400 < wanted {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     while server.queue("work").is_none_or(|queue| queue.counters.acknowledged + 400 < wanted) {
         std::thread::sleep(Duration::from_millis(5));
     }

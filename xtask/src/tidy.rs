@@ -14,6 +14,8 @@ const MAX_LINES: usize = 700;
 const PURE: &[&str] = &[
     "amps-client/src/session",
     "amps-testkit/src/engine",
+    "amps-testkit/src/fault",
+    "amps-testkit/src/matcher",
     "amps-testkit/src/sim",
     "amps-transport/src/machine.rs",
 ];

@@ -13,7 +13,6 @@ use std::time::Duration;
 use amps_testkit::{
     ConfigFile, ConfigFileError, ConfigReader, DestinationConfig, FakeServer, FakeServerBuilder, Finding,
     FindingKind, JournalMode, QueueConfig, SAMPLE_CONFIG, SetError, Setting, SowConfig, StartError, SyncMode,
-    What,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -97,6 +96,9 @@ struct Serve {
     /// Time stands still at 2026-01-01T00:00:00Z
     #[arg(long)]
     virtual_clock: bool,
+    /// What chance is drawn from, where something is left to it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
     /// Unknown elements of the file are errors, and a client that breaks a rule makes the exit
     /// code 4
     #[arg(long)]
@@ -209,7 +211,7 @@ fn serve(options: Serve) -> Result<(), Failure> {
 fn builder(options: Serve) -> Result<FakeServerBuilder, Failure> {
     // Nobody can look at the journal of a process, except for what breaks a rule.
     let journal = if options.strict { JournalMode::Commands } else { JournalMode::Off };
-    let mut builder = FakeServer::builder().journal(journal);
+    let mut builder = FakeServer::builder().journal(journal).seed(options.seed);
     if let Some(path) = &options.config {
         let file = read(path, &options.variables, options.strict)?;
         for finding in file.findings() {
@@ -285,9 +287,8 @@ fn announce(server: &FakeServer) -> io::Result<()> {
 
 /// What clients did that they should not have done, as far as the journal goes back.
 fn violations(server: &FakeServer) -> Result<(), Failure> {
-    let entries = server.journal();
-    let noted = entries.iter().filter(|entry| matches!(entry.what, What::Noted(_)));
-    let messages: Vec<String> = noted.map(|entry| format!("strict: {entry}")).collect();
+    let findings = server.lint().into_iter().filter(|finding| finding.kind.is_violation());
+    let messages: Vec<String> = findings.map(|finding| format!("strict: {finding}")).collect();
     if messages.is_empty() { Ok(()) } else { Err(Failure { code: STRICT_VIOLATION, messages }) }
 }
 

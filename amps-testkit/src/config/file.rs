@@ -7,8 +7,9 @@ use fancy_regex::Regex;
 
 use crate::builder::Listen;
 use crate::engine::{
-    Authentication, Config, ConfigError, ConflatedTopicConfig, DestinationConfig, Engine, LogTopics,
-    MessageTypeConfig, QueueConfig, Reason, Reasons, SERVER_VERSION, SlowClientLimits, SowConfig, ViewConfig,
+    ActionConfig, Authentication, Config, ConfigError, ConflatedTopicConfig, DestinationConfig, Engine,
+    LogTopics, MessageTypeConfig, QueueConfig, Reason, Reasons, SERVER_VERSION, SlowClientLimits, SowConfig,
+    ViewConfig,
 };
 
 use super::finding::{ConfigFileError, Finding, FindingKind};
@@ -203,6 +204,7 @@ pub(crate) struct Parts {
     sow: Vec<SowConfig>,
     queues: Vec<QueueConfig>,
     views: Vec<ViewConfig>,
+    actions: Vec<ActionConfig>,
     conflated_topics: Vec<ConflatedTopicConfig>,
     message_types: Vec<MessageTypeConfig>,
     slow_clients: Option<SlowClientLimits>,
@@ -219,6 +221,7 @@ impl Parts {
         config.queues.extend(self.queues);
         config.destinations.extend(self.destinations);
         config.views.extend(self.views);
+        config.actions.extend(self.actions);
         config.conflated_topics.extend(self.conflated_topics);
         config.message_types.extend(self.message_types);
         config.instance = self.instance.unwrap_or(std::mem::take(&mut config.instance));
@@ -326,7 +329,7 @@ fn read_root(reader: &mut Reader, root: &Element) -> Parts {
     }
     for action in root.all(&["Actions"]).flat_map(|actions| actions.children.iter()) {
         if action.name == "Action" {
-            actions::action(reader, &scope, action, &mut parts.queues);
+            parts.actions.extend(actions::action(reader, &scope, action));
         }
     }
     for list in root.all(&["Actions"]) {

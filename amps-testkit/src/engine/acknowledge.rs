@@ -11,6 +11,7 @@ use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
 use super::config::{Leasing, Semantics};
+use super::lint::Lint;
 use super::queue::{ExpiryReason, Unsuccessful};
 use super::reasons::Reason;
 use super::reply::{AckFrame, Refusal};
@@ -121,7 +122,7 @@ impl Engine {
                 Err(_) => {
                     let note =
                         format!("acknowledged '{}', which is no bookmark", String::from_utf8_lossy(text));
-                    self.note(now, conn, note);
+                    self.note(now, conn, Lint::AckOfUnknownBookmark, note);
                 }
             }
         }
@@ -174,7 +175,8 @@ impl Engine {
         if never_seen && verdict == Verdict::Done {
             queue.defer(bookmark, now);
         }
-        self.note(now, conn, format!("acknowledged {bookmark}, which is not in the queue"));
+        let note = format!("acknowledged {bookmark}, which is not in the queue");
+        self.note(now, conn, Lint::AckOfUnknownBookmark, note);
         false
     }
 

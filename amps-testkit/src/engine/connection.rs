@@ -46,6 +46,8 @@ pub(crate) struct Connection {
     pub(crate) subscriptions: BTreeMap<Arc<str>, SubKey>,
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) last_sent: Time,
+    /// Its last publish had a sequence number.
+    pub(crate) sequenced: bool,
     /// Empty unless there is a limit of age.
     pub(crate) waiting: Waiting,
     pub(crate) ack_conflation: Duration,
@@ -86,6 +88,7 @@ impl Engine {
             subscriptions: BTreeMap::new(),
             heartbeat: None,
             last_sent: now,
+            sequenced: false,
             waiting: Waiting::default(),
             ack_conflation: self.config.ack_conflation,
             acknowledged: 0,
@@ -102,6 +105,7 @@ impl Engine {
         if self.connections.get(&conn).is_some_and(|connection| connection.heartbeat.is_some())
             && !self.config.switches.heartbeat_only_beat
         {
+            self.lint_silence(now, conn);
             self.timers.set(Timer::Silence(conn), None);
         }
         while self.connections.contains_key(&conn) {
@@ -129,6 +133,7 @@ impl Engine {
 
     fn take_command<S: Sink>(&mut self, now: Time, conn: ConnId, message: &Message<&[u8]>, sink: &mut S) {
         self.observe_command(now, conn, message);
+        self.lint(now, conn, message);
         let command = message.command();
         let ready = self.connections.get(&conn).is_some_and(Connection::is_ready);
         let needs_logon =
@@ -168,7 +173,7 @@ impl Engine {
         }
     }
 
-    fn observe_command(&mut self, now: Time, conn: ConnId, message: &Message<&[u8]>) {
+    pub(super) fn observe_command(&mut self, now: Time, conn: ConnId, message: &Message<&[u8]>) {
         let wanted = match self.observe {
             Observe::Nothing => false,
             Observe::Commands => message.command() != CommandKind::Publish,
@@ -214,6 +219,7 @@ impl Engine {
         self.connections.remove(&conn);
         self.unconfirmed.remove(&conn);
         self.waiting_acks.retain(|ack| ack.conn != conn);
+        self.forget_script(conn);
         let timers = [Timer::Persisted, Timer::Silence, Timer::Beat, Timer::Durable, Timer::Slow];
         for timer in timers.map(|timer| timer(conn)) {
             self.timers.set(timer, None);

@@ -13,6 +13,7 @@ use amps_protocol::{CommandKind, Field, FrameWriter, format_timestamp};
 use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
+use super::action::Happening;
 use super::config::{Fairness, Semantics};
 use super::queue::{ExpiryReason, Holder, Member, Place, Queue, Unsuccessful};
 use super::selector::Facts;
@@ -35,10 +36,8 @@ impl Engine {
                 self.settle_ownership(now, queue, sink);
                 self.timers.set(Timer::Queue(queue), self.queues[queue].deadline());
             }
-            let Some((queue, entry)) = self.dead_letters.pop_front() else { break };
-            if let Some(target) = self.queues[queue].config.dead_letter.clone() {
-                let correlation = entry.correlation.as_deref();
-                self.publish_synthetic(now, entry.message_type, &target, &entry.body, correlation, sink);
+            if !self.run_action(now, sink) {
+                break;
             }
         }
         self.publish_status(now, sink);
@@ -59,9 +58,14 @@ impl Engine {
     }
 
     fn deliver<S: Sink>(&mut self, index: usize, position: Position, sub: SubKey, now: Time, sink: &mut S) {
+        let Some(conn) = self.subscriptions.get(&sub).map(|subscription| subscription.conn) else { return };
+        let scripted = self.scripted_lease(now, conn);
         let Some(subscription) = self.subscriptions.get_mut(&sub) else { return };
         let holder = Holder { sub, conn: subscription.conn };
-        let Some((entry, until)) = self.queues[index].deliver(position, holder, now) else { return };
+        let Some((entry, mut until)) = self.queues[index].deliver(position, holder, now) else { return };
+        if let Some(end) = scripted.filter(|end| self.queues[index].extend(position, *end)) {
+            until = Some(end);
+        }
         subscription.leased += 1;
         self.delivered += 1;
         let Some(subscription) = self.subscriptions.get(&sub) else { return };
@@ -136,13 +140,17 @@ impl Engine {
         }
     }
 
-    /// A message expired: it may have to be published elsewhere.
+    /// A message expired: somebody may want to know.
     pub(super) fn bury(&mut self, queue: usize, expired: Option<(Arc<Entry>, ExpiryReason)>) {
-        if let Some((entry, _)) = expired {
-            if self.queues[queue].config.dead_letter.is_some() {
-                self.dead_letters.push_back((queue, entry));
-            }
-        }
+        let Some((entry, reason)) = expired else { return };
+        let (name, message_type) = (Arc::clone(&self.queues[queue].name), entry.message_type);
+        self.has_expired(message_type, &name, reason, || Happening {
+            body: Arc::clone(&entry.body),
+            correlation: entry.correlation.clone(),
+            client_name: entry.publisher.to_string(),
+            bookmark: entry.bookmark.to_string(),
+            ..Happening::default()
+        });
     }
 
     /// Leases, messages and deferred acks whose time is up.

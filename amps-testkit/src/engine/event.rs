@@ -11,6 +11,9 @@ use std::sync::Arc;
 use amps_protocol::Message;
 use amps_transport::ConnId;
 
+use super::lint::Noted;
+use crate::fault::Firing;
+
 /// How much the engine reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Observe {
@@ -63,12 +66,19 @@ pub enum Event {
         /// Why.
         reason: Disconnect,
     },
+    /// A scripted fault fired.
+    Fault {
+        /// The connection that it concerns; one that does not exist if it concerns none.
+        conn: ConnId,
+        /// Which one, and why.
+        firing: Firing,
+    },
     /// Something a client should perhaps not have done.
     Noted {
         /// The connection.
         conn: ConnId,
         /// What.
-        note: String,
+        noted: Noted,
     },
 }
 

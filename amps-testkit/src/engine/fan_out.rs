@@ -12,6 +12,7 @@ use amps_protocol::{CommandKind, Field, FrameWriter, OofReason, format_timestamp
 use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
+use super::filter::Memo;
 use super::format::{Format, Select};
 use super::selector::Facts;
 use super::sow::{Layout, Record};
@@ -48,13 +49,28 @@ pub(super) enum Role {
 
 impl Engine {
     pub(super) fn fan_out<S: Sink>(&mut self, now: Time, route: &Route, news: &News<'_>, sink: &mut S) {
+        if route.audience.is_large() {
+            // Many filters look at the same fields.
+            let old = news.old.map(|facts| Memo::new(facts.document));
+            let new = news.new.map(|facts| Memo::new(facts.document));
+            let news = News {
+                old: remembering(news.old, old.as_ref()),
+                new: remembering(news.new, new.as_ref()),
+                ..*news
+            };
+            return self.tell_all(now, route, &news, sink);
+        }
+        self.tell_all(now, route, news, sink);
+    }
+
+    fn tell_all<S: Sink>(&mut self, now: Time, route: &Route, news: &News<'_>, sink: &mut S) {
         for &key in &route.conflated {
             let role = self.subscriptions.get(&key).and_then(|subscription| role(subscription, news, now));
             if let Some(role) = role {
                 self.hold(now, key, role, news);
             }
         }
-        for (conn, keys) in &route.audience {
+        for (conn, keys) in &*route.audience.concerned(news.old, news.new, now) {
             let (mut whole, mut deltas) = (Vec::new(), Vec::new());
             let (mut leaving, mut lost) = (Vec::new(), Vec::new());
             for &key in keys {
@@ -263,6 +279,11 @@ impl Engine {
         let lists: Option<Vec<_>> = subscriptions.map(|s| s.shape.select.as_deref()).collect();
         lists.map(Select::union)
     }
+}
+
+/// The same facts, with the document as it is remembered.
+fn remembering<'m, 'd: 'm>(facts: Option<Facts<'d>>, memo: Option<&'m Memo<'d>>) -> Option<Facts<'m>> {
+    Some(Facts { document: memo?, ..facts? })
 }
 
 /// What the news are for a subscription; `None` if they are not for it.

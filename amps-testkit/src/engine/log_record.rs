@@ -343,6 +343,12 @@ impl Engine {
     /// What time alone did until then happens again, for it is not logged (TXL-03): records
     /// expire, and conflated topics follow.
     fn catch_up(&mut self, now: Time) {
+        self.replay_time(now);
+        // Who acts on what happens has acted on this already.
+        self.actions.forget();
+    }
+
+    fn replay_time(&mut self, now: Time) {
         for table in 0..self.sow.len() {
             self.sow_timer(now, table, &mut Nowhere);
         }

@@ -19,6 +19,8 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod acknowledge;
+mod action;
+mod audience;
 mod config;
 mod conflation;
 mod connection;
@@ -29,8 +31,10 @@ mod fan_out;
 pub mod filter;
 mod format;
 mod heartbeat;
+mod lint;
 mod log_record;
 mod logon;
+mod next_timer;
 mod publish;
 mod queue;
 mod reasons;
@@ -39,6 +43,7 @@ mod replay;
 mod replication;
 mod reply;
 mod request;
+mod scripted;
 mod selector;
 mod slow;
 mod snapshot;
@@ -50,8 +55,7 @@ mod timers;
 mod topic;
 mod txlog;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use amps_transport::{CloseMode, ConnId, Input, ListenerId, Machine, Sink, Time};
 use bytes::BytesMut;
@@ -59,6 +63,7 @@ use bytes::BytesMut;
 pub use amps_protocol::MessageId;
 pub use config::*;
 pub use event::{Disconnect, Event, Observe};
+pub use lint::{Lint, Noted};
 pub use log_record::{LogCut, LogRecord, LoggedMessage};
 pub use queue::{ExpiryReason, QueueCounters};
 pub use reasons::{Reason, Reasons};
@@ -71,6 +76,7 @@ pub use switches::{
     UnknownOptions, UnloggedBookmark,
 };
 
+use action::Actions;
 use connection::Connection;
 use queue::Queue;
 use replay::{Replays, WaitingAck};
@@ -79,8 +85,8 @@ use sow::{Derived, Table, derive};
 use subscription::{SubKey, Subscription};
 use timers::{Timer, Timers};
 use topic::{MessageTypes, Routes};
+use txlog::TxLog;
 pub use txlog::Via;
-use txlog::{Entry, TxLog};
 
 /// A whole server, without sockets, threads or clock.
 ///
@@ -111,9 +117,10 @@ pub struct Engine {
     queues: Vec<Queue>,
     /// Queues in which something may be deliverable.
     dirty: BTreeSet<usize>,
-    /// Messages that expired in a queue and wait to be published elsewhere.
-    dead_letters: VecDeque<(usize, Arc<Entry>)>,
+    actions: Actions,
     timers: Timers,
+    /// What scripted faults have left to do.
+    scripted: scripted::Scripted,
     /// Where the next frame is encoded; empty between frames.
     out: BytesMut,
     observe: Observe,
@@ -174,6 +181,7 @@ impl Engine {
             }
             queues.push(queue);
         }
+        let actions = Actions::new(&config, &mut types)?;
         let restricted = !config.entitlements.is_empty();
         Ok(Self {
             config,
@@ -192,8 +200,9 @@ impl Engine {
             watchers: 0,
             queues,
             dirty: BTreeSet::new(),
-            dead_letters: VecDeque::new(),
+            actions,
             timers: Timers::default(),
+            scripted: scripted::Scripted::default(),
             out: BytesMut::new(),
             observe: Observe::default(),
             events: Vec::new(),
@@ -304,12 +313,6 @@ impl Engine {
         named.map(|(conn, _)| *conn)
     }
 
-    fn note(&mut self, now: Time, conn: ConnId, note: String) {
-        if self.observe != Observe::Nothing {
-            self.events.push((now, Event::Noted { conn, note }));
-        }
-    }
-
     /// When the clock next matters. The other reasons for an [`Input::Timer`] are
     /// [`replay_deadline`](Self::replay_deadline) and [`links_deadline`](Self::links_deadline).
     pub fn clock_deadline(&self) -> Option<Time> {
@@ -326,6 +329,7 @@ impl Engine {
                 Timer::Persisted(conn) => self.send_conflated(now, conn, sink),
                 Timer::Silence(conn) => self.close(now, conn, Disconnect::Heartbeat, CloseMode::Flush, sink),
                 Timer::Beat(conn) => self.beat(now, conn, sink),
+                Timer::Action(index) => self.action_timer(now, index),
                 Timer::Statistics => self.publish_statistics(now, sink),
                 Timer::LogWrite => self.log_is_written(now, sink),
                 Timer::Replay(stream) => self.step(now, stream, sink),
@@ -345,6 +349,7 @@ impl Machine for Engine {
     fn handle<S: Sink>(&mut self, now: Time, input: Input<'_, ()>, sink: &mut S) {
         self.close_slow(now, sink);
         self.arm_statistics(now);
+        self.arm_actions(now);
         match input {
             Input::Accepted { conn, listener, peer } => {
                 if !self.accept_link(conn, listener, sink) {

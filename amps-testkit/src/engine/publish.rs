@@ -5,12 +5,14 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use amps_protocol::{AckType, CommandKind, Message, MessageId, Status};
 use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
+use super::audience::{Audience, ByConnection};
 use super::fan_out::News;
 use super::filter::Context;
 use super::reasons::Reason;
@@ -102,6 +104,7 @@ impl Engine {
             correlation: message.correlation_id().map(|x| &**x),
             bookmark: None,
             publisher: &connection.client_name,
+            updated: None,
             document: &document,
         };
         holds(filter, facts, now)
@@ -121,10 +124,11 @@ impl Engine {
         }
         self.close_slow(now, sink);
         let message_type = self.types.id(message_type);
-        self.publish_synthetic(now, message_type, topic, body, None, sink);
+        self.publish_synthetic(now, message_type, topic, body, None, false, sink);
         self.settle(now, sink);
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what, where, and how")]
     pub(super) fn publish_synthetic<S: Sink>(
         &mut self,
         now: Time,
@@ -132,15 +136,15 @@ impl Engine {
         topic: &str,
         body: &[u8],
         correlation: Option<&[u8]>,
+        delta: bool,
         sink: &mut S,
     ) {
         let route = self.route(message_type, topic.as_bytes());
         let publisher: Arc<str> = self.config.instance.as_str().into();
-        let server_hash = name_hash(&format!("@{publisher}"));
-        let bookmark = route.logged.then(|| self.server_bookmark(server_hash));
+        let bookmark = route.logged.then(|| self.own_bookmark());
         let publication = Publication {
             message_type,
-            delta: false,
+            delta,
             body,
             key: None,
             correlation,
@@ -159,6 +163,11 @@ impl Engine {
             Some(sequence) => Some(MessageId { publisher: hash, sequence }),
             None => Some(self.server_bookmark(server_hash)),
         }
+    }
+
+    /// The next bookmark of what the server itself does.
+    pub(super) fn own_bookmark(&mut self) -> MessageId {
+        self.server_bookmark(name_hash(&format!("@{}", self.config.instance)))
     }
 
     fn server_bookmark(&mut self, publisher: u64) -> MessageId {
@@ -204,11 +213,13 @@ impl Engine {
         let (body, key, correlation) = match route.table {
             Some(table) => {
                 let record = self.keep(now, table, route, &publication, sink)?;
+                self.trigger(now, route, &publication, &record.body);
                 (Arc::clone(&record.body), Some(Arc::clone(&record.key)), record.correlation.clone())
             }
             None => {
                 self.published += 1;
                 self.pass_on(now, route, &publication, sink);
+                self.trigger(now, route, &publication, publication.body);
                 if publication.bookmark.is_none() {
                     return Ok(());
                 }
@@ -234,6 +245,27 @@ impl Engine {
         Ok(())
     }
 
+    /// What was published may make the server act.
+    fn trigger(&mut self, now: Time, route: &Route, publication: &Publication<'_>, body: &[u8]) {
+        if self.actions.is_empty() {
+            return;
+        }
+        let format = self.types.format(publication.message_type).clone();
+        let document = format.read(body);
+        let facts = Facts {
+            format: &format,
+            topic: &route.topic,
+            resource: Some(&route.entitled),
+            body,
+            correlation: publication.correlation,
+            bookmark: publication.bookmark,
+            publisher: &publication.publisher,
+            updated: None,
+            document: &document,
+        };
+        self.was_published(now, publication.message_type, facts);
+    }
+
     /// To a topic without a state of the world: it is told and not kept.
     pub(super) fn pass_on<S: Sink>(
         &mut self,
@@ -255,6 +287,7 @@ impl Engine {
             correlation: publication.correlation,
             bookmark: publication.bookmark,
             publisher: &publication.publisher,
+            updated: None,
             document: &document,
         };
         let news = News { key: None, layout: None, old: None, new: Some(facts), left: None };
@@ -477,7 +510,7 @@ impl Engine {
             queues: self.queues.iter().enumerate().filter(entered).map(|(index, _)| index).collect(),
             // Where queue and topic share a name, its subscriptions are the queue's.
             conflated: if is_queue { Vec::new() } else { self.conflated(message_type, &name) },
-            audience: if is_queue { Vec::new() } else { self.audience(message_type, &name) },
+            audience: if is_queue { Audience::default() } else { self.audience(message_type, &name) },
             entitled,
             topic: name,
         });
@@ -494,20 +527,22 @@ impl Engine {
         self.subscriptions.iter().filter(|(_, s)| holds(s)).map(|(key, _)| *key).collect()
     }
 
-    fn audience(&self, message_type: TypeId, topic: &str) -> Vec<(ConnId, Vec<SubKey>)> {
-        let mut audience: Vec<(ConnId, Vec<SubKey>)> = Vec::new();
+    fn audience(&self, message_type: TypeId, topic: &str) -> Audience {
+        let mut audience = ByConnection::new();
+        let mut places: BTreeMap<ConnId, usize> = BTreeMap::new();
         for (&key, subscription) in &self.subscriptions {
             let special =
                 subscription.is_watcher() || subscription.conflated.is_some() || subscription.replays;
             if special || subscription.message_type != message_type || !subscription.pattern.matches(topic) {
                 continue;
             }
-            match audience.iter_mut().find(|(conn, _)| *conn == subscription.conn) {
+            let place = *places.entry(subscription.conn).or_insert(audience.len());
+            match audience.get_mut(place) {
                 Some((_, keys)) => keys.push(key),
                 None => audience.push((subscription.conn, vec![key])),
             }
         }
-        audience
+        Audience::new(audience, |key| self.subscriptions.get(&key))
     }
 }
 

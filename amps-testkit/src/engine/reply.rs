@@ -9,6 +9,7 @@ use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
 use super::event::{Event, Observe};
+use super::lint::Lint;
 use super::reasons::Reason;
 use super::slow::Pace;
 
@@ -118,7 +119,7 @@ impl Engine {
         self.refusals += 1;
         let text = self.config.reasons.text(refusal.reason).to_owned();
         if let Some(detail) = refusal.detail {
-            self.note(now, conn, format!("{text}: {detail}"));
+            self.note(now, conn, Lint::Refused, format!("{text}: {detail}"));
         }
         let ack = AckFrame { status: Status::Failure, reason: Some(&text), ..AckFrame::new() };
         self.acknowledge(now, conn, message, ack, sink);

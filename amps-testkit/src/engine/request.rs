@@ -16,6 +16,7 @@ use super::conflation::ConflationKey;
 use super::entitlement::Rights;
 use super::filter::{OrderBy, Path, Projection};
 use super::format::Select;
+use super::lint::Lint;
 use super::reasons::Reason;
 use super::replay::ReplayRequest;
 use super::reply::Refusal;
@@ -160,7 +161,7 @@ impl Engine {
         if conflation.is_some() && replay.is_some() {
             let what =
                 "asked for a conflated replay, which this server does not have: it sends every message";
-            self.note(now, conn, what.to_owned());
+            self.note(now, conn, Lint::Unsupported, what.to_owned());
         }
         let conflation = conflation.filter(|_| replay.is_none());
         let aggregation = self.read_aggregation(message, &options, &pattern, message_type, &selector)?;
@@ -355,7 +356,7 @@ impl Engine {
         let note = format!("unknown option: {}", unknown.join(", "));
         match self.config.switches.unknown_options {
             UnknownOptions::Ignore => {
-                self.note(now, conn, note);
+                self.note(now, conn, Lint::UnknownOption, note);
                 Ok(())
             }
             UnknownOptions::Reject => Err(Refusal::because(Reason::InvalidOptions, note)),

@@ -11,7 +11,7 @@ use amps_protocol::MessageId;
 use amps_transport::Time;
 
 use super::entitlement::Rights;
-use super::filter::{Context, Filter};
+use super::filter::{Context, Document, Filter, Path, ValueKey};
 use super::format::{Body, Format, Select};
 use super::sow::{Layout, Record};
 use super::txlog::Entry;
@@ -27,9 +27,11 @@ pub(crate) struct Facts<'a> {
     pub(crate) correlation: Option<&'a [u8]>,
     pub(crate) bookmark: Option<MessageId>,
     pub(crate) publisher: &'a str,
+    /// When the record was updated; `None` for a message that is on its way.
+    pub(crate) updated: Option<Time>,
     pub(crate) format: &'a Format,
     /// The body, read as its message type.
-    pub(crate) document: &'a Body<'a>,
+    pub(crate) document: &'a dyn Document,
 }
 
 impl<'a> Facts<'a> {
@@ -42,6 +44,7 @@ impl<'a> Facts<'a> {
             correlation: entry.correlation.as_deref(),
             bookmark: Some(entry.bookmark),
             publisher: &entry.publisher,
+            updated: None,
             document,
         }
     }
@@ -62,6 +65,7 @@ impl<'a> Facts<'a> {
             correlation: record.correlation.as_deref(),
             bookmark: record.bookmark,
             publisher: &record.publisher,
+            updated: Some(record.updated),
             document,
         }
     }
@@ -111,6 +115,11 @@ impl Selector {
         self.filter.as_ref().is_none_or(Filter::is_deterministic)
     }
 
+    /// A field, and the values of which it must have one for a message to be wanted.
+    pub(crate) fn equality(&self) -> Option<(&Path, Vec<ValueKey>)> {
+        self.filter.as_ref()?.equality()
+    }
+
     /// The text of the filter, if there is one.
     pub(crate) fn text(&self) -> Option<&str> {
         self.filter.as_ref().map(Filter::text)
@@ -120,14 +129,13 @@ impl Selector {
 /// Whether a filter holds for a message.
 pub(crate) fn holds(filter: &Filter, facts: Facts<'_>, now: Time) -> bool {
     let now = Duration::from_nanos(now.as_unix_nanos());
-    let bookmark = facts.bookmark.map_or_else(String::new, |bookmark| bookmark.to_string());
     let context = Context {
         topic: facts.topic,
-        bookmark: &bookmark,
+        bookmark: facts.bookmark,
         message_size: facts.body.len() as u64,
         correlation_id: facts.correlation.unwrap_or_default(),
         now,
-        last_updated: Some(now),
+        last_updated: Some(facts.updated.map_or(now, |at| Duration::from_nanos(at.as_unix_nanos()))),
         client_name: facts.publisher,
         ..Context::default()
     };

@@ -134,6 +134,7 @@ impl Engine {
             correlation: None,
             bookmark: None,
             publisher: &publisher,
+            updated: None,
             document: &document,
         };
         let news = News { key: None, layout: None, old: None, new: Some(facts), left: None };

@@ -27,6 +27,8 @@ pub(crate) enum Timer {
     Silence(ConnId),
     /// A heartbeat is due.
     Beat(ConnId),
+    /// A scheduled action is due.
+    Action(usize),
     /// Statistics of the state of the world are due.
     Statistics,
     /// What was appended to the log is written.
@@ -71,12 +73,21 @@ impl Timers {
         }
     }
 
+    pub(crate) fn get(&self, timer: Timer) -> Option<Time> {
+        self.at.get(&timer).copied()
+    }
+
     pub(crate) fn is_set(&self, timer: Timer) -> bool {
         self.at.contains_key(&timer)
     }
 
     pub(crate) fn next(&self) -> Option<Time> {
         self.order.first().map(|(at, _)| *at)
+    }
+
+    /// The earliest timer, left where it is.
+    pub(crate) fn first(&self) -> Option<(Time, Timer)> {
+        self.order.first().copied()
     }
 
     /// Takes the earliest timer out if its time has come.

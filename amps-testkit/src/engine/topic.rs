@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use amps_transport::ConnId;
 use fancy_regex::Regex;
 
+use super::audience::Audience;
 use super::config::{MessageLayout, MessageTypeConfig};
 use super::format::Format;
 use super::subscription::SubKey;
@@ -139,8 +139,8 @@ pub(crate) struct Route {
     pub(crate) queues: Vec<usize>,
     /// Subscriptions that hold updates back, in the order of creation.
     pub(crate) conflated: Vec<SubKey>,
-    /// Plain subscriptions by connection, each in the order of creation.
-    pub(crate) audience: Vec<(ConnId, Vec<SubKey>)>,
+    /// Plain subscriptions.
+    pub(crate) audience: Audience,
 }
 
 impl Route {

@@ -612,7 +612,7 @@ impl Sink for WorldSink<'_> {
                 end.flush_until = Some(now + FLUSH_WITHIN);
                 self.world.plan(now + FLUSH_WITHIN, Event::FlushOver(id.0));
             }
-            CloseMode::Abort => {
+            CloseMode::Abort | CloseMode::Reset => {
                 let World { pipes, rng, .. } = &mut *self.world;
                 let out = &mut pipes[id.pipe()].ends[id.side()].out;
                 // What was sent before in this very call counts as written already, or not.

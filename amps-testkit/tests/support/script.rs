@@ -34,10 +34,10 @@ use std::time::Duration;
 
 use amps_protocol::format_timestamp;
 use amps_testkit::{
-    AfterEnd, ConflatedTopicConfig, Direction, Entitlement, Fairness, FakeServer, FakeServerBuilder, Join,
-    JoinField, Leasing, LogCut, MessageLayout, MessageTypeConfig, QueueConfig, QueueKind, RaceOrder,
-    ReturnPosition, Semantics, Side, SowConfig, SowExpiration, SowHistory, Switches, UnloggedBookmark,
-    ViewConfig, ViewSource,
+    ActionConfig, ActionTrigger, AfterEnd, ConflatedTopicConfig, Direction, Entitlement, ExpiryReason,
+    Fairness, FakeServer, FakeServerBuilder, Join, JoinField, Leasing, LogCut, MessageLayout,
+    MessageTypeConfig, QueueConfig, QueueKind, RaceOrder, ReturnPosition, Schedule, Semantics, Side,
+    SowConfig, SowExpiration, SowHistory, Switches, UnloggedBookmark, ViewConfig, ViewSource,
 };
 use serde_json::Value;
 
@@ -93,6 +93,7 @@ impl Dialogue {
                     let separator = separator.as_bytes()[0];
                     builder.message_type(MessageTypeConfig::new(name, MessageLayout::Nvfix { separator }))
                 }
+                ["action", ref words @ ..] => builder.action(action(words)),
                 ["sow_stats", interval] => builder.sow_stats_interval(duration(interval)),
                 ["implicit_authentication"] => builder.implicit_authentication(),
                 ["challenge", text] => builder.challenge(text),
@@ -276,6 +277,30 @@ fn conflated(topic: ConflatedTopicConfig, settings: &[&str]) -> ConflatedTopicCo
             _ => panic!("unknown setting of a conflated topic: {key}"),
         }
     })
+}
+
+/// `@ action (expired TOPIC[:REASON] | published TOPIC[:FILTER] | every INTERVAL)`, then
+/// `publish TOPIC DATA` or `delete TOPIC FILTER`; `~` for blanks.
+fn action(words: &[&str]) -> ActionConfig {
+    let [when, what, act, topic, rest] = words else { panic!("five words: {words:?}") };
+    let (what, condition) =
+        what.split_once(':').map_or((*what, None), |(a, b)| (a, Some(b.replace('~', " "))));
+    let trigger = match *when {
+        "expired" => {
+            let all = [ExpiryReason::TimeLimit, ExpiryReason::ForcedExpire, ExpiryReason::MaxCancels];
+            let wanted = |reason: &ExpiryReason| Some(reason.as_str()) == condition.as_deref();
+            ActionTrigger::Expired { topic: what.into(), reasons: all.into_iter().filter(wanted).collect() }
+        }
+        "published" => ActionTrigger::Published { topic: what.into(), filter: condition },
+        "every" => ActionTrigger::Scheduled(Schedule::parse(what).unwrap()),
+        _ => panic!("unknown trigger: {when}"),
+    };
+    let (action, rest) = (ActionConfig::new(trigger), rest.replace('~', " "));
+    match *act {
+        "publish" => action.publish(*topic, rest),
+        "delete" => action.delete_records(*topic, rest),
+        _ => panic!("unknown step: {act}"),
+    }
 }
 
 /// `@ entitle read USER TOPIC filter=EXPR select=[LIST]`, `~` for blanks.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::reasons::Reasons;
 use super::switches::Switches;
 
+mod action;
 mod entitlement;
 mod keys;
 mod limits;
@@ -19,6 +20,7 @@ mod replication;
 mod sow;
 mod view;
 
+pub use action::{ActionConfig, ActionStep, ActionTrigger, Schedule};
 pub use entitlement::{Entitlement, EntitlementKind};
 pub use keys::{SetError, Setting};
 pub use limits::{RecoveryPoint, SlowClientLimits};
@@ -59,10 +61,11 @@ pub struct Config {
     pub conflated_topics: Vec<ConflatedTopicConfig>,
     /// The message types beside the built-in ones. Default: none.
     pub message_types: Vec<MessageTypeConfig>,
+    /// What the server does of its own accord. Default: nothing.
+    pub actions: Vec<ActionConfig>,
     /// When slow clients are disconnected. Default: never.
     pub slow_clients: SlowClientLimits,
-    /// How often `/AMPS/SOWStats` tells the sizes of topics. Default: never. Not read by the
-    /// engine yet.
+    /// How often `/AMPS/SOWStats` tells the sizes of topics. Default: never.
     pub sow_stats_interval: Option<Duration>,
     /// Who may log on. Default: everybody.
     pub authentication: Authentication,
@@ -96,6 +99,7 @@ impl Default for Config {
             sow: Vec::new(),
             queues: Vec::new(),
             views: Vec::new(),
+            actions: Vec::new(),
             conflated_topics: Vec::new(),
             message_types: Vec::new(),
             slow_clients: SlowClientLimits::default(),
@@ -236,6 +240,12 @@ pub enum ConfigError {
     Topic {
         /// The topic.
         topic: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// An action whose topic or filter does not parse.
+    #[error("an action: {fault}")]
+    Action {
         /// What is wrong.
         fault: String,
     },

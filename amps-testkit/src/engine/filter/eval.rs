@@ -61,7 +61,7 @@ impl<'e> Evaluation<'e> {
 
     /// The truth of the value; nothing for NULL.
     pub(super) fn truth(&self, expr: &'e Expr) -> Option<bool> {
-        self.scalar(expr).value().truth()
+        self.logical(expr).unwrap_or_else(|| self.scalar(expr).value().truth())
     }
 
     /// All that the expression stands for.
@@ -69,11 +69,7 @@ impl<'e> Evaluation<'e> {
         let value = match expr {
             Expr::Path { path, version } => {
                 let mut found = Vec::new();
-                let document = match version {
-                    Version::Current => Some(self.document),
-                    Version::Previous => self.context.previous,
-                };
-                if let Some(document) = document {
+                if let Some(document) = self.document_of(*version) {
                     document.look_up(path, &mut found);
                 }
                 return Operand::Path(found);
@@ -83,29 +79,6 @@ impl<'e> Evaluation<'e> {
             Expr::Slot(slot) => return self.slots.get(*slot).cloned().unwrap_or(Operand::One(Field::NULL)),
             Expr::Literal(field) => return Operand::One(field.clone()),
             Expr::Call { function, arguments } => return Operand::One(self.call(*function, arguments)),
-            Expr::Or(operands) => logic(self.chain(operands, true)),
-            Expr::And(operands) => logic(self.chain(operands, false)),
-            Expr::Not(operand) => logic(self.truth(operand).map(|truth| !truth)),
-            Expr::Compare { comparison, left, right } => {
-                Value::Bool(self.any_pair(*comparison, &self.operand(left), &self.operand(right)))
-            }
-            Expr::In { subject, members } => {
-                let subject = self.operand(subject);
-                let fits = |member| self.any_pair(Comparison::Equal, &subject, &self.operand(member));
-                Value::Bool(members.iter().any(fits))
-            }
-            Expr::Between { subject, low, high } => self.between(subject, low, high),
-            Expr::Like { subject, pattern } => {
-                let subject = self.operand(subject);
-                let mut texts = subject.all().iter().filter_map(|field| field.clone().text());
-                Value::Bool(texts.any(|text| pattern.is_match(&text)))
-            }
-            Expr::Affix { affix, subject, members } => {
-                let subject = self.operand(subject);
-                Value::Bool(members.iter().any(|member| has_affix(*affix, &subject, &self.operand(member))))
-            }
-            Expr::IsNull(operand) => Value::Bool(self.scalar(operand).value().is_null()),
-            Expr::IsNan(operand) => Value::Bool(self.scalar(operand).value().is_nan()),
             Expr::Arithmetic { first, rest } => {
                 rest.iter().fold(self.scalar(first).into_value(), |left, (operator, right)| {
                     value::arithmetic(*operator, &left, self.scalar(right).value())
@@ -123,8 +96,62 @@ impl<'e> Evaluation<'e> {
                 None => Value::Null,
                 Some(text) => Value::string(pattern.replace(&text, &self.scalar(replacement).into_text())),
             },
+            other => logic(self.logical(other).flatten()),
         };
         Operand::One(value.into())
+    }
+
+    fn document_of(&self, version: Version) -> Option<&'e dyn Document> {
+        match version {
+            Version::Current => Some(self.document),
+            Version::Previous => self.context.previous,
+        }
+    }
+
+    /// Shows all values, without making any that are there already; NULL if there is none, so
+    /// that there always is one.
+    fn values(&self, expr: &'e Expr, see: &mut dyn FnMut(&[Field<'_>])) {
+        match expr {
+            Expr::Literal(field) => see(std::slice::from_ref(field)),
+            Expr::Path { path, version } => match self.document_of(*version) {
+                Some(document) => document.show(path, &mut |found| match found {
+                    [] => see(&[Field::NULL]),
+                    found => see(found),
+                }),
+                None => see(&[Field::NULL]),
+            },
+            other => see(self.operand(other).all()),
+        }
+    }
+
+    /// What an expression that is true or false stands for; `None` for others.
+    fn logical(&self, expr: &'e Expr) -> Option<Option<bool>> {
+        let certain = match expr {
+            Expr::Or(operands) => return Some(self.chain(operands, true)),
+            Expr::And(operands) => return Some(self.chain(operands, false)),
+            Expr::Not(operand) => return Some(self.truth(operand).map(|truth| !truth)),
+            Expr::Compare { comparison, left, right } => self.any_pair(*comparison, left, right),
+            Expr::In { subject, members } => {
+                members.iter().any(|member| self.any_pair(Comparison::Equal, subject, member))
+            }
+            Expr::Between { subject, low, high } => self.between(subject, low, high),
+            Expr::Like { subject, pattern } => {
+                let mut matched = false;
+                self.values(subject, &mut |fields| {
+                    let mut texts = fields.iter().filter_map(|field| field.clone().text());
+                    matched = texts.any(|text| pattern.is_match(&text));
+                });
+                matched
+            }
+            Expr::Affix { affix, subject, members } => {
+                let subject = self.operand(subject);
+                members.iter().any(|member| has_affix(*affix, &subject, &self.operand(member)))
+            }
+            Expr::IsNull(operand) => self.scalar(operand).value().is_null(),
+            Expr::IsNan(operand) => self.scalar(operand).value().is_nan(),
+            _ => return None,
+        };
+        Some(Some(certain))
     }
 
     /// `OR` (where `decisive` is true) and `AND` (where it is false), folded from the
@@ -143,21 +170,35 @@ impl<'e> Evaluation<'e> {
         if unknown { None } else { Some(!decisive) }
     }
 
-    fn any_pair(&self, comparison: Comparison, left: &Operand<'e>, right: &Operand<'e>) -> bool {
-        left.all()
-            .iter()
-            .any(|left| right.all().iter().any(|right| value::holds(comparison, left, right, self.dialect)))
+    fn any_pair(&self, comparison: Comparison, left: &'e Expr, right: &'e Expr) -> bool {
+        let mut found = false;
+        self.values(left, &mut |left| {
+            self.values(right, &mut |right| {
+                let fits =
+                    |left| right.iter().any(|right| value::holds(comparison, left, right, self.dialect));
+                found = left.iter().any(fits);
+            });
+        });
+        found
     }
 
     /// One element has to be inside; any of the low bounds and of the high ones will do.
-    fn between(&self, subject: &'e Expr, low: &'e Expr, high: &'e Expr) -> Value<'e> {
-        let (subject, low, high) = (self.operand(subject), self.operand(low), self.operand(high));
-        let any = |comparison, element: &Field<'e>, bounds: &Operand<'e>| {
-            bounds.all().iter().any(|bound| value::holds(comparison, element, bound, self.dialect))
-        };
-        Value::Bool(subject.all().iter().any(|element| {
-            any(Comparison::GreaterOrEqual, element, &low) && any(Comparison::LessOrEqual, element, &high)
-        }))
+    fn between(&self, subject: &'e Expr, low: &'e Expr, high: &'e Expr) -> bool {
+        let mut found = false;
+        self.values(subject, &mut |subject| {
+            self.values(low, &mut |low| {
+                self.values(high, &mut |high| {
+                    let any = |comparison, element: &Field<'_>, bounds: &[Field<'_>]| {
+                        bounds.iter().any(|bound| value::holds(comparison, element, bound, self.dialect))
+                    };
+                    found = subject.iter().any(|element| {
+                        any(Comparison::GreaterOrEqual, element, low)
+                            && any(Comparison::LessOrEqual, element, high)
+                    });
+                });
+            });
+        });
+        found
     }
 
     fn call(&self, function: Function, arguments: &'e [Expr]) -> Field<'e> {

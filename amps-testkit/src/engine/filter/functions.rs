@@ -155,7 +155,9 @@ fn constant<'e>(function: Function, context: &Context<'e>) -> Value<'e> {
         Function::TopicName => text(context.topic.as_bytes()),
         Function::MessageSize => Number::Integer(i128::from(context.message_size)).into(),
         Function::CorrelationId => text(context.correlation_id),
-        Function::Bookmark => text(context.bookmark.as_bytes()),
+        Function::Bookmark => {
+            context.bookmark.map_or(Value::Null, |b| Value::string(b.to_string().into_bytes()))
+        }
         Function::SowKey => text(context.sow_key.as_bytes()),
         Function::ClientName => text(context.client_name.as_bytes()),
         Function::InstanceName => text(context.instance_name.as_bytes()),

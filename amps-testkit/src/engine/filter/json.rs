@@ -57,6 +57,9 @@ impl<'p> JsonDocument<'p> {
     /// As [`Document::look_up`], by the steps of a path or the last of them.
     pub(crate) fn look_up_steps<'a>(&'a self, steps: &[Step], found: &mut Vec<Field<'a>>) {
         let Some(root) = self.root() else { return };
+        if let Some(node) = self.descend(root, steps) {
+            return found.extend(node.and_then(Node::field));
+        }
         let mut nodes = Vec::new();
         flatten(root, &mut nodes);
         for step in steps {
@@ -65,16 +68,37 @@ impl<'p> JsonDocument<'p> {
         found.extend(nodes.into_iter().filter_map(Node::field));
     }
 
+    /// The one node at a path, or that there is none; `None` if arrays are on the way, so that
+    /// there may be many.
+    fn descend<'n>(&self, root: &'n Node<'p>, steps: &[Step]) -> Option<Option<&'n Node<'p>>> {
+        let mut node = root;
+        for step in steps {
+            let entries = match &node.kind {
+                Kind::Object(entries) if step.index.is_none() => entries,
+                Kind::Object(_) | Kind::Array(_) => return None,
+                _ => return Some(None),
+            };
+            match self.entry(entries, step) {
+                Some(entry) => node = &entry.value,
+                None => return Some(None),
+            }
+        }
+        (!matches!(node.kind, Kind::Array(_))).then_some(Some(node))
+    }
+
+    fn entry<'n>(&self, entries: &'n [Entry<'p>], step: &Step) -> Option<&'n Entry<'p>> {
+        let mut fitting = entries.iter().filter(|entry| entry.key.as_ref() == step.name.as_bytes());
+        match self.duplicates {
+            DuplicateKeys::First => fitting.next(),
+            DuplicateKeys::Last => fitting.next_back(),
+        }
+    }
+
     fn step<'n>(&self, nodes: Vec<&'n Node<'p>>, step: &Step) -> Vec<&'n Node<'p>> {
         let mut found = Vec::new();
         for node in nodes {
             if let Kind::Object(entries) = &node.kind {
-                let mut fitting = entries.iter().filter(|entry| entry.key.as_ref() == step.name.as_bytes());
-                let entry = match self.duplicates {
-                    DuplicateKeys::First => fitting.next(),
-                    DuplicateKeys::Last => fitting.next_back(),
-                };
-                if let Some(entry) = entry {
+                if let Some(entry) = self.entry(entries, step) {
                     flatten(&entry.value, &mut found);
                 }
             }

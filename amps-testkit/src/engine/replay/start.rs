@@ -161,6 +161,9 @@ impl Engine {
             };
             not_before = None;
         }
+        if let Some(earlier) = self.rewound(start, &topics, message_type) {
+            (start, not_before) = (earlier, None);
+        }
         let stop = match (sides.1, edges) {
             (Some(end), Some((_, edge))) => self.end_of_range(now, end, edge)?,
             _ => Stop::Never,

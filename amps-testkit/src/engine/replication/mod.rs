@@ -311,9 +311,18 @@ impl Engine {
         self.replication.listeners.contains(&listener)
     }
 
+    /// Whether a connection is a client's.
+    pub(crate) fn is_client(&self, conn: ConnId) -> bool {
+        self.connections.contains_key(&conn)
+    }
+
     /// Whether a connection is a link, or is about to be one.
-    pub(super) fn is_link(&self, conn: ConnId) -> bool {
+    pub(crate) fn is_link(&self, conn: ConnId) -> bool {
         self.replication.upstreams.contains_key(&conn) || self.destination_at(conn).is_some()
+    }
+
+    pub(super) fn destination_name(&self, index: usize) -> Option<String> {
+        self.replication.destinations.get(index).map(|destination| destination.config.name.clone())
     }
 
     fn destination_at(&self, conn: ConnId) -> Option<usize> {

@@ -14,7 +14,9 @@ use amps_transport::{Sink, Time};
 use super::history::Moment;
 use super::table::Record;
 use crate::engine::Engine;
+use crate::engine::action::Happening;
 use crate::engine::fan_out::News;
+use crate::engine::queue::ExpiryReason;
 use crate::engine::selector::Facts;
 use crate::engine::timers::Timer;
 
@@ -59,6 +61,13 @@ impl Engine {
         while let Some(record) = self.sow[table].take_expired(now) {
             let change = Change::Left { record: &record, reason: OofReason::Expired };
             self.changed(now, table, &change, sink);
+            let message_type = self.sow[table].message_type;
+            self.has_expired(message_type, &record.topic, ExpiryReason::TimeLimit, || Happening {
+                body: Arc::clone(&record.body),
+                correlation: record.correlation.clone(),
+                client_name: record.publisher.to_string(),
+                ..Happening::default()
+            });
         }
         self.arm_sow(table);
     }

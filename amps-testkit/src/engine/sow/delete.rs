@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use amps_protocol::{AckType, Message, OofReason, SowKeys};
+use amps_protocol::{AckType, Message, MessageId, OofReason, SowKeys};
 use amps_transport::{ConnId, Sink, Time};
 
 use super::change::Change;
@@ -67,21 +67,8 @@ impl Engine {
             doomed.retain(may);
             gone.extend(doomed.into_iter().map(|record| (index, record)));
         }
-        for (index, record) in &gone {
-            self.sow[*index].remove(&record.topic, &record.key);
-            self.arm_sow(*index);
-            self.changed(now, *index, &Change::Left { record, reason: OofReason::Deleted }, sink);
-        }
-        if let Some(bookmark) = self.delete_bookmark(conn, message).filter(|_| logged) {
-            let records = gone.iter().map(|(_, r)| (Arc::clone(&r.topic), Arc::clone(&r.key))).collect();
-            self.log.append_deletion(Deletion {
-                bookmark,
-                message_type: request.message_type,
-                at: now,
-                records,
-                via: None,
-            });
-        }
+        let bookmark = self.delete_bookmark(conn, message).filter(|_| logged);
+        self.remove(now, request.message_type, &gone, bookmark, sink);
         let count = Some(gone.len() as u64);
         let by_filter = matches!(request.which, Which::Matching(_));
         if by_filter {
@@ -91,6 +78,52 @@ impl Engine {
             AckFrame { topic_matches: Some(examined), matches: count, deleted: count, ..AckFrame::new() };
         self.acknowledge_as(now, conn, message, AckType::Stats, stats, sink);
         self.acknowledge_persisted(now, conn, message, logged, sink);
+    }
+
+    /// Deletes on behalf of the server.
+    pub(in crate::engine) fn delete_matching<S: Sink>(
+        &mut self,
+        now: Time,
+        message_type: TypeId,
+        pattern: &TopicPattern,
+        filter: &Selector,
+        sink: &mut S,
+    ) {
+        let mut gone = Vec::new();
+        for (index, table) in self.sow.iter().enumerate() {
+            if table.is_derived || table.message_type != message_type {
+                continue;
+            }
+            let matching = table.records().filter(|record| {
+                let document = table.layout.format.read(&record.body);
+                let facts = Facts::of_record(record, &table.layout, &document);
+                pattern.matches(&record.topic) && filter.matches(facts, now)
+            });
+            gone.extend(matching.map(|record| (index, Arc::clone(record))));
+        }
+        let logged = gone.iter().any(|(_, record)| self.log.covers(&record.topic));
+        let bookmark = logged.then(|| self.own_bookmark());
+        self.remove(now, message_type, &gone, bookmark, sink);
+    }
+
+    /// Records leave; where there is a bookmark, that is logged.
+    fn remove<S: Sink>(
+        &mut self,
+        now: Time,
+        message_type: TypeId,
+        gone: &[(usize, Arc<Record>)],
+        bookmark: Option<MessageId>,
+        sink: &mut S,
+    ) {
+        for (index, record) in gone {
+            self.sow[*index].remove(&record.topic, &record.key);
+            self.arm_sow(*index);
+            self.changed(now, *index, &Change::Left { record, reason: OofReason::Deleted }, sink);
+        }
+        if let Some(bookmark) = bookmark {
+            let records = gone.iter().map(|(_, r)| (Arc::clone(&r.topic), Arc::clone(&r.key))).collect();
+            self.log.append_deletion(Deletion { bookmark, message_type, at: now, records, via: None });
+        }
     }
 
     fn read_delete(&self, now: Time, conn: ConnId, message: &Message<&[u8]>) -> Result<Request, Refusal> {

@@ -34,6 +34,13 @@ pub(crate) struct Derived {
     how: How,
 }
 
+impl Derived {
+    /// The table that it fills.
+    pub(crate) const fn target(&self) -> usize {
+        self.target
+    }
+}
+
 #[derive(Debug)]
 enum How {
     View(Groups),

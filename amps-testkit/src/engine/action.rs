@@ -1,0 +1,253 @@
+//! What the server does of its own accord: when something expires, is published, or a time has
+//! come (server.md 6.7, 8.7).
+//!
+//! Owns the compiled actions, and those that have been triggered and wait until the step that
+//! triggered them is over. What an action publishes may trigger another; such a chain ends after
+//! so many links, as AMPS supports none that do not end.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use amps_transport::{Sink, Time};
+
+use super::Engine;
+use super::config::{ActionConfig, ActionStep, ActionTrigger, Config, ConfigError};
+use super::queue::ExpiryReason;
+use super::selector::{Facts, Selector};
+use super::timers::Timer;
+use super::topic::{MessageTypes, TopicPattern, TopicReading, TypeId};
+
+/// Actions that one step may run before the rest is dropped.
+const MOST_IN_A_CHAIN: usize = 10_000;
+
+/// The actions of an engine.
+#[derive(Debug, Default)]
+pub(crate) struct Actions {
+    compiled: Vec<Action>,
+    triggered: VecDeque<(usize, Happening)>,
+    /// Run since the last input.
+    run: usize,
+}
+
+#[derive(Debug)]
+struct Action {
+    message_type: TypeId,
+    trigger: Trigger,
+    steps: Vec<ActionStep>,
+}
+
+#[derive(Debug)]
+enum Trigger {
+    Expired { topic: String, reasons: Vec<ExpiryReason> },
+    Published { topic: TopicPattern, filter: Option<Selector> },
+    Scheduled,
+}
+
+/// What triggered an action.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Happening {
+    pub(crate) topic: String,
+    pub(crate) body: Arc<[u8]>,
+    pub(crate) correlation: Option<Box<[u8]>>,
+    pub(crate) client_name: String,
+    pub(crate) bookmark: String,
+    pub(crate) reason: &'static str,
+}
+
+impl Actions {
+    /// # Errors
+    /// A topic or a filter that does not parse.
+    pub(crate) fn new(config: &Config, types: &mut MessageTypes) -> Result<Self, ConfigError> {
+        // A dead letter is an action too.
+        let letters = config.queues.iter().filter_map(|queue| {
+            let action = ActionConfig::on_expired(&queue.name).message_type(&queue.message_type);
+            Some(action.publish(queue.dead_letter.as_ref()?, "{{AMPS_DATA}}"))
+        });
+        let actions = letters.chain(config.actions.iter().cloned());
+        let compiled = actions.map(|action| compile(action, types)).collect::<Result<_, _>>()?;
+        Ok(Self { compiled, ..Self::default() })
+    }
+
+    /// What was triggered is not done.
+    pub(crate) fn forget(&mut self) {
+        self.triggered.clear();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.compiled.is_empty()
+    }
+}
+
+fn compile(config: ActionConfig, types: &mut MessageTypes) -> Result<Action, ConfigError> {
+    let wrong = |fault: String| ConfigError::Action { fault };
+    let pattern = |text: &str| TopicPattern::parse(text, TopicReading::Guess, true).map_err(wrong);
+    let filter = |text: &str| Selector::parse(text).map_err(wrong);
+    let trigger = match config.trigger {
+        ActionTrigger::Expired { topic, reasons } => Trigger::Expired { topic, reasons },
+        ActionTrigger::Published { topic, filter: text } => {
+            Trigger::Published { topic: pattern(&topic)?, filter: text.as_deref().map(filter).transpose()? }
+        }
+        ActionTrigger::Scheduled(_) => Trigger::Scheduled,
+    };
+    for step in &config.steps {
+        if let ActionStep::DeleteRecords { topic, filter: text, .. } = step {
+            pattern(topic)?;
+            filter(&fill(text, &Happening::default(), "", Duration::ZERO))?;
+        }
+    }
+    Ok(Action { message_type: types.id(&config.message_type), trigger, steps: config.steps })
+}
+
+impl Engine {
+    /// Something expired.
+    pub(super) fn has_expired(
+        &mut self,
+        message_type: TypeId,
+        topic: &str,
+        reason: ExpiryReason,
+        happening: impl FnOnce() -> Happening,
+    ) {
+        let concerns = |action: &Action| match &action.trigger {
+            Trigger::Expired { topic: wanted, reasons } => {
+                action.message_type == message_type
+                    && *wanted == *topic
+                    && (reasons.is_empty() || reasons.contains(&reason))
+            }
+            _ => false,
+        };
+        let found: Vec<usize> = self.actions_that(concerns);
+        if !found.is_empty() {
+            let happening = Happening { topic: topic.to_owned(), reason: reason.as_str(), ..happening() };
+            self.actions.triggered.extend(found.into_iter().map(|index| (index, happening.clone())));
+        }
+    }
+
+    /// A message was published.
+    pub(super) fn was_published(&mut self, now: Time, message_type: TypeId, facts: Facts<'_>) {
+        let concerns = |action: &Action| match &action.trigger {
+            Trigger::Published { topic, filter } => {
+                action.message_type == message_type
+                    && topic.matches(facts.topic)
+                    && filter.as_ref().is_none_or(|filter| filter.matches(facts, now))
+            }
+            _ => false,
+        };
+        let found: Vec<usize> = self.actions_that(concerns);
+        if !found.is_empty() {
+            let happening = Happening {
+                topic: facts.topic.to_owned(),
+                body: facts.body.into(),
+                correlation: facts.correlation.map(Into::into),
+                client_name: facts.publisher.to_owned(),
+                bookmark: facts.bookmark.map(|bookmark| bookmark.to_string()).unwrap_or_default(),
+                reason: "",
+            };
+            self.actions.triggered.extend(found.into_iter().map(|index| (index, happening.clone())));
+        }
+    }
+
+    fn actions_that(&self, concerns: impl Fn(&Action) -> bool) -> Vec<usize> {
+        let actions = self.actions.compiled.iter().enumerate();
+        actions.filter(|(_, action)| concerns(action)).map(|(index, _)| index).collect()
+    }
+
+    /// Begins to count the time until scheduled actions are due.
+    pub(super) fn arm_actions(&mut self, now: Time) {
+        self.actions.run = 0;
+        for index in 0..self.config.actions.len() {
+            if !self.timers.is_set(Timer::Action(index)) {
+                self.arm_action(now, index);
+            }
+        }
+    }
+
+    fn arm_action(&mut self, now: Time, index: usize) {
+        let trigger = self.config.actions.get(index).map(|action| &action.trigger);
+        if let Some(ActionTrigger::Scheduled(schedule)) = trigger {
+            let wait = schedule.next(Duration::from_nanos(now.as_unix_nanos()));
+            self.timers.set(Timer::Action(index), Some(now + wait));
+        }
+    }
+
+    /// The time of an action has come.
+    pub(super) fn action_timer(&mut self, now: Time, index: usize) {
+        // The dead letters stand in front of what was configured.
+        let letters = self.actions.compiled.len() - self.config.actions.len();
+        self.actions.triggered.push_back((letters + index, Happening::default()));
+        self.arm_action(now, index);
+    }
+
+    /// Runs the next action that was triggered; `false` if there is none.
+    pub(super) fn run_action<S: Sink>(&mut self, now: Time, sink: &mut S) -> bool {
+        let Some((index, happening)) = self.actions.triggered.pop_front() else { return false };
+        self.actions.run += 1;
+        if self.actions.run > MOST_IN_A_CHAIN {
+            self.actions.triggered.clear();
+            return false;
+        }
+        let steps = self.actions.compiled.get(index).map(|action| action.steps.clone());
+        for step in steps.unwrap_or_default() {
+            self.take_step(now, &step, &happening, sink);
+        }
+        true
+    }
+
+    fn take_step<S: Sink>(&mut self, now: Time, step: &ActionStep, happening: &Happening, sink: &mut S) {
+        let since = Duration::from_nanos(now.as_unix_nanos());
+        match step {
+            ActionStep::Publish { message_type, topic, data, delta } => {
+                let message_type = self.types.id(message_type);
+                let topic = fill(topic, happening, &self.config.instance, since);
+                // A body that is no text is passed on as it is.
+                let body = match data.trim() {
+                    "{{AMPS_DATA}}" => happening.body.to_vec(),
+                    data => fill(data, happening, &self.config.instance, since).into_bytes(),
+                };
+                let correlation = happening.correlation.as_deref();
+                self.publish_synthetic(now, message_type, &topic, &body, correlation, *delta, sink);
+            }
+            ActionStep::DeleteRecords { message_type, topic, filter } => {
+                let message_type = self.types.id(message_type);
+                let filter = fill(filter, happening, &self.config.instance, since);
+                let pattern = TopicPattern::parse(topic, TopicReading::Guess, false);
+                if let (Ok(pattern), Ok(filter)) = (pattern, Selector::parse(&filter)) {
+                    self.delete_matching(now, message_type, &pattern, &filter, sink);
+                }
+            }
+        }
+    }
+}
+
+/// A template with what stands in it for something else.
+fn fill(template: &str, happening: &Happening, instance: &str, now: Duration) -> String {
+    let mut text = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let Some((name, after)) = after.split_once("}}") else { break };
+        text.push_str(before);
+        match name.trim() {
+            "AMPS_TOPIC" => text.push_str(&happening.topic),
+            "AMPS_DATA" => text.push_str(&String::from_utf8_lossy(&happening.body)),
+            "AMPS_DATA_LENGTH" => text.push_str(&happening.body.len().to_string()),
+            "AMPS_REASON" => text.push_str(happening.reason),
+            "AMPS_CORRELATION_ID" => {
+                text.push_str(&String::from_utf8_lossy(happening.correlation.as_deref().unwrap_or_default()));
+            }
+            "AMPS_CLIENT_NAME" => text.push_str(&happening.client_name),
+            "AMPS_BOOKMARK" => text.push_str(&happening.bookmark),
+            "AMPS_INSTANCE_NAME" => text.push_str(instance),
+            "AMPS_UNIX_TIMESTAMP" => text.push_str(&now.as_secs_f64().to_string()),
+            // What is not known stays as it was written.
+            other => {
+                text.push_str("{{");
+                text.push_str(other);
+                text.push_str("}}");
+            }
+        }
+        rest = after;
+    }
+    text.push_str(rest);
+    text
+}

@@ -1,0 +1,67 @@
+//! What the engine waits for, in the words of a test.
+//!
+//! Owns the translation of its timers; it changes none.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use amps_transport::{ConnId, Time};
+
+use super::Engine;
+use super::queue::{Queue, QueueMessage};
+use super::timers::Timer;
+use crate::clock::{NextTimer, TimerKind};
+
+impl Engine {
+    /// The next thing that the clock does.
+    pub(crate) fn next_timer(&self) -> Option<NextTimer> {
+        let (at, timer) = self.timers.first()?;
+        let client = |conn: ConnId| {
+            let connection = self.connections.get(&conn);
+            connection.map_or_else(String::new, |connection| connection.client_name.to_string())
+        };
+        let kind = match timer {
+            Timer::Queue(index) => self.queues.get(index).map(|queue| self.queue_timer_kind(queue, at))?,
+            Timer::Sow(index) => TimerKind::RecordExpiration { topic: self.sow.get(index)?.name.to_string() },
+            Timer::Derived(index) => {
+                let target = self.derived.get(index)?.target();
+                TimerKind::ConflatedTopic { topic: self.sow.get(target)?.name.to_string() }
+            }
+            Timer::Conflation(key) => {
+                TimerKind::ConflatedSubscription { sub_id: self.subscriptions.get(&key)?.id.to_string() }
+            }
+            Timer::Persisted(conn) => TimerKind::PersistedAck { client: client(conn) },
+            Timer::Silence(conn) => TimerKind::Silence { client: client(conn) },
+            Timer::Beat(conn) => TimerKind::Heartbeat { client: client(conn) },
+            Timer::Action(number) => TimerKind::Action { number },
+            Timer::Statistics => TimerKind::Statistics,
+            Timer::LogWrite => TimerKind::LogWrite,
+            Timer::Replay(_) => TimerKind::Replay,
+            Timer::Slow(conn) => TimerKind::SlowClient { client: client(conn) },
+            Timer::Replicate(index) => TimerKind::Replication { destination: self.destination_name(index)? },
+            Timer::Transfer(index) => {
+                TimerKind::QueueTransfer { queue: self.queues.get(index)?.name.to_string() }
+            }
+            Timer::Durable(conn) => TimerKind::Durable { client: client(conn) },
+        };
+        Some(NextTimer { at, kind })
+    }
+
+    fn queue_timer_kind(&self, queue: &Queue, at: Time) -> TimerKind {
+        let name = queue.name.to_string();
+        let ends = |message: &QueueMessage| message.lease.filter(|lease| lease.until == Some(at));
+        let leased = queue.messages().find_map(|(_, message)| Some((message, ends(message)?)));
+        if let Some((message, lease)) = leased {
+            let holder = self.connections.get(&lease.holder.conn);
+            return TimerKind::Lease {
+                queue: name,
+                bookmark: message.entry.bookmark.to_string(),
+                client: holder.map_or_else(String::new, |connection| connection.client_name.to_string()),
+            };
+        }
+        match queue.messages().find(|(_, message)| message.expires == Some(at)) {
+            Some((_, message)) => {
+                TimerKind::QueueExpiration { queue: name, bookmark: message.entry.bookmark.to_string() }
+            }
+            None => TimerKind::DeferredAck { queue: name },
+        }
+    }
+}
