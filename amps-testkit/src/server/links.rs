@@ -8,7 +8,7 @@ use crate::engine::{Exchanges, LinkChange, LinkSnapshot};
 use crate::shell::Note;
 
 impl FakeServer {
-    /// Where other instances connect, if [anywhere](FakeServerBuilder::replication_listen).
+    /// Where other instances connect, if [anywhere](crate::FakeServerBuilder::replication_listen).
     pub fn replication_addr(&self) -> Option<SocketAddr> {
         self.lock_listeners().iter().find(|bound| bound.listen.replication).map(|bound| bound.addr)
     }
@@ -49,7 +49,7 @@ impl FakeServer {
         known.unwrap_or_default()
     }
 
-    /// Whether clients are let in; see [`FakeServerBuilder::early_accept`].
+    /// Whether clients are let in; see [`FakeServerBuilder::early_accept`](crate::FakeServerBuilder::early_accept).
     pub fn is_accepting(&self) -> bool {
         self.inspect(|engine, _| engine.is_accepting()).unwrap_or_default()
     }
