@@ -201,7 +201,7 @@ impl Listener {
             let key = || String::from_utf8(message.sow_key().unwrap().to_vec()).unwrap();
             match message.command() {
                 CommandKind::Ack => {
-                    assert!(String::from_utf8_lossy(&frame).contains("success"), "{message:?}")
+                    assert!(String::from_utf8_lossy(&frame).contains("success"), "{message:?}");
                 }
                 CommandKind::GroupBegin | CommandKind::GroupEnd => {}
                 CommandKind::Sow => {
