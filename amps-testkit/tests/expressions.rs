@@ -385,7 +385,7 @@ fn vectors_as_filters_of_subscriptions() {
         send(&mut stage, serde_json::json!({"c": "publish", "t": "T"}), &body);
         let delivery = stage.poll(0).unwrap();
         let delivery = amps_protocol::Message::decode(&delivery[..]).unwrap();
-        let ids = delivery.sub_ids().map(|list| list.to_string()).unwrap_or_default();
+        let ids = delivery.sub_ids().map(ToString::to_string).unwrap_or_default();
         assert_eq!(ids.split(',').collect::<Vec<_>>(), wanted, "{message_type}");
         assert_eq!(stage.poll(0), None);
     }

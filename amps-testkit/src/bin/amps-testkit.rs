@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use amps_testkit::{
-    ConfigFile, ConfigFileError, ConfigReader, FakeServer, FakeServerBuilder, Finding, FindingKind,
-    JournalMode, QueueConfig, SAMPLE_CONFIG, SetError, Setting, SowConfig, StartError,
+    ConfigFile, ConfigFileError, ConfigReader, DestinationConfig, FakeServer, FakeServerBuilder, Finding,
+    FindingKind, JournalMode, QueueConfig, SAMPLE_CONFIG, SetError, Setting, SowConfig, StartError, SyncMode,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -78,6 +78,21 @@ struct Serve {
     /// Keep the transaction log in this directory, and begin with what it holds [default: none]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// The name of the instance [default: amps-testkit, or what the file says]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Where other instances connect that replicate to this one, such as tcp://127.0.0.1:0
+    #[arg(long, value_name = "URI")]
+    replication_listen: Vec<String>,
+    /// Another instance that gets what is logged here; publishers wait for it
+    #[arg(long, value_name = "HOST:PORT")]
+    replicate_to: Vec<String>,
+    /// Publishers do not wait for what --replicate-to names
+    #[arg(long, requires = "replicate_to")]
+    replicate_async: bool,
+    /// Clients are let in only when every instance of --replicate-to has sent back what it has
+    #[arg(long)]
+    catch_up_first: bool,
     /// Time stands still at 2026-01-01T00:00:00Z
     #[arg(long)]
     virtual_clock: bool,
@@ -221,6 +236,18 @@ fn builder(options: Serve) -> Result<FakeServerBuilder, Failure> {
     if let Some(dir) = &options.data {
         builder = builder.data_dir(dir);
     }
+    if let Some(name) = options.name {
+        builder = builder.instance(name);
+    }
+    for uri in options.replication_listen {
+        builder = builder.replication_listen(uri);
+    }
+    let mode = if options.replicate_async { SyncMode::Async } else { SyncMode::Sync };
+    for address in options.replicate_to {
+        let destination = DestinationConfig::new(&address).address(&address).mode(mode);
+        builder = builder.replicate_to(destination);
+    }
+    builder = builder.early_accept(!options.catch_up_first);
     for topic in options.sow {
         builder = builder.sow(topic);
     }

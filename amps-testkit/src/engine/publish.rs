@@ -29,18 +29,18 @@ use super::txlog::{Entry, name_hash};
 const DEVNULL: &str = "/AMPS/devnull";
 
 /// A message on its way in.
-struct Publication<'a> {
-    message_type: TypeId,
+pub(super) struct Publication<'a> {
+    pub(super) message_type: TypeId,
     /// Only what changes in its record.
-    delta: bool,
-    body: &'a [u8],
+    pub(super) delta: bool,
+    pub(super) body: &'a [u8],
     /// The record key, where publishers choose it.
-    key: Option<&'a [u8]>,
-    correlation: Option<&'a [u8]>,
-    expiration: Option<u64>,
-    publisher: Arc<str>,
+    pub(super) key: Option<&'a [u8]>,
+    pub(super) correlation: Option<&'a [u8]>,
+    pub(super) expiration: Option<u64>,
+    pub(super) publisher: Arc<str>,
     /// Present if the topic is logged.
-    bookmark: Option<MessageId>,
+    pub(super) bookmark: Option<MessageId>,
 }
 
 impl Engine {
@@ -110,7 +110,7 @@ impl Engine {
         holds(filter, facts, now)
     }
 
-    /// Publishes on behalf of the server.
+    /// Publishes on behalf of the server, unless that was [halted](Self::halt).
     pub fn publish<S: Sink>(
         &mut self,
         now: Time,
@@ -119,6 +119,9 @@ impl Engine {
         body: &[u8],
         sink: &mut S,
     ) {
+        if self.is_halted() {
+            return;
+        }
         self.close_slow(now, sink);
         let message_type = self.types.id(message_type);
         self.publish_synthetic(now, message_type, topic, body, None, false, sink);
@@ -235,6 +238,7 @@ impl Engine {
             publisher: publication.publisher,
             at: now,
             expiration: publication.expiration,
+            via: None,
         });
         self.enter_queues(now, route, &entry);
         self.log.append(entry);
@@ -263,7 +267,13 @@ impl Engine {
     }
 
     /// To a topic without a state of the world: it is told and not kept.
-    fn pass_on<S: Sink>(&mut self, now: Time, route: &Route, publication: &Publication<'_>, sink: &mut S) {
+    pub(super) fn pass_on<S: Sink>(
+        &mut self,
+        now: Time,
+        route: &Route,
+        publication: &Publication<'_>,
+        sink: &mut S,
+    ) {
         if route.is_unheard() || *route.topic == *DEVNULL {
             return;
         }
