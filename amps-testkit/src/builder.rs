@@ -15,8 +15,8 @@ use crate::Bell;
 use crate::config::{ConfigFile, ConfigFileError, Places, explain};
 use crate::engine::{
     ActionConfig, Authentication, Config, ConflatedTopicConfig, DestinationConfig, Engine, Entitlement,
-    LogTopics, MessageTypeConfig, QueueConfig, Reasons, SetError, SlowClientLimits, SowConfig, Switches,
-    ViewConfig,
+    LogTopics, LoggedTopic, MessageTypeConfig, QueueConfig, Reasons, SetError, SlowClientLimits, SowConfig,
+    Switches, ViewConfig,
 };
 use crate::fault::Fault;
 use crate::journal::JournalMode;
@@ -36,7 +36,7 @@ const JOURNAL_CAP: usize = 100_000;
 #[must_use = "nothing happens until `start` is called"]
 pub struct FakeServerBuilder {
     config: Config,
-    log: Option<Vec<String>>,
+    log: Option<Vec<LoggedTopic>>,
     listen: Vec<String>,
     /// The listeners of files, which come before the others.
     transports: Vec<Listen>,
@@ -223,9 +223,9 @@ impl FakeServerBuilder {
         self
     }
 
-    /// Gives topics a transaction log: a name, or a regular expression. Repeatable. Without
-    /// any call, every topic has one.
-    pub fn txlog(mut self, topics: impl Into<String>) -> Self {
+    /// Gives topics a transaction log: a name, or a regular expression, or a [`LoggedTopic`] for
+    /// one message type only. Repeatable. Without any call, every topic has one.
+    pub fn txlog(mut self, topics: impl Into<LoggedTopic>) -> Self {
         self.log.get_or_insert_default().push(topics.into());
         self.config.log = LogTopics::Matching(Vec::new());
         self

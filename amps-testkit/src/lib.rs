@@ -42,11 +42,11 @@ pub use engine::{
     ConflatedTopicConfig, ConnectionSnapshot, Counters, DeltaNull, DestinationConfig, Disconnect,
     DuplicateAck, Engine, Entitlement, EntitlementKind, Event, ExpirationModel, ExpiryReason, Fairness, Join,
     JoinField, LeaseHeader, Leasing, LinkChange, LinkSnapshot, LinkState, Lint, LogCut, LogRecord, LogTopics,
-    LoggedMessage, MaxCancels, MessageId, MessageLayout, MessageTypeConfig, Noted, Observe, QueueConfig,
-    QueueCounters, QueueKind, QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons, RecoveryPoint,
-    ReplicatedTopic, ReturnPosition, Schedule, Semantics, SetError, Setting, SlowClientLimits, SowConfig,
-    SowExpiration, SowHistory, SubscriptionSnapshot, Switches, SyncMode, UnknownOptions, UnloggedBookmark,
-    Via, ViewConfig, ViewSource,
+    LoggedMessage, LoggedTopic, MaxCancels, MessageId, MessageLayout, MessageTypeConfig, Noted, Observe,
+    QueueConfig, QueueCounters, QueueKind, QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons,
+    RecoveryPoint, ReplicatedTopic, ReturnPosition, Schedule, Semantics, SetError, Setting, SlowClientLimits,
+    SowConfig, SowExpiration, SowHistory, SubscriptionSnapshot, Switches, SyncMode, UnknownOptions,
+    UnloggedBookmark, Via, ViewConfig, ViewSource,
 };
 
 mod builder;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use amps_testkit::{
     ActionConfig, Config, ConfigFile, ConfigReader, ExpirationModel, Fairness, FakeServer, FindingKind,
-    Leasing, LogTopics, MessageLayout, QueueConfig, QueueKind, RecoveryPoint, SAMPLE_CONFIG, Schedule,
-    Semantics, SowConfig, StartError, ViewSource,
+    Leasing, LogTopics, LoggedTopic, MessageLayout, QueueConfig, QueueKind, RecoveryPoint, SAMPLE_CONFIG,
+    Schedule, Semantics, SowConfig, StartError, ViewSource,
 };
 
 use proptest::prelude::*;
@@ -80,7 +80,13 @@ fn a_production_file_is_accepted_with_every_gap_named() {
 fn a_production_file_is_understood() {
     let config = production().config();
     assert_eq!(config.instance, "orders-lon-1");
-    assert_eq!(config.log, LogTopics::Matching(vec!["^(orders|jobs).*".into(), "fills".into()]));
+    assert_eq!(
+        config.log,
+        LogTopics::Matching(vec![
+            LoggedTopic::new("^(orders|jobs).*").message_type("json"),
+            LoggedTopic::new("fills").message_type("fix-piped"),
+        ])
+    );
     let names: Vec<&str> = config.sow.iter().map(SowConfig::name).collect();
     assert_eq!(names, ["orders", "sessions", "fills"]);
     let work = QueueConfig::new("work")

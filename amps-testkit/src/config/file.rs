@@ -8,8 +8,8 @@ use fancy_regex::Regex;
 use crate::builder::Listen;
 use crate::engine::{
     ActionConfig, Authentication, Config, ConfigError, ConflatedTopicConfig, DestinationConfig, Engine,
-    LogTopics, MessageTypeConfig, QueueConfig, Reason, Reasons, SERVER_VERSION, SlowClientLimits, SowConfig,
-    ViewConfig,
+    LogTopics, LoggedTopic, MessageTypeConfig, QueueConfig, Reason, Reasons, SERVER_VERSION,
+    SlowClientLimits, SowConfig, ViewConfig,
 };
 
 use super::finding::{ConfigFileError, Finding, FindingKind};
@@ -198,7 +198,7 @@ pub(crate) struct Parts {
     /// Where what is logged goes.
     pub(crate) destinations: Vec<DestinationConfig>,
     /// `None`: there is no log.
-    pub(crate) log: Option<Vec<String>>,
+    pub(crate) log: Option<Vec<LoggedTopic>>,
     instance: Option<String>,
     group: Option<String>,
     sow: Vec<SowConfig>,
@@ -243,11 +243,20 @@ pub(crate) fn explain(places: &Places, error: &ConfigError) -> Option<Finding> {
         ConfigError::Filter { queue, fault } => {
             (Subject::Queue, queue, "Filter", format!("does not parse: {fault}; correct it"))
         }
-        ConfigError::NotLogged { queue, topic } => (
+        ConfigError::NotLogged { queue, topic, message_type: None } => (
             Subject::Queue,
             queue,
             "UnderlyingTopic",
             format!("the topic \"{topic}\" has no transaction log; add a Topic for it to TransactionLog"),
+        ),
+        ConfigError::NotLogged { queue, topic, message_type: Some(name) } => (
+            Subject::Queue,
+            queue,
+            "UnderlyingTopic",
+            format!(
+                "the topic \"{topic}\" is not logged for {name}; add a Topic with this MessageType to \
+                 TransactionLog"
+            ),
         ),
         ConfigError::AtMostOnceFairness { queue } => (
             Subject::Queue,
@@ -289,13 +298,6 @@ pub(crate) fn explain(places: &Places, error: &ConfigError) -> Option<Finding> {
     Some(place.finding(FindingKind::Error, element, text))
 }
 
-/// A topic of the log.
-struct Logged<'e> {
-    element: &'e Element,
-    name: String,
-    message_type: String,
-}
-
 fn read_root(reader: &mut Reader, root: &Element) -> Parts {
     reader.check(root, schema::ROOT);
     let mut scope = Scope::default();
@@ -319,7 +321,7 @@ fn read_root(reader: &mut Reader, root: &Element) -> Parts {
         }
     }
     if let Some(log) = root.get("TransactionLog") {
-        parts.log = Some(read_log(reader, &scope, log, &parts));
+        parts.log = Some(read_log(reader, &scope, log));
     }
     for list in root.all(&["Replication"]) {
         reader.check(list, schema::REPLICATION);
@@ -371,7 +373,7 @@ fn read_sow(reader: &mut Reader, scope: &mut Scope, root: &Element, parts: &mut 
     }
 }
 
-fn read_log(reader: &mut Reader, scope: &Scope, log: &Element, parts: &Parts) -> Vec<String> {
+fn read_log(reader: &mut Reader, scope: &Scope, log: &Element) -> Vec<LoggedTopic> {
     reader.check(log, schema::TRANSACTION_LOG);
     let mut logged = Vec::new();
     for element in log.all(&["Topic"]) {
@@ -379,49 +381,10 @@ fn read_log(reader: &mut Reader, scope: &Scope, log: &Element, parts: &Parts) ->
         reader.syntax(element, "Name", Regex::new);
         let name = reader.topic_name(element);
         let message_type = scope.required_type(reader, element);
-        if let (Some(name), Some(message_type)) = (name, message_type) {
-            logged.push(Logged { element, name, message_type });
-        }
+        let topic = name.zip(message_type);
+        logged.extend(topic.map(|(name, message_type)| LoggedTopic::new(name).message_type(message_type)));
     }
-    check_log_types(reader, &logged, scope, parts);
-    logged.into_iter().map(|topic| topic.name).collect()
-}
-
-/// The engine's log does not tell message types apart: says where that shows.
-fn check_log_types(reader: &mut Reader, logged: &[Logged<'_>], scope: &Scope, parts: &Parts) {
-    let of_topics = scope.topics.iter().map(|(message_type, _)| message_type.as_str());
-    let of_listeners = parts.listen.iter().filter_map(|listen| listen.message_type.as_deref());
-    let mut in_use: Vec<&str> = of_topics.chain(of_listeners).collect();
-    in_use.sort_unstable();
-    in_use.dedup();
-    for topic in logged {
-        let is_logged = |message_type: &&str| {
-            logged.iter().any(|other| other.name == topic.name && other.message_type == **message_type)
-        };
-        let others: Vec<&str> = in_use.iter().copied().filter(|used| !is_logged(used)).collect();
-        if !others.is_empty() {
-            let what = format!("topics of this name are logged for {} too", others.join(", "));
-            reader.not_supported(topic.element, &what);
-        }
-    }
-    for queue in &parts.queues {
-        let underlying = queue.underlying_topic();
-        let covers = |topic: &&Logged<'_>| {
-            topic.name == underlying
-                || Regex::new(&topic.name).is_ok_and(|regex| regex.is_match(underlying).unwrap_or(false))
-        };
-        let covered: Vec<_> = logged.iter().filter(covers).collect();
-        if covered.is_empty() || covered.iter().any(|topic| topic.message_type == queue.message_type) {
-            continue;
-        }
-        let place = reader.places.get(&(Subject::Queue, queue.name.clone(), ""));
-        let text = format!(
-            "the topic \"{underlying}\" is not logged for {}; add a Topic with this MessageType to TransactionLog",
-            queue.message_type
-        );
-        let finding = place.map(|(place, name)| place.finding(FindingKind::Error, name, text));
-        reader.findings.extend(finding);
-    }
+    logged
 }
 
 fn read_security(reader: &mut Reader, scope: &Scope, root: &Element, parts: &mut Parts) {

@@ -147,8 +147,8 @@ impl Engine {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let mut types = MessageTypes::default();
         config.message_types.iter().for_each(|message_type| types.define(message_type));
-        let mut log = TxLog::new(&config.log, config.log_flush_interval.is_zero())?;
-        let replication = Replication::new(&config, &log)?;
+        let mut log = TxLog::new(&config.log, &mut types, config.log_flush_interval.is_zero())?;
+        let replication = Replication::new(&config, &mut types, &log)?;
         log.confirm(replication.horizon());
         let mut sow: Vec<Table> = Vec::new();
         for topic in &config.sow {
@@ -173,10 +173,12 @@ impl Engine {
                 return Err(ConfigError::QueueTwice { queue: queue.name.to_string() });
             }
             let topic = queue.underlying.text();
-            if !log.exists() || (queue.underlying.is_literal() && !log.covers(topic)) {
+            if !log.exists() || (queue.underlying.is_literal() && !log.covers(queue.message_type, topic)) {
+                let other = log.covers_any(topic).then(|| types.name(queue.message_type).to_owned());
                 return Err(ConfigError::NotLogged {
                     queue: queue.name.to_string(),
                     topic: topic.to_owned(),
+                    message_type: other,
                 });
             }
             queues.push(queue);

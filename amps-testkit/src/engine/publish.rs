@@ -505,7 +505,7 @@ impl Engine {
             queue.message_type == message_type && queue.underlying.matches(&name)
         };
         let route = Arc::new(Route {
-            logged: self.log.covers(&name),
+            logged: self.log.covers(message_type, &name),
             table: self.table_of(message_type, &name),
             queues: self.queues.iter().enumerate().filter(entered).map(|(index, _)| index).collect(),
             // Where queue and topic share a name, its subscriptions are the queue's.

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use amps_protocol::MessageId;
 use amps_transport::Time;
 
-use super::config::{ConfigError, LogTopics};
-use super::topic::{TopicPattern, TopicReading, TypeId};
+use super::config::{ConfigError, LogTopics, LoggedTopic};
+use super::topic::{MessageTypes, TopicPattern, TopicReading, TypeId};
 
 /// A place in the order of everything that was logged.
 pub(crate) type Position = u64;
@@ -179,7 +179,8 @@ pub(crate) enum LogChange {
 /// The transaction log.
 #[derive(Debug)]
 pub(crate) struct TxLog {
-    topics: Option<Vec<TopicPattern>>,
+    /// Each of one message type, or of all.
+    topics: Option<Vec<(Option<TypeId>, TopicPattern)>>,
     items: VecDeque<Item>,
     /// The position of the oldest item that is left.
     first: Position,
@@ -199,11 +200,15 @@ pub(crate) struct TxLog {
 }
 
 impl TxLog {
-    pub(crate) fn new(topics: &LogTopics, writes_at_once: bool) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        topics: &LogTopics,
+        types: &mut MessageTypes,
+        writes_at_once: bool,
+    ) -> Result<Self, ConfigError> {
         let topics = match topics {
             LogTopics::None => None,
-            LogTopics::Matching(patterns) => {
-                Some(patterns.iter().map(|pattern| log_pattern(pattern)).collect::<Result<_, _>>()?)
+            LogTopics::Matching(topics) => {
+                Some(topics.iter().map(|topic| log_pattern(topic, types)).collect::<Result<_, _>>()?)
             }
         };
         Ok(Self {
@@ -225,8 +230,15 @@ impl TxLog {
         self.topics.is_some()
     }
 
-    pub(crate) fn covers(&self, topic: &str) -> bool {
-        self.topics.iter().flatten().any(|pattern| pattern.matches(topic))
+    /// Whether what is published to a topic is logged (CONN-32: under this message type).
+    pub(crate) fn covers(&self, message_type: TypeId, topic: &str) -> bool {
+        let of_type = |only: &Option<TypeId>| only.is_none_or(|only| only == message_type);
+        self.topics.iter().flatten().any(|(only, pattern)| of_type(only) && pattern.matches(topic))
+    }
+
+    /// Whether a topic is logged under any message type.
+    pub(crate) fn covers_any(&self, topic: &str) -> bool {
+        self.topics.iter().flatten().any(|(_, pattern)| pattern.matches(topic))
     }
 
     // --- Sequence numbers ----------------------------------------------------------------
@@ -446,12 +458,14 @@ impl TxLog {
     }
 }
 
-fn log_pattern(pattern: &str) -> Result<TopicPattern, ConfigError> {
-    TopicPattern::parse(pattern, TopicReading::Guess, false).map_err(|fault| ConfigError::Pattern {
-        what: "transaction log topic",
-        pattern: pattern.to_owned(),
-        fault,
-    })
+fn log_pattern(
+    topic: &LoggedTopic,
+    types: &mut MessageTypes,
+) -> Result<(Option<TypeId>, TopicPattern), ConfigError> {
+    let wrong =
+        |fault| ConfigError::Pattern { what: "transaction log topic", pattern: topic.topics.clone(), fault };
+    let pattern = TopicPattern::parse(&topic.topics, TopicReading::Guess, false).map_err(wrong)?;
+    Ok((topic.message_type.as_deref().map(|name| types.id(name)), pattern))
 }
 
 #[cfg(test)]
@@ -459,7 +473,8 @@ mod tests {
     use super::*;
 
     fn log(sequences: &[u64]) -> TxLog {
-        let mut log = TxLog::new(&LogTopics::Matching(vec![".*".into()]), true).unwrap();
+        let topics = LogTopics::Matching(vec![".*".into()]);
+        let mut log = TxLog::new(&topics, &mut MessageTypes::default(), true).unwrap();
         for &sequence in sequences {
             let entry = Entry {
                 position: log.end(),

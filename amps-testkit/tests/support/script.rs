@@ -35,7 +35,7 @@ use std::time::Duration;
 use amps_protocol::format_timestamp;
 use amps_testkit::{
     ActionConfig, ActionTrigger, AfterEnd, ConflatedTopicConfig, Direction, Entitlement, ExpiryReason,
-    Fairness, FakeServer, FakeServerBuilder, Join, JoinField, Leasing, LogCut, MessageLayout,
+    Fairness, FakeServer, FakeServerBuilder, Join, JoinField, Leasing, LogCut, LoggedTopic, MessageLayout,
     MessageTypeConfig, QueueConfig, QueueKind, RaceOrder, ReturnPosition, Schedule, Semantics, Side,
     SowConfig, SowExpiration, SowHistory, Switches, UnloggedBookmark, ViewConfig, ViewSource,
 };
@@ -81,6 +81,7 @@ impl Dialogue {
                     builder.conflated_topic(conflated(topic, rest))
                 }
                 ["txlog", topics] => builder.txlog(topics),
+                ["txlog", topics, "of", name] => builder.txlog(LoggedTopic::new(topics).message_type(name)),
                 ["no_txlog"] => builder.no_txlog(),
                 ["txlog_flush_interval", interval] => builder.txlog_flush_interval(duration(interval)),
                 ["switch", name] => {

@@ -14,6 +14,7 @@ mod action;
 mod entitlement;
 mod keys;
 mod limits;
+mod log;
 mod message_type;
 mod queue;
 mod replication;
@@ -24,6 +25,7 @@ pub use action::{ActionConfig, ActionStep, ActionTrigger, Schedule};
 pub use entitlement::{Entitlement, EntitlementKind};
 pub use keys::{SetError, Setting};
 pub use limits::{RecoveryPoint, SlowClientLimits};
+pub use log::{LogTopics, LoggedTopic};
 pub use message_type::{MessageLayout, MessageTypeConfig};
 pub use queue::{ExpirationModel, Fairness, Leasing, QueueConfig, QueueKind, Semantics};
 pub use replication::{DestinationConfig, ReplicatedTopic, SyncMode};
@@ -114,15 +116,6 @@ impl Default for Config {
             reasons: Reasons::default(),
         }
     }
-}
-
-/// Which topics have a transaction log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogTopics {
-    /// There is no transaction log at all, so that client names need not be unique either.
-    None,
-    /// Topics that match one of these, each a name or a regular expression.
-    Matching(Vec<String>),
 }
 
 /// Who may log on. `Debug` shows the users and none of their passwords.
@@ -267,13 +260,16 @@ pub enum ConfigError {
     },
     /// The queue would be empty for ever.
     #[error(
-        "queue \"{queue}\": its underlying topic \"{topic}\" has no transaction log; add one with a txlog pattern"
+        "queue \"{queue}\": its underlying topic \"{topic}\" has no transaction log{of}; add one with a txlog pattern",
+        of = message_type.as_ref().map_or_else(String::new, |name| format!(" for {name}"))
     )]
     NotLogged {
         /// The queue.
         queue: String,
         /// The underlying topic.
         topic: String,
+        /// The message type of the queue, if the topic has a log under another one.
+        message_type: Option<String>,
     },
     /// AMPS allows at-most-once queues round-robin only.
     #[error("queue \"{queue}\": an at-most-once queue is always round-robin")]

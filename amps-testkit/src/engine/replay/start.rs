@@ -137,7 +137,7 @@ impl Engine {
         }
         let topics = self.logged_topics(pattern, message_type);
         if let [TopicPattern::Literal(topic)] = &topics[..] {
-            if !self.log.covers(topic) {
+            if !self.log.covers(message_type, topic) {
                 return match self.config.switches.bookmark_unlogged {
                     UnloggedBookmark::Live => Ok(None),
                     UnloggedBookmark::Error => Err(Refusal::because(

@@ -27,6 +27,7 @@ mod source;
 use super::Engine;
 use super::config::{Config, ConfigError, SyncMode};
 use super::event::Disconnect;
+use super::topic::MessageTypes;
 use super::txlog::{Position, TxLog};
 use frames::Frame;
 use ownership::Claim;
@@ -117,13 +118,13 @@ pub(super) struct Replication {
 impl Replication {
     /// # Errors
     /// A destination cannot be replicated to.
-    pub(super) fn new(config: &Config, log: &TxLog) -> Result<Self, ConfigError> {
+    pub(super) fn new(config: &Config, types: &mut MessageTypes, log: &TxLog) -> Result<Self, ConfigError> {
         let mut destinations: Vec<Destination> = Vec::new();
         for destination in &config.destinations {
             if destinations.iter().any(|other| other.config.name == destination.name) {
                 return Err(ConfigError::DestinationTwice { destination: destination.name.clone() });
             }
-            destinations.push(Destination::new(destination.clone(), log)?);
+            destinations.push(Destination::new(destination.clone(), types, log)?);
         }
         Ok(Self {
             listeners: BTreeSet::new(),

@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::engine::config::{ConfigError, DestinationConfig, QueueKind, ReplicatedTopic, SyncMode};
 use crate::engine::log_record::LogRecord;
 use crate::engine::timers::Timer;
-use crate::engine::topic::{TopicPattern, TopicReading};
+use crate::engine::topic::{MessageTypes, TopicPattern, TopicReading};
 use crate::engine::txlog::{Item, Position, TxLog, Via};
 
 /// How long connecting may take.
@@ -91,7 +91,11 @@ pub(super) struct Destination {
 impl Destination {
     /// # Errors
     /// It cannot be replicated to.
-    pub(super) fn new(config: DestinationConfig, log: &TxLog) -> Result<Self, ConfigError> {
+    pub(super) fn new(
+        config: DestinationConfig,
+        types: &mut MessageTypes,
+        log: &TxLog,
+    ) -> Result<Self, ConfigError> {
         if !log.exists() {
             return Err(ConfigError::DestinationWithoutLog { destination: config.name });
         }
@@ -104,7 +108,7 @@ impl Destination {
         let topics = config
             .topics
             .iter()
-            .map(|topic| Topics::new(&config.name, topic, log))
+            .map(|topic| Topics::new(&config.name, topic, types, log))
             .collect::<Result<_, _>>()?;
         let first = log.first();
         Ok(Self {
@@ -183,12 +187,21 @@ impl Destination {
 }
 
 impl Topics {
-    fn new(destination: &str, topic: &ReplicatedTopic, log: &TxLog) -> Result<Self, ConfigError> {
+    fn new(
+        destination: &str,
+        topic: &ReplicatedTopic,
+        types: &mut MessageTypes,
+        log: &TxLog,
+    ) -> Result<Self, ConfigError> {
         let wrong =
             |what, pattern: &str, fault| ConfigError::Pattern { what, pattern: pattern.to_owned(), fault };
         let pattern = TopicPattern::parse(&topic.topics, TopicReading::Guess, false)
             .map_err(|fault| wrong("replicated topic", &topic.topics, fault))?;
-        if pattern.is_literal() && !log.covers(&topic.topics) {
+        let is_logged = match &topic.message_type {
+            Some(name) => log.covers(types.id(name), &topic.topics),
+            None => log.covers_any(&topic.topics),
+        };
+        if pattern.is_literal() && !is_logged {
             return Err(ConfigError::ReplicatedTopicNotLogged {
                 destination: destination.to_owned(),
                 topic: topic.topics.clone(),

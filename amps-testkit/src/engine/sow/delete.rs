@@ -101,7 +101,7 @@ impl Engine {
             });
             gone.extend(matching.map(|record| (index, Arc::clone(record))));
         }
-        let logged = gone.iter().any(|(_, record)| self.log.covers(&record.topic));
+        let logged = gone.iter().any(|(_, record)| self.log.covers(message_type, &record.topic));
         let bookmark = logged.then(|| self.own_bookmark());
         self.remove(now, message_type, &gone, bookmark, sink);
     }
@@ -195,7 +195,8 @@ impl Engine {
     fn is_logged(&self, request: &Request) -> bool {
         request.tables.iter().any(|&index| {
             let table = &self.sow[index];
-            table.only_topic().is_some_and(|topic| self.log.covers(topic)) || self.log.covers(&table.name)
+            let covers = |topic: &str| self.log.covers(table.message_type, topic);
+            table.only_topic().is_some_and(|topic| covers(topic)) || covers(&table.name)
         })
     }
 
