@@ -16,7 +16,7 @@ use crate::config::{ConfigFile, ConfigFileError, Places, explain};
 use crate::engine::{
     ActionConfig, Authentication, Config, ConflatedTopicConfig, DestinationConfig, Engine, Entitlement,
     LogTopics, LoggedTopic, MessageTypeConfig, QueueConfig, Reasons, SetError, SlowClientLimits, SowConfig,
-    Switches, ViewConfig,
+    Switches, TransportConfig, ViewConfig,
 };
 use crate::fault::Fault;
 use crate::journal::JournalMode;
@@ -37,7 +37,7 @@ const JOURNAL_CAP: usize = 100_000;
 pub struct FakeServerBuilder {
     config: Config,
     log: Option<Vec<LoggedTopic>>,
-    listen: Vec<String>,
+    listen: Vec<(String, TransportConfig)>,
     /// The listeners of files, which come before the others.
     transports: Vec<Listen>,
     keep_ports: bool,
@@ -259,7 +259,13 @@ impl FakeServerBuilder {
     /// type that the listener is bound to, `tcp://127.0.0.1:0/amps/json`. Repeatable.
     /// Default: a free port of 127.0.0.1, any message type.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.listen.push(address.into());
+        self.listen.push((address.into(), TransportConfig::default()));
+        self
+    }
+
+    /// As [`listen`](Self::listen), with rules of its own.
+    pub fn transport(mut self, address: impl Into<String>, transport: TransportConfig) -> Self {
+        self.listen.push((address.into(), transport));
         self
     }
 
@@ -290,6 +296,19 @@ impl FakeServerBuilder {
     /// Lets everybody in, also without a logon: any first command will do.
     pub fn implicit_authentication(mut self) -> Self {
         self.config.authentication = Authentication::Implicit;
+        self
+    }
+
+    /// Who may log on; the calls above, and [`refuse_logon`](Self::refuse_logon), are short for
+    /// some of its values.
+    pub fn authentication(mut self, authentication: Authentication) -> Self {
+        self.config.authentication = authentication;
+        self
+    }
+
+    /// Nobody may do anything, not even log on, but what [`entitle`](Self::entitle) permits.
+    pub fn closed(mut self) -> Self {
+        self.config.closed = true;
         self
     }
 
@@ -394,11 +413,12 @@ impl FakeServerBuilder {
             listen.iter_mut().for_each(|listen| listen.addr.set_port(0));
         }
         if listen.iter().all(|listen| listen.replication) && self.listen.is_empty() {
-            self.listen.push("127.0.0.1:0".to_owned());
+            self.listen.push(("127.0.0.1:0".to_owned(), TransportConfig::default()));
         }
-        for text in &self.listen {
-            listen.push(Listen::parse(text)?);
+        for (text, transport) in &self.listen {
+            listen.push(Listen::parse(text)?.with(transport.clone()));
         }
+        listen.iter().try_for_each(|listen| listen.transport.check())?;
         for text in &self.replication_listen {
             listen.push(Listen::parse_replication(text)?);
         }
@@ -417,9 +437,28 @@ pub(crate) struct Listen {
     pub(crate) message_type: Option<String>,
     /// Other instances connect here, and no clients.
     pub(crate) replication: bool,
+    /// The rules of its own.
+    pub(crate) transport: TransportConfig,
 }
 
 impl Listen {
+    /// With rules; a name and a message type in them come before those of the address.
+    fn with(mut self, transport: TransportConfig) -> Self {
+        self.name = transport.name.clone().or(self.name);
+        self.message_type = transport.message_type.clone().or(self.message_type);
+        self.transport = transport;
+        self
+    }
+
+    /// The rules, with all that is known of the listener.
+    pub(crate) fn rules(&self) -> TransportConfig {
+        TransportConfig {
+            name: Some(self.name()),
+            message_type: self.message_type.clone(),
+            ..self.transport.clone()
+        }
+    }
+
     /// The name of the transport, or one made of its message type.
     pub(crate) fn name(&self) -> String {
         let made = || match self.replication {
@@ -427,6 +466,11 @@ impl Listen {
             false => format!("{}-tcp", self.message_type.as_deref().unwrap_or("any")),
         };
         self.name.clone().unwrap_or_else(made)
+    }
+
+    /// Without any rules.
+    pub(crate) fn at(addr: SocketAddr, replication: bool) -> Self {
+        Self { name: None, addr, message_type: None, replication, transport: TransportConfig::default() }
     }
 
     fn parse(text: &str) -> Result<Self, StartError> {
@@ -443,7 +487,7 @@ impl Listen {
             _ => return Err(wrong("the path has to be /amps or /amps/MESSAGE-TYPE")),
         };
         let addr = resolve(addr).ok_or_else(|| wrong("expected HOST:PORT"))?;
-        Ok(Self { name: None, addr, message_type, replication: false })
+        Ok(Self { message_type, ..Self::at(addr, false) })
     }
 
     fn parse_replication(text: &str) -> Result<Self, StartError> {
@@ -454,7 +498,7 @@ impl Listen {
             None => text,
         };
         let addr = resolve(addr).ok_or_else(|| wrong("expected HOST:PORT"))?;
-        Ok(Self { name: None, addr, message_type: None, replication: true })
+        Ok(Self::at(addr, true))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns the reservation: a socket that is bound and does not listen. Whoever connects is refused,
 //! and the system gives the port to nobody else.
 
+use std::io;
 use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -14,12 +15,21 @@ pub(crate) struct Reservation(#[expect(dead_code, reason = "it is there to be th
 impl Reservation {
     /// `None` if somebody has the port.
     pub(crate) fn of(addr: SocketAddr) -> Option<Self> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP)).ok()?;
+        Self::made(addr).ok().map(|(reservation, _)| reservation)
+    }
+
+    /// With the address that it keeps: a free port, if none was given.
+    ///
+    /// # Errors
+    /// Somebody has the port.
+    pub(crate) fn made(addr: SocketAddr) -> io::Result<(Self, SocketAddr)> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         // On Windows this option would let others take the port.
         #[cfg(not(windows))]
-        socket.set_reuse_address(true).ok()?;
-        socket.bind(&addr.into()).ok()?;
-        Some(Self(socket))
+        socket.set_reuse_address(true)?;
+        socket.bind(&addr.into())?;
+        let bound = socket.local_addr()?.as_socket().unwrap_or(addr);
+        Ok((Self(socket), bound))
     }
 }
 

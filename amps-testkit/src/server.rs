@@ -132,6 +132,16 @@ pub struct Listening {
     /// `tcp://ADDRESS/amps`, with the message type that it is bound to; without a path where
     /// other instances connect.
     pub uri: String,
+    /// Whether nobody listens there before
+    /// [`enable_transport`](FakeServer::enable_transport) is called.
+    pub disabled: bool,
+}
+
+/// The port of a listener that is disabled at the start.
+fn reserve(listen: &Listen) -> Result<Bound, StartError> {
+    let bind = |source| StartError::Bind { addr: listen.addr, source };
+    let (reserved, addr) = Reservation::made(listen.addr).map_err(bind)?;
+    Ok(Bound { listen: listen.clone(), addr, id: None, reserved: Some(reserved) })
 }
 
 impl FakeServer {
@@ -175,7 +185,11 @@ impl FakeServer {
             server.add_fault(fault)?;
         }
         for listen in listen {
-            let bound = server.open(listen.addr, &listen)?;
+            let bound = if listen.transport.disabled {
+                reserve(&listen)?
+            } else {
+                server.open(listen.addr, &listen)?
+            };
             server.lock_listeners().push(bound);
         }
         Ok(server)
@@ -184,9 +198,7 @@ impl FakeServer {
     fn open(&self, addr: SocketAddr, listen: &Listen) -> Result<Bound, StartError> {
         let bind = |source| StartError::Bind { addr, source };
         let (id, bound) = self.machine.listen(addr, SocketOptions::default()).map_err(bind)?;
-        if let Some(message_type) = &listen.message_type {
-            self.machine.post(Note::ListenerType(id, message_type.clone()));
-        }
+        self.machine.post(Note::Transport(id, Box::new(listen.rules())));
         if listen.replication {
             self.machine.post(Note::ReplicationListener(id));
         }
@@ -204,19 +216,23 @@ impl FakeServer {
     pub fn addr(&self) -> SocketAddr {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let listeners = self.lock_listeners();
-        listeners.iter().find(|bound| !bound.listen.replication).map_or(nowhere, |bound| bound.addr)
+        let mut of_clients = listeners.iter().filter(|bound| !bound.listen.replication);
+        // One that is disabled only if there is no other.
+        let first = of_clients.clone().find(|bound| !bound.listen.transport.disabled);
+        first.or_else(|| of_clients.next()).map_or(nowhere, |bound| bound.addr)
     }
 
     /// All listeners, in the order in which they were asked for.
     pub fn listeners(&self) -> Vec<Listening> {
         let describe = |bound: &Bound| {
-            if bound.listen.replication {
-                let uri = format!("tcp://{}", bound.addr);
-                return Listening { name: bound.listen.name(), addr: bound.addr, uri };
-            }
-            let path = bound.listen.message_type.as_ref().map_or_else(String::new, |name| format!("/{name}"));
-            let uri = format!("tcp://{}/amps{path}", bound.addr);
-            Listening { name: bound.listen.name(), addr: bound.addr, uri }
+            let (listen, addr) = (&bound.listen, bound.addr);
+            let path = match &listen.message_type {
+                _ if listen.replication => String::new(),
+                None => "/amps".to_owned(),
+                Some(name) => format!("/amps/{name}"),
+            };
+            let uri = format!("tcp://{addr}{path}");
+            Listening { name: listen.name(), addr, uri, disabled: listen.transport.disabled }
         };
         self.lock_listeners().iter().map(describe).collect()
     }
@@ -352,12 +368,13 @@ impl FakeServer {
         }
     }
 
-    /// Opens the listeners again, on the same ports.
+    /// Opens the listeners again, on the same ports; not those that were disabled from the start.
     ///
     /// # Errors
     /// Another process has taken a port.
     pub fn resume_accepting(&self) -> Result<(), StartError> {
-        for bound in self.lock_listeners().iter_mut().filter(|bound| bound.id.is_none()) {
+        let closed = |bound: &&mut Bound| bound.id.is_none() && !bound.listen.transport.disabled;
+        for bound in self.lock_listeners().iter_mut().filter(closed) {
             bound.reserved = None;
             *bound = self.open(bound.addr, &bound.listen)?;
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use amps_transport::{CloseMode, Input, ListenerId, Machine, Sink, Time};
 
 use crate::Bell;
-use crate::engine::{ConfigError, Engine, Entitlement, LinkChange, LogCut, LogRecord};
+use crate::engine::{ConfigError, Engine, Entitlement, LinkChange, LogCut, LogRecord, TransportConfig};
 use crate::fault::{FaultLayer, FaultSink};
 use crate::journal::Journal;
 use crate::store::Store;
@@ -57,7 +57,7 @@ pub(crate) enum Note {
     DataError(SyncSender<Option<String>>),
     /// Say what is left to say, and close everything.
     Stop,
-    ListenerType(ListenerId, String),
+    Transport(ListenerId, Box<TransportConfig>),
     ReplicationListener(ListenerId),
     /// Move the virtual clock, and let what is due wait.
     MoveClock(Duration, SyncSender<()>),
@@ -214,8 +214,9 @@ impl Shell {
                 self.faults.finish(now, sink);
             }
             Note::Script(script) => self.take_script(now, script, sink),
-            Note::ListenerType(listener, message_type) => {
-                self.engine.set_listener_type(listener, message_type);
+            Note::Transport(listener, transport) => {
+                // It was checked before anybody listened.
+                let _ = self.engine.set_transport(listener, *transport);
             }
             Note::ReplicationListener(listener) => self.engine.set_replication_listener(listener),
             Note::MoveClock(by, done) => {

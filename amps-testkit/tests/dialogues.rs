@@ -34,33 +34,33 @@ fn each(play: impl Fn(&Dialogue)) {
 #[test]
 fn dialogues_in_process() {
     each(|dialogue| {
-        let (builder, message_type) = dialogue.server();
+        let (builder, transport) = dialogue.server();
         if dialogue.is_pair() {
             return dialogue.play(&mut PairInProcess::start(&builder));
         }
-        dialogue.play(&mut InProcess::start(builder, message_type));
+        dialogue.play(&mut InProcess::start(builder, transport));
     });
 }
 
 #[test]
 fn dialogues_over_tcp() {
     each(|dialogue| {
-        let (builder, message_type) = dialogue.server();
+        let (builder, transport) = dialogue.server();
         if dialogue.is_pair() {
             return dialogue.play(&mut PairOverTcp::start(builder, usize::MAX));
         }
-        dialogue.play(&mut OverTcp::start(builder, message_type, usize::MAX));
+        dialogue.play(&mut OverTcp::start(builder, transport, usize::MAX));
     });
 }
 
 #[test]
 fn dialogues_over_tcp_one_byte_at_a_time() {
     each(|dialogue| {
-        let (builder, message_type) = dialogue.server();
+        let (builder, transport) = dialogue.server();
         if dialogue.is_pair() {
             return dialogue.play(&mut PairOverTcp::start(builder, 1));
         }
-        dialogue.play(&mut OverTcp::start(builder, message_type, 1));
+        dialogue.play(&mut OverTcp::start(builder, transport, 1));
     });
 }
 
@@ -68,12 +68,12 @@ fn dialogues_over_tcp_one_byte_at_a_time() {
 #[test]
 fn ac_ci_06_dialogues_with_a_server_that_writes_one_byte_at_a_time() {
     each(|dialogue| {
-        let (builder, message_type) = dialogue.server();
+        let (builder, transport) = dialogue.server();
         let bytes = Fault::when(Trigger::any_accept()).always().then(Action::partial_writes([1]));
         let builder = builder.fault(bytes);
         if dialogue.is_pair() {
             return dialogue.play(&mut PairOverTcp::start(builder, usize::MAX));
         }
-        dialogue.play(&mut OverTcp::start(builder, message_type, usize::MAX));
+        dialogue.play(&mut OverTcp::start(builder, transport, usize::MAX));
     });
 }

@@ -279,7 +279,7 @@ fn read(path: &str, variables: &Variables, strict: bool) -> Result<ConfigFile, F
 /// One line per listener: `ready NAME URI`.
 fn announce(server: &FakeServer) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    for listening in server.listeners() {
+    for listening in server.listeners().into_iter().filter(|listening| !listening.disabled) {
         writeln!(stdout, "ready {} {}", listening.name, listening.uri)?;
     }
     stdout.flush()

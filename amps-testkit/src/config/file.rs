@@ -7,19 +7,18 @@ use fancy_regex::Regex;
 
 use crate::builder::Listen;
 use crate::engine::{
-    ActionConfig, Authentication, Config, ConfigError, ConflatedTopicConfig, DestinationConfig, Engine,
-    LogTopics, LoggedTopic, MessageTypeConfig, QueueConfig, Reason, Reasons, SERVER_VERSION,
-    SlowClientLimits, SowConfig, ViewConfig,
+    Access, ActionConfig, Authentication, Config, ConfigError, ConflatedTopicConfig, DestinationConfig,
+    Engine, LogTopics, LoggedTopic, MessageTypeConfig, QueueConfig, SERVER_VERSION, SlowClientLimits,
+    SowConfig, ViewConfig,
 };
 
 use super::finding::{ConfigFileError, Finding, FindingKind};
 use super::reader::{Places, Reader, Subject};
 use super::schema;
 use super::scope::Scope;
-use super::security::{self, Policy, Role};
 use super::variables::Variables;
 use super::xml::{self, Element, Place};
-use super::{actions, queues, replication, topics, transports, units};
+use super::{actions, queues, replication, security, topics, transports, units};
 
 /// Characters that the name of an instance cannot have.
 const NOT_IN_NAMES: &[char] = &[' ', '/', '\\', '$', '~'];
@@ -211,6 +210,8 @@ pub(crate) struct Parts {
     sow_stats_interval: Option<Duration>,
     regex_topics: Option<bool>,
     authentication: Option<Authentication>,
+    /// Nobody may do anything.
+    closed: bool,
     pub(crate) places: Places,
 }
 
@@ -234,6 +235,7 @@ impl Parts {
         if let Some(authentication) = self.authentication {
             config.authentication = authentication;
         }
+        config.closed |= self.closed;
     }
 }
 
@@ -337,7 +339,8 @@ fn read_root(reader: &mut Reader, root: &Element) -> Parts {
     for list in root.all(&["Actions"]) {
         reader.check(list, schema::ACTIONS);
     }
-    read_security(reader, &scope, root, &mut parts);
+    parts.authentication = security::authentication(reader, &scope, root);
+    parts.closed = security::access(reader, &scope, root) == Some(Access::Nothing);
     read_limits(reader, root, &mut parts);
     parts.regex_topics = reader.value(root, "RegexTopicSupport", units::boolean);
     parts.message_types = scope.message_types;
@@ -385,25 +388,6 @@ fn read_log(reader: &mut Reader, scope: &Scope, log: &Element) -> Vec<LoggedTopi
         logged.extend(topic.map(|(name, message_type)| LoggedTopic::new(name).message_type(message_type)));
     }
     logged
-}
-
-fn read_security(reader: &mut Reader, scope: &Scope, root: &Element, parts: &mut Parts) {
-    if let Some(child) = root.get("Authentication") {
-        let policy = security::module(reader, scope, child, Role::Authentication);
-        parts.authentication = match policy {
-            Some(Policy::Nobody) => {
-                Some(Authentication::Refuse(Reasons::default().text(Reason::AuthFailure).to_owned()))
-            }
-            Some(Policy::Implicit) => Some(Authentication::Implicit),
-            Some(Policy::Everybody) | None => None,
-        };
-    }
-    if let Some(child) = root.get("Entitlement") {
-        let policy = security::module(reader, scope, child, Role::Entitlement);
-        if policy.is_some_and(Policy::is_refusal) {
-            reader.not_supported(child, "everybody may do everything");
-        }
-    }
 }
 
 fn read_limits(reader: &mut Reader, root: &Element, parts: &mut Parts) {

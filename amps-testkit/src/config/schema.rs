@@ -51,7 +51,8 @@ pub(super) const ROOT: Table = &[
     ("ClientMaxCapacity", One),
     ("ClientOffline", Ignored),
     ("ClientOfflineThreshold", Ignored),
-    ("SlowClientDisconnect", NotYet),
+    // Of old versions: what is over the limits above is disconnected in any case.
+    ("SlowClientDisconnect", Ignored),
     ("UserDefinedFunctions", NotYet),
     ("Replication", Many),
     ("Admin", Ignored),
@@ -84,11 +85,11 @@ pub(super) const TRANSPORT: Table = &[
     ("CAPath", Ignored),
     ("PerMessageDeflate", Ignored),
     ("HTTPHeader", Ignored),
-    ("MessageMemoryLimit", NotYet),
-    ("MessageDiskLimit", NotYet),
+    ("MessageMemoryLimit", One),
+    ("MessageDiskLimit", One),
     ("MessageDiskPath", Ignored),
-    ("ClientMessageAgeLimit", NotYet),
-    ("ClientMaxCapacity", NotYet),
+    ("ClientMessageAgeLimit", One),
+    ("ClientMaxCapacity", One),
     ("TransportFilter", NotYet),
     ("Compression", Ignored),
     ("ReuseAddr", Ignored),
@@ -130,6 +131,10 @@ pub(super) const MODULE: Table = &[("Name", One), ("Library", One), ("Options", 
 
 /// `Authentication`, `Entitlement`.
 pub(super) const SECURITY: Table = &[("Module", One), ("Options", One)];
+
+/// The options of the authentication module that lets everybody in.
+pub(super) const CONDITIONS: Table =
+    &[("AllowSpoofing", One), ("RequireLogon", One), ("RequireUsername", One)];
 
 pub(super) const TRANSACTION_LOG: Table = &[
     ("Topic", Many),

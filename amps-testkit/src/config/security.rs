@@ -1,74 +1,83 @@
 //! `Authentication` and `Entitlement`, of the instance and of a transport.
 
+use crate::engine::{Access, Authentication, Conditions, Reason, Reasons};
+
 use super::reader::Reader;
 use super::schema;
 use super::scope::Scope;
 use super::units;
 use super::xml::Element;
 
-/// What a module is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    Authentication,
-    Entitlement,
-}
-
-/// What a module decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Policy {
-    Everybody,
-    /// As `Everybody`, and a first command is as good as a logon.
-    Implicit,
-    Nobody,
-}
-
-impl Policy {
-    pub(super) fn is_refusal(self) -> bool {
-        self == Self::Nobody
-    }
-}
-
-/// The policy of the module in an element; `None` if there is none.
-pub(super) fn module(reader: &mut Reader, scope: &Scope, element: &Element, role: Role) -> Option<Policy> {
+/// Who may log on, if the element of an instance or of a transport says so.
+pub(super) fn authentication(reader: &mut Reader, scope: &Scope, parent: &Element) -> Option<Authentication> {
+    let element = parent.get("Authentication")?;
     reader.check(element, schema::SECURITY);
     let name = reader.required(element, "Module")?;
-    let child = element.get("Module")?;
-    match (role, name.as_str()) {
-        (Role::Authentication, "amps-default-authentication-module") => {
-            default_options(reader, element);
-            Some(Policy::Everybody)
+    match name.as_str() {
+        "amps-default-authentication-module" => {
+            let conditions = conditions(reader, element, Conditions::default());
+            Some(match conditions == Conditions::default() {
+                true => Authentication::Disabled,
+                false => Authentication::Anybody(conditions),
+            })
         }
-        (Role::Authentication, "amps-implicit-authentication-module") => Some(Policy::Implicit),
-        // The name of the first is inferred from that of the second.
-        (Role::Authentication, "amps-default-no-authentication-module")
-        | (Role::Entitlement, "amps-default-no-entitlement-module") => Some(Policy::Nobody),
-        (Role::Entitlement, "amps-default-entitlement-module") => Some(Policy::Everybody),
-        (_, name) if scope.modules.iter().any(|known| known == name) => {
-            let what = match role {
-                Role::Authentication => "everybody may log on, unless the test says who may",
-                Role::Entitlement => "everybody may do everything",
-            };
-            reader.not_supported(child, what);
-            Some(Policy::Everybody)
+        "amps-implicit-authentication-module" => {
+            let implicit = Conditions { require_logon: false, ..Conditions::default() };
+            let conditions = conditions(reader, element, implicit);
+            Some(match conditions == implicit {
+                true => Authentication::Implicit,
+                false => Authentication::Anybody(conditions),
+            })
         }
-        (_, name) => {
-            scope.unknown_module(reader, child, name);
+        "amps-default-no-authentication-module" => {
+            Some(Authentication::Refuse(Reasons::default().text(Reason::AuthFailure).to_owned()))
+        }
+        name => {
+            own_module(reader, scope, element, name, "everybody may log on, unless the test says who may");
             None
         }
     }
 }
 
-/// Options of the default module that differ from what the server does.
-fn default_options(reader: &mut Reader, element: &Element) {
-    let Some(options) = element.get("Options") else { return };
-    if reader.value(options, "AllowSpoofing", units::boolean) == Some(true) {
-        if let Some(child) = options.get("AllowSpoofing") {
-            reader.not_supported(child, "users stay without a name");
+/// Who may do what, if the element of an instance or of a transport says so.
+pub(super) fn access(reader: &mut Reader, scope: &Scope, parent: &Element) -> Option<Access> {
+    let element = parent.get("Entitlement")?;
+    reader.check(element, schema::SECURITY);
+    let name = reader.required(element, "Module")?;
+    match name.as_str() {
+        "amps-default-entitlement-module" => Some(Access::Everything),
+        "amps-default-no-entitlement-module" => Some(Access::Nothing),
+        name => {
+            own_module(
+                reader,
+                scope,
+                element,
+                name,
+                "everybody may do everything, unless the test says who may",
+            );
+            None
         }
     }
-    if reader.value(options, "RequireLogon", units::boolean) == Some(false) {
-        if let Some(child) = options.get("RequireLogon") {
-            reader.not_supported(child, "clients have to log on all the same");
-        }
+}
+
+/// A module whose library is not loaded, or one that nobody knows.
+fn own_module(reader: &mut Reader, scope: &Scope, element: &Element, name: &str, what: &str) {
+    let Some(child) = element.get("Module") else { return };
+    if scope.modules.iter().any(|known| known == name) {
+        reader.not_supported(child, what);
+    } else {
+        scope.unknown_module(reader, child, name);
+    }
+}
+
+/// The options of the module that lets everybody in.
+fn conditions(reader: &mut Reader, element: &Element, defaults: Conditions) -> Conditions {
+    let Some(options) = element.get("Options") else { return defaults };
+    reader.check(options, schema::CONDITIONS);
+    let mut option = |name, default| reader.value(options, name, units::boolean).unwrap_or(default);
+    Conditions {
+        allow_spoofing: option("AllowSpoofing", defaults.allow_spoofing),
+        require_logon: option("RequireLogon", defaults.require_logon),
+        require_user: option("RequireUsername", defaults.require_user),
     }
 }

@@ -1,11 +1,12 @@
 //! `Transports`: what the server listens on.
 
 use crate::builder::Listen;
+use crate::engine::{TransportConfig, TransportLimits};
 
 use super::reader::Reader;
 use super::schema;
 use super::scope::Scope;
-use super::security::{self, Policy, Role};
+use super::security;
 use super::units;
 use super::xml::Element;
 
@@ -18,20 +19,7 @@ pub(super) fn transport(reader: &mut Reader, scope: &Scope, element: &Element) -
     let name = reader.required(element, "Name");
     let kind = reader.required(element, "Type");
     let message_type = scope.message_type(reader, element);
-    for (part, role) in [("Authentication", Role::Authentication), ("Entitlement", Role::Entitlement)] {
-        if let Some(child) = element.get(part) {
-            match security::module(reader, scope, child, role) {
-                Some(Policy::Nobody) => {
-                    reader.not_supported(child, "the transport follows the instance, and lets everybody in");
-                }
-                Some(Policy::Implicit) => {
-                    reader.not_supported(child, "the transport follows the instance, and wants a logon");
-                }
-                Some(Policy::Everybody) | None => {}
-            }
-        }
-    }
-    let state = reader.value(element, "InitialState", units::boolean);
+    let rules = rules(reader, scope, element);
     let tls = ["Certificate", "PrivateKey"].into_iter().find_map(|part| element.get(part));
     match kind.as_deref()? {
         "tcp" if tls.is_none() => {}
@@ -44,7 +32,7 @@ pub(super) fn transport(reader: &mut Reader, scope: &Scope, element: &Element) -
             reader.not_supported(element, "Unix sockets; nobody listens for this transport");
             return None;
         }
-        "amps-replication" => return listener(reader, element, name?, state),
+        "amps-replication" => return listener(reader, element, name?, rules),
         "amps-replication-secure" => {
             reader.not_supported(element, "TLS; nobody listens for this transport");
             return None;
@@ -59,12 +47,31 @@ pub(super) fn transport(reader: &mut Reader, scope: &Scope, element: &Element) -
         }
     }
     let speaks_amps = protocol(reader, scope, element)?;
-    let listen = listener(reader, element, name?, state)?;
+    let listen = listener(reader, element, name?, rules)?;
     speaks_amps.then_some(Listen { message_type, replication: false, ..listen })
 }
 
+/// What the connections of the transport are held to.
+fn rules(reader: &mut Reader, scope: &Scope, element: &Element) -> TransportConfig {
+    let authentication = security::authentication(reader, scope, element);
+    let access = security::access(reader, scope, element);
+    let enabled = reader.value(element, "InitialState", units::boolean);
+    let limits = TransportLimits {
+        memory: reader.value(element, "MessageMemoryLimit", units::size),
+        disk: reader.value(element, "MessageDiskLimit", units::size),
+        age: reader.value(element, "ClientMessageAgeLimit", units::interval),
+        capacity_percent: reader.value(element, "ClientMaxCapacity", units::percent),
+    };
+    TransportConfig { authentication, access, limits, disabled: enabled == Some(false), ..Default::default() }
+}
+
 /// Where a transport listens, as one for other instances.
-fn listener(reader: &mut Reader, element: &Element, name: String, state: Option<bool>) -> Option<Listen> {
+fn listener(
+    reader: &mut Reader,
+    element: &Element,
+    name: String,
+    transport: TransportConfig,
+) -> Option<Listen> {
     reader.required(element, "InetAddr")?;
     let addr = reader.value(element, "InetAddr", units::loopback)?;
     if let Some(child) = element.get("InetAddr") {
@@ -73,11 +80,7 @@ fn listener(reader: &mut Reader, element: &Element, name: String, state: Option<
             reader.ignored(child, "the server listens on loopback only");
         }
     }
-    if state == Some(false) {
-        reader.ignored(element, "the transport is disabled at the start; nobody listens for it");
-        return None;
-    }
-    Some(Listen { name: Some(name), addr, message_type: None, replication: true })
+    Some(Listen { name: Some(name), transport, ..Listen::at(addr, true) })
 }
 
 /// Whether the protocol is that of the server; `None` if there is none.

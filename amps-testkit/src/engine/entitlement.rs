@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::config::{ConfigError, Entitlement, EntitlementKind};
+use super::config::{Access, Config, ConfigError, Entitlement, EntitlementKind};
 use super::filter::Filter;
 use super::format::{Format, Select};
 use super::topic::{TopicPattern, TopicReading};
@@ -19,6 +19,8 @@ pub(crate) const EVERYBODY: &str = "*";
 #[derive(Debug)]
 pub(crate) struct Rights {
     rules: Vec<Rule>,
+    /// Whether to log on takes a right as well.
+    logons: bool,
 }
 
 #[derive(Debug)]
@@ -44,19 +46,35 @@ pub(crate) fn check(entitlements: &[Entitlement]) -> Result<(), ConfigError> {
 }
 
 impl Rights {
-    /// Those of a user.
-    pub(crate) fn of(entitlements: &[Entitlement], user: &str) -> Arc<Self> {
+    /// Those of a user on a transport; `None` if nobody is restricted there.
+    pub(crate) fn of(
+        config: &Config,
+        restricted: bool,
+        access: Option<&Access>,
+        user: &str,
+    ) -> Option<Arc<Self>> {
+        match access {
+            Some(Access::Everything) => None,
+            Some(Access::Only(entitlements)) => Some(Self::among(entitlements, false, user)),
+            Some(Access::Nothing) => Some(Self::among(&[], true, user)),
+            None => restricted.then(|| Self::among(&config.entitlements, config.closed, user)),
+        }
+    }
+
+    /// Those of a user, of all that there are.
+    fn among(entitlements: &[Entitlement], closed: bool, user: &str) -> Arc<Self> {
         // The first rule decides, and what is said of one user is meant to (inferred).
         let own = entitlements.iter().filter(|e| e.user == user && user != EVERYBODY);
         let rules = own.chain(entitlements.iter().filter(|e| e.user == EVERYBODY));
         // What does not compile was refused with the configuration.
-        Arc::new(Self { rules: rules.filter_map(|entitlement| compile(entitlement).ok()).collect() })
+        let rules = rules.filter_map(|entitlement| compile(entitlement).ok()).collect();
+        let logons = closed || entitlements.iter().any(|e| e.kind == EntitlementKind::Logon);
+        Arc::new(Self { rules, logons })
     }
 
     /// Whether the user may log on. Without any rule about logons, everybody may.
-    pub(crate) fn may_log_on(&self, entitlements: &[Entitlement]) -> bool {
-        let about = |kind| kind == EntitlementKind::Logon;
-        !entitlements.iter().any(|e| about(e.kind)) || self.rules.iter().any(|rule| about(rule.kind))
+    pub(crate) fn may_log_on(&self) -> bool {
+        !self.logons || self.rules.iter().any(|rule| rule.kind == EntitlementKind::Logon)
     }
 
     /// The right to read a topic: the first rule that names it.

@@ -448,6 +448,7 @@ impl Engine {
             self.observe = old.observe;
             self.events = old.events;
             self.listeners = old.listeners;
+            self.slowness = old.slowness;
             self.accepted = old.accepted;
             self.types = old.types;
             self.replication.take_over(old.replication);

@@ -75,13 +75,14 @@ impl Engine {
         now: Time,
         conn: ConnId,
     ) -> Result<(), (Disconnect, Reason)> {
-        if self.config.authentication != Authentication::Implicit {
+        let conditions = self.authentication(conn).conditions();
+        if conditions.is_none_or(|conditions| conditions.require_logon || conditions.require_user) {
             return Err((Disconnect::Auth, Reason::LogonRequired));
         }
-        let fixed = self.connections.get(&conn).and_then(|c| self.listeners.get(&c.listener));
-        let message_type = fixed.cloned().unwrap_or_else(|| "json".to_owned());
-        let rights = self.rights_of("");
-        if !self.may_log_on(rights.as_deref()) {
+        let fixed = self.transport(conn).and_then(|transport| transport.message_type.clone());
+        let message_type = fixed.unwrap_or_else(|| "json".to_owned());
+        let rights = self.rights_of(conn, "");
+        if rights.as_ref().is_some_and(|rights| !rights.may_log_on()) {
             return Err((Disconnect::Entitlement, Reason::NotEntitled));
         }
         let name = self.generated_name(conn);
@@ -89,20 +90,23 @@ impl Engine {
         Ok(())
     }
 
-    fn may_log_on(&self, rights: Option<&Rights>) -> bool {
-        rights.is_none_or(|rights| rights.may_log_on(&self.config.entitlements))
+    /// `None` if nobody is restricted.
+    fn rights_of(&self, conn: ConnId, user: &str) -> Option<Arc<Rights>> {
+        let access = self.transport(conn).and_then(|transport| transport.access.as_ref());
+        Rights::of(&self.config, self.restricted, access, user)
     }
 
-    /// `None` if nobody is restricted.
-    fn rights_of(&self, user: &str) -> Option<Arc<Rights>> {
-        self.restricted.then(|| Rights::of(&self.config.entitlements, user))
+    /// Who may log on where the connection came in.
+    fn authentication(&self, conn: ConnId) -> &Authentication {
+        let own = self.transport(conn).and_then(|transport| transport.authentication.as_ref());
+        own.unwrap_or(&self.config.authentication)
     }
 
     /// # Errors
     /// What is recorded, and the reason for refusing as the client will read it.
     fn admit(&self, conn: ConnId, message: &Message<&[u8]>) -> Result<Admission, (Disconnect, String)> {
         let refused = |recorded, reason| (recorded, self.config.reasons.text(reason).to_owned());
-        let user = self.authenticate(message).map_err(|reason| (Disconnect::Auth, reason))?;
+        let user = self.authenticate(conn, message).map_err(|reason| (Disconnect::Auth, reason))?;
         let message_type = self.agreed_type(conn, message);
         let message_type =
             message_type.ok_or_else(|| refused(Disconnect::Auth, Reason::InvalidMessageType))?;
@@ -117,30 +121,34 @@ impl Engine {
         if self.log.exists() && self.clients_named(&name).any(other_user) {
             return Err(refused(Disconnect::NameInUse, Reason::NameInUse));
         }
-        let rights = self.rights_of(&user);
-        if !self.may_log_on(rights.as_deref()) {
+        let rights = self.rights_of(conn, &user);
+        if rights.as_ref().is_some_and(|rights| !rights.may_log_on()) {
             return Err(refused(Disconnect::Entitlement, Reason::NotEntitled));
         }
         Ok(Admission { user, name, message_type, rights })
     }
 
-    fn authenticate(&self, message: &Message<&[u8]>) -> Result<Arc<str>, String> {
-        match &self.config.authentication {
-            Authentication::Disabled | Authentication::Implicit => Ok("".into()),
-            Authentication::Refuse(reason) => Err(reason.clone()),
-            Authentication::Passwords(passwords) => {
-                let user = field_text(message, Field::UserId);
-                let right = passwords.get(&user) == Some(&field_text(message, Field::Password));
-                right
-                    .then(|| user.into())
-                    .ok_or_else(|| self.config.reasons.text(Reason::AuthFailure).to_owned())
+    fn authenticate(&self, conn: ConnId, message: &Message<&[u8]>) -> Result<Arc<str>, String> {
+        let authentication = self.authentication(conn);
+        let user = field_text(message, Field::UserId);
+        let (accepted, name) = match (authentication, authentication.conditions()) {
+            (Authentication::Refuse(reason), _) => return Err(reason.clone()),
+            (Authentication::Passwords(passwords), _) => {
+                (passwords.get(&user) == Some(&field_text(message, Field::Password)), user)
             }
-        }
+            (_, Some(conditions)) => {
+                let accepted = !(conditions.require_user && user.is_empty());
+                (accepted, if conditions.allow_spoofing { user } else { String::new() })
+            }
+            (_, None) => (false, user),
+        };
+        let refused = || self.config.reasons.text(Reason::AuthFailure).to_owned();
+        accepted.then(|| name.into()).ok_or_else(refused)
     }
 
     /// The connection's message type: the listener's, or the one that the logon names (CONN-30).
     fn agreed_type(&self, conn: ConnId, message: &Message<&[u8]>) -> Option<String> {
-        let fixed = self.connections.get(&conn).and_then(|c| self.listeners.get(&c.listener));
+        let fixed = self.transport(conn).and_then(|transport| transport.message_type.as_ref());
         let named = message.message_type().filter(|name| !name.is_empty()).map(|name| text(Some(name)));
         match (fixed, named) {
             (Some(fixed), Some(named)) if *fixed != named => None,
@@ -151,7 +159,8 @@ impl Engine {
 
     fn generated_name(&self, conn: ConnId) -> Arc<str> {
         let index = self.connections.get(&conn).map_or(0, |connection| connection.index);
-        format!("{}-any-tcp-{index}-{}", self.config.instance, conn.0).into()
+        let transport = self.transport(conn).and_then(|transport| transport.name.as_deref());
+        format!("{}-{}-{index}-{}", self.config.instance, transport.unwrap_or("any-tcp"), conn.0).into()
     }
 
     fn welcome<S: Sink>(
@@ -171,13 +180,14 @@ impl Engine {
         let (name, user) = (Arc::clone(&admission.name), Arc::clone(&admission.user));
         let hash = self.enter(now, conn, admission, Some(message));
         let sequence = self.log.highest(hash);
-        let disabled = matches!(self.config.authentication, Authentication::Disabled);
+        let conditions = self.authentication(conn).conditions();
+        let disabled = conditions.is_some_and(|conditions| conditions.require_logon);
         let reason = disabled.then(|| self.config.reasons.text(Reason::AuthenticationDisabled).to_owned());
         let ack = AckFrame {
             sequence: Some(sequence),
             bookmark: Some(MessageId { publisher: hash, sequence }),
             client_name: Some(&name),
-            user: (!disabled).then_some(&*user),
+            user: (!disabled || !user.is_empty()).then_some(&*user),
             correlation: message.correlation_id().map(|x| &**x),
             reason: reason.as_deref(),
             version: Some(SERVER_VERSION),

@@ -81,6 +81,7 @@ use connection::Connection;
 use queue::Queue;
 use replay::{Replays, WaitingAck};
 use replication::Replication;
+use slow::Slowness;
 use sow::{Derived, Table, derive};
 use subscription::{SubKey, Subscription};
 use timers::{Timer, Timers};
@@ -95,7 +96,10 @@ pub use txlog::Via;
 pub struct Engine {
     config: Config,
     types: MessageTypes,
-    listeners: BTreeMap<ListenerId, String>,
+    /// What is different about each transport.
+    listeners: BTreeMap<ListenerId, TransportConfig>,
+    /// Whether any client may be too slow.
+    slowness: Slowness,
     connections: BTreeMap<ConnId, Connection>,
     subscriptions: BTreeMap<SubKey, Subscription>,
     routes: Routes,
@@ -184,11 +188,13 @@ impl Engine {
             queues.push(queue);
         }
         let actions = Actions::new(&config, &mut types)?;
-        let restricted = !config.entitlements.is_empty();
+        let restricted = config.closed || !config.entitlements.is_empty();
+        let slowness = Slowness::of(&config.slow_clients);
         Ok(Self {
             config,
             types,
             listeners: BTreeMap::new(),
+            slowness,
             connections: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             routes: Routes::default(),
@@ -233,7 +239,28 @@ impl Engine {
 
     /// Binds a listener to one message type. Others take any, which the logon has to name.
     pub fn set_listener_type(&mut self, listener: ListenerId, message_type: impl Into<String>) {
-        self.listeners.insert(listener, message_type.into());
+        self.listeners.entry(listener).or_default().message_type = Some(message_type.into());
+    }
+
+    /// Says what is different about the connections of a listener. What it says of a name and of
+    /// the start means nothing here.
+    ///
+    /// # Errors
+    /// An entitlement does not parse; nothing was changed.
+    pub fn set_transport(
+        &mut self,
+        listener: ListenerId,
+        transport: TransportConfig,
+    ) -> Result<(), ConfigError> {
+        transport.check()?;
+        self.slowness.join(&transport.limits.within(&self.config.slow_clients));
+        self.listeners.insert(listener, transport);
+        Ok(())
+    }
+
+    /// What is different about the transport that a connection came in by.
+    fn transport(&self, conn: ConnId) -> Option<&TransportConfig> {
+        self.connections.get(&conn).and_then(|connection| self.listeners.get(&connection.listener))
     }
 
     /// Ends every connection of a client name; returns whether there was one.

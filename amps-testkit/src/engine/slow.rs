@@ -6,6 +6,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use amps_transport::{CloseMode, ConnId, Sink, Time};
 
@@ -58,10 +59,46 @@ fn share(limits: &SlowClientLimits) -> Option<u64> {
     Some(u64::try_from(total * u128::from(limits.capacity_percent) / 100).unwrap_or(u64::MAX))
 }
 
+/// Which limits there are for any client at all, so that nothing is counted in vain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Slowness {
+    sizes: bool,
+    ages: bool,
+}
+
+impl Slowness {
+    pub(super) fn of(limits: &SlowClientLimits) -> Self {
+        Self { sizes: share(limits).is_some(), ages: limits.age.is_some() }
+    }
+
+    /// There are these limits too.
+    pub(super) fn join(&mut self, limits: &SlowClientLimits) {
+        let other = Self::of(limits);
+        self.sizes |= other.sizes;
+        self.ages |= other.ages;
+    }
+}
+
 impl Engine {
+    /// The limits of the transport that a connection came in by.
+    fn limits(&self, conn: ConnId) -> SlowClientLimits {
+        let instance = &self.config.slow_clients;
+        self.transport(conn).map_or_else(|| instance.clone(), |own| own.limits.within(instance))
+    }
+
+    /// How long a message may wait for a client.
+    fn most_age(&self, conn: ConnId) -> Option<Duration> {
+        if self.slowness.ages { self.limits(conn).age } else { None }
+    }
+
+    /// How much may wait for a client.
+    fn most_bytes(&self, conn: ConnId) -> Option<u64> {
+        if self.slowness.sizes { share(&self.limits(conn)) } else { None }
+    }
+
     /// A frame is on its way.
     pub(super) fn has_sent(&mut self, now: Time, conn: ConnId, bytes: usize, pace: Pace) {
-        let Some(age) = self.config.slow_clients.age else { return };
+        let Some(age) = self.most_age(conn) else { return };
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         connection.waiting.add(now, bytes, pace);
         if pace == Pace::Servers && !self.timers.is_set(Timer::Slow(conn)) {
@@ -70,15 +107,18 @@ impl Engine {
     }
 
     /// How much of a replay may wait for a client: there has to be room for the rest.
-    pub(super) fn replay_room(&self, most: usize) -> usize {
-        let half = share(&self.config.slow_clients).map(|share| usize::try_from(share / 2));
+    pub(super) fn replay_room(&self, conn: ConnId, most: usize) -> usize {
+        let half = self.most_bytes(conn).map(|share| usize::try_from(share / 2));
         half.map_or(most, |half| half.unwrap_or(most).min(most))
     }
 
     /// Closes the connections for which too much waits.
     pub(super) fn close_slow<S: Sink>(&mut self, now: Time, sink: &mut S) {
-        let Some(limit) = share(&self.config.slow_clients) else { return };
-        let too_slow = |conn: &ConnId| sink.unsent(*conn) as u64 > limit;
+        if !self.slowness.sizes {
+            return;
+        }
+        let too_slow =
+            |conn: &ConnId| self.most_bytes(*conn).is_some_and(|most| sink.unsent(*conn) as u64 > most);
         let slow: Vec<ConnId> = self.connections.keys().copied().filter(too_slow).collect();
         for &conn in &slow {
             // Nothing more goes out, and what waits is dropped (CONN-81).
@@ -91,7 +131,7 @@ impl Engine {
 
     /// The oldest frame may have waited too long.
     pub(super) fn age_timer<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
-        let Some(age) = self.config.slow_clients.age else { return };
+        let Some(age) = self.most_age(conn) else { return };
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         match connection.waiting.since(sink.unsent(conn)) {
             None => {}

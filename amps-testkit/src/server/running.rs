@@ -87,6 +87,7 @@ impl FakeServer {
             found = true;
             if bound.id.is_none() {
                 bound.reserved = None;
+                bound.listen.transport.disabled = false;
                 *bound = self.open(bound.addr, &bound.listen)?;
             }
         }

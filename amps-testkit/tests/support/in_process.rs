@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use amps_protocol::next_frame;
-use amps_testkit::{Engine, Event, FakeServerBuilder, LogCut, LoggedMessage, Observe, QueueSnapshot};
+use amps_testkit::{
+    Engine, Event, FakeServerBuilder, LogCut, LoggedMessage, Observe, QueueSnapshot, TransportConfig,
+};
 use amps_transport::{
     CloseMode, CloseReason, ConnId, Input, ListenerId, Machine, Outlet, Sink, Target, Time,
 };
@@ -51,11 +53,11 @@ pub(crate) struct InProcess {
 }
 
 impl InProcess {
-    pub(crate) fn start(builder: FakeServerBuilder, message_type: Option<&str>) -> Self {
+    pub(crate) fn start(builder: FakeServerBuilder, transport: Option<TransportConfig>) -> Self {
         let mut engine = builder.engine().unwrap();
         engine.set_observe(Observe::All);
-        if let Some(message_type) = message_type {
-            engine.set_listener_type(ListenerId(0), message_type);
+        if let Some(transport) = transport {
+            engine.set_transport(ListenerId(0), transport).unwrap();
         }
         let now = Time::from_unix_nanos(1_767_225_600_000_000_000);
         let (outbox, inbox) = (Outbox::default(), BTreeMap::new());

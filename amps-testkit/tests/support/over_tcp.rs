@@ -4,7 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use amps_testkit::{FakeServer, FakeServerBuilder, JournalMode, LogCut, LoggedMessage, QueueSnapshot, What};
+use amps_testkit::{
+    FakeServer, FakeServerBuilder, JournalMode, LogCut, LoggedMessage, QueueSnapshot, TransportConfig, What,
+};
 
 use super::data_dir::DataDir;
 use super::stage::Stage;
@@ -25,14 +27,13 @@ pub(crate) struct OverTcp {
 impl OverTcp {
     pub(crate) fn start(
         builder: FakeServerBuilder,
-        message_type: Option<&str>,
+        transport: Option<TransportConfig>,
         bytes_per_write: usize,
     ) -> Self {
-        let path = message_type.map(|name| format!("/{name}")).unwrap_or_default();
         let data = DataDir::new();
         let server = builder
             .data_dir(data.path())
-            .listen(format!("tcp://127.0.0.1:0/amps{path}"))
+            .transport("tcp://127.0.0.1:0/amps", transport.unwrap_or_default())
             .virtual_clock()
             .journal(JournalMode::All)
             .start()

@@ -34,10 +34,11 @@ use std::time::Duration;
 
 use amps_protocol::format_timestamp;
 use amps_testkit::{
-    ActionConfig, ActionTrigger, AfterEnd, ConflatedTopicConfig, Direction, Entitlement, ExpiryReason,
-    Fairness, FakeServer, FakeServerBuilder, Join, JoinField, Leasing, LogCut, LoggedTopic, MessageLayout,
-    MessageTypeConfig, QueueConfig, QueueKind, RaceOrder, ReturnPosition, Schedule, Semantics, Side,
-    SowConfig, SowExpiration, SowHistory, Switches, UnloggedBookmark, ViewConfig, ViewSource,
+    Access, ActionConfig, ActionTrigger, AfterEnd, Authentication, Conditions, ConflatedTopicConfig,
+    Direction, Entitlement, ExpiryReason, Fairness, FakeServer, FakeServerBuilder, Join, JoinField, Leasing,
+    LogCut, LoggedTopic, MessageLayout, MessageTypeConfig, QueueConfig, QueueKind, RaceOrder, ReturnPosition,
+    Schedule, Semantics, Side, SowConfig, SowExpiration, SowHistory, Switches, TransportConfig,
+    UnloggedBookmark, ViewConfig, ViewSource,
 };
 use serde_json::Value;
 
@@ -64,10 +65,10 @@ pub(crate) fn parse(text: &str) -> Vec<Dialogue> {
 }
 
 impl Dialogue {
-    /// The server that the dialogue wants, and the message type of its listener.
-    pub(crate) fn server(&self) -> (FakeServerBuilder, Option<&str>) {
+    /// The server that the dialogue wants, and the rules of its listener.
+    pub(crate) fn server(&self) -> (FakeServerBuilder, Option<TransportConfig>) {
         let mut builder = FakeServer::builder();
-        let mut message_type = None;
+        let mut transport = TransportConfig::default();
         let mut switches = Switches::default();
         for (_, line) in &self.lines {
             let Some(setting) = line.strip_prefix("@ ") else { continue };
@@ -97,6 +98,8 @@ impl Dialogue {
                 ["action", ref words @ ..] => builder.action(action(words)),
                 ["sow_stats", interval] => builder.sow_stats_interval(duration(interval)),
                 ["implicit_authentication"] => builder.implicit_authentication(),
+                ["authentication", ref conditions @ ..] => builder.authentication(anybody(conditions)),
+                ["closed"] => builder.closed(),
                 ["challenge", text] => builder.challenge(text),
                 ["entitle", right, user, topic, ref rest @ ..] => {
                     builder.entitle(entitlement(right, user, topic, rest))
@@ -104,13 +107,17 @@ impl Dialogue {
                 ["pair"] => builder,
                 ["ack_conflation", interval] => builder.ack_conflation(duration(interval)),
                 ["type", name] => {
-                    message_type = Some(name);
+                    transport = transport.message_type(name);
+                    builder
+                }
+                ["transport", ref rules @ ..] => {
+                    transport = rules.iter().fold(transport, |transport, rule| own_rule(transport, rule));
                     builder
                 }
                 _ => panic!("unknown setting: {line}"),
             };
         }
-        (builder, message_type)
+        (builder, Some(transport))
     }
 
     /// Whether it is about two servers.
@@ -138,6 +145,35 @@ impl Dialogue {
         for client in open {
             cast.quiet(&client, &format!("{}: at the end", self.title));
         }
+    }
+}
+
+/// `@ authentication spoofing require_user no_logon`: everybody is let in, on these conditions.
+fn anybody(words: &[&str]) -> Authentication {
+    let mut conditions = Conditions::default();
+    for word in words {
+        match *word {
+            "spoofing" => conditions.allow_spoofing = true,
+            "require_user" => conditions.require_user = true,
+            "no_logon" => conditions.require_logon = false,
+            _ => panic!("unknown condition: {word}"),
+        }
+    }
+    Authentication::Anybody(conditions)
+}
+
+/// `@ transport authentication=implicit access=nothing`: what is different about the listener.
+fn own_rule(transport: TransportConfig, rule: &str) -> TransportConfig {
+    match rule {
+        "authentication=disabled" => transport.authentication(Authentication::Disabled),
+        "authentication=implicit" => transport.authentication(Authentication::Implicit),
+        "authentication=refuse" => transport.authentication(Authentication::Refuse("not here".to_owned())),
+        "access=everything" => transport.access(Access::Everything),
+        "access=nothing" => transport.access(Access::Nothing),
+        _ => match rule.strip_prefix("access=read:") {
+            Some(topic) => transport.access(Access::Only(vec![Entitlement::read("*", topic)])),
+            None => panic!("unknown rule: {rule}"),
+        },
     }
 }
 

@@ -3,14 +3,13 @@
 //! Owns the configuration model and its checks. Nothing here changes while the engine runs.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::time::Duration;
 
 use super::reasons::Reasons;
 use super::switches::Switches;
 
 mod action;
+mod authentication;
 mod entitlement;
 mod keys;
 mod limits;
@@ -19,9 +18,11 @@ mod message_type;
 mod queue;
 mod replication;
 mod sow;
+mod transport;
 mod view;
 
 pub use action::{ActionConfig, ActionStep, ActionTrigger, Schedule};
+pub use authentication::{Authentication, Conditions};
 pub use entitlement::{Entitlement, EntitlementKind};
 pub use keys::{SetError, Setting};
 pub use limits::{RecoveryPoint, SlowClientLimits};
@@ -30,6 +31,7 @@ pub use message_type::{MessageLayout, MessageTypeConfig};
 pub use queue::{ExpirationModel, Fairness, Leasing, QueueConfig, QueueKind, Semantics};
 pub use replication::{DestinationConfig, ReplicatedTopic, SyncMode};
 pub use sow::{SowConfig, SowExpiration, SowHistory};
+pub use transport::{Access, TransportConfig, TransportLimits};
 pub use view::{ConflatedTopicConfig, Join, JoinField, ViewConfig, ViewSource};
 
 /// The version that the server claims to have.
@@ -76,6 +78,10 @@ pub struct Config {
     pub challenges: Vec<String>,
     /// Who may do what. Default: everybody everything.
     pub entitlements: Vec<Entitlement>,
+    /// Nobody may do anything, not even log on, but what entitlements permit. Default `false`:
+    /// that is so only as soon as there is an entitlement, and about logons as soon as one
+    /// speaks of them.
+    pub closed: bool,
     /// How long conflated `persisted` acks are gathered, unless the logon says otherwise.
     /// Default 1 s.
     pub ack_conflation: Duration,
@@ -109,47 +115,12 @@ impl Default for Config {
             authentication: Authentication::Disabled,
             challenges: Vec::new(),
             entitlements: Vec::new(),
+            closed: false,
             ack_conflation: Duration::from_secs(1),
             max_frame: amps_protocol::DEFAULT_MAX_OUTBOUND,
             regex_topics: true,
             switches: Switches::default(),
             reasons: Reasons::default(),
-        }
-    }
-}
-
-/// Who may log on. `Debug` shows the users and none of their passwords.
-///
-/// ```
-/// use amps_testkit::Authentication;
-///
-/// let users = Authentication::Passwords([("alice".to_owned(), "secret".to_owned())].into());
-/// assert_eq!(format!("{users:?}"), r#"Passwords({"alice"})"#);
-/// ```
-#[derive(Clone, Default, PartialEq, Eq)]
-pub enum Authentication {
-    /// Everybody; the authenticated name stays empty.
-    #[default]
-    Disabled,
-    /// Everybody, also without a logon: any first command will do. A connection without a
-    /// logon has the message type of its listener, or `json`.
-    Implicit,
-    /// Users with these passwords; their name becomes their identity.
-    Passwords(BTreeMap<String, String>),
-    /// Nobody; every logon fails with this reason.
-    Refuse(String),
-}
-
-impl fmt::Debug for Authentication {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Disabled => f.write_str("Disabled"),
-            Self::Implicit => f.write_str("Implicit"),
-            Self::Passwords(passwords) => {
-                let users: BTreeSet<&String> = passwords.keys().collect();
-                f.debug_tuple("Passwords").field(&users).finish()
-            }
-            Self::Refuse(reason) => f.debug_tuple("Refuse").field(reason).finish(),
         }
     }
 }

@@ -92,7 +92,7 @@ impl Engine {
     pub(in crate::engine) fn step<S: Sink>(&mut self, now: Time, id: StreamId, sink: &mut S) {
         let Some(stream) = self.replays.streams.get(&id) else { return };
         let conn = stream.conn;
-        let mut room = self.replay_room(MAX_UNSENT).saturating_sub(sink.unsent(conn));
+        let mut room = self.replay_room(conn, MAX_UNSENT).saturating_sub(sink.unsent(conn));
         let mut looked_at = 0;
         let rest = loop {
             self.conclude(now, id, sink);
