@@ -217,6 +217,7 @@ fn sow(name: &str, settings: &[&str]) -> SowConfig {
                 topic.history(SowHistory { window: duration(window), granularity: duration(granularity) })
             }
             "type" => topic.message_type(value),
+            "transient" => topic.transient(value == "yes"),
             "expiration" => topic.expiration(match value {
                 "disabled" => SowExpiration::Disabled,
                 "enabled" => SowExpiration::Enabled,
