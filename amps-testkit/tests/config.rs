@@ -1,17 +1,20 @@
 //! AMPS's own XML configuration: what a file means, and what it is told.
 
+mod support;
+
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use amps_testkit::{
-    ActionConfig, Config, ConfigFile, ConfigReader, ExpirationModel, Fairness, FakeServer, FindingKind,
-    Leasing, LogTopics, LoggedTopic, MessageLayout, QueueConfig, QueueKind, RecoveryPoint, SAMPLE_CONFIG,
-    Schedule, Semantics, SowConfig, StartError, ViewSource,
+    ActionConfig, Authentication, Conditions, Config, ConfigFile, ConfigReader, ExpirationModel, Fairness,
+    FakeServer, FindingKind, Leasing, LogTopics, LoggedTopic, MessageLayout, QueueConfig, QueueKind,
+    RecoveryPoint, SAMPLE_CONFIG, Schedule, Semantics, SowConfig, StartError, ViewSource,
 };
 
 use proptest::prelude::*;
+use support::raw_client::RawClient;
 
 const PRODUCTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/production.xml");
 
@@ -265,6 +268,11 @@ fn what_is_wrong_is_told_with_its_line_and_what_to_write_instead() {
             queue("<LeasePeriod><s>30</s></LeasePeriod>"),
             "a.xml:4: s: is not known in LeasePeriod; write text there",
         ),
+        (
+            queue("<RecoveryPoint>yesterday</RecoveryPoint>"),
+            "a.xml:4: RecoveryPoint: \"yesterday\" is no point in the log; write epoch, now, creation, a bookmark, \
+             or a timestamp such as 20260102T030405Z",
+        ),
         (queue("30s"), "a.xml:3: Queue: \"30s\" is not inside of an element; remove it"),
         (
             queue("<LeasePeriod>${LEASE}</LeasePeriod>"),
@@ -451,12 +459,72 @@ fn the_ports_of_a_file_are_used_only_when_told_so() {
 }
 
 #[test]
+fn a_transport_has_rules_of_its_own() {
+    let transport = |name: &str, elements: &str| {
+        format!(
+            "<Transport><Name>{name}</Name><Type>tcp</Type><InetAddr>127.0.0.1:0</InetAddr>\
+             <Protocol>amps</Protocol>{elements}</Transport>"
+        )
+    };
+    let module = |part: &str, name: &str| format!("<{part}><Module>{name}</Module></{part}>");
+    let text = around(&format!(
+        "<Authentication><Module>amps-default-authentication-module</Module>\
+         <Options><AllowSpoofing>true</AllowSpoofing><RequireUsername>true</RequireUsername></Options>\
+         </Authentication>{}<Transports>{}{}{}</Transports>",
+        module("Entitlement", "amps-default-no-entitlement-module"),
+        transport(
+            "open",
+            &[
+                module("Authentication", "amps-implicit-authentication-module"),
+                module("Entitlement", "amps-default-entitlement-module"),
+            ]
+            .concat()
+        ),
+        transport("closed", ""),
+        transport(
+            "night",
+            "<InitialState>disabled</InitialState><ClientMessageAgeLimit>30s</ClientMessageAgeLimit>\
+             <MessageMemoryLimit>1MB</MessageMemoryLimit><MessageDiskLimit>2MB</MessageDiskLimit>\
+             <ClientMaxCapacity>10%</ClientMaxCapacity>"
+        ),
+    ));
+    let file = ConfigFile::parse("a.xml", &text).unwrap();
+    assert!(file.findings().is_empty(), "{:?}", file.findings());
+    assert!(file.config().closed);
+    let trusting = Conditions { allow_spoofing: true, require_user: true, ..Conditions::default() };
+    assert_eq!(file.config().authentication, Authentication::Anybody(trusting));
+
+    let server = FakeServer::builder().config(file).start().unwrap();
+    let listeners = server.listeners();
+    let ask = |listener: &amps_testkit::Listening, logon: bool| {
+        let mut client = RawClient::connect_to(listener.addr);
+        if logon {
+            client.send(r#"{"c":"logon","cid":"1","user_id":"u","mt":"json","a":"processed"}"#);
+        } else {
+            client.send(r#"{"c":"subscribe","cid":"1","sub_id":"s","t":"T","a":"processed"}"#);
+        }
+        client.receive()
+    };
+    assert!(ask(&listeners[0], false).contains("success"));
+    let name = server.connections()[0].client_name.clone().unwrap();
+    assert!(name.starts_with("a-open-"), "CONN-22: {name}");
+    assert!(ask(&listeners[1], false).contains("logon required"));
+    assert!(ask(&listeners[1], true).contains("not entitled"));
+    assert!(listeners[2].disabled && TcpStream::connect(listeners[2].addr).is_err());
+    server.resume_accepting().unwrap();
+    assert!(TcpStream::connect(listeners[2].addr).is_err(), "that was not what closed it");
+    assert!(server.enable_transport("night").unwrap());
+    assert!(!server.listeners()[2].disabled);
+    assert!(ask(&server.listeners()[2], true).contains("not entitled"));
+}
+
+#[test]
 fn everybody_is_refused_where_the_module_says_so() {
     let file = config(
         "<Authentication><Module>amps-default-no-authentication-module</Module></Authentication>
         <RegexTopicSupport>disabled</RegexTopicSupport>",
     );
-    assert_eq!(file.authentication, amps_testkit::Authentication::Refuse("auth failure".into()));
+    assert_eq!(file.authentication, Authentication::Refuse("auth failure".into()));
     assert!(!file.regex_topics);
 }
 

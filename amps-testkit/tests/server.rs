@@ -1,17 +1,24 @@
 //! The handle of a fake server.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use amps_protocol::CommandKind;
-use amps_testkit::{Disconnect, Drop, Entitlement, FakeServer, QueueConfig, SlowClientLimits, What};
+use amps_testkit::{
+    Disconnect, Drop, Entitlement, FakeServer, QueueConfig, SlowClientLimits, TransportConfig,
+    TransportLimits, What,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A client that has logged on.
 fn client(server: &FakeServer, name: &str) -> TcpStream {
-    let mut client = TcpStream::connect(server.addr()).unwrap();
+    client_at(server.addr(), name)
+}
+
+fn client_at(addr: SocketAddr, name: &str) -> TcpStream {
+    let mut client = TcpStream::connect(addr).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.set_nodelay(true).unwrap();
     send(
@@ -52,17 +59,6 @@ fn dropping_a_connection_closes_it_and_says_whether_there_was_one() {
         assert_eq!(entries[0].client.as_deref(), Some("a"));
         assert!(server.connections().is_empty());
     }
-}
-
-#[test]
-fn a_replay_that_cannot_be_conflated_is_noted() {
-    let server = FakeServer::builder().start().unwrap();
-    let mut a = client(&server, "a");
-    let subscribe = r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","bm":"0","o":"conflation=1s,conflation_key=[/id]","a":"processed"}"#;
-    send(&mut a, subscribe);
-    assert!(receive(&mut a).contains("success"));
-    let noted = |entry: &amps_testkit::Entry| matches!(&entry.what, What::Noted(note) if note.text.contains("conflated replay"));
-    assert_eq!(server.wait_for(noted, 1, PATIENCE).unwrap().len(), 1);
 }
 
 #[test]
@@ -152,6 +148,31 @@ fn a_client_is_disconnected_when_a_message_waits_too_long_for_it() {
     assert_eq!(server.wait_for(closed, 1, PATIENCE).unwrap()[0].client.as_deref(), Some("slow"));
     send(&mut fast, r#"{"c":"sow","cid":"2","t":"T","a":"processed"}"#);
     assert!(receive(&mut fast).contains("failure"));
+}
+
+#[test]
+fn a_transport_may_be_stricter_with_slow_clients_than_the_instance() {
+    let strict = TransportLimits { age: Some(Duration::from_secs(30)), ..Default::default() };
+    let server = FakeServer::builder()
+        .no_txlog()
+        .listen("127.0.0.1:0")
+        .transport("127.0.0.1:0", TransportConfig::new("strict").limits(strict))
+        .virtual_clock()
+        .start()
+        .unwrap();
+    let addresses: Vec<_> = server.listeners().into_iter().map(|listener| listener.addr).collect();
+    let mut slow: Vec<_> = addresses.iter().map(|addr| client_at(*addr, "slow")).collect();
+    for client in &mut slow {
+        send(client, r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","a":"processed"}"#);
+        assert!(receive(client).contains("success"));
+    }
+    let body = "x".repeat(1 << 20);
+    for _ in 0..MUCH / body.len() {
+        server.publish("T", &*body);
+    }
+    server.advance(Duration::from_secs(31));
+    let left = server.connections();
+    assert_eq!((left.len(), left[0].index), (1, 0), "{left:?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use amps_protocol::{Bookmark, Position};
 use fancy_regex::Regex;
 
 use crate::engine::filter::{Expression, Filter};
@@ -110,25 +111,27 @@ fn order(reader: &mut Reader, element: &Element, queue: &mut QueueConfig) {
         let enough = depth >= LEAST_TARGET_DEPTH;
         enough.then_some(depth).ok_or_else(|| format!("\"{text}\" is too little; write 1000 or more"))
     });
-    let point = reader.value(element, "RecoveryPoint", |text| Ok(recovery_point(text)));
+    queue.recovery_point = reader.value(element, "RecoveryPoint", recovery_point).unwrap_or_default();
     let exclusive = ["Priority", "BarrierExpression", "TargetQueueDepth"];
     let given: Vec<&Element> = exclusive.iter().filter_map(|name| element.get(name)).collect();
     if let [first, second, ..] = given.as_slice() {
         reader.error(second, format!("excludes {}; remove one of them", first.name));
     }
-    if let (Some(point), Some(child)) = (point, element.get("RecoveryPoint")) {
-        if point != RecoveryPoint::Epoch {
-            reader.not_supported(child, "the queue begins empty, with the log");
-        }
-        queue.recovery_point = point;
-    }
 }
 
-fn recovery_point(text: &str) -> RecoveryPoint {
+fn recovery_point(text: &str) -> Result<RecoveryPoint, String> {
     match text.to_ascii_lowercase().as_str() {
-        "epoch" => RecoveryPoint::Epoch,
-        "now" => RecoveryPoint::Now,
-        "creation" => RecoveryPoint::Creation,
-        _ => RecoveryPoint::At(text.to_owned()),
+        "epoch" => Ok(RecoveryPoint::Epoch),
+        "now" => Ok(RecoveryPoint::Now),
+        "creation" => Ok(RecoveryPoint::Creation),
+        _ => {
+            let readable = Bookmark::from(text.as_bytes()).position() != Position::Opaque;
+            readable.then(|| RecoveryPoint::At(text.to_owned())).ok_or_else(|| {
+                format!(
+                    "\"{text}\" is no point in the log; write epoch, now, creation, a bookmark, or a \
+                     timestamp such as 20260102T030405Z"
+                )
+            })
+        }
     }
 }

@@ -209,7 +209,7 @@ pub(super) const SOW_TOPIC: Table = &[
     ("MessageType", One),
     ("Key", Many),
     ("KeyDomain", One),
-    ("KeyGenerator", NotYet),
+    ("KeyGenerator", One),
     ("Pattern", One),
     ("Expiration", One),
     ("History", One),

@@ -37,6 +37,13 @@ pub(super) fn topic(reader: &mut Reader, scope: &mut Scope, element: &Element) -
     if let Some(pattern) = reader.optional(element, "Pattern") {
         topic = topic.pattern(pattern);
     }
+    if let Some(child) = element.get("KeyGenerator") {
+        let what = match element.get("Key") {
+            Some(_) => "keys are made of the Key fields",
+            None => "publishers have to give the key of each record; write Key, if fields can make it",
+        };
+        reader.not_supported(child, what);
+    }
     let expiration = reader.value(element, "Expiration", sow_expiration).unwrap_or_default();
     topic = topic.expiration(expiration);
     if let Some(child) = element.get("History") {

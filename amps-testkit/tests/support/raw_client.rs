@@ -1,7 +1,7 @@
 //! A client that knows frames and nothing more.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use amps_testkit::FakeServer;
@@ -13,7 +13,11 @@ pub(crate) struct RawClient(pub(crate) TcpStream);
 
 impl RawClient {
     pub(crate) fn connect(server: &FakeServer) -> Self {
-        let client = TcpStream::connect(server.addr()).unwrap();
+        Self::connect_to(server.addr())
+    }
+
+    pub(crate) fn connect_to(addr: SocketAddr) -> Self {
+        let client = TcpStream::connect(addr).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         client.set_nodelay(true).unwrap();
         Self(client)

@@ -1,7 +1,7 @@
 //! What a client that does not read may cost (server.md 1.8), and where a topic or queue
 //! starts again after a restart (server.md 4.1, 6.1).
 //!
-//! The engine reads the limits; points of recovery it does not read yet.
+//! The points of recovery of queues the engine has no need to read: see [`RecoveryPoint`].
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
@@ -35,7 +35,13 @@ impl Default for SlowClientLimits {
     }
 }
 
-/// From where in the transaction log a topic or a queue is rebuilt.
+/// From where in the transaction log a topic or a queue is rebuilt of which nothing is known yet.
+///
+/// What was kept of a queue tells more than any such point, and AMPS goes by it: so does the
+/// server, which keeps with the log what became of each message of a queue. A queue that is
+/// configured for the first time over a log with messages in it is filled from all of the log,
+/// as by [`RecoveryPoint::Epoch`], whatever its point is; without a log from before, all points
+/// are the same.
 ///
 /// ```
 /// use amps_testkit::RecoveryPoint;
