@@ -116,7 +116,7 @@ pub(super) const MESSAGE_TYPE: Table = &[
     ("FieldSeparator", One),
     ("HeaderSeparator", Ignored),
     ("MessageSeparator", Ignored),
-    ("AMPSVersionCompliance", Ignored),
+    ("AMPSVersionCompliance", One),
     ("EarlyTerminationOptimization", Ignored),
     ("Options", Ignored),
     ("Type", Ignored),

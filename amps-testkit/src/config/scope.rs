@@ -15,6 +15,16 @@ const BUILT_IN_TYPES: &[&str] = &["json", "fix", "nvfix", "xml", "bflat", "msgpa
 /// The byte behind a field of FIX, unless `FieldSeparator` says otherwise.
 const FIX_SEPARATOR: u8 = 1;
 
+/// The versions whose FIX tags events may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tags {
+    Old,
+    Default,
+    Unified,
+}
+
+const TAGS: &[(&str, Tags)] = &[("2", Tags::Old), ("4", Tags::Default), ("5", Tags::Unified)];
+
 /// What is known so far.
 #[derive(Debug, Default)]
 pub(super) struct Scope {
@@ -75,7 +85,12 @@ impl Scope {
                 let what = "to the server, messages of this type are bytes without fields";
                 reader.not_supported(element, what);
             }
-            self.message_types.push(MessageTypeConfig::new(name, layout));
+            let tags = reader.choice(element, "AMPSVersionCompliance", TAGS);
+            let unified = tags == Some(Tags::Unified);
+            if let (Some(Tags::Old), Some(child)) = (tags, element.get("AMPSVersionCompliance")) {
+                reader.not_supported(child, "events have the tags of version 4");
+            }
+            self.message_types.push(MessageTypeConfig::new(name, layout).unified_tags(unified));
         }
     }
 

@@ -130,7 +130,7 @@ pub struct Engine {
     observe: Observe,
     events: Vec<(Time, Event)>,
     /// Events of clients that are published when the step is over.
-    reports: Vec<(topic::TypeId, String)>,
+    reports: Vec<(topic::TypeId, Vec<u8>)>,
     /// Commands that failed.
     refusals: u64,
     /// Whether what no entitlement permits is refused.

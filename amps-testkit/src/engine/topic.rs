@@ -59,6 +59,11 @@ impl MessageTypes {
         }
     }
 
+    /// Every type seen so far.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = TypeId> + use<> {
+        (0..self.0.len()).map(TypeId)
+    }
+
     pub(crate) fn name(&self, id: TypeId) -> &str {
         self.0.get(id.0).map_or("", |(name, _)| name)
     }

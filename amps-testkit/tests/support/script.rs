@@ -95,6 +95,10 @@ impl Dialogue {
                     let separator = separator.as_bytes()[0];
                     builder.message_type(MessageTypeConfig::new(name, MessageLayout::Nvfix { separator }))
                 }
+                ["fix_type", name, "unified"] => {
+                    let layout = MessageLayout::Fix { separator: 1 };
+                    builder.message_type(MessageTypeConfig::new(name, layout).unified_tags(true))
+                }
                 ["action", ref words @ ..] => builder.action(action(words)),
                 ["sow_stats", interval] => builder.sow_stats_interval(duration(interval)),
                 ["implicit_authentication"] => builder.implicit_authentication(),

@@ -48,12 +48,22 @@ pub enum MessageLayout {
 pub struct MessageTypeConfig {
     pub(crate) name: String,
     pub(crate) layout: MessageLayout,
+    pub(crate) unified_tags: bool,
 }
 
 impl MessageTypeConfig {
     /// A message type of this name, with bodies of this layout.
     pub fn new(name: impl Into<String>, layout: MessageLayout) -> Self {
-        Self { name: name.into(), layout }
+        Self { name: name.into(), layout, unified_tags: false }
+    }
+
+    /// Whether `/AMPS/SOWStats` has the FIX tags of version 5, which go with those of
+    /// `/AMPS/ClientStatus`: 20068 for the topic and 20075 for its records. Default `false`: 20066
+    /// and 20067. Only for [`MessageLayout::Fix`] and [`MessageLayout::Nvfix`].
+    #[must_use]
+    pub fn unified_tags(mut self, on: bool) -> Self {
+        self.unified_tags = on;
+        self
     }
 
     /// The name that topics and transports use.
