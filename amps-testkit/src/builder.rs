@@ -13,6 +13,7 @@ use amps_transport::Time;
 
 use crate::Bell;
 use crate::config::{ConfigFile, ConfigFileError, Places, explain};
+use crate::engine::filter::{Functions, Value};
 use crate::engine::{
     ActionConfig, Authentication, Config, ConflatedTopicConfig, DestinationConfig, Engine, Entitlement,
     LogTopics, LoggedTopic, MessageTypeConfig, QueueConfig, Reasons, SetError, SlowClientLimits, SowConfig,
@@ -36,6 +37,8 @@ const JOURNAL_CAP: usize = 100_000;
 #[must_use = "nothing happens until `start` is called"]
 pub struct FakeServerBuilder {
     config: Config,
+    /// Functions of this builder, which come before those that files declare.
+    functions: Functions,
     log: Option<Vec<LoggedTopic>>,
     listen: Vec<(String, TransportConfig)>,
     /// The listeners of files, which come before the others.
@@ -184,6 +187,34 @@ impl FakeServerBuilder {
     pub fn set(mut self, key: &str, value: &str) -> Result<Self, SetError> {
         self.config.set(key, value)?;
         Ok(self)
+    }
+
+    /// Adds a function to what filters, projections, enrichment and whatever else is an expression
+    /// can call, by its name in any case. It takes so many arguments, or any number for `None`, and
+    /// gets the first value of each; it has to be pure: the same arguments give the same value. In
+    /// the place of AMPS's user-defined functions, whose libraries are not loaded.
+    ///
+    /// ```
+    /// use amps_testkit::{FakeServer, SowConfig, Value};
+    ///
+    /// let twice = |arguments: &[Value<'_>]| match arguments {
+    ///     [Value::Int(number)] => Value::Int(number * 2),
+    ///     _ => Value::Null,
+    /// };
+    /// let orders = SowConfig::new("orders").key("/id").enrich("TWICE(/n) AS /m");
+    /// let server = FakeServer::builder().function("TWICE", Some(1), twice).sow(orders).start()?;
+    /// server.publish("orders", r#"{"id":1,"n":7}"#);
+    /// assert_eq!(server.logged_messages()[0].body, br#"{"id":1,"n":7,"m":14}"#);
+    /// # Ok::<(), amps_testkit::StartError>(())
+    /// ```
+    pub fn function(
+        mut self,
+        name: impl Into<String>,
+        arity: Option<usize>,
+        call: impl Fn(&[Value<'_>]) -> Value<'static> + Send + Sync + 'static,
+    ) -> Self {
+        self.functions = self.functions.with(name, arity, call);
+        self
     }
 
     /// Adds a topic with a state of the world.
@@ -381,12 +412,17 @@ impl FakeServerBuilder {
         self
     }
 
+    fn take_functions(&mut self) {
+        self.config.functions = std::mem::take(&mut self.config.functions).and(&self.functions);
+    }
+
     /// The engine that the server would run, for tests without sockets. It keeps nothing in
     /// files.
     ///
     /// # Errors
     /// The configuration contradicts itself.
-    pub fn engine(self) -> Result<Engine, StartError> {
+    pub fn engine(mut self) -> Result<Engine, StartError> {
+        self.take_functions();
         if let Some(error) = self.failed {
             return Err(StartError::File(error));
         }
@@ -406,6 +442,7 @@ impl FakeServerBuilder {
     /// The configuration contradicts itself, an address cannot be bound, or the log's file
     /// cannot be used.
     pub fn start(mut self) -> Result<FakeServer, StartError> {
+        self.take_functions();
         let mut listen = std::mem::take(&mut self.transports);
         if self.keep_ports {
             self.config.destinations.append(&mut self.destinations);
@@ -418,7 +455,8 @@ impl FakeServerBuilder {
         for (text, transport) in &self.listen {
             listen.push(Listen::parse(text)?.with(transport.clone()));
         }
-        listen.iter().try_for_each(|listen| listen.transport.check())?;
+        let language = self.config.language();
+        listen.iter().try_for_each(|listen| listen.transport.check(&language))?;
         for text in &self.replication_listen {
             listen.push(Listen::parse_replication(text)?);
         }

@@ -37,17 +37,19 @@
 mod engine;
 #[doc(hidden)]
 pub use engine::filter;
+#[doc(inline)]
+pub use engine::filter::Value;
 pub use engine::{
     Access, ActionConfig, ActionStep, ActionTrigger, AfterEnd, Authentication, Conditions, Config,
     ConfigError, ConflatedTopicConfig, ConnectionSnapshot, Counters, DeltaNull, DestinationConfig,
     Disconnect, DuplicateAck, Engine, Entitlement, EntitlementKind, Event, ExpirationModel, ExpiryReason,
     Fairness, Join, JoinField, LeaseHeader, Leasing, LinkChange, LinkSnapshot, LinkState, Lint, LogCut,
     LogRecord, LogTopics, LoggedMessage, LoggedTopic, MaxCancels, MessageId, MessageLayout,
-    MessageTypeConfig, Noted, Observe, QueueConfig, QueueCounters, QueueKind, QueueSnapshot, QueueTopic,
-    QueuedMessage, Reason, Reasons, RecoveryPoint, ReplicatedTopic, ReturnPosition, Schedule, Semantics,
-    SetError, Setting, SlowClientLimits, SowConfig, SowExpiration, SowHistory, SubscriptionSnapshot,
-    Switches, SyncMode, TransportConfig, TransportLimits, UnknownOptions, UnloggedBookmark, Via, ViewConfig,
-    ViewSource,
+    MessageTypeConfig, NanComparison, Noted, NullLogic, Observe, QueueConfig, QueueCounters, QueueKind,
+    QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons, RecoveryPoint, ReplicatedTopic,
+    ReturnPosition, Schedule, Semantics, SetError, Setting, SlowClientLimits, SowConfig, SowExpiration,
+    SowHistory, SubscriptionSnapshot, Switches, SyncMode, TransportConfig, TransportLimits, UnknownOptions,
+    UnloggedBookmark, UntypedCompare, Via, ViewConfig, ViewSource,
 };
 
 mod builder;

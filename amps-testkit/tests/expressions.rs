@@ -244,7 +244,8 @@ fn truth_tables() {
             .into_iter()
             .flat_map(|dialect| ["AND", "OR"].map(|operator| (dialect, operator)))
             .map(|(dialect, operator)| {
-                let filter = Filter::parse_in(&format!("{left} {operator} {right}"), dialect).unwrap();
+                let filter =
+                    Filter::parse_in(&format!("{left} {operator} {right}"), &dialect.into()).unwrap();
                 match evaluate(&filter, &JsonDocument::new(b"{}"), &Context::default()) {
                     Value::Null => 'N',
                     value => {

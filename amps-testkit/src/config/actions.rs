@@ -81,7 +81,7 @@ fn trigger(reader: &mut Reader, on: &Element) -> Option<(ActionTrigger, Option<S
             ActionTrigger::Expired { topic: reader.required(options, "Topic")?, reasons }
         }
         "amps-action-on-publish-message" => {
-            reader.syntax(options, "Filter", Filter::parse);
+            reader.expression(options, "Filter", Filter::parse_in);
             let filter = reader.optional(options, "Filter");
             ActionTrigger::Published { topic: reader.required(options, "Topic")?, filter }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use fancy_regex::Regex;
 
 use crate::builder::Listen;
+use crate::engine::filter::{Functions, Value};
 use crate::engine::{
     Access, ActionConfig, Authentication, Config, ConfigError, ConflatedTopicConfig, DestinationConfig,
     Engine, LogTopics, LoggedTopic, MessageTypeConfig, QueueConfig, SERVER_VERSION, SlowClientLimits,
@@ -212,6 +213,7 @@ pub(crate) struct Parts {
     authentication: Option<Authentication>,
     /// Nobody may do anything.
     closed: bool,
+    functions: Functions,
     pub(crate) places: Places,
 }
 
@@ -236,6 +238,7 @@ impl Parts {
             config.authentication = authentication;
         }
         config.closed |= self.closed;
+        config.functions = std::mem::take(&mut config.functions).and(&self.functions);
     }
 }
 
@@ -309,6 +312,10 @@ fn read_root(reader: &mut Reader, root: &Element) -> Parts {
     if let Some(modules) = root.get("Modules") {
         scope.modules(reader, modules);
     }
+    if let Some(functions) = root.get("UserDefinedFunctions") {
+        parts.functions = read_functions(reader, &scope, functions);
+        reader.language = parts.functions.clone().into();
+    }
     if let Some(types) = root.get("MessageTypes") {
         scope.message_types(reader, types);
     }
@@ -355,6 +362,33 @@ fn instance(reader: &mut Reader, root: &Element) -> Option<String> {
         return None;
     }
     Some(name)
+}
+
+/// The functions that a file declares: they are in libraries, which are not loaded.
+fn read_functions(reader: &mut Reader, scope: &Scope, functions: &Element) -> Functions {
+    reader.check(functions, schema::FUNCTIONS);
+    let mut declared = Functions::default();
+    for element in functions.all(&["Function"]) {
+        reader.check(element, schema::FUNCTION);
+        let name = reader.required(element, "Name");
+        if let (Some(module), Some(child)) = (reader.required(element, "Module"), element.get("Module")) {
+            if !scope.modules.contains(&module) {
+                scope.unknown_module(reader, child, &module);
+            }
+        }
+        reader.required(element, "Symbol");
+        let count = element.get("ParameterCount").filter(|child| child.text.as_deref() != Ok(""));
+        let count = count.and_then(|_| reader.value(element, "ParameterCount", units::small_count));
+        let Some(name) = name else { continue };
+        let one = Functions::default().with(name, count.map(|count| count as usize), |_| Value::Null);
+        if let (Some((_, fault)), Some(child)) = (one.unusable(), element.get("Name")) {
+            reader.error(child, format!("cannot be: {fault}; choose another name"));
+            continue;
+        }
+        reader.not_supported(element, "it gives NULL, unless the test registers a function of this name");
+        declared = declared.and(&one);
+    }
+    declared
 }
 
 fn read_sow(reader: &mut Reader, scope: &mut Scope, root: &Element, parts: &mut Parts) {

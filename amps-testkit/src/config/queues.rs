@@ -102,8 +102,8 @@ fn kind(reader: &mut Reader, element: &Element) -> QueueKind {
 
 /// What changes the order of delivery, and where the queue begins.
 fn order(reader: &mut Reader, element: &Element, queue: &mut QueueConfig) {
-    reader.syntax(element, "Priority", Expression::parse);
-    reader.syntax(element, "BarrierExpression", Filter::parse);
+    reader.expression(element, "Priority", Expression::parse_in);
+    reader.expression(element, "BarrierExpression", Filter::parse_in);
     queue.priority = reader.optional(element, "Priority");
     queue.barrier = reader.optional(element, "BarrierExpression");
     queue.target_depth = reader.value(element, "TargetQueueDepth", |text| {

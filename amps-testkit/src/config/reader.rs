@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::engine::filter::Language;
+
 use super::finding::{Finding, FindingKind};
 use super::schema::{Table, Use};
 use super::xml::{Element, Place};
@@ -24,13 +26,15 @@ pub(crate) type Places = BTreeMap<(Subject, String, &'static str), (Place, Strin
 #[derive(Debug)]
 pub(super) struct Reader {
     strict: bool,
+    /// What its expressions are written in.
+    pub(super) language: Language,
     pub(super) findings: Vec<Finding>,
     pub(super) places: Places,
 }
 
 impl Reader {
     pub(super) fn new(strict: bool) -> Self {
-        Self { strict, findings: Vec::new(), places: Places::new() }
+        Self { strict, language: Language::default(), findings: Vec::new(), places: Places::new() }
     }
 
     pub(super) fn error(&mut self, element: &Element, text: impl Into<String>) {
@@ -172,6 +176,17 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// As [`Reader::syntax`], of expressions: with the functions that the file declares.
+    pub(super) fn expression<T, E: std::fmt::Display>(
+        &mut self,
+        parent: &Element,
+        name: &str,
+        parse: impl Fn(&str, &Language) -> Result<T, E>,
+    ) {
+        let language = self.language.clone();
+        self.syntax(parent, name, |text| parse(text, &language));
     }
 
     /// Remembers where a definition and its elements are.

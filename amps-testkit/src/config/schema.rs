@@ -53,7 +53,7 @@ pub(super) const ROOT: Table = &[
     ("ClientOfflineThreshold", Ignored),
     // Of old versions: what is over the limits above is disconnected in any case.
     ("SlowClientDisconnect", Ignored),
-    ("UserDefinedFunctions", NotYet),
+    ("UserDefinedFunctions", One),
     ("Replication", Many),
     ("Admin", Ignored),
     ("Logging", Ignored),
@@ -128,6 +128,12 @@ pub(super) const MESSAGE_TYPE: Table = &[
 pub(super) const MODULES: Table = &[("Module", Many)];
 
 pub(super) const MODULE: Table = &[("Name", One), ("Library", One), ("Options", Ignored)];
+
+pub(super) const FUNCTIONS: Table = &[("Function", Many)];
+
+/// A `Function` of `UserDefinedFunctions`.
+pub(super) const FUNCTION: Table =
+    &[("Name", One), ("Module", One), ("Symbol", One), ("ParameterCount", One)];
 
 /// `Authentication`, `Entitlement`.
 pub(super) const SECURITY: Table = &[("Module", One), ("Options", One)];

@@ -64,10 +64,10 @@ pub(super) fn topic(reader: &mut Reader, scope: &mut Scope, element: &Element) -
         topic = topic.enrich(field);
     }
     if let Some(child) = element.get("Preprocessing") {
-        reader.syntax(child, "Field", Assignment::parse_alone);
+        reader.expression(child, "Field", Assignment::parse_alone);
     }
     if let Some(child) = element.get("Enrichment") {
-        reader.syntax(child, "Field", Assignment::parse);
+        reader.expression(child, "Field", Assignment::parse_in);
     }
     let durabilities = [("persistent", false), ("transient", true)];
     let durability = reader.choice(element, "Durability", &durabilities);
@@ -122,12 +122,12 @@ pub(super) fn view(reader: &mut Reader, scope: &mut Scope, element: &Element) ->
     }
     let (projection, grouping) = (reader.fields(element, "Projection"), reader.fields(element, "Grouping"));
     if let Some(child) = element.get("Projection") {
-        reader.syntax(child, "Field", Projection::parse);
+        reader.expression(child, "Field", Projection::parse_in);
     }
     if let Some(child) = element.get("Grouping") {
         reader.syntax(child, "Field", Path::parse);
     }
-    reader.syntax(element, "Filter", Filter::parse);
+    reader.expression(element, "Filter", Filter::parse_in);
     let filter = reader.optional(element, "Filter");
     if let (Some(ViewSource::Joins(_)), Some(child)) = (&source, element.get("Filter")) {
         reader
@@ -210,10 +210,10 @@ pub(super) fn conflated_topic(
         let long_enough = interval >= SHORTEST_CONFLATION;
         long_enough.then_some(interval).ok_or_else(|| format!("\"{text}\" is too short; write 100ms or more"))
     });
-    reader.syntax(element, "Filter", Filter::parse);
+    reader.expression(element, "Filter", Filter::parse_in);
     let filter = reader.optional(element, "Filter");
     if let Some(child) = element.get("Enrichment") {
-        reader.syntax(child, "Field", Assignment::parse);
+        reader.expression(child, "Field", Assignment::parse_in);
     }
     let enrichment = reader.fields(element, "Enrichment");
     let format = reader.optional(element, "TopicFormat");

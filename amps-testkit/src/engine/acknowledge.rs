@@ -101,7 +101,7 @@ impl Engine {
         let selection = match (message.bookmark(), message.filter()) {
             (Some(list), None) => Selection::Bookmarks(self.read_bookmarks(now, conn, list)),
             (None, Some(filter)) => {
-                let filter = Selector::parse(&text(Some(filter)))
+                let filter = Selector::parse(&text(Some(filter)), &self.language)
                     .map_err(|fault| Refusal::because(Reason::BadFilter, fault))?;
                 // What may not be read is not acknowledged.
                 let readable = Selector::within(Some(filter.clone()), rights);

@@ -14,6 +14,7 @@ use amps_transport::{Sink, Time};
 
 use super::Engine;
 use super::config::{ActionConfig, ActionStep, ActionTrigger, Config, ConfigError};
+use super::filter::Language;
 use super::queue::ExpiryReason;
 use super::selector::{Facts, Selector};
 use super::timers::Timer;
@@ -66,7 +67,8 @@ impl Actions {
             Some(action.publish(queue.dead_letter.as_ref()?, "{{AMPS_DATA}}"))
         });
         let actions = letters.chain(config.actions.iter().cloned());
-        let compiled = actions.map(|action| compile(action, types)).collect::<Result<_, _>>()?;
+        let compiled =
+            actions.map(|action| compile(action, types, &config.language())).collect::<Result<_, _>>()?;
         Ok(Self { compiled, ..Self::default() })
     }
 
@@ -80,10 +82,14 @@ impl Actions {
     }
 }
 
-fn compile(config: ActionConfig, types: &mut MessageTypes) -> Result<Action, ConfigError> {
+fn compile(
+    config: ActionConfig,
+    types: &mut MessageTypes,
+    language: &Language,
+) -> Result<Action, ConfigError> {
     let wrong = |fault: String| ConfigError::Action { fault };
     let pattern = |text: &str| TopicPattern::parse(text, TopicReading::Guess, true).map_err(wrong);
-    let filter = |text: &str| Selector::parse(text).map_err(wrong);
+    let filter = |text: &str| Selector::parse(text, language).map_err(wrong);
     let trigger = match config.trigger {
         ActionTrigger::Expired { topic, reasons } => Trigger::Expired { topic, reasons },
         ActionTrigger::Published { topic, filter: text } => {
@@ -212,7 +218,7 @@ impl Engine {
                 let message_type = self.types.id(message_type);
                 let filter = fill(filter, happening, &self.config.instance, since);
                 let pattern = TopicPattern::parse(topic, TopicReading::Guess, false);
-                if let (Ok(pattern), Ok(filter)) = (pattern, Selector::parse(&filter)) {
+                if let (Ok(pattern), Ok(filter)) = (pattern, Selector::parse(&filter, &self.language)) {
                     self.delete_matching(now, message_type, &pattern, &filter, sink);
                 }
             }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::config::{Access, Config, ConfigError, Entitlement, EntitlementKind};
-use super::filter::Filter;
+use super::filter::{Filter, Language};
 use super::format::{Format, Select};
 use super::topic::{TopicPattern, TopicReading};
 
@@ -41,8 +41,8 @@ pub(crate) struct Right<'r> {
 }
 
 /// Checks every rule of a configuration.
-pub(crate) fn check(entitlements: &[Entitlement]) -> Result<(), ConfigError> {
-    entitlements.iter().try_for_each(|entitlement| compile(entitlement).map(drop))
+pub(crate) fn check(entitlements: &[Entitlement], language: &Language) -> Result<(), ConfigError> {
+    entitlements.iter().try_for_each(|entitlement| compile(entitlement, language).map(drop))
 }
 
 impl Rights {
@@ -53,21 +53,22 @@ impl Rights {
         access: Option<&Access>,
         user: &str,
     ) -> Option<Arc<Self>> {
+        let language = &config.language();
         match access {
             Some(Access::Everything) => None,
-            Some(Access::Only(entitlements)) => Some(Self::among(entitlements, false, user)),
-            Some(Access::Nothing) => Some(Self::among(&[], true, user)),
-            None => restricted.then(|| Self::among(&config.entitlements, config.closed, user)),
+            Some(Access::Only(entitlements)) => Some(Self::among(entitlements, false, user, language)),
+            Some(Access::Nothing) => Some(Self::among(&[], true, user, language)),
+            None => restricted.then(|| Self::among(&config.entitlements, config.closed, user, language)),
         }
     }
 
     /// Those of a user, of all that there are.
-    fn among(entitlements: &[Entitlement], closed: bool, user: &str) -> Arc<Self> {
+    fn among(entitlements: &[Entitlement], closed: bool, user: &str, language: &Language) -> Arc<Self> {
         // The first rule decides, and what is said of one user is meant to (inferred).
         let own = entitlements.iter().filter(|e| e.user == user && user != EVERYBODY);
         let rules = own.chain(entitlements.iter().filter(|e| e.user == EVERYBODY));
         // What does not compile was refused with the configuration.
-        let rules = rules.filter_map(|entitlement| compile(entitlement).ok()).collect();
+        let rules = rules.filter_map(|entitlement| compile(entitlement, language).ok()).collect();
         let logons = closed || entitlements.iter().any(|e| e.kind == EntitlementKind::Logon);
         Arc::new(Self { rules, logons })
     }
@@ -102,7 +103,7 @@ impl Rights {
     }
 }
 
-fn compile(entitlement: &Entitlement) -> Result<Rule, ConfigError> {
+fn compile(entitlement: &Entitlement, language: &Language) -> Result<Rule, ConfigError> {
     let wrong = |fault: String| ConfigError::Entitlement {
         user: entitlement.user.clone(),
         topic: entitlement.topic.clone(),
@@ -115,7 +116,7 @@ fn compile(entitlement: &Entitlement) -> Result<Rule, ConfigError> {
         return Err(wrong("a right to log on has no filter, for there is no message".to_owned()));
     }
     let pattern = TopicPattern::parse(&entitlement.topic, TopicReading::Guess, true).map_err(wrong)?;
-    let filter = entitlement.filter.as_ref().map(|text| Filter::parse(text)).transpose();
+    let filter = entitlement.filter.as_ref().map(|text| Filter::parse_in(text, language)).transpose();
     let select = entitlement.select.as_ref().map(|text| Select::parse(text)).transpose();
     Ok(Rule {
         kind: entitlement.kind,

@@ -72,8 +72,8 @@ pub(crate) use replication::{Exchange, Exchanges};
 pub use replication::{LinkChange, LinkSnapshot, LinkState};
 pub use snapshot::{ConnectionSnapshot, Counters, QueueSnapshot, QueuedMessage, SubscriptionSnapshot};
 pub use switches::{
-    AfterEnd, DeltaNull, DuplicateAck, LeaseHeader, MaxCancels, QueueTopic, ReturnPosition, Switches,
-    UnknownOptions, UnloggedBookmark,
+    AfterEnd, DeltaNull, DuplicateAck, LeaseHeader, MaxCancels, NanComparison, NullLogic, QueueTopic,
+    ReturnPosition, Switches, UnknownOptions, UnloggedBookmark, UntypedCompare,
 };
 
 use action::Actions;
@@ -95,6 +95,8 @@ pub use txlog::Via;
 /// simulation.
 pub struct Engine {
     config: Config,
+    /// What its expressions are written in.
+    language: filter::Language,
     types: MessageTypes,
     /// What is different about each transport.
     listeners: BTreeMap<ListenerId, TransportConfig>,
@@ -149,6 +151,10 @@ impl Engine {
     /// # Errors
     /// The configuration contradicts itself.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
+        if let Some((function, fault)) = config.functions.unusable() {
+            return Err(ConfigError::Function { function: function.to_owned(), fault });
+        }
+        let language = config.language();
         let mut types = MessageTypes::default();
         config.message_types.iter().for_each(|message_type| types.define(message_type));
         let mut log = TxLog::new(&config.log, &mut types, config.log_flush_interval.is_zero())?;
@@ -161,16 +167,16 @@ impl Engine {
             if sow.iter().any(|other| *other.name == *topic.name && other.message_type == message_type) {
                 return Err(ConfigError::TopicTwice { topic: topic.name.clone() });
             }
-            sow.push(Table::new(topic, message_type, format)?);
+            sow.push(Table::new(topic, message_type, format, &language)?);
         }
-        entitlement::check(&config.entitlements)?;
+        entitlement::check(&config.entitlements, &language)?;
         let derived = derive(&config, &mut types, &mut sow)?;
         let mut queues: Vec<Queue> = Vec::new();
         for queue in &config.queues {
             let queue = {
                 let message_type = types.id(&queue.message_type);
                 let format = types.format(message_type).clone();
-                Queue::new(queue.clone(), message_type, format, &config.switches)?
+                Queue::new(queue.clone(), message_type, format, &config.switches, &language)?
             };
             if queues.iter().any(|other| other.name == queue.name && other.message_type == queue.message_type)
             {
@@ -192,6 +198,7 @@ impl Engine {
         let slowness = Slowness::of(&config.slow_clients);
         Ok(Self {
             config,
+            language,
             types,
             listeners: BTreeMap::new(),
             slowness,
@@ -252,7 +259,7 @@ impl Engine {
         listener: ListenerId,
         transport: TransportConfig,
     ) -> Result<(), ConfigError> {
-        transport.check()?;
+        transport.check(&self.language)?;
         self.slowness.join(&transport.limits.within(&self.config.slow_clients));
         self.listeners.insert(listener, transport);
         Ok(())
@@ -287,7 +294,7 @@ impl Engine {
         entitlements: Vec<Entitlement>,
         sink: &mut S,
     ) -> Result<(), ConfigError> {
-        entitlement::check(&entitlements)?;
+        entitlement::check(&entitlements, &self.language)?;
         if let Some(other) = entitlements.iter().find(|entitlement| entitlement.user != user) {
             let fault = format!("it is not of the user \"{user}\", whose rights are to change");
             let (user, topic) = (other.user.clone(), other.topic.clone());

@@ -22,7 +22,7 @@ use amps_protocol::MessageId;
 use amps_transport::{ConnId, Time};
 
 use super::config::{ConfigError, ExpirationModel, Fairness, QueueConfig, Semantics};
-use super::filter::{Context, Expression, Value};
+use super::filter::{Context, Expression, Language, Value};
 use super::format::Format;
 use super::selector::{Facts, Selector};
 use super::subscription::SubKey;
@@ -184,6 +184,7 @@ impl Queue {
         message_type: TypeId,
         format: Format,
         switches: &Switches,
+        language: &Language,
     ) -> Result<Self, ConfigError> {
         let underlying =
             TopicPattern::parse(config.underlying_topic(), TopicReading::Guess, false).map_err(|fault| {
@@ -202,22 +203,21 @@ impl Queue {
         }
         let entry_filter = match &config.filter {
             Some(text) => Some(
-                Selector::parse(text)
+                Selector::parse(text, language)
                     .map_err(|fault| ConfigError::Filter { queue: config.name.clone(), fault })?,
             ),
             None => None,
         };
         config.check_order()?;
         let priority = match &config.priority {
-            Some(text) => Some(Expression::parse(text).map_err(|fault| ConfigError::Priority {
-                queue: config.name.clone(),
-                fault: fault.to_string(),
+            Some(text) => Some(Expression::parse_in(text, language).map_err(|fault| {
+                ConfigError::Priority { queue: config.name.clone(), fault: fault.to_string() }
             })?),
             None => None,
         };
         let barrier = match &config.barrier {
             Some(text) => Some(
-                Selector::parse(text)
+                Selector::parse(text, language)
                     .map_err(|fault| ConfigError::Filter { queue: config.name.clone(), fault })?,
             ),
             None => None,

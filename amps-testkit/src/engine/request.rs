@@ -125,7 +125,7 @@ impl Engine {
             .map_err(|fault| Refusal::because(Reason::BadRegex, fault))?;
         let selector = match message.filter() {
             Some(filter) if !filter.is_empty() => {
-                let parsed = Selector::parse(&text(Some(filter)));
+                let parsed = Selector::parse(&text(Some(filter)), &self.language);
                 Some(parsed.map_err(|fault| Refusal::because(Reason::BadFilter, fault))?)
             }
             _ => None,
@@ -205,7 +205,8 @@ impl Engine {
         if projection.len() > MAX_PROJECTION {
             return Err(refused(format!("the projection has more than {MAX_PROJECTION} bytes")));
         }
-        let projections = Projection::parse_list(projection).map_err(|fault| refused(fault.to_string()))?;
+        let projections = Projection::parse_list_in(projection, &self.language)
+            .map_err(|fault| refused(fault.to_string()))?;
         let fields: FieldList = grouping.parse().map_err(|fault: ValueFault| refused(fault.to_string()))?;
         let by = fields.iter().map(|field| Path::parse(field).map_err(|fault| refused(fault.to_string())));
         let by = by.collect::<Result<_, _>>()?;

@@ -11,7 +11,7 @@ use amps_protocol::MessageId;
 use amps_transport::Time;
 
 use super::entitlement::Rights;
-use super::filter::{Context, Document, Filter, Path, ValueKey};
+use super::filter::{Context, Document, Filter, Language, Path, ValueKey};
 use super::format::{Body, Format, Select};
 use super::sow::{Layout, Record};
 use super::txlog::Entry;
@@ -81,8 +81,8 @@ pub(crate) struct Selector {
 impl Selector {
     /// # Errors
     /// What is wrong with the text.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let filter = Filter::parse(text).map_err(|error| error.to_string())?;
+    pub(crate) fn parse(text: &str, language: &Language) -> Result<Self, String> {
+        let filter = Filter::parse_in(text, language).map_err(|error| error.to_string())?;
         Ok(Self { filter: Some(filter), rights: None })
     }
 

@@ -70,6 +70,13 @@ pub struct Switches {
     /// `bookmark.hash`: the first part of the bookmarks of certain client names, for example
     /// to reproduce captured traffic. Other names are hashed by FNV-1a. Default: none.
     pub bookmark_hash: BTreeMap<String, u64>,
+    /// `expr.null_logic`: what `AND` and `OR` make of NULL. Default [`NullLogic::Amps`].
+    pub null_logic: NullLogic,
+    /// `expr.nan`: what a comparison makes of NaN. Default [`NanComparison::AlwaysFalse`].
+    pub nan: NanComparison,
+    /// `expr.untyped_string_compare`: how a number of FIX, NVFIX or XML meets a string. Default
+    /// [`UntypedCompare::Text`].
+    pub untyped_string_compare: UntypedCompare,
     /// `ack.from_client`: an `ack` command from a client is taken as a queue acknowledgement
     /// (protocol.md C-7) instead of closing the connection. Default `false`.
     pub accept_client_ack: bool,
@@ -99,6 +106,9 @@ impl Default for Switches {
             bookmark_persisted_interval: None,
             transfer_delay: Duration::ZERO,
             bookmark_hash: BTreeMap::new(),
+            null_logic: NullLogic::Amps,
+            nan: NanComparison::AlwaysFalse,
+            untyped_string_compare: UntypedCompare::Text,
             accept_client_ack: false,
         }
     }
@@ -149,6 +159,7 @@ pub enum DuplicateAck {
     Reason,
 }
 
+pub use super::filter::{NanComparison, NullLogic, UntypedCompare};
 pub use super::format::DeltaNull;
 
 /// What becomes of a command with an option that the server does not know.

@@ -5,6 +5,7 @@
 pub(crate) mod data_dir;
 pub(crate) mod in_process;
 pub(crate) mod over_tcp;
+pub(crate) mod own_rules;
 pub(crate) mod pair_in_process;
 pub(crate) mod pair_over_tcp;
 pub(crate) mod raw_client;

@@ -34,14 +34,15 @@ use std::time::Duration;
 
 use amps_protocol::format_timestamp;
 use amps_testkit::{
-    Access, ActionConfig, ActionTrigger, AfterEnd, Authentication, Conditions, ConflatedTopicConfig,
-    Direction, Entitlement, ExpiryReason, Fairness, FakeServer, FakeServerBuilder, Join, JoinField, Leasing,
-    LogCut, LoggedTopic, MessageLayout, MessageTypeConfig, QueueConfig, QueueKind, RaceOrder, ReturnPosition,
-    Schedule, Semantics, Side, SowConfig, SowExpiration, SowHistory, Switches, TransportConfig,
-    UnloggedBookmark, ViewConfig, ViewSource,
+    ActionConfig, ActionTrigger, AfterEnd, ConflatedTopicConfig, Direction, Entitlement, ExpiryReason,
+    Fairness, FakeServer, FakeServerBuilder, Join, JoinField, Leasing, LogCut, LoggedTopic, MessageLayout,
+    MessageTypeConfig, QueueConfig, QueueKind, RaceOrder, ReturnPosition, Schedule, Semantics, Side,
+    SowConfig, SowExpiration, SowHistory, Switches, TransportConfig, UnloggedBookmark, ViewConfig,
+    ViewSource,
 };
 use serde_json::Value;
 
+use super::own_rules::{anybody, own_rule};
 use super::stage::{PairChange, Stage};
 
 const CLOCK_START: u64 = 1_767_225_600_000_000_000;
@@ -168,35 +169,6 @@ impl Dialogue {
         for client in open {
             cast.quiet(&client, &format!("{}: at the end", self.title));
         }
-    }
-}
-
-/// `@ authentication spoofing require_user no_logon`: everybody is let in, on these conditions.
-fn anybody(words: &[&str]) -> Authentication {
-    let mut conditions = Conditions::default();
-    for word in words {
-        match *word {
-            "spoofing" => conditions.allow_spoofing = true,
-            "require_user" => conditions.require_user = true,
-            "no_logon" => conditions.require_logon = false,
-            _ => panic!("unknown condition: {word}"),
-        }
-    }
-    Authentication::Anybody(conditions)
-}
-
-/// `@ transport authentication=implicit access=nothing`: what is different about the listener.
-fn own_rule(transport: TransportConfig, rule: &str) -> TransportConfig {
-    match rule {
-        "authentication=disabled" => transport.authentication(Authentication::Disabled),
-        "authentication=implicit" => transport.authentication(Authentication::Implicit),
-        "authentication=refuse" => transport.authentication(Authentication::Refuse("not here".to_owned())),
-        "access=everything" => transport.access(Access::Everything),
-        "access=nothing" => transport.access(Access::Nothing),
-        _ => match rule.strip_prefix("access=read:") {
-            Some(topic) => transport.access(Access::Only(vec![Entitlement::read("*", topic)])),
-            None => panic!("unknown rule: {rule}"),
-        },
     }
 }
 

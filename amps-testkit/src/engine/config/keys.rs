@@ -6,8 +6,8 @@
 
 use super::super::reasons::Reason;
 use super::super::switches::{
-    AfterEnd, DeltaNull, DuplicateAck, LeaseHeader, MaxCancels, QueueTopic, ReturnPosition, Switches,
-    UnknownOptions, UnloggedBookmark,
+    AfterEnd, DeltaNull, DuplicateAck, LeaseHeader, MaxCancels, NanComparison, NullLogic, QueueTopic,
+    ReturnPosition, Switches, UnknownOptions, UnloggedBookmark, UntypedCompare,
 };
 use super::Config;
 
@@ -112,6 +112,24 @@ const SWITCHES: &[Switch] = &[
         bookmark_after_end,
         "what becomes of a bookmark subscription that has got all it asked for",
         ["silent" => AfterEnd::Silent, "remove" => AfterEnd::Remove]
+    ),
+    switch!(
+        "expr.null_logic",
+        null_logic,
+        "what AND and OR make of NULL",
+        ["amps" => NullLogic::Amps, "sql" => NullLogic::Sql]
+    ),
+    switch!(
+        "expr.nan",
+        nan,
+        "what a comparison makes of NaN",
+        ["always-false" => NanComparison::AlwaysFalse, "ieee" => NanComparison::Ieee]
+    ),
+    switch!(
+        "expr.untyped_string_compare",
+        untyped_string_compare,
+        "how a number of FIX, NVFIX or XML meets a string",
+        ["text" => UntypedCompare::Text, "number" => UntypedCompare::Number]
     ),
     switch!(
         "ack.from_client",

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::filter::{Dialect, Functions, Language};
 use super::reasons::Reasons;
 use super::switches::Switches;
 
@@ -89,6 +90,8 @@ pub struct Config {
     pub max_frame: usize,
     /// Whether a topic with regular expression characters is a pattern. Default `true`.
     pub regex_topics: bool,
+    /// What expressions can call beside the built-in functions. Default: none.
+    pub functions: Functions,
     /// Answers to open questions.
     pub switches: Switches,
     /// The texts of refusals.
@@ -119,9 +122,21 @@ impl Default for Config {
             ack_conflation: Duration::from_secs(1),
             max_frame: amps_protocol::DEFAULT_MAX_OUTBOUND,
             regex_topics: true,
+            functions: Functions::default(),
             switches: Switches::default(),
             reasons: Reasons::default(),
         }
+    }
+}
+
+impl Config {
+    /// What expressions are written in.
+    pub(crate) fn language(&self) -> Language {
+        let Switches { null_logic, nan, untyped_string_compare, .. } = self.switches;
+        let dialect = Dialect { null_logic, nan, untyped_string_compare };
+        let group = self.group.as_ref().unwrap_or(&self.instance);
+        let (instance, group) = (self.instance.as_str().into(), group.as_str().into());
+        Language { dialect, functions: self.functions.clone(), instance, group }
     }
 }
 
@@ -166,6 +181,14 @@ pub enum ConfigError {
         field: String,
         /// What the parser says.
         fault: String,
+    },
+    /// A function that could never be called.
+    #[error("the function \"{function}\" cannot be: {fault}")]
+    Function {
+        /// Its name.
+        function: String,
+        /// Why not.
+        fault: &'static str,
     },
     /// Two topics of one name and type.
     #[error("topic \"{topic}\" is configured twice")]

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::super::entitlement;
+use super::super::filter::Language;
 use super::{Authentication, ConfigError, Entitlement, SlowClientLimits};
 
 /// The rules of one transport. What it does not say, the instance says.
@@ -79,9 +80,9 @@ impl TransportConfig {
 
     /// # Errors
     /// An entitlement does not parse.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self, language: &Language) -> Result<(), ConfigError> {
         match &self.access {
-            Some(Access::Only(entitlements)) => entitlement::check(entitlements),
+            Some(Access::Only(entitlements)) => entitlement::check(entitlements, language),
             _ => Ok(()),
         }
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::ast::{Comparison, Expr, Operator};
 use super::error::FilterError;
 use super::eval::{Evaluation, Operand};
+use super::language::Language;
 use super::parser::{self, Place};
 use super::path::Path;
 use super::value::{self, Dialect, Field, Value};
@@ -78,6 +79,7 @@ struct Compiled {
     /// What is computed of the slots in the end.
     expr: Expr,
     field: Path,
+    dialect: Dialect,
 }
 
 #[derive(Debug)]
@@ -95,7 +97,17 @@ impl Projection {
     ///
     /// Says where the text stops being a projection, and what was expected there.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
-        parser::parse_field(text, Place::Projection).map(Self::of)
+        Self::parse_in(text, &Language::default())
+    }
+
+    /// As [`Projection::parse`], in a language.
+    ///
+    /// # Errors
+    ///
+    /// As [`Projection::parse`].
+    pub fn parse_in(text: &str, language: &Language) -> Result<Self, FilterError> {
+        let field = parser::parse_field(text, Place::Projection, language)?;
+        Ok(Self::of(field, language.dialect))
     }
 
     /// Compiles a list of these in brackets, as the option `projection` has it.
@@ -104,15 +116,25 @@ impl Projection {
     ///
     /// As [`Projection::parse`].
     pub fn parse_list(text: &str) -> Result<Vec<Self>, FilterError> {
-        Ok(parser::parse_fields(text, Place::Projection)?.into_iter().map(Self::of).collect())
+        Self::parse_list_in(text, &Language::default())
     }
 
-    fn of((mut expr, field): (Expr, Path)) -> Self {
+    /// As [`Projection::parse_list`], in a language.
+    ///
+    /// # Errors
+    ///
+    /// As [`Projection::parse`].
+    pub fn parse_list_in(text: &str, language: &Language) -> Result<Vec<Self>, FilterError> {
+        let fields = parser::parse_fields(text, Place::Projection, language)?;
+        Ok(fields.into_iter().map(|field| Self::of(field, language.dialect)).collect())
+    }
+
+    fn of((mut expr, field): (Expr, Path), dialect: Dialect) -> Self {
         let mut slots = Vec::new();
         if !take_aggregates(&mut expr, &mut slots) {
             into_slot(&mut expr, None, &mut slots);
         }
-        Self(Arc::new(Compiled { slots, expr, field }))
+        Self(Arc::new(Compiled { slots, expr, field, dialect }))
     }
 
     /// The name of the value.
@@ -132,7 +154,7 @@ impl Projection {
 
     /// Adds a message to a group.
     pub fn add(&self, accumulator: &mut Accumulator, document: &dyn Document, context: &Context<'_>) {
-        let dialect = Dialect::default();
+        let dialect = self.0.dialect;
         let evaluation = Evaluation { document, context: *context, dialect, slots: &[] };
         for (slot, state) in self.0.slots.iter().zip(&mut accumulator.0) {
             match state {
@@ -146,7 +168,7 @@ impl Projection {
     pub fn finish(&self, accumulator: &Accumulator) -> Field<'static> {
         let slots: Vec<Operand<'static>> = accumulator.0.iter().map(State::finish).collect();
         let context = Context::default();
-        let dialect = Dialect::default();
+        let dialect = self.0.dialect;
         Evaluation { document: &NoFields, context, dialect, slots: &slots }.scalar(&self.0.expr).into_owned()
     }
 }

@@ -6,8 +6,11 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::sync::Arc;
+
 use super::aggregate::Aggregate;
 use super::functions::Function;
+use super::language::UserFunction;
 use super::like::Pattern;
 use super::path::Path;
 use super::value::Field;
@@ -69,6 +72,11 @@ pub(super) enum Expr {
         function: Function,
         arguments: Vec<Self>,
     },
+    /// A call of a function that is not built in.
+    User {
+        function: Arc<UserFunction>,
+        arguments: Vec<Self>,
+    },
     RegexpMatch {
         subject: Box<Self>,
         pattern: Pattern,
@@ -119,9 +127,10 @@ impl Expr {
     pub(super) fn operands_mut(&mut self) -> Vec<&mut Self> {
         match self {
             Self::Literal(_) | Self::Path { .. } | Self::Slot(_) => Vec::new(),
-            Self::Or(operands) | Self::And(operands) | Self::Call { arguments: operands, .. } => {
-                operands.iter_mut().collect()
-            }
+            Self::Or(operands)
+            | Self::And(operands)
+            | Self::Call { arguments: operands, .. }
+            | Self::User { arguments: operands, .. } => operands.iter_mut().collect(),
             Self::Not(operand)
             | Self::IsNull(operand)
             | Self::IsNan(operand)

@@ -72,7 +72,7 @@ pub enum FilterError {
         /// Where.
         offset: usize,
         /// Its name.
-        name: &'static str,
+        name: String,
         /// How many arguments it takes, in words.
         expected: String,
         /// How many there are.

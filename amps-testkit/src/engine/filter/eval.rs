@@ -79,6 +79,11 @@ impl<'e> Evaluation<'e> {
             Expr::Slot(slot) => return self.slots.get(*slot).cloned().unwrap_or(Operand::One(Field::NULL)),
             Expr::Literal(field) => return Operand::One(field.clone()),
             Expr::Call { function, arguments } => return Operand::One(self.call(*function, arguments)),
+            Expr::User { function, arguments } => {
+                let arguments: Vec<Value<'_>> =
+                    arguments.iter().map(|argument| self.scalar(argument).into_value()).collect();
+                (function.call)(&arguments)
+            }
             Expr::Arithmetic { first, rest } => {
                 rest.iter().fold(self.scalar(first).into_value(), |left, (operator, right)| {
                     value::arithmetic(*operator, &left, self.scalar(right).value())

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::ast::Expr;
 use super::error::FilterError;
 use super::eval::Evaluation;
+use super::language::Language;
 use super::parser::{self, Place};
 use super::path::Path;
 use super::value::{Dialect, Field};
@@ -33,6 +34,7 @@ pub struct Expression(Arc<Compiled>);
 struct Compiled {
     text: Box<str>,
     expr: Expr,
+    dialect: Dialect,
 }
 
 impl Expression {
@@ -42,8 +44,17 @@ impl Expression {
     ///
     /// Says where the text stops being an expression, and what was expected there.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
-        let (expr, _) = parser::parse(text, Place::Field)?;
-        Ok(Self::of(text, expr))
+        Self::parse_in(text, &Language::default())
+    }
+
+    /// As [`Expression::parse`], in a language.
+    ///
+    /// # Errors
+    ///
+    /// As [`Expression::parse`].
+    pub fn parse_in(text: &str, language: &Language) -> Result<Self, FilterError> {
+        let (expr, _) = parser::parse(text, Place::Field, language)?;
+        Ok(Self::of(text, expr, language))
     }
 
     /// Compiles `expression AS /field`; a field alone keeps its name.
@@ -52,18 +63,18 @@ impl Expression {
     ///
     /// As [`Expression::parse`].
     pub fn parse_as(text: &str) -> Result<(Self, Path), FilterError> {
-        let (expr, field) = parser::parse_field(text, Place::Field)?;
-        Ok((Self::of(text, expr), field))
+        let language = Language::default();
+        let (expr, field) = parser::parse_field(text, Place::Field, &language)?;
+        Ok((Self::of(text, expr, &language), field))
     }
 
-    fn of(text: &str, expr: Expr) -> Self {
-        Self(Arc::new(Compiled { text: text.into(), expr }))
+    fn of(text: &str, expr: Expr, language: &Language) -> Self {
+        Self(Arc::new(Compiled { text: text.into(), expr, dialect: language.dialect }))
     }
 
     /// The value; the first one where a path has many.
     pub fn evaluate<'a>(&'a self, document: &'a dyn Document, context: &Context<'a>) -> Field<'a> {
-        Evaluation { document, context: *context, dialect: Dialect::default(), slots: &[] }
-            .scalar(&self.0.expr)
+        Evaluation { document, context: *context, dialect: self.0.dialect, slots: &[] }.scalar(&self.0.expr)
     }
 
     /// The text this was parsed from.
@@ -100,21 +111,30 @@ impl Assignment {
     ///
     /// As [`Expression::parse`].
     pub fn parse(text: &str) -> Result<Self, FilterError> {
-        Self::of(text, Place::Field)
+        Self::parse_in(text, &Language::default())
     }
 
-    /// As [`Assignment::parse`], of one message: without the record that it replaces.
+    /// As [`Assignment::parse`], in a language.
+    ///
+    /// # Errors
+    ///
+    /// As [`Expression::parse`].
+    pub fn parse_in(text: &str, language: &Language) -> Result<Self, FilterError> {
+        Self::of(text, Place::Field, language)
+    }
+
+    /// As [`Assignment::parse_in`], of one message: without the record that it replaces.
     ///
     /// # Errors
     ///
     /// As [`Expression::parse`], and for `OF PREVIOUS`.
-    pub fn parse_alone(text: &str) -> Result<Self, FilterError> {
-        Self::of(text, Place::Filter)
+    pub fn parse_alone(text: &str, language: &Language) -> Result<Self, FilterError> {
+        Self::of(text, Place::Filter, language)
     }
 
-    fn of(text: &str, place: Place) -> Result<Self, FilterError> {
-        let (expr, field, hints) = parser::parse_hinted(text, place)?;
-        let expression = Expression::of(text, expr);
+    fn of(text: &str, place: Place, language: &Language) -> Result<Self, FilterError> {
+        let (expr, field, hints) = parser::parse_hinted(text, place, language)?;
+        let expression = Expression::of(text, expr, language);
         Ok(Self { expression, field, optional: hints.optional, set_current: hints.set_current })
     }
 }

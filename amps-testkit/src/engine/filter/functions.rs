@@ -47,6 +47,7 @@ pub(super) enum Function {
     LastUpdated,
     ClientName,
     InstanceName,
+    GroupName,
     GeoDistance,
     TrueValue,
     FalseValue,
@@ -76,7 +77,7 @@ const fn signature(name: &'static str, function: Function, least: usize, most: u
     Signature { name, function, least, most }
 }
 
-static SIGNATURES: [Signature; 38] = [
+static SIGNATURES: [Signature; 39] = [
     signature("IF", Function::If, 3, 3),
     signature("COALESCE", Function::Coalesce, 1, ANY),
     signature("CONCAT", Function::Concat, 1, ANY),
@@ -110,6 +111,7 @@ static SIGNATURES: [Signature; 38] = [
     signature("LAST_UPDATED", Function::LastUpdated, 0, 0),
     signature("CLIENT_NAME", Function::ClientName, 0, 0),
     signature("AMPS_INSTANCE_NAME", Function::InstanceName, 0, 0),
+    signature("AMPS_GROUP_NAME", Function::GroupName, 0, 0),
     signature("GEO_DISTANCE", Function::GeoDistance, 4, 4),
     signature("TRUE_VALUE", Function::TrueValue, 0, 0),
     signature("FALSE_VALUE", Function::FalseValue, 0, 0),

@@ -5,7 +5,8 @@
 //! * `parser` builds the tree of `ast` from the tokens of `lexer`;
 //! * `eval` walks it; `value` has the types, conversions, comparison and arithmetic,
 //!   and the [`Dialect`], where every rule that is inferred rather than documented is;
-//! * `functions` and `time` compute the functions, `like` the patterns;
+//! * `functions` and `time` compute the functions, `like` the patterns; `language` has those that
+//!   are not built in;
 //! * `json` gives access to JSON; the other formats of [`Format`] implement [`Document`]
 //!   likewise;
 //! * `path` is identifiers, `expression` fields that are made, `aggregate` those made of many
@@ -36,6 +37,7 @@ mod eval;
 mod expression;
 mod functions;
 mod json;
+mod language;
 mod lexer;
 mod like;
 mod memo;
@@ -54,6 +56,7 @@ pub use error::FilterError;
 pub use expression::{Assignment, Expression};
 pub use json::{DuplicateKeys, JsonDocument};
 pub(crate) use json::{Entry as JsonEntry, Kind as JsonKind, Node as JsonNode, is_number as is_json_number};
+pub use language::{Functions, Language};
 pub use order::{OrderBy, SortKey};
 pub use path::{Path, Qualifier, Step};
 pub use value::{Dialect, Field, NanComparison, NullLogic, UntypedCompare, Value};
@@ -140,16 +143,18 @@ impl Filter {
     ///
     /// Says where the text stops being a filter, and what was expected there.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
-        Self::parse_in(text, Dialect::default())
+        Self::parse_in(text, &Language::default())
     }
 
-    /// As [`Filter::parse`], with other choices where the rules are only inferred.
+    /// As [`Filter::parse`], with other choices where the rules are only inferred, and with
+    /// functions that are not built in.
     ///
     /// # Errors
     ///
     /// As [`Filter::parse`].
-    pub fn parse_in(text: &str, dialect: Dialect) -> Result<Self, FilterError> {
-        let (expr, deterministic) = parser::parse(text, Place::Filter)?;
+    pub fn parse_in(text: &str, language: &Language) -> Result<Self, FilterError> {
+        let (expr, deterministic) = parser::parse(text, Place::Filter, language)?;
+        let dialect = language.dialect;
         Ok(Self(Arc::new(Compiled { text: text.into(), expr, deterministic, dialect })))
     }
 

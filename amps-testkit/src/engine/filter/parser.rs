@@ -2,10 +2,13 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::sync::Arc;
+
 use super::aggregate::Aggregate;
 use super::ast::{Affix, Comparison, Expr, Operator, Version};
 use super::error::FilterError;
 use super::functions::{self, Function, Signature};
+use super::language::{Language, UserFunction};
 use super::lexer::{Lexer, Token, unescape};
 use super::like::Pattern;
 use super::path::Path;
@@ -31,6 +34,7 @@ pub(super) struct Parser<'t> {
     depth: usize,
     deterministic: bool,
     place: Place,
+    language: &'t Language,
     in_aggregate: bool,
 }
 
@@ -46,24 +50,32 @@ pub(super) enum Place {
 }
 
 /// Parses a filter; the flag says whether it is deterministic.
-pub(super) fn parse(text: &str, place: Place) -> Result<(Expr, bool), FilterError> {
-    let mut parser = Parser::new(text, 0, place)?;
+pub(super) fn parse(text: &str, place: Place, language: &Language) -> Result<(Expr, bool), FilterError> {
+    let mut parser = Parser::new(text, 0, place, language)?;
     let expr = parser.expression()?;
     parser.end(AFTER_VALUE)?;
     Ok((expr, parser.deterministic))
 }
 
 /// Parses one `expression AS /field`.
-pub(super) fn parse_field(text: &str, place: Place) -> Result<(Expr, Path), FilterError> {
-    let mut parser = Parser::new(text, 0, place)?;
+pub(super) fn parse_field(
+    text: &str,
+    place: Place,
+    language: &Language,
+) -> Result<(Expr, Path), FilterError> {
+    let mut parser = Parser::new(text, 0, place, language)?;
     let field = parser.field()?;
     parser.end("the end of the field")?;
     Ok(field)
 }
 
 /// Parses one `expression AS /field`, with `HINT` and one or more words behind it.
-pub(super) fn parse_hinted(text: &str, place: Place) -> Result<(Expr, Path, Hints), FilterError> {
-    let mut parser = Parser::new(text, 0, place)?;
+pub(super) fn parse_hinted(
+    text: &str,
+    place: Place,
+    language: &Language,
+) -> Result<(Expr, Path, Hints), FilterError> {
+    let mut parser = Parser::new(text, 0, place, language)?;
     let (expr, field) = parser.field()?;
     let mut hints = Hints::default();
     if parser.take_word("HINT")? {
@@ -94,7 +106,11 @@ pub(super) struct Hints {
 }
 
 /// Parses a list in brackets of `expression AS /field`.
-pub(super) fn parse_fields(text: &str, place: Place) -> Result<Vec<(Expr, Path)>, FilterError> {
+pub(super) fn parse_fields(
+    text: &str,
+    place: Place,
+    language: &Language,
+) -> Result<Vec<(Expr, Path)>, FilterError> {
     let trimmed = text.trim_ascii_end();
     let start = text.len() - text.trim_ascii_start().len();
     let Some(inner) =
@@ -107,7 +123,7 @@ pub(super) fn parse_fields(text: &str, place: Place) -> Result<Vec<(Expr, Path)>
             hint: "",
         });
     };
-    let mut parser = Parser::new(inner, start + 1, place)?;
+    let mut parser = Parser::new(inner, start + 1, place, language)?;
     let mut fields = vec![parser.field()?];
     while parser.take_symbol(",")? {
         fields.push(parser.field()?);
@@ -118,7 +134,7 @@ pub(super) fn parse_fields(text: &str, place: Place) -> Result<Vec<(Expr, Path)>
 
 impl<'t> Parser<'t> {
     /// A parser at the first token behind `offset`.
-    fn new(text: &'t str, offset: usize, place: Place) -> Result<Self, FilterError> {
+    fn new(text: &'t str, offset: usize, place: Place, language: &'t Language) -> Result<Self, FilterError> {
         if text.len() > LONGEST {
             return Err(FilterError::TooLong { length: text.len(), limit: LONGEST });
         }
@@ -131,6 +147,7 @@ impl<'t> Parser<'t> {
             depth: 0,
             deterministic: true,
             place,
+            language,
             in_aggregate: false,
         };
         parser.advance()?;
@@ -475,6 +492,9 @@ impl<'t> Parser<'t> {
             return self.aggregate(aggregate, name);
         }
         let Some(signature) = functions::find(name) else {
+            if let Some(function) = self.language.functions.find(name) {
+                return self.user_call(Arc::clone(function), offset);
+            }
             return Err(FilterError::UnknownFunction { offset, name: name.to_owned() });
         };
         self.advance()?;
@@ -500,6 +520,26 @@ impl<'t> Parser<'t> {
         Ok(Expr::Aggregate { aggregate, argument })
     }
 
+    /// A call of a function that is not built in.
+    fn user_call(&mut self, function: Arc<UserFunction>, offset: usize) -> Result<Expr, FilterError> {
+        self.advance()?;
+        self.expect_symbol("(", "'('")?;
+        let mut arguments = Vec::new();
+        if self.token != Token::Symbol(")") {
+            arguments.push(self.expression()?);
+            while self.take_symbol(",")? {
+                arguments.push(self.expression()?);
+            }
+        }
+        self.expect_symbol(")", "',' or ')'")?;
+        let (least, most) = (function.arity.unwrap_or(0), function.arity.unwrap_or(usize::MAX));
+        if !(least..=most).contains(&arguments.len()) {
+            let (name, found) = (function.name.clone(), arguments.len());
+            return Err(FilterError::ArgumentCount { offset, name, expected: arity(least, most), found });
+        }
+        Ok(Expr::User { function, arguments })
+    }
+
     fn call(&mut self, signature: &'static Signature, offset: usize) -> Result<Expr, FilterError> {
         let takes_pattern = matches!(signature.function, Function::RegexpMatch | Function::RegexpReplace);
         self.expect_symbol("(", "'('")?;
@@ -520,10 +560,13 @@ impl<'t> Parser<'t> {
         self.expect_symbol(")", "',' or ')'")?;
         let found = arguments.len() + usize::from(pattern.is_some());
         if !(signature.least..=signature.most).contains(&found) {
-            let expected = arity(signature);
-            return Err(FilterError::ArgumentCount { offset, name: signature.name, expected, found });
+            let (name, expected) = (signature.name.to_owned(), arity(signature.least, signature.most));
+            return Err(FilterError::ArgumentCount { offset, name, expected, found });
         }
         let function = signature.function;
+        if let Some(text) = self.language.constant(function) {
+            return Ok(Expr::Literal(Field::string(text.as_bytes().to_vec())));
+        }
         let Some(pattern) = pattern else { return Ok(Expr::Call { function, arguments }) };
         let mut arguments = arguments.into_iter().map(Box::new);
         Ok(match (arguments.next(), arguments.next()) {
@@ -535,16 +578,19 @@ impl<'t> Parser<'t> {
 }
 
 /// Words that are never the name of a function.
-fn is_keyword(name: &str) -> bool {
-    ["AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "BEGINS", "ENDS", "WITH", "IS", "NAN", "MOD", "OF"]
-        .iter()
-        .any(|keyword| keyword.eq_ignore_ascii_case(name))
+pub(super) fn is_keyword(name: &str) -> bool {
+    [
+        "NULL", "TRUE", "FALSE", "AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "BEGINS", "ENDS", "WITH", "IS",
+        "NAN", "MOD", "OF",
+    ]
+    .iter()
+    .any(|keyword| keyword.eq_ignore_ascii_case(name))
 }
 
 /// The number of arguments in words.
-fn arity(signature: &Signature) -> String {
+fn arity(least: usize, most: usize) -> String {
     let plural = |count: usize| if count == 1 { "argument" } else { "arguments" };
-    match (signature.least, signature.most) {
+    match (least, most) {
         (0, 0) => String::from("no argument"),
         (least, usize::MAX) => format!("at least {least} {}", plural(least)),
         (least, most) if least == most => format!("{least} {}", plural(least)),

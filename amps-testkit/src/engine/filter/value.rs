@@ -20,6 +20,12 @@ pub struct Dialect {
 }
 
 /// What `AND` and `OR` make of NULL.
+///
+/// ```
+/// use amps_testkit::{NullLogic, Switches};
+///
+/// assert_eq!(Switches::default().null_logic, NullLogic::Amps);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NullLogic {
     /// The left operand decides: NULL on the left is NULL, whatever is on the right.
@@ -30,6 +36,12 @@ pub enum NullLogic {
 }
 
 /// What a comparison makes of NaN.
+///
+/// ```
+/// use amps_testkit::{NanComparison, Switches};
+///
+/// assert_eq!(Switches::default().nan, NanComparison::AlwaysFalse);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NanComparison {
     /// Every comparison with NaN is false, `!=` too.
@@ -40,6 +52,12 @@ pub enum NanComparison {
 }
 
 /// How a number in an untyped format (FIX, NVFIX, XML) is compared with a string.
+///
+/// ```
+/// use amps_testkit::{Switches, UntypedCompare};
+///
+/// assert_eq!(Switches::default().untyped_string_compare, UntypedCompare::Text);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UntypedCompare {
     /// Byte by byte, with the text the message had: `34=7` does not equal `'07'`.
@@ -50,6 +68,14 @@ pub enum UntypedCompare {
 }
 
 /// What an expression evaluates to.
+///
+/// ```
+/// use amps_testkit::Value;
+///
+/// assert_eq!(Value::string(""), Value::Null); // there are no empty strings
+/// assert_eq!(Value::Bool(true).into_text().as_ref(), b"1");
+/// assert_eq!(Value::string("0").truth(), Some(false));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
     /// No value; an empty string is this too.

@@ -157,7 +157,7 @@ impl Engine {
         let body = message.data();
         let which = match (message.filter(), message.sow_keys(), message.bookmark(), body.is_empty()) {
             (Some(filter), None, None, true) => Which::Matching(
-                Selector::parse(&text(Some(filter)))
+                Selector::parse(&text(Some(filter)), &self.language)
                     .map_err(|fault| Refusal::because(Reason::BadFilter, fault))?,
             ),
             (None, Some(keys), None, true) => {

@@ -21,7 +21,7 @@ use super::join::Joined;
 use super::table::{Record, Table};
 use crate::engine::Engine;
 use crate::engine::config::{Config, ConfigError, ConflatedTopicConfig, JoinField, ViewConfig, ViewSource};
-use crate::engine::filter::{Context, Path, Projection};
+use crate::engine::filter::{Context, Language, Path, Projection};
 use crate::engine::selector::{Facts, Selector};
 use crate::engine::timers::Timer;
 use crate::engine::topic::{MessageTypes, TopicPattern, TopicReading};
@@ -72,6 +72,7 @@ pub(crate) fn derive(
     types: &mut MessageTypes,
     tables: &mut Vec<Table>,
 ) -> Result<Vec<Derived>, ConfigError> {
+    let language = config.language();
     let mut derived = Vec::new();
     let mut views: Vec<&ViewConfig> = config.views.iter().collect();
     let mut copies: Vec<&ConflatedTopicConfig> = config.conflated_topics.iter().collect();
@@ -81,7 +82,7 @@ pub(crate) fn derive(
         let mut waiting = Vec::new();
         for view in views {
             match sources_of(view, types, tables) {
-                Some(sources) => derived.push(add_view(view, sources, types, tables)?),
+                Some(sources) => derived.push(add_view(view, sources, types, tables, &language)?),
                 None => waiting.push(view),
             }
         }
@@ -93,7 +94,7 @@ pub(crate) fn derive(
                 .iter()
                 .position(|table| table.message_type == message_type && *table.name == *copy.underlying);
             match source {
-                Some(source) => derived.push(add_copy(copy, source, tables)?),
+                Some(source) => derived.push(add_copy(copy, source, tables, &language)?),
                 None => waiting.push(copy),
             }
         }
@@ -156,19 +157,22 @@ fn add_view(
     sources: Vec<usize>,
     types: &mut MessageTypes,
     tables: &mut Vec<Table>,
+    language: &Language,
 ) -> Result<Derived, ConfigError> {
     let wrong = |fault: String| ConfigError::Topic { topic: view.name.clone(), fault };
     let projections = view
         .projection
         .iter()
-        .map(|text| Projection::parse(text).map_err(|fault| wrong(format!("field \"{text}\": {fault}"))))
+        .map(|text| {
+            Projection::parse_in(text, language).map_err(|fault| wrong(format!("field \"{text}\": {fault}")))
+        })
         .collect::<Result<_, _>>()?;
     let by: Vec<Path> = view
         .grouping
         .iter()
         .map(|text| Path::parse(text).map_err(|fault| wrong(format!("group \"{text}\": {fault}"))))
         .collect::<Result<_, _>>()?;
-    let filter = view.filter.as_ref().map(|text| Selector::parse(text)).transpose();
+    let filter = view.filter.as_ref().map(|text| Selector::parse(text, language)).transpose();
     let filter = filter.map_err(|fault| wrong(format!("filter: {fault}")))?;
     let message_type = types.id(&view.message_type);
     let format = types.format(message_type).clone();
@@ -194,9 +198,10 @@ fn add_copy(
     copy: &ConflatedTopicConfig,
     source: usize,
     tables: &mut Vec<Table>,
+    language: &Language,
 ) -> Result<Derived, ConfigError> {
     let wrong = |fault: &str| ConfigError::Topic { topic: copy.name.clone(), fault: fault.to_owned() };
-    let filter = copy.filter.as_ref().map(|text| Selector::parse(text)).transpose();
+    let filter = copy.filter.as_ref().map(|text| Selector::parse(text, language)).transpose();
     let filter = filter.map_err(|fault| wrong(&fault))?;
     let source_table = &tables[source];
     let (message_type, layout) = (source_table.message_type, Arc::clone(&source_table.layout));
@@ -219,7 +224,7 @@ fn add_copy(
     let copy = Copy {
         interval: copy.interval,
         names,
-        enrichment: Enrichment::of_copies(&copy.name, &copy.enrichment)?,
+        enrichment: Enrichment::of_copies(&copy.name, &copy.enrichment, language)?,
         filter,
         due: BTreeSet::new(),
         by_order: BTreeMap::new(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use amps_transport::Time;
 
 use crate::engine::config::{ConfigError, SowConfig};
-use crate::engine::filter::{Assignment, Body, Context, Document, Field, FilterError, Path};
+use crate::engine::filter::{Assignment, Body, Context, Document, Field, FilterError, Language, Path};
 use crate::engine::format::Format;
 
 /// Whose message it is that something is added to.
@@ -50,16 +50,21 @@ pub(crate) struct Enrichment {
 }
 
 impl Enrichment {
-    pub(crate) fn new(config: &SowConfig) -> Result<Self, ConfigError> {
+    pub(crate) fn new(config: &SowConfig, language: &Language) -> Result<Self, ConfigError> {
         Ok(Self {
-            before_key: parse_all(&config.name, &config.preprocessing, Assignment::parse_alone)?,
-            after_key: parse_all(&config.name, &config.enrichment, Assignment::parse)?,
+            before_key: parse_all(&config.name, &config.preprocessing, language, Assignment::parse_alone)?,
+            after_key: parse_all(&config.name, &config.enrichment, language, Assignment::parse_in)?,
         })
     }
 
     /// What a conflated topic adds to its copies.
-    pub(crate) fn of_copies(topic: &str, fields: &[String]) -> Result<Self, ConfigError> {
-        Ok(Self { before_key: Vec::new(), after_key: parse_all(topic, fields, Assignment::parse)? })
+    pub(crate) fn of_copies(
+        topic: &str,
+        fields: &[String],
+        language: &Language,
+    ) -> Result<Self, ConfigError> {
+        let after_key = parse_all(topic, fields, language, Assignment::parse_in)?;
+        Ok(Self { before_key: Vec::new(), after_key })
     }
 
     /// The body that the key is computed of.
@@ -93,14 +98,15 @@ impl Enrichment {
 fn parse_all(
     topic: &str,
     fields: &[String],
-    parse: fn(&str) -> Result<Assignment, FilterError>,
+    language: &Language,
+    parse: fn(&str, &Language) -> Result<Assignment, FilterError>,
 ) -> Result<Vec<Assignment>, ConfigError> {
     let wrong = |field: &String, fault: FilterError| ConfigError::EnrichedField {
         topic: topic.to_owned(),
         field: field.clone(),
         fault: fault.to_string(),
     };
-    fields.iter().map(|field| parse(field).map_err(|fault| wrong(field, fault))).collect()
+    fields.iter().map(|field| parse(field, language).map_err(|fault| wrong(field, fault))).collect()
 }
 
 fn apply<'b>(

@@ -17,7 +17,7 @@ use amps_transport::Time;
 use super::enrich::Enrichment;
 use super::history::{History, Point};
 use crate::engine::config::{ConfigError, RecoveryPoint, SowConfig, SowExpiration};
-use crate::engine::filter::Path;
+use crate::engine::filter::{Language, Path};
 use crate::engine::format::Format;
 use crate::engine::reasons::Reason;
 use crate::engine::topic::{TopicPattern, TopicReading, TypeId};
@@ -113,7 +113,12 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(config: &SowConfig, message_type: TypeId, format: Format) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        config: &SowConfig,
+        message_type: TypeId,
+        format: Format,
+        language: &Language,
+    ) -> Result<Self, ConfigError> {
         let key = |text: &String| {
             Path::parse(text).map_err(|fault| ConfigError::Key {
                 topic: config.name.clone(),
@@ -152,7 +157,7 @@ impl Table {
             persists: !config.transient,
             starts_empty: config.transient && config.recovery_point == RecoveryPoint::Now,
             enrichment: (!config.preprocessing.is_empty() || !config.enrichment.is_empty())
-                .then(|| Enrichment::new(config).map(Arc::new))
+                .then(|| Enrichment::new(config, language).map(Arc::new))
                 .transpose()?,
             history: config.history.map(History::new),
             pattern,
