@@ -45,11 +45,11 @@ pub use engine::{
     Disconnect, DuplicateAck, Engine, Entitlement, EntitlementKind, Event, ExpirationModel, ExpiryReason,
     Fairness, Join, JoinField, LeaseHeader, Leasing, LinkChange, LinkSnapshot, LinkState, Lint, LogCut,
     LogRecord, LogTopics, LoggedMessage, LoggedTopic, MaxCancels, MessageId, MessageLayout,
-    MessageTypeConfig, NanComparison, Noted, NullLogic, Observe, QueueConfig, QueueCounters, QueueKind,
-    QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons, RecoveryPoint, ReplicatedTopic,
-    ReturnPosition, Schedule, Semantics, SetError, Setting, SlowClientLimits, SowConfig, SowExpiration,
-    SowHistory, SubscriptionSnapshot, Switches, SyncMode, TransportConfig, TransportLimits, UnknownOptions,
-    UnloggedBookmark, UntypedCompare, Via, ViewConfig, ViewSource,
+    MessageTypeConfig, NanComparison, Noted, NullLogic, Observe, PageOrder, PublishCommand, QueueConfig,
+    QueueCounters, QueueKind, QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons, RecoveryPoint,
+    ReplicatedTopic, ReturnPosition, Schedule, Semantics, SetError, Setting, SlowClientLimits, SowConfig,
+    SowExpiration, SowHistory, SowTimestamp, SubscriptionSnapshot, Switches, SyncMode, TransportConfig,
+    TransportLimits, UnknownOptions, UnloggedBookmark, UntypedCompare, Via, ViewConfig, ViewSource,
 };
 
 mod builder;

@@ -3,7 +3,7 @@
 
 mod support;
 
-use amps_testkit::{Action, Fault, Trigger};
+use amps_testkit::{Action, Fault, Setting, Trigger};
 
 use support::in_process::InProcess;
 use support::over_tcp::OverTcp;
@@ -22,6 +22,7 @@ const TRANSCRIPTS: &[&str] = &[
     include_str!("dialogues/pair.txt"),
     include_str!("dialogues/actions.txt"),
     include_str!("dialogues/past_and_joins.txt"),
+    include_str!("dialogues/switches.txt"),
 ];
 
 fn each(play: impl Fn(&Dialogue)) {
@@ -29,6 +30,22 @@ fn each(play: impl Fn(&Dialogue)) {
         println!("{}", dialogue.title);
         play(&dialogue);
     }
+}
+
+/// server.md 11 and 0.5: a setting that no dialogue turns is one that nobody has seen work.
+#[test]
+fn every_setting_is_turned_away_from_its_default_in_a_dialogue() {
+    let turned: Vec<(&str, &str)> = TRANSCRIPTS
+        .iter()
+        .flat_map(|text| text.lines())
+        .filter_map(|line| line.strip_prefix("@ switch ")?.split_once('='))
+        .collect();
+    let untouched: Vec<String> = Setting::all()
+        .into_iter()
+        .filter(|setting| !turned.iter().any(|(key, value)| *key == setting.key && *value != setting.default))
+        .map(|setting| setting.key)
+        .collect();
+    assert_eq!(untouched, [""; 0]);
 }
 
 #[test]

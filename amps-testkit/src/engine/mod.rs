@@ -72,8 +72,9 @@ pub(crate) use replication::{Exchange, Exchanges};
 pub use replication::{LinkChange, LinkSnapshot, LinkState};
 pub use snapshot::{ConnectionSnapshot, Counters, QueueSnapshot, QueuedMessage, SubscriptionSnapshot};
 pub use switches::{
-    AfterEnd, DeltaNull, DuplicateAck, LeaseHeader, MaxCancels, NanComparison, NullLogic, QueueTopic,
-    ReturnPosition, Switches, UnknownOptions, UnloggedBookmark, UntypedCompare,
+    AfterEnd, DeltaNull, DuplicateAck, LeaseHeader, MaxCancels, NanComparison, NullLogic, PageOrder,
+    PublishCommand, QueueTopic, ReturnPosition, SowTimestamp, Switches, UnknownOptions, UnloggedBookmark,
+    UntypedCompare,
 };
 
 use action::Actions;

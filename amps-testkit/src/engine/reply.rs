@@ -6,12 +6,14 @@
 
 use amps_protocol::{AckType, CommandKind, Field, FrameWriter, LENGTH_PREFIX, Message, MessageId, Status};
 use amps_transport::{ConnId, Sink, Time};
+use bytes::BytesMut;
 
 use super::Engine;
 use super::event::{Event, Observe};
 use super::lint::Lint;
 use super::reasons::Reason;
 use super::slow::Pace;
+use super::switches::PublishCommand;
 
 /// What an `ack` carries beside the kind and the command's id.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +60,10 @@ impl AckFrame<'_> {
         }
     }
 }
+
+/// How the frame of a delivery begins, and how it may.
+const SHORT: &[u8] = br#"{"c":"p""#;
+const LONG: &[u8] = br#"{"c":"publish""#;
 
 /// Why a command fails: the reason that the client is told, and for the journal the detail.
 #[derive(Clone, Debug)]
@@ -158,14 +164,32 @@ impl Engine {
 
     /// Sends the one frame that has been encoded into `out`.
     pub(super) fn transmit<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
+        self.spell_out();
         self.has_sent(now, conn, self.out.len(), Pace::Servers);
         self.hand_over(now, conn, sink);
     }
 
     /// The same for a frame that waited until the client had room for it.
     pub(super) fn transmit_paced<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
+        self.spell_out();
         self.has_sent(now, conn, self.out.len(), Pace::Clients);
         self.hand_over(now, conn, sink);
+    }
+
+    /// Writes `publish` where `p` was written, if that is wanted (server.md 11, row 4).
+    fn spell_out(&mut self) {
+        if self.config.switches.publish_command == PublishCommand::Short {
+            return;
+        }
+        let Some(rest) = self.out.get(LENGTH_PREFIX..).and_then(|frame| frame.strip_prefix(SHORT)) else {
+            return;
+        };
+        let length = u32::try_from(LONG.len() + rest.len()).unwrap_or(u32::MAX);
+        let mut spelled = BytesMut::with_capacity(LENGTH_PREFIX + LONG.len() + rest.len());
+        spelled.extend_from_slice(&length.to_be_bytes());
+        spelled.extend_from_slice(LONG);
+        spelled.extend_from_slice(rest);
+        self.out = spelled;
     }
 
     fn hand_over<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {

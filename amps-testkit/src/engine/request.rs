@@ -272,6 +272,7 @@ impl Engine {
         let deltas =
             matches!(message.command(), CommandKind::DeltaSubscribe | CommandKind::SowAndDeltaSubscribe);
         let no_empties = options.contains("no_empties");
+        let with_keys = options.contains("send_keys") || self.config.switches.no_empties_keys;
         Ok(Shape {
             timestamp: options.contains("timestamp"),
             bookmark: options.contains("bookmark"),
@@ -279,7 +280,7 @@ impl Engine {
             oof: wants_oof,
             select: select.map(Arc::new),
             // Keys come along unless `no_empties` asks for the least (DS-03).
-            delta: deltas.then(|| Delta { no_empties, keys: !no_empties || options.contains("send_keys") }),
+            delta: deltas.then(|| Delta { no_empties, keys: !no_empties || with_keys }),
         })
     }
 
@@ -328,6 +329,9 @@ impl Engine {
             Some(bookmark) => self.read_point(now, bookmark, &request.options)?,
             None => None,
         };
+        // A page has the size that was asked for (QRY-08).
+        let rounds = self.config.switches.round_top_n && skip_n.is_none();
+        let top_n = top_n.map(|top| if rounds { top.next_multiple_of(batch) } else { top });
         Ok(QueryRequest {
             query_id,
             keys,

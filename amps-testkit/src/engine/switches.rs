@@ -24,8 +24,13 @@ pub struct Switches {
     pub close_on_refused_logon: bool,
     /// `ack.processed_sub_id`: the `processed` ack of a subscribe carries `sub_id`. Default `false`.
     pub processed_sub_id: bool,
+    /// `wire.publish_cmd`: how deliveries spell their command. Default [`PublishCommand::Short`].
+    pub publish_command: PublishCommand,
     /// `wire.publish_msg_len`: deliveries carry `l`. Default `true`.
     pub publish_length: bool,
+    /// `wire.sow_ts`: where the frames of a query say when records were updated. Default
+    /// [`SowTimestamp::Record`].
+    pub sow_timestamp: SowTimestamp,
     /// `queue.max_cancels`. Default [`MaxCancels::Reach`].
     pub max_cancels: MaxCancels,
     /// `queue.expire_leased`: a message may expire while it is leased. Default `false`: it
@@ -51,6 +56,15 @@ pub struct Switches {
     /// `delta.null`: what a null in a delta does to the stored value. Default
     /// [`DeltaNull::Keep`].
     pub delta_null: DeltaNull,
+    /// `delta.no_empties_keys`: a delta subscription with `no_empties` gets the key fields of a
+    /// record without asking for `send_keys`. Default `false`.
+    pub no_empties_keys: bool,
+    /// `page.order`: in which order the frames of one change of a page are sent. Default
+    /// [`PageOrder::OutFirst`].
+    pub page_order: PageOrder,
+    /// `sow.topn_round_to_batch`: the `top_n` of a query, unless it makes a page, is rounded up to a
+    /// multiple of its batch size. Default `false`.
+    pub round_top_n: bool,
     /// `topics.internal_in_regex`: `.*` receives `/AMPS/...` traffic too. Default `false`.
     pub internal_in_regex: bool,
     /// `options.unknown`. Default [`UnknownOptions::Ignore`].
@@ -88,7 +102,9 @@ impl Default for Switches {
             logon_required_ack: true,
             close_on_refused_logon: true,
             processed_sub_id: false,
+            publish_command: PublishCommand::Short,
             publish_length: true,
+            sow_timestamp: SowTimestamp::Record,
             max_cancels: MaxCancels::Reach,
             expire_leased: false,
             lease_without_period: LeaseHeader::FarFuture,
@@ -99,6 +115,9 @@ impl Default for Switches {
             duplicate_ack: DuplicateAck::Success,
             failed_advances: true,
             delta_null: DeltaNull::Keep,
+            no_empties_keys: false,
+            page_order: PageOrder::OutFirst,
+            round_top_n: false,
             internal_in_regex: false,
             unknown_options: UnknownOptions::Ignore,
             bookmark_unlogged: UnloggedBookmark::Error,
@@ -112,6 +131,51 @@ impl Default for Switches {
             accept_client_ack: false,
         }
     }
+}
+
+/// How a delivery spells its command.
+///
+/// ```
+/// use amps_testkit::{PublishCommand, Switches};
+///
+/// assert_eq!(Switches::default().publish_command, PublishCommand::Short);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishCommand {
+    /// `p`.
+    Short,
+    /// `publish`.
+    Long,
+}
+
+/// Where a frame with several records says when they were updated, if that was asked for.
+///
+/// ```
+/// use amps_testkit::{SowTimestamp, Switches};
+///
+/// assert_eq!(Switches::default().sow_timestamp, SowTimestamp::Record);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SowTimestamp {
+    /// In the header of each record.
+    Record,
+    /// In the header of the frame, for the newest of its records.
+    Frame,
+}
+
+/// In which order a change of a page is told.
+///
+/// ```
+/// use amps_testkit::{PageOrder, Switches};
+///
+/// assert_eq!(Switches::default().page_order, PageOrder::OutFirst);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageOrder {
+    /// What leaves, then what enters.
+    OutFirst,
+    /// What enters, then what leaves.
+    InFirst,
 }
 
 /// When the limit of cancels removes a message.

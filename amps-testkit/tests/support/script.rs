@@ -34,11 +34,10 @@ use std::time::Duration;
 
 use amps_protocol::format_timestamp;
 use amps_testkit::{
-    ActionConfig, ActionTrigger, AfterEnd, ConflatedTopicConfig, Direction, Entitlement, ExpiryReason,
-    Fairness, FakeServer, FakeServerBuilder, Join, JoinField, Leasing, LogCut, LoggedTopic, MessageLayout,
-    MessageTypeConfig, QueueConfig, QueueKind, RaceOrder, ReturnPosition, Schedule, Semantics, Side,
-    SowConfig, SowExpiration, SowHistory, Switches, TransportConfig, UnloggedBookmark, ViewConfig,
-    ViewSource,
+    ActionConfig, ActionTrigger, ConflatedTopicConfig, Direction, Entitlement, ExpiryReason, Fairness,
+    FakeServer, FakeServerBuilder, Join, JoinField, Leasing, LogCut, LoggedTopic, MessageLayout,
+    MessageTypeConfig, QueueConfig, QueueKind, RaceOrder, Schedule, Semantics, Side, SowConfig,
+    SowExpiration, SowHistory, TransportConfig, ViewConfig, ViewSource,
 };
 use serde_json::Value;
 
@@ -70,7 +69,6 @@ impl Dialogue {
     pub(crate) fn server(&self) -> (FakeServerBuilder, Option<TransportConfig>) {
         let mut builder = FakeServer::builder();
         let mut transport = TransportConfig::default();
-        let mut switches = Switches::default();
         for (_, line) in &self.lines {
             let Some(setting) = line.strip_prefix("@ ") else { continue };
             let words: Vec<&str> = setting.split_whitespace().collect();
@@ -87,8 +85,8 @@ impl Dialogue {
                 ["no_txlog"] => builder.no_txlog(),
                 ["txlog_flush_interval", interval] => builder.txlog_flush_interval(duration(interval)),
                 ["switch", name] => {
-                    switch(&mut switches, name);
-                    builder.switches(switches.clone())
+                    let (key, value) = name.split_once('=').unwrap();
+                    builder.set(key, &value.replace('~', " ")).unwrap()
                 }
                 ["refuse_logon", ..] => builder.refuse_logon(setting["refuse_logon ".len()..].trim()),
                 ["credentials", user, password] => builder.credentials(user, password),
@@ -169,25 +167,6 @@ impl Dialogue {
         for client in open {
             cast.quiet(&client, &format!("{}: at the end", self.title));
         }
-    }
-}
-
-fn switch(switches: &mut Switches, name: &str) {
-    match name {
-        "bookmark.unlogged=live" => switches.bookmark_unlogged = UnloggedBookmark::Live,
-        "queue.return_position=tail" => switches.return_position = ReturnPosition::Tail,
-        "bookmark.after_end=remove" => switches.bookmark_after_end = AfterEnd::Remove,
-        _ => match name.split_once('=') {
-            Some(("queue.transfer_delay", delay)) => switches.transfer_delay = duration(delay),
-            Some(("bookmark.persisted_interval", interval)) => {
-                switches.bookmark_persisted_interval = Some(duration(interval));
-            }
-            Some(("bookmark.hash", value)) => {
-                let (client, hash) = value.split_once(':').unwrap();
-                switches.bookmark_hash.insert(client.to_owned(), hash.parse().unwrap());
-            }
-            _ => panic!("unknown switch {name}"),
-        },
     }
 }
 

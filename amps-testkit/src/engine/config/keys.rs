@@ -4,10 +4,15 @@
 //! come from it (server.md 0.5 and 11).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::time::Duration;
+
+use amps_protocol::Interval;
+
 use super::super::reasons::Reason;
 use super::super::switches::{
-    AfterEnd, DeltaNull, DuplicateAck, LeaseHeader, MaxCancels, NanComparison, NullLogic, QueueTopic,
-    ReturnPosition, Switches, UnknownOptions, UnloggedBookmark, UntypedCompare,
+    AfterEnd, DeltaNull, DuplicateAck, LeaseHeader, MaxCancels, NanComparison, NullLogic, PageOrder,
+    PublishCommand, QueueTopic, ReturnPosition, SowTimestamp, Switches, UnknownOptions, UnloggedBookmark,
+    UntypedCompare,
 };
 use super::Config;
 
@@ -48,6 +53,34 @@ const SWITCHES: &[Switch] = &[
     ),
     switch!("logon.close_on_failure", close_on_refused_logon, "a refused logon closes the connection"),
     switch!("ack.processed_sub_id", processed_sub_id, "the processed ack of a subscribe carries sub_id"),
+    switch!(
+        "wire.publish_cmd",
+        publish_command,
+        "how deliveries spell their command",
+        ["p" => PublishCommand::Short, "publish" => PublishCommand::Long]
+    ),
+    switch!(
+        "wire.sow_ts",
+        sow_timestamp,
+        "where a query says when records were updated",
+        ["record" => SowTimestamp::Record, "frame" => SowTimestamp::Frame]
+    ),
+    switch!(
+        "delta.no_empties_keys",
+        no_empties_keys,
+        "no_empties leaves the key fields of a delta where they are"
+    ),
+    switch!(
+        "page.order",
+        page_order,
+        "in which order the frames of one change of a page are sent",
+        ["oof-first" => PageOrder::OutFirst, "publish-first" => PageOrder::InFirst]
+    ),
+    switch!(
+        "sow.topn_round_to_batch",
+        round_top_n,
+        "top_n of a query is rounded up to a multiple of its batch size"
+    ),
     switch!("wire.publish_msg_len", publish_length, "deliveries carry l"),
     switch!(
         "queue.max_cancels",
@@ -138,6 +171,54 @@ const SWITCHES: &[Switch] = &[
     ),
 ];
 
+/// A switch with values of its own; `set` gives nothing for a value that is none.
+struct Open {
+    key: &'static str,
+    about: &'static str,
+    default: &'static str,
+    expected: &'static str,
+    set: fn(&mut Switches, &str) -> Option<()>,
+}
+
+const OPEN: &[Open] = &[
+    Open {
+        key: "bookmark.persisted_interval",
+        about: "how often bookmark subscriptions are told what is durable",
+        default: "ack-conflation",
+        expected: "ack-conflation, or an interval such as 500ms",
+        set: |switches, value| {
+            let own = if value == "ack-conflation" { None } else { Some(interval(value)?) };
+            switches.bookmark_persisted_interval = own;
+            Some(())
+        },
+    },
+    Open {
+        key: "queue.transfer_delay",
+        about: "how long the owner of a queue message keeps it that another instance would deliver",
+        default: "0s",
+        expected: "an interval such as 500ms",
+        set: |switches, value| {
+            switches.transfer_delay = interval(value)?;
+            Some(())
+        },
+    },
+    Open {
+        key: "bookmark.hash",
+        about: "the first part of the bookmarks of a client, as CLIENT:NUMBER; repeatable",
+        default: "",
+        expected: "CLIENT:NUMBER",
+        set: |switches, value| {
+            let (client, hash) = value.rsplit_once(':')?;
+            switches.bookmark_hash.insert(client.to_owned(), hash.parse().ok()?);
+            Some(())
+        },
+    },
+];
+
+fn interval(text: &str) -> Option<Duration> {
+    text.parse::<Interval>().ok().map(Interval::duration)
+}
+
 const REASONS: &[(&str, Reason)] = &[
     ("auth_failure", Reason::AuthFailure),
     ("not_entitled", Reason::NotEntitled),
@@ -186,6 +267,12 @@ pub struct Setting {
 impl Setting {
     /// Every setting: first the switches, then the texts of refusals.
     pub fn all() -> Vec<Self> {
+        let open = OPEN.iter().map(|open| Self {
+            key: open.key.to_owned(),
+            values: Vec::new(),
+            default: open.default.to_owned(),
+            about: open.about,
+        });
         let switches = SWITCHES.iter().map(|switch| Self {
             key: switch.key.to_owned(),
             values: switch.choices.iter().map(|(name, _)| *name).collect(),
@@ -199,7 +286,7 @@ impl Setting {
             default: texts.text(*reason).to_owned(),
             about: "the text of this refusal",
         });
-        switches.chain(reasons).collect()
+        switches.chain(open).chain(reasons).collect()
     }
 }
 
@@ -233,6 +320,16 @@ pub enum SetError {
         key: String,
         /// The name that looks most like it.
         closest: String,
+    },
+    /// The value is not of the kind that the setting wants.
+    #[error("{key} is {expected}, not \"{value}\"")]
+    Malformed {
+        /// The setting.
+        key: String,
+        /// The value.
+        value: String,
+        /// What it wants.
+        expected: &'static str,
     },
     /// The setting cannot have this value.
     #[error("{key} is one of {values}, not \"{value}\"")]
@@ -271,6 +368,14 @@ impl Config {
             };
             choose(&mut self.switches);
             return Ok(());
+        }
+        if let Some(open) = OPEN.iter().find(|open| open.key == key) {
+            let (key, value) = (key.to_owned(), value.to_owned());
+            return (open.set)(&mut self.switches, &value).ok_or(SetError::Malformed {
+                key,
+                value,
+                expected: open.expected,
+            });
         }
         let name = key.strip_prefix(REASON_PREFIX);
         let reason = name.and_then(|name| REASONS.iter().find(|(known, _)| *known == name));

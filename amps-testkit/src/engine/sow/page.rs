@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use amps_protocol::OofReason;
-use amps_transport::{Sink, Time};
+use amps_transport::{ConnId, Sink, Time};
 
 use super::change::Change;
 use super::table::{Record, Table};
@@ -18,6 +18,7 @@ use crate::engine::fan_out::News;
 use crate::engine::filter::OrderBy;
 use crate::engine::selector::{Facts, Selector};
 use crate::engine::subscription::SubKey;
+use crate::engine::switches::PageOrder;
 
 /// A window over the records of one topic.
 #[derive(Debug)]
@@ -91,6 +92,10 @@ impl Engine {
         let hidden = change.left().is_none() && !is_allowed(change.record());
         let shows = |window: &[Arc<Record>], key: &str| window.iter().any(|record| *record.key == *key);
         let changed = change.record();
+        let in_first = self.config.switches.page_order == PageOrder::InFirst;
+        if in_first {
+            self.tell_what_enters(now, index, (conn, key), change, &before, &shown, sink);
+        }
         // What leaves comes first, each in the order of its window (PAG-04).
         for record in before.iter().filter(|record| wants_oof && !shows(&shown, &record.key)) {
             let is_changed = record.key == changed.key;
@@ -103,8 +108,27 @@ impl Engine {
             };
             self.send_out_of_focus(now, conn, key, &layout, &state, reason, sink);
         }
-        for record in &shown {
-            let known = shows(&before, &record.key);
+        if !in_first {
+            self.tell_what_enters(now, index, (conn, key), change, &before, &shown, sink);
+        }
+    }
+
+    /// Tells a subscription of the records that its window did not show before, or that changed.
+    #[expect(clippy::too_many_arguments, reason = "a part of `turn_page`, with its variables")]
+    fn tell_what_enters<S: Sink>(
+        &mut self,
+        now: Time,
+        index: usize,
+        (conn, key): (ConnId, SubKey),
+        change: &Change<'_>,
+        before: &[Arc<Record>],
+        shown: &[Arc<Record>],
+        sink: &mut S,
+    ) {
+        let layout = Arc::clone(&self.sow[index].layout);
+        let changed = change.record();
+        for record in shown {
+            let known = before.iter().any(|other| *other.key == *record.key);
             let updated = record.key == changed.key && change.left().is_none();
             if known && !updated {
                 continue;

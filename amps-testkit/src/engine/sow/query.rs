@@ -21,6 +21,7 @@ use crate::engine::reply::{AckFrame, Refusal};
 use crate::engine::request::{QueryRequest, Request};
 use crate::engine::selector::{Facts, Selector};
 use crate::engine::subscription::{Shape, SubKey, Subscription};
+use crate::engine::switches::SowTimestamp;
 use crate::engine::topic::{TopicPattern, TypeId};
 
 /// What a query found.
@@ -391,6 +392,10 @@ impl Engine {
         batch: &[Row],
     ) {
         let Some(first) = batch.first() else { return };
+        let per_record = self.config.switches.sow_timestamp == SowTimestamp::Record;
+        let newest =
+            batch.iter().map(|row| row.record.updated).max().filter(|_| shape.timestamp && !per_record);
+        let newest = newest.map(|at| format_timestamp(at.as_unix_nanos()).to_string());
         let mut out = std::mem::take(&mut self.out);
         let mut writer = FrameWriter::new(&mut out, CommandKind::Sow)
             .text(Field::Topic, first.record.topic.as_bytes())
@@ -398,14 +403,15 @@ impl Engine {
             .text(Field::QueryId, id)
             .number(Field::BatchSize, batch.len() as u64)
             .number(Field::GroupSequence, sequence)
+            .maybe_text(Field::Timestamp, newest)
             .records();
         for Row { layout, record } in batch {
             let resource = layout.resource_of(&record.topic);
             let select = shape.select.as_deref();
             let body = self.shown(conn, resource, &layout.format, &record.body, select);
             let key = Some(&*record.key).filter(|key| !key.is_empty() && !shape.no_sowkey);
-            let timestamp =
-                shape.timestamp.then(|| format_timestamp(record.updated.as_unix_nanos()).to_string());
+            let timestamp = (shape.timestamp && per_record)
+                .then(|| format_timestamp(record.updated.as_unix_nanos()).to_string());
             writer
                 .record()
                 .maybe_text(Field::SowKey, key)
