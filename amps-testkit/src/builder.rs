@@ -56,6 +56,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) faults: Vec<Fault>,
     pub(crate) rules: Rules,
+    /// Where the control port listens, if there is one.
+    pub(crate) control: Option<String>,
 }
 
 /// What makes a test fail.
@@ -78,6 +80,7 @@ impl Default for Plan {
             seed: 0,
             faults: Vec::new(),
             rules: Rules::default(),
+            control: None,
         }
     }
 }

@@ -41,10 +41,12 @@ pub use engine::{
     ConflatedTopicConfig, ConnectionSnapshot, Counters, DeltaNull, Disconnect, DuplicateAck, Engine,
     Entitlement, EntitlementKind, Event, ExpirationModel, ExpiryReason, Fairness, Join, JoinField,
     LeaseHeader, Leasing, Lint, LogCut, LogRecord, LogTopics, LoggedMessage, MaxCancels, MessageId,
-    MessageLayout, MessageTypeConfig, Noted, Observe, QueueConfig, QueueCounters, QueueKind, QueueSnapshot,
-    QueueTopic, QueuedMessage, Reason, Reasons, RecoveryPoint, ReturnPosition, Schedule, Semantics, SetError,
-    Setting, SlowClientLimits, SowConfig, SowExpiration, SowHistory, SubscriptionSnapshot, Switches,
-    UnknownOptions, UnloggedBookmark, ViewConfig, ViewSource,
+    MessageLayout, MessageTypeConfig, NotPublished, Noted, Observe, PublishOptions, Published,
+    PublisherSequence, QueueConfig, QueueCounters, QueueKind, QueueSnapshot, QueueTopic, QueuedMessage,
+    Reason, Reasons, RecoveryPoint, ReplaySnapshot, ReturnPosition, Schedule, SeedError, SeedMessage,
+    Semantics, SetError, Setting, SlowClientLimits, SowConfig, SowExpiration, SowHistory, SowRecord,
+    SubscriptionSnapshot, Switches, TopicSnapshot, UnknownOptions, UnloggedBookmark, Unordered, ViewConfig,
+    ViewSource,
 };
 
 mod builder;
@@ -52,6 +54,7 @@ pub use builder::FakeServerBuilder;
 mod clock;
 pub use clock::{NextTimer, TimerKind};
 mod closest;
+mod control;
 use closest::{closest, similar};
 mod config;
 pub use config::{ConfigFile, ConfigFileError, ConfigReader, Finding, FindingKind, SAMPLE_CONFIG};
@@ -70,6 +73,8 @@ pub use matcher::{HeaderTest, Matcher};
 mod server;
 pub use server::{Drop, FakeServer, Listening, SettleTimeout, StartError};
 mod shell;
+mod state;
+pub use state::ServerState;
 mod store;
 
 pub mod sim;

@@ -14,7 +14,9 @@ use crate::fault::{FaultLayer, FaultSink};
 use crate::journal::Journal;
 use crate::store::Store;
 
+mod outside;
 mod script;
+pub(crate) use outside::{Initial, Outside, View};
 pub(crate) use script::Script;
 
 /// 2026-01-01T00:00:00Z, where virtual clocks start.
@@ -58,6 +60,8 @@ pub(crate) enum Note {
     ListenerType(ListenerId, String),
     /// About faults, clock and transports.
     Script(Script),
+    /// About what is put in place, and seen.
+    Outside(Outside),
 }
 
 pub(crate) struct Shell {
@@ -76,6 +80,8 @@ pub(crate) struct Shell {
     waiters: Vec<SyncSender<()>>,
     /// Inputs that something may follow from.
     inputs: u64,
+    /// What a reset goes back to.
+    initial: Initial,
 }
 
 impl Shell {
@@ -94,7 +100,8 @@ impl Shell {
         let virtual_now = start.map(|start| engine.last_logged_at().map_or(start, |at| at.max(start)));
         let (store_error, waiters) = (None, Vec::new());
         let real_now = Time::EPOCH;
-        Self { engine, virtual_now, real_now, store, store_error, journal, faults, waiters, inputs: 0 }
+        let (inputs, initial) = (0, Initial::default());
+        Self { engine, virtual_now, real_now, store, store_error, journal, faults, waiters, inputs, initial }
     }
 
     /// Starts the engine anew with what was kept.
@@ -177,6 +184,7 @@ impl Shell {
                 self.faults.finish(now, sink);
             }
             Note::Script(script) => self.take_script(now, script, sink),
+            Note::Outside(outside) => self.take_outside(now, outside, sink),
             Note::ListenerType(listener, message_type) => {
                 self.engine.set_listener_type(listener, message_type);
             }

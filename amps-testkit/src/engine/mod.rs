@@ -20,6 +20,7 @@
 mod acknowledge;
 mod action;
 mod audience;
+mod chance;
 mod config;
 mod conflation;
 mod connection;
@@ -30,10 +31,12 @@ mod fan_out;
 pub mod filter;
 mod format;
 mod heartbeat;
+mod inspect;
 mod lint;
 mod log_record;
 mod logon;
 mod next_timer;
+mod outside;
 mod publish;
 mod queue;
 mod reasons;
@@ -60,14 +63,17 @@ use bytes::BytesMut;
 pub use amps_protocol::MessageId;
 pub use config::*;
 pub use event::{Disconnect, Event, Observe};
+pub use inspect::{PublisherSequence, ReplaySnapshot, SowRecord, TopicSnapshot};
 pub use lint::{Lint, Noted};
 pub use log_record::{LogCut, LogRecord, LoggedMessage};
+pub(crate) use outside::SeedKind;
+pub use outside::{NotPublished, PublishOptions, Published, SeedError, SeedMessage};
 pub use queue::{ExpiryReason, QueueCounters};
 pub use reasons::{Reason, Reasons};
 pub use snapshot::{ConnectionSnapshot, Counters, QueueSnapshot, QueuedMessage, SubscriptionSnapshot};
 pub use switches::{
     AfterEnd, DeltaNull, DuplicateAck, LeaseHeader, MaxCancels, QueueTopic, ReturnPosition, Switches,
-    UnknownOptions, UnloggedBookmark,
+    UnknownOptions, UnloggedBookmark, Unordered,
 };
 
 use action::Actions;
@@ -171,6 +177,7 @@ impl Engine {
         }
         let actions = Actions::new(&config, &mut types)?;
         let restricted = !config.entitlements.is_empty();
+        let scripted = scripted::Scripted::new(&config);
         Ok(Self {
             config,
             types,
@@ -189,7 +196,7 @@ impl Engine {
             dirty: BTreeSet::new(),
             actions,
             timers: Timers::default(),
-            scripted: scripted::Scripted::default(),
+            scripted,
             out: BytesMut::new(),
             observe: Observe::default(),
             events: Vec::new(),
@@ -203,6 +210,11 @@ impl Engine {
             published: 0,
             delivered: 0,
         })
+    }
+
+    /// What the engine was told.
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
     }
 
     /// How much is reported as events. Default [`Observe::Commands`]: whoever sets up an
@@ -273,6 +285,22 @@ impl Engine {
         if kept {
             self.log.record_reset();
         }
+    }
+
+    /// Becomes a server with this configuration that nobody has ever talked to; listeners stay.
+    /// Whoever calls it has ended the connections, of which nothing is said any more.
+    ///
+    /// # Errors
+    /// The configuration contradicts itself; nothing was changed.
+    pub(crate) fn reset(&mut self, config: Config) -> Result<(), ConfigError> {
+        let kept = self.log.records_changes();
+        let fresh = Self::new(config)?;
+        let old = std::mem::replace(self, fresh);
+        (self.observe, self.listeners) = (old.observe, old.listeners);
+        if kept {
+            self.log.record_reset();
+        }
+        Ok(())
     }
 
     /// Sends the `persisted` acks that are due, and ends every connection.

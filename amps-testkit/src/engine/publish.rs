@@ -29,18 +29,18 @@ use super::txlog::{Entry, name_hash};
 const DEVNULL: &str = "/AMPS/devnull";
 
 /// A message on its way in.
-struct Publication<'a> {
-    message_type: TypeId,
+pub(super) struct Publication<'a> {
+    pub(super) message_type: TypeId,
     /// Only what changes in its record.
-    delta: bool,
-    body: &'a [u8],
+    pub(super) delta: bool,
+    pub(super) body: &'a [u8],
     /// The record key, where publishers choose it.
-    key: Option<&'a [u8]>,
-    correlation: Option<&'a [u8]>,
-    expiration: Option<u64>,
-    publisher: Arc<str>,
+    pub(super) key: Option<&'a [u8]>,
+    pub(super) correlation: Option<&'a [u8]>,
+    pub(super) expiration: Option<u64>,
+    pub(super) publisher: Arc<str>,
     /// Present if the topic is logged.
-    bookmark: Option<MessageId>,
+    pub(super) bookmark: Option<MessageId>,
 }
 
 impl Engine {
@@ -167,7 +167,7 @@ impl Engine {
         self.server_bookmark(name_hash(&format!("@{}", self.config.instance)))
     }
 
-    fn server_bookmark(&mut self, publisher: u64) -> MessageId {
+    pub(super) fn server_bookmark(&mut self, publisher: u64) -> MessageId {
         // After a restart the numbers of earlier lives are known to the log only.
         self.server_sequence = self.server_sequence.max(self.log.highest(publisher)) + 1;
         self.log.advance(publisher, self.server_sequence);
@@ -181,7 +181,11 @@ impl Engine {
         Some(Connected { publisher, hash: identity.hash, server_hash: identity.server_hash })
     }
 
-    fn publish_route(&mut self, message_type: TypeId, topic: Option<&[u8]>) -> Result<Arc<Route>, Refusal> {
+    pub(super) fn publish_route(
+        &mut self,
+        message_type: TypeId,
+        topic: Option<&[u8]>,
+    ) -> Result<Arc<Route>, Refusal> {
         let topic = topic.filter(|topic| !topic.is_empty()).ok_or(Reason::InvalidTopic)?;
         if topic.starts_with(INTERNAL.as_bytes()) && topic != DEVNULL.as_bytes() {
             let detail = format!("{} is a topic of the server's own", text(Some(topic)));
@@ -199,7 +203,7 @@ impl Engine {
     ///
     /// # Errors
     /// The message has no record key, or could not be read for it; nothing was done.
-    fn spread<S: Sink>(
+    pub(super) fn spread<S: Sink>(
         &mut self,
         now: Time,
         route: &Route,

@@ -76,6 +76,9 @@ pub struct Config {
     pub switches: Switches,
     /// The texts of refusals.
     pub reasons: Reasons,
+    /// Some queue messages are delivered twice, as at-least-once delivery permits: the seed that
+    /// it is drawn from which. Default: none.
+    pub chaos: Option<u64>,
 }
 
 impl Default for Config {
@@ -100,6 +103,7 @@ impl Default for Config {
             regex_topics: true,
             switches: Switches::default(),
             reasons: Reasons::default(),
+            chaos: None,
         }
     }
 }
