@@ -6,14 +6,17 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use amps_transport::Time;
 
+use crate::Bell;
 use crate::config::{ConfigFile, ConfigFileError, Places, explain};
 use crate::engine::{
-    ActionConfig, Authentication, Config, ConflatedTopicConfig, Engine, Entitlement, LogTopics,
-    MessageTypeConfig, QueueConfig, Reasons, SetError, SlowClientLimits, SowConfig, Switches, ViewConfig,
+    ActionConfig, Authentication, Config, ConflatedTopicConfig, DestinationConfig, Engine, Entitlement,
+    LogTopics, MessageTypeConfig, QueueConfig, Reasons, SetError, SlowClientLimits, SowConfig, Switches,
+    ViewConfig,
 };
 use crate::fault::Fault;
 use crate::journal::JournalMode;
@@ -44,6 +47,10 @@ pub struct FakeServerBuilder {
     failed: Option<ConfigFileError>,
     plan: Plan,
     data_dir: Option<PathBuf>,
+    /// Where other instances connect.
+    replication_listen: Vec<String>,
+    /// The destinations of files.
+    destinations: Vec<DestinationConfig>,
 }
 
 /// What is not the engine's: how the server runs and what a test makes of it.
@@ -58,6 +65,8 @@ pub(crate) struct Plan {
     pub(crate) rules: Rules,
     /// Where the control port listens, if there is one.
     pub(crate) control: Option<String>,
+    /// Rung when a link has done something.
+    pub(crate) bell: Arc<Bell>,
 }
 
 /// What makes a test fail.
@@ -81,6 +90,7 @@ impl Default for Plan {
             faults: Vec::new(),
             rules: Rules::default(),
             control: None,
+            bell: Arc::default(),
         }
     }
 }
@@ -111,14 +121,60 @@ impl FakeServerBuilder {
             None => {}
         }
         self.transports.append(&mut parts.listen);
+        self.destinations.append(&mut parts.destinations);
         self.places.append(&mut parts.places);
         parts.put_into(&mut self.config);
         self
     }
 
-    /// The transports of files listen on the ports that the files say. Default: on free ones.
+    /// The transports of files listen on the ports that the files say, and their destinations
+    /// are replicated to. Default: on free ports, and there is no replication, for the ports that
+    /// destinations name mean nothing then.
     pub fn keep_ports(mut self) -> Self {
         self.keep_ports = true;
+        self
+    }
+
+    /// The name of the instance. Default `amps-testkit`. Instances that replicate to each other
+    /// need different names.
+    pub fn instance(mut self, name: impl Into<String>) -> Self {
+        self.config.instance = name.into();
+        self
+    }
+
+    /// The group of the instance, as other instances see it. Default: its name.
+    pub fn group(mut self, name: impl Into<String>) -> Self {
+        self.config.group = Some(name.into());
+        self
+    }
+
+    /// Sends what is logged to another instance (server.md 7). See [`Pair`](crate::Pair) for two
+    /// servers in one test.
+    pub fn replicate_to(mut self, destination: DestinationConfig) -> Self {
+        self.config.destinations.push(destination);
+        self
+    }
+
+    /// Listens for other instances that replicate to this one: `127.0.0.1:0` or
+    /// `tcp://127.0.0.1:10004`. Repeatable. Default: nowhere.
+    pub fn replication_listen(mut self, address: impl Into<String>) -> Self {
+        self.replication_listen.push(address.into());
+        self
+    }
+
+    /// Whether clients are let in at once (`true`, the default), or only when every destination
+    /// has sent back all that it has: until then, whoever connects is disconnected (PAIR-03).
+    pub fn early_accept(mut self, on: bool) -> Self {
+        self.config.early_accept = on;
+        self
+    }
+
+    pub(crate) const fn has_virtual_clock(&self) -> bool {
+        self.plan.clock.is_some()
+    }
+
+    pub(crate) fn bell(mut self, bell: Arc<Bell>) -> Self {
+        self.plan.bell = bell;
         self
     }
 
@@ -335,14 +391,19 @@ impl FakeServerBuilder {
     /// cannot be used.
     pub fn start(mut self) -> Result<FakeServer, StartError> {
         let mut listen = std::mem::take(&mut self.transports);
-        if !self.keep_ports {
+        if self.keep_ports {
+            self.config.destinations.append(&mut self.destinations);
+        } else {
             listen.iter_mut().for_each(|listen| listen.addr.set_port(0));
         }
-        if listen.is_empty() && self.listen.is_empty() {
+        if listen.iter().all(|listen| listen.replication) && self.listen.is_empty() {
             self.listen.push("127.0.0.1:0".to_owned());
         }
         for text in &self.listen {
             listen.push(Listen::parse(text)?);
+        }
+        for text in &self.replication_listen {
+            listen.push(Listen::parse_replication(text)?);
         }
         let plan = std::mem::take(&mut self.plan);
         let data_dir = self.data_dir.take();
@@ -357,12 +418,17 @@ pub(crate) struct Listen {
     pub(crate) name: Option<String>,
     pub(crate) addr: SocketAddr,
     pub(crate) message_type: Option<String>,
+    /// Other instances connect here, and no clients.
+    pub(crate) replication: bool,
 }
 
 impl Listen {
     /// The name of the transport, or one made of its message type.
     pub(crate) fn name(&self) -> String {
-        let made = || format!("{}-tcp", self.message_type.as_deref().unwrap_or("any"));
+        let made = || match self.replication {
+            true => "replication".to_owned(),
+            false => format!("{}-tcp", self.message_type.as_deref().unwrap_or("any")),
+        };
         self.name.clone().unwrap_or_else(made)
     }
 
@@ -379,8 +445,22 @@ impl Listen {
             Some(("amps", message_type)) if !message_type.is_empty() => Some(message_type.to_owned()),
             _ => return Err(wrong("the path has to be /amps or /amps/MESSAGE-TYPE")),
         };
-        let resolved = addr.to_socket_addrs().ok().and_then(|mut addrs| addrs.next());
-        let addr = resolved.ok_or_else(|| wrong("expected HOST:PORT"))?;
-        Ok(Self { name: None, addr, message_type })
+        let addr = resolve(addr).ok_or_else(|| wrong("expected HOST:PORT"))?;
+        Ok(Self { name: None, addr, message_type, replication: false })
     }
+
+    fn parse_replication(text: &str) -> Result<Self, StartError> {
+        let wrong = |fault| StartError::Address { text: text.to_owned(), fault };
+        let addr = match text.split_once("://") {
+            Some(("tcp", rest)) => rest,
+            Some(_) => return Err(wrong("only tcp is supported")),
+            None => text,
+        };
+        let addr = resolve(addr).ok_or_else(|| wrong("expected HOST:PORT"))?;
+        Ok(Self { name: None, addr, message_type: None, replication: true })
+    }
+}
+
+fn resolve(addr: &str) -> Option<SocketAddr> {
+    addr.to_socket_addrs().ok().and_then(|mut addrs| addrs.next())
 }

@@ -115,6 +115,16 @@ pub enum TimerKind {
         /// The client.
         client: String,
     },
+    /// What was logged may be sent to another instance.
+    Replication {
+        /// What this instance calls it.
+        destination: String,
+    },
+    /// A queue message may be given to another instance.
+    QueueTransfer {
+        /// The queue.
+        queue: String,
+    },
     /// A scripted fault fires, or lets go of something.
     Fault {
         /// In words.
@@ -148,6 +158,8 @@ impl fmt::Display for TimerKind {
             Self::Replay => f.write_str("a replay goes on"),
             Self::SlowClient { client } => write!(f, "{client} may be too slow"),
             Self::Durable { client } => write!(f, "{client} is told what is durable"),
+            Self::Replication { destination } => write!(f, "an entry may be sent to {destination}"),
+            Self::QueueTransfer { queue } => write!(f, "a message of {queue} may change its owner"),
             Self::Fault { what } => f.write_str(what),
         }
     }

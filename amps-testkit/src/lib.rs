@@ -6,6 +6,7 @@
 //! * [`FakeServer`] listens on loopback, and shows what happened and what it holds;
 //! * [`QueueConfig`], [`SowConfig`], [`ViewConfig`] and [`ConflatedTopicConfig`] describe what
 //!   it has; [`ConfigFile`] reads all that from a file as AMPS itself uses it;
+//! * [`Pair`] is two servers that replicate to each other;
 //! * [`Fault`] scripts what goes wrong, [`Matcher`] says which frames are meant or
 //!   [expected](FakeServer::expect), [`Lint`] names what clients do wrong;
 //! * [`Engine`] is the server itself, as a pure state machine: no socket, thread or clock.
@@ -38,15 +39,15 @@ mod engine;
 pub use engine::filter;
 pub use engine::{
     ActionConfig, ActionStep, ActionTrigger, AfterEnd, Authentication, Config, ConfigError,
-    ConflatedTopicConfig, ConnectionSnapshot, Counters, DeltaNull, Disconnect, DuplicateAck, Engine,
-    Entitlement, EntitlementKind, Event, ExpirationModel, ExpiryReason, Fairness, Join, JoinField,
-    LeaseHeader, Leasing, Lint, LogCut, LogRecord, LogTopics, LoggedMessage, MaxCancels, MessageId,
-    MessageLayout, MessageTypeConfig, NotPublished, Noted, Observe, PublishOptions, Published,
-    PublisherSequence, QueueConfig, QueueCounters, QueueKind, QueueSnapshot, QueueTopic, QueuedMessage,
-    Reason, Reasons, RecoveryPoint, ReplaySnapshot, ReturnPosition, Schedule, SeedError, SeedMessage,
-    Semantics, SetError, Setting, SlowClientLimits, SowConfig, SowExpiration, SowHistory, SowRecord,
-    SubscriptionSnapshot, Switches, TopicSnapshot, UnknownOptions, UnloggedBookmark, Unordered, ViewConfig,
-    ViewSource,
+    ConflatedTopicConfig, ConnectionSnapshot, Counters, DeltaNull, DestinationConfig, Disconnect,
+    DuplicateAck, Engine, Entitlement, EntitlementKind, Event, ExpirationModel, ExpiryReason, Fairness, Join,
+    JoinField, LeaseHeader, Leasing, LinkChange, LinkSnapshot, LinkState, Lint, LogCut, LogRecord, LogTopics,
+    LoggedMessage, MaxCancels, MessageId, MessageLayout, MessageTypeConfig, NotPublished, Noted, Observe,
+    PublishOptions, Published, PublisherSequence, QueueConfig, QueueCounters, QueueKind, QueueSnapshot,
+    QueueTopic, QueuedMessage, Reason, Reasons, RecoveryPoint, ReplaySnapshot, ReplicatedTopic,
+    ReturnPosition, Schedule, SeedError, SeedMessage, Semantics, SetError, Setting, SlowClientLimits,
+    SowConfig, SowExpiration, SowHistory, SowRecord, SubscriptionSnapshot, Switches, SyncMode, TopicSnapshot,
+    UnknownOptions, UnloggedBookmark, Unordered, Via, ViewConfig, ViewSource,
 };
 
 mod builder;
@@ -70,6 +71,11 @@ mod journal;
 pub use journal::{Entry, JournalMode, JournalQuery, LintFinding, OutOfOrder, Unwanted, WaitTimeout, What};
 mod matcher;
 pub use matcher::{HeaderTest, Matcher};
+mod bell;
+use bell::Bell;
+mod pair;
+pub use pair::{Direction, Pair, RaceOrder, Side};
+mod port;
 mod server;
 pub use server::{Drop, FakeServer, Listening, SettleTimeout, StartError};
 mod shell;

@@ -22,18 +22,23 @@ use crate::engine::{
 use crate::fault::FaultLayer;
 use crate::form::FaultError;
 use crate::journal::{Entry, Journal, JournalMode, WaitTimeout};
+use crate::port::Reservation;
 use crate::shell::{Initial, Note, Script, Shell};
 use crate::store::Store;
 
 mod control;
 mod faults;
 mod inspect;
+mod links;
 mod observe;
 mod running;
 mod set_up;
 use control::StopSignal;
 pub use running::SettleTimeout;
 use running::complain;
+
+/// How many turns of the loop a listener may take to close.
+const MOST_TURNS: usize = 1_000;
 
 /// How a connection is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,17 +129,20 @@ struct Bound {
     addr: SocketAddr,
     /// `None` while the server does not accept.
     id: Option<ListenerId>,
+    /// Keeps the port meanwhile, if the system lets it.
+    reserved: Option<Reservation>,
 }
 
 /// A listener: its name, and where clients find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
     /// The name of the transport in a configuration file; else `any-tcp`, or the message type
-    /// that it is bound to and `-tcp`.
+    /// that it is bound to and `-tcp`, or `replication`.
     pub name: String,
     /// The address bound.
     pub addr: SocketAddr,
-    /// `tcp://ADDRESS/amps`, with the message type that it is bound to.
+    /// `tcp://ADDRESS/amps`, with the message type that it is bound to; without a path where
+    /// other instances connect.
     pub uri: String,
 }
 
@@ -174,8 +182,8 @@ impl FakeServer {
         let faults = FaultLayer::new(plan.seed, mode.observe());
         let (clock, seed, observe) = (plan.clock, plan.seed, mode.observe());
         let initial = Initial { config, clock, seed, faults: plan.faults.clone(), observe };
-        let shell = Shell::new(engine, plan.clock, faults, store, Arc::clone(&journal)).with_initial(initial);
-        let machine = event_loop.add(shell);
+        let shell = Shell::new(engine, plan.clock, faults, store, Arc::clone(&journal), plan.bell);
+        let machine = event_loop.add(shell.with_initial(initial));
         let (listeners, stop) = (Arc::default(), Arc::default());
         let owned = Some(Owned { control: None, _event_loop: event_loop });
         let mut server = Self { machine, listeners, journal, rules: plan.rules, stop, owned };
@@ -201,8 +209,11 @@ impl FakeServer {
         if let Some(message_type) = &listen.message_type {
             self.machine.post(Note::ListenerType(id, message_type.clone()));
         }
+        if listen.replication {
+            self.machine.post(Note::ReplicationListener(id));
+        }
         self.machine.post(Note::Script(Script::Name(id, listen.name())));
-        Ok(Bound { listen: listen.clone(), addr: bound, id: Some(id) })
+        Ok(Bound { listen: listen.clone(), addr: bound, id: Some(id), reserved: None })
     }
 
     /// The connection string of the first listener, for one message type:
@@ -214,12 +225,17 @@ impl FakeServer {
     /// The address of the first listener.
     pub fn addr(&self) -> SocketAddr {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        self.lock_listeners().first().map_or(nowhere, |bound| bound.addr)
+        let listeners = self.lock_listeners();
+        listeners.iter().find(|bound| !bound.listen.replication).map_or(nowhere, |bound| bound.addr)
     }
 
     /// All listeners, in the order in which they were asked for.
     pub fn listeners(&self) -> Vec<Listening> {
         let describe = |bound: &Bound| {
+            if bound.listen.replication {
+                let uri = format!("tcp://{}", bound.addr);
+                return Listening { name: bound.listen.name(), addr: bound.addr, uri };
+            }
             let path = bound.listen.message_type.as_ref().map_or_else(String::new, |name| format!("/{name}"));
             let uri = format!("tcp://{}/amps{path}", bound.addr);
             Listening { name: bound.listen.name(), addr: bound.addr, uri }
@@ -340,7 +356,17 @@ impl FakeServer {
                 self.machine.stop_listening(id);
             }
         }
-        self.handed_over();
+        for bound in self.lock_listeners().iter_mut().filter(|bound| bound.reserved.is_none()) {
+            // A port can be kept as soon as nobody listens on it: the loop may be some turns away
+            // from closing the socket. That somebody else has it shows when it is opened again.
+            for _ in 0..MOST_TURNS {
+                bound.reserved = Reservation::of(bound.addr);
+                if bound.reserved.is_some() {
+                    break;
+                }
+                self.handed_over();
+            }
+        }
     }
 
     /// Opens the listeners again, on the same ports.
@@ -349,6 +375,7 @@ impl FakeServer {
     /// Another process has taken a port.
     pub fn resume_accepting(&self) -> Result<(), StartError> {
         for bound in self.lock_listeners().iter_mut().filter(|bound| bound.id.is_none()) {
+            bound.reserved = None;
             *bound = self.open(bound.addr, &bound.listen)?;
         }
         Ok(())

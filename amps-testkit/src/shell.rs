@@ -1,7 +1,8 @@
 //! The engine on an event loop: which time it sees, and who is told what it did.
 //!
-//! Owns the virtual clock, and the file of the log. Invariant: under a virtual clock the engine sees no other time, and
-//! its timers fire only while the clock is being moved.
+//! Owns the virtual clock, the file of the log, and when links are connected again under a
+//! virtual clock. Invariant: under a virtual clock the engine sees no other time, and its timers
+//! fire only while the clock is being moved.
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use amps_transport::{CloseMode, Input, ListenerId, Machine, Sink, Time};
 
-use crate::engine::{ConfigError, Engine, Entitlement, LogCut, LogRecord};
+use crate::Bell;
+use crate::engine::{ConfigError, Engine, Entitlement, LinkChange, LogCut, LogRecord};
 use crate::fault::{FaultLayer, FaultSink};
 use crate::journal::Journal;
 use crate::store::Store;
@@ -58,6 +60,23 @@ pub(crate) enum Note {
     /// Say what is left to say, and close everything.
     Stop,
     ListenerType(ListenerId, String),
+    ReplicationListener(ListenerId),
+    /// Move the virtual clock, and let what is due wait.
+    MoveClock(Duration, SyncSender<()>),
+    ChangeLink(String, LinkChange, SyncSender<bool>),
+    ConnectLinks(SyncSender<()>),
+    AutoReplication(bool, SyncSender<()>),
+    ProxiedTransfer(String, bool, SyncSender<bool>),
+    /// End as a process does, in an orderly way or not.
+    Halt {
+        orderly: bool,
+        done: SyncSender<()>,
+    },
+    /// Begin again after that, with what is kept.
+    EndHalt {
+        early: bool,
+        done: SyncSender<()>,
+    },
     /// About faults, clock and transports.
     Script(Script),
     /// About what is put in place, and seen.
@@ -74,6 +93,12 @@ pub(crate) struct Shell {
     store: Option<Store>,
     store_error: Option<String>,
     journal: Arc<Journal>,
+    /// Rung when a link has done something.
+    bell: Arc<Bell>,
+    rung: u64,
+    /// When a link is connected again, under a virtual clock: the network knows no other time
+    /// than the real one.
+    reconnect_at: Option<Time>,
     /// What stands between the loop and the engine.
     faults: FaultLayer,
     /// Those who wait until everything that may leave has left.
@@ -92,16 +117,28 @@ impl Shell {
         faults: FaultLayer,
         store: Option<Store>,
         journal: Arc<Journal>,
+        bell: Arc<Bell>,
     ) -> Self {
         if store.is_some() {
             engine.keep_log_records();
         }
         // Time does not go back behind what is in the log.
         let virtual_now = start.map(|start| engine.last_logged_at().map_or(start, |at| at.max(start)));
-        let (store_error, waiters) = (None, Vec::new());
-        let real_now = Time::EPOCH;
-        let (inputs, initial) = (0, Initial::default());
-        Self { engine, virtual_now, real_now, store, store_error, journal, faults, waiters, inputs, initial }
+        Self {
+            engine,
+            virtual_now,
+            real_now: Time::EPOCH,
+            store,
+            store_error: None,
+            journal,
+            bell,
+            rung: 0,
+            reconnect_at: None,
+            faults,
+            waiters: Vec::new(),
+            inputs: 0,
+            initial: Initial::default(),
+        }
     }
 
     /// Starts the engine anew with what was kept.
@@ -188,6 +225,37 @@ impl Shell {
             Note::ListenerType(listener, message_type) => {
                 self.engine.set_listener_type(listener, message_type);
             }
+            Note::ReplicationListener(listener) => self.engine.set_replication_listener(listener),
+            Note::MoveClock(by, done) => {
+                self.virtual_now = self.virtual_now.map(|now| now + by);
+                let _ = done.try_send(());
+            }
+            Note::ChangeLink(destination, change, done) => {
+                let _ = done.try_send(self.engine.change_link(now, &destination, change, through));
+            }
+            Note::ConnectLinks(done) => {
+                self.engine.connect_links(now, through);
+                let _ = done.try_send(());
+            }
+            Note::AutoReplication(on, done) => {
+                self.engine.set_auto_replication(now, on, through);
+                let _ = done.try_send(());
+            }
+            Note::ProxiedTransfer(queue, on, done) => {
+                let _ = done.try_send(self.engine.set_proxied_transfer(now, &queue, on, through));
+            }
+            Note::Halt { orderly, done } => {
+                self.engine.halt(now, orderly, through);
+                let _ = done.try_send(());
+            }
+            Note::EndHalt { early, done } => {
+                self.restart(now, sink);
+                if early {
+                    self.engine.accept_early();
+                }
+                self.engine.end_halt(now, &mut FaultSink::new(&mut self.faults, now, sink));
+                let _ = done.try_send(());
+            }
         }
     }
 
@@ -234,9 +302,12 @@ impl Machine for Shell {
             Input::Note(note) => self.take_note(now, note, sink),
             Input::Accepted { conn, listener, peer } => {
                 self.engine.handle(now, Input::Accepted { conn, listener, peer }, through);
-                self.faults.accepted(&mut self.engine, now, (conn, listener), sink);
+                // Links between instances have faults of their own.
+                if self.engine.is_client(conn) {
+                    self.faults.accepted(&mut self.engine, now, (conn, listener), sink);
+                }
             }
-            Input::Received { conn, bytes } if idle => {
+            Input::Received { conn, bytes } if idle || self.engine.is_link(conn) => {
                 self.engine.handle(now, Input::Received { conn, bytes }, through);
             }
             Input::Received { conn, bytes } => {
@@ -246,18 +317,35 @@ impl Machine for Shell {
                 self.engine.handle(now, Input::Closed { conn, reason }, through);
                 self.faults.closed(conn);
             }
-            // Under a virtual clock no timer fires by itself, but replays go on.
-            Input::Timer if self.virtual_now.is_some() => self.engine.continue_replays(now, through),
+            // Under a virtual clock no timer fires by itself, but replays go on, and links connect.
+            Input::Timer if self.virtual_now.is_some() => {
+                self.engine.continue_replays(now, through);
+                if self.reconnect_at.is_some_and(|at| at <= real_now) {
+                    self.engine.connect_links(now, through);
+                }
+            }
             Input::Timer => self.engine.handle(now, Input::Timer, through),
             Input::Writable { conn } => self.engine.handle(now, Input::Writable { conn }, through),
-            // It never connects.
-            Input::Connected { .. } | Input::ConnectFailed { .. } => {}
+            Input::Connected { conn, local, peer } => {
+                self.engine.handle(now, Input::Connected { conn, local, peer }, through);
+            }
+            Input::ConnectFailed { conn, error } => {
+                self.engine.handle(now, Input::ConnectFailed { conn, error }, through);
+            }
         }
         if !idle || !self.faults.is_idle() {
             let now = self.virtual_now.unwrap_or(now);
             self.faults.settle(&mut self.engine, now, sink);
         }
         self.keep();
+        self.reconnect_at = match self.engine.links_deadline() {
+            Some(at) => self.reconnect_at.or(Some(real_now + at.saturating_since(now))),
+            None => None,
+        };
+        if self.rung != self.engine.link_activity() {
+            self.rung = self.engine.link_activity();
+            self.bell.ring();
+        }
         self.journal.append(self.faults.take_events());
         self.journal.append(self.engine.take_events());
     }
@@ -267,7 +355,11 @@ impl Machine for Shell {
         let turn = wanted.then_some(self.real_now);
         let next = match self.virtual_now {
             // A replay waits for its consumer, who lives in real time.
-            Some(now) => self.engine.replay_deadline().map(|at| self.real_now + at.saturating_since(now)),
+            Some(now) => {
+                let replays = self.engine.replay_deadline();
+                let replays = replays.map(|at| self.real_now + at.saturating_since(now));
+                replays.into_iter().chain(self.reconnect_at).min()
+            }
             None => self.engine.deadline().into_iter().chain(self.faults.deadline()).min(),
         };
         turn.into_iter().chain(next).min()

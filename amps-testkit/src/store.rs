@@ -16,30 +16,17 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use amps_transport::Time;
-use nom::combinator::{cond, map};
 use nom::error::{Error, ErrorKind};
-use nom::multi::{length_count, length_data};
-use nom::number::complete::{be_u8, be_u32, be_u64};
-use nom::{Err, IResult, Parser};
+use nom::number::complete::be_u32;
+use nom::{Err, IResult};
 
-use crate::engine::{LogRecord, LoggedMessage, MessageId};
+use crate::engine::{LogRecord, RecordTooLong, put_record, read_record};
 use crate::server::StartError;
 
 const FILE_NAME: &str = "txlog.bin";
 const MAGIC: &[u8; 8] = b"AMPSTLOG";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER_LEN: usize = MAGIC.len() + 4;
-
-/// What a record begins with.
-mod tag {
-    pub(super) const MESSAGE: u8 = 1;
-    pub(super) const DELETION: u8 = 2;
-    pub(super) const DEPARTURE: u8 = 3;
-    pub(super) const SEQUENCE: u8 = 4;
-    pub(super) const TRUNCATION: u8 = 5;
-    pub(super) const RESET: u8 = 6;
-}
 
 /// An open file of a log.
 #[derive(Debug)]
@@ -128,83 +115,18 @@ fn read(file: &mut File) -> io::Result<(Vec<LogRecord>, u64)> {
 fn put_frame(out: &mut Vec<u8>, record: &LogRecord) -> io::Result<()> {
     let start = out.len();
     out.extend_from_slice(&[0; 8]);
-    put_record(out, record)?;
+    put_record(out, record).map_err(too_long)?;
     let record = out.get(start + 8..).unwrap_or_default();
-    let prefix = [length(record.len())?, crc32fast::hash(record).to_be_bytes()].concat();
+    let length = u32::try_from(record.len()).map_err(|_| too_long(RecordTooLong))?;
+    let prefix = [length.to_be_bytes(), crc32fast::hash(record).to_be_bytes()].concat();
     if let Some(place) = out.get_mut(start..start + 8) {
         place.copy_from_slice(&prefix);
     }
     Ok(())
 }
 
-fn length(length: usize) -> io::Result<[u8; 4]> {
-    let too_long = |_| io::Error::new(io::ErrorKind::InvalidInput, "a record of more than 4 GiB");
-    u32::try_from(length).map(u32::to_be_bytes).map_err(too_long)
-}
-
-fn put_record(out: &mut Vec<u8>, record: &LogRecord) -> io::Result<()> {
-    match record {
-        LogRecord::Message(message) => {
-            out.push(tag::MESSAGE);
-            put_id(out, message.bookmark);
-            put_bytes(out, message.message_type.as_bytes())?;
-            put_bytes(out, message.topic.as_bytes())?;
-            put_bytes(out, &message.body)?;
-            put_option(out, message.key.as_deref().map(str::as_bytes))?;
-            put_option(out, message.correlation.as_deref())?;
-            put_bytes(out, message.publisher.as_bytes())?;
-            put_number(out, message.at.as_unix_nanos());
-            put_option(out, message.expiration.map(u64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice))?;
-        }
-        LogRecord::Deletion { bookmark, message_type, at, records } => {
-            out.push(tag::DELETION);
-            put_id(out, *bookmark);
-            put_bytes(out, message_type.as_bytes())?;
-            put_number(out, at.as_unix_nanos());
-            out.extend_from_slice(&length(records.len())?);
-            for (topic, key) in records {
-                put_bytes(out, topic.as_bytes())?;
-                put_bytes(out, key.as_bytes())?;
-            }
-        }
-        LogRecord::Departure { queue, message_type, bookmark, at } => {
-            out.push(tag::DEPARTURE);
-            put_bytes(out, queue.as_bytes())?;
-            put_bytes(out, message_type.as_bytes())?;
-            put_id(out, *bookmark);
-            put_number(out, at.as_unix_nanos());
-        }
-        LogRecord::Sequence(id) => {
-            out.push(tag::SEQUENCE);
-            put_id(out, *id);
-        }
-        LogRecord::Truncation(count) => {
-            out.push(tag::TRUNCATION);
-            put_number(out, *count);
-        }
-        LogRecord::Reset => out.push(tag::RESET),
-    }
-    Ok(())
-}
-
-fn put_number(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(&number.to_be_bytes());
-}
-
-fn put_id(out: &mut Vec<u8>, id: MessageId) {
-    put_number(out, id.publisher);
-    put_number(out, id.sequence);
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
-    out.extend_from_slice(&length(bytes.len())?);
-    out.extend_from_slice(bytes);
-    Ok(())
-}
-
-fn put_option(out: &mut Vec<u8>, bytes: Option<&[u8]>) -> io::Result<()> {
-    out.push(u8::from(bytes.is_some()));
-    bytes.map_or(Ok(()), |bytes| put_bytes(out, bytes))
+fn too_long(error: RecordTooLong) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
 // --- Reading ---------------------------------------------------------------------------------
@@ -216,7 +138,7 @@ fn frame(input: &[u8]) -> IResult<&[u8], LogRecord> {
     if crc32fast::hash(bytes) != checksum {
         return fail(input);
     }
-    let (left, record) = record(bytes)?;
+    let (left, record) = read_record(bytes)?;
     if left.is_empty() { Ok((rest, record)) } else { fail(input) }
 }
 
@@ -224,74 +146,12 @@ fn fail<T>(input: &[u8]) -> IResult<&[u8], T> {
     Err(Err::Error(Error::new(input, ErrorKind::Verify)))
 }
 
-fn record(input: &[u8]) -> IResult<&[u8], LogRecord> {
-    let (input, tag) = be_u8(input)?;
-    match tag {
-        tag::MESSAGE => {
-            let optional = (option(text), option(bytes));
-            let (rest, (bookmark, message_type, topic, body, (key, correlation), publisher, at, expiration)) =
-                (id, text, text, bytes, optional, text, time, option(bytes)).parse(input)?;
-            let expiration = match expiration.as_deref().map(TryFrom::try_from) {
-                None => None,
-                Some(Ok(seconds)) => Some(u64::from_be_bytes(seconds)),
-                Some(Err(_)) => return fail(input),
-            };
-            let message = LoggedMessage {
-                bookmark,
-                message_type,
-                topic,
-                body,
-                key,
-                correlation,
-                publisher,
-                at,
-                expiration,
-            };
-            Ok((rest, LogRecord::Message(message)))
-        }
-        tag::DELETION => {
-            let (rest, (bookmark, message_type, at, records)) =
-                (id, text, time, length_count(be_u32, (text, text))).parse(input)?;
-            Ok((rest, LogRecord::Deletion { bookmark, message_type, at, records }))
-        }
-        tag::DEPARTURE => {
-            let (rest, (queue, message_type, bookmark, at)) = (text, text, id, time).parse(input)?;
-            Ok((rest, LogRecord::Departure { queue, message_type, bookmark, at }))
-        }
-        tag::SEQUENCE => map(id, LogRecord::Sequence).parse(input),
-        tag::TRUNCATION => map(be_u64, LogRecord::Truncation).parse(input),
-        tag::RESET => Ok((input, LogRecord::Reset)),
-        _ => fail(input),
-    }
-}
-
-fn id(input: &[u8]) -> IResult<&[u8], MessageId> {
-    map((be_u64, be_u64), |(publisher, sequence)| MessageId { publisher, sequence }).parse(input)
-}
-
-fn time(input: &[u8]) -> IResult<&[u8], Time> {
-    map(be_u64, Time::from_unix_nanos).parse(input)
-}
-
-fn bytes(input: &[u8]) -> IResult<&[u8], Vec<u8>> {
-    map(length_data(be_u32), <[u8]>::to_vec).parse(input)
-}
-
-fn text(input: &[u8]) -> IResult<&[u8], String> {
-    let (rest, bytes) = bytes(input)?;
-    String::from_utf8(bytes).map_or_else(|_| fail(input), |text| Ok((rest, text)))
-}
-
-fn option<T>(value: fn(&[u8]) -> IResult<&[u8], T>) -> impl Fn(&[u8]) -> IResult<&[u8], Option<T>> {
-    move |input| {
-        let (input, present) = be_u8(input)?;
-        cond(present == 1, value).parse(input)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use amps_transport::Time;
+
     use super::*;
+    use crate::engine::{LoggedMessage, MessageId, Via};
 
     fn records() -> Vec<LogRecord> {
         let bookmark = MessageId { publisher: u64::MAX, sequence: 7 };
@@ -306,8 +166,10 @@ mod tests {
             publisher: "p".into(),
             at,
             expiration: Some(0),
+            via: Some(Via { path: vec!["A".into(), "B".into()], since: at }),
         };
-        let bare = LoggedMessage { key: None, correlation: None, expiration: None, ..message.clone() };
+        let bare =
+            LoggedMessage { key: None, correlation: None, expiration: None, via: None, ..message.clone() };
         vec![
             LogRecord::Message(message),
             LogRecord::Message(bare),
@@ -316,12 +178,26 @@ mod tests {
                 message_type: "json".into(),
                 at,
                 records: vec![("T".into(), "1".into()), ("U".into(), String::new())],
+                via: message_via(at),
             },
-            LogRecord::Departure { queue: "q".into(), message_type: "json".into(), bookmark, at },
+            LogRecord::Departure { queue: "q".into(), message_type: "json".into(), bookmark, at, via: None },
+            LogRecord::Transfer {
+                queue: "q".into(),
+                message_type: "json".into(),
+                bookmark,
+                owner: "B".into(),
+                turn: 3,
+                at,
+                via: message_via(at),
+            },
             LogRecord::Sequence(bookmark),
             LogRecord::Truncation(3),
             LogRecord::Reset,
         ]
+    }
+
+    fn message_via(since: Time) -> Option<Via> {
+        Some(Via { path: vec!["A".into()], since })
     }
 
     fn frames(records: &[LogRecord]) -> Vec<u8> {

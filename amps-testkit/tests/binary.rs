@@ -159,6 +159,9 @@ fn each_transport_of_a_file_has_a_ready_line_and_can_be_connected_to() {
         let mut client = TcpStream::connect(address).unwrap();
         assert!(log_on(&mut client).contains("success"));
     }
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert!(line.starts_with("ready amps-replication tcp://127.0.0.1:"), "{line}");
     signal(&process, "-TERM");
     assert_eq!(process.0.wait().unwrap().code(), Some(0));
     let mut rest = String::new();

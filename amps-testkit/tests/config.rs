@@ -107,7 +107,7 @@ fn a_production_file_is_served_on_free_ports_of_loopback() {
     let server = FakeServer::builder().config(production()).start().unwrap();
     let listeners = server.listeners();
     let names: Vec<&str> = listeners.iter().map(|listening| listening.name.as_str()).collect();
-    assert_eq!(names, ["json-tcp", "any-tcp"]);
+    assert_eq!(names, ["json-tcp", "any-tcp", "amps-replication"]);
     for listening in &listeners {
         assert!(listening.addr.ip().is_loopback());
         assert!(![0, 9007, 9010].contains(&listening.addr.port()));

@@ -7,6 +7,8 @@ use amps_testkit::{Action, Fault, Trigger};
 
 use support::in_process::InProcess;
 use support::over_tcp::OverTcp;
+use support::pair_in_process::PairInProcess;
+use support::pair_over_tcp::PairOverTcp;
 use support::script::{Dialogue, parse};
 
 const TRANSCRIPTS: &[&str] = &[
@@ -17,6 +19,7 @@ const TRANSCRIPTS: &[&str] = &[
     include_str!("dialogues/log.txt"),
     include_str!("dialogues/sow.txt"),
     include_str!("dialogues/rights.txt"),
+    include_str!("dialogues/pair.txt"),
     include_str!("dialogues/actions.txt"),
     include_str!("dialogues/past_and_joins.txt"),
 ];
@@ -32,6 +35,9 @@ fn each(play: impl Fn(&Dialogue)) {
 fn dialogues_in_process() {
     each(|dialogue| {
         let (builder, message_type) = dialogue.server();
+        if dialogue.is_pair() {
+            return dialogue.play(&mut PairInProcess::start(&builder));
+        }
         dialogue.play(&mut InProcess::start(builder, message_type));
     });
 }
@@ -40,6 +46,9 @@ fn dialogues_in_process() {
 fn dialogues_over_tcp() {
     each(|dialogue| {
         let (builder, message_type) = dialogue.server();
+        if dialogue.is_pair() {
+            return dialogue.play(&mut PairOverTcp::start(builder, usize::MAX));
+        }
         dialogue.play(&mut OverTcp::start(builder, message_type, usize::MAX));
     });
 }
@@ -48,6 +57,9 @@ fn dialogues_over_tcp() {
 fn dialogues_over_tcp_one_byte_at_a_time() {
     each(|dialogue| {
         let (builder, message_type) = dialogue.server();
+        if dialogue.is_pair() {
+            return dialogue.play(&mut PairOverTcp::start(builder, 1));
+        }
         dialogue.play(&mut OverTcp::start(builder, message_type, 1));
     });
 }
@@ -58,6 +70,10 @@ fn ac_ci_06_dialogues_with_a_server_that_writes_one_byte_at_a_time() {
     each(|dialogue| {
         let (builder, message_type) = dialogue.server();
         let bytes = Fault::when(Trigger::any_accept()).always().then(Action::partial_writes([1]));
-        dialogue.play(&mut OverTcp::start(builder.fault(bytes), message_type, usize::MAX));
+        let builder = builder.fault(bytes);
+        if dialogue.is_pair() {
+            return dialogue.play(&mut PairOverTcp::start(builder, usize::MAX));
+        }
+        dialogue.play(&mut OverTcp::start(builder, message_type, usize::MAX));
     });
 }

@@ -1,11 +1,16 @@
 //! The expression language: the vectors of the specification, and its properties.
 
+mod support;
+
 use amps_protocol::CompositeBuilder;
 use amps_testkit::filter::{
     Context, Dialect, Document, DuplicateKeys, Filter, FilterError, Format, JsonDocument, NullLogic, Value,
     evaluate,
 };
+use amps_testkit::{FakeServer, MessageLayout, MessageTypeConfig};
 use proptest::prelude::*;
+use support::in_process::InProcess;
+use support::stage::Stage;
 
 const D1: &[u8] = include_bytes!("data/expressions-json-d1.json");
 const D2: &str = "8=FIX.4.4|35=D|34=7|9=7|55=IBM|44=90.25|38=1000|109=usTRADE|58=";
@@ -331,4 +336,58 @@ proptest! {
     fn any_payload_is_a_document(payload in prop::collection::vec(any::<u8>(), 0..64)) {
         let _ = result("/a/b[1] = 1", &JsonDocument::new(&payload));
     }
+}
+
+/// AC-EXP-01, AC-EXP-02: every vector is a filter of a live subscription.
+#[test]
+fn vectors_as_filters_of_subscriptions() {
+    let d4_parts = || vec!["json".to_owned(), "json".to_owned(), "binary".to_owned()];
+    let cases: [(&str, Vec<u8>, &str); 5] = [
+        ("json", D1.to_vec(), include_str!("data/expressions-json.txt")),
+        ("fix", D2.replace('|', "\x01").into_bytes(), include_str!("data/expressions-fix.txt")),
+        ("xml", D3.as_bytes().to_vec(), include_str!("data/expressions-xml.txt")),
+        ("global", d4(), include_str!("data/expressions-composite-global.txt")),
+        ("local", d4(), include_str!("data/expressions-composite-local.txt")),
+    ];
+    let mut subscribed = 0;
+    for (message_type, body, vectors) in cases {
+        let builder = FakeServer::builder()
+            .message_type(MessageTypeConfig::new("global", MessageLayout::CompositeGlobal(d4_parts())))
+            .message_type(MessageTypeConfig::new("local", MessageLayout::CompositeLocal(d4_parts())));
+        let mut stage = InProcess::start(builder, None);
+        stage.connect();
+        let send = |stage: &mut InProcess, header: serde_json::Value, body: &[u8]| {
+            let header = header.to_string();
+            let mut frame = ((header.len() + body.len()) as u32).to_be_bytes().to_vec();
+            frame.extend_from_slice(header.as_bytes());
+            frame.extend_from_slice(body);
+            stage.send(0, &frame, 1);
+        };
+        send(&mut stage, serde_json::json!({"c": "logon", "mt": message_type, "client_name": "a"}), b"");
+        let mut wanted = Vec::new();
+        for line in vectors.lines().filter(|line| !line.starts_with('#')) {
+            let columns: Vec<&str> = line.splitn(3, '\t').collect();
+            let (number, expected, text) = (columns[0], columns[1], columns[2]);
+            let command = serde_json::json!({
+                "c": "subscribe", "cid": number, "sub_id": number, "t": "T", "f": text, "a": "processed"
+            });
+            send(&mut stage, command, b"");
+            let ack = String::from_utf8(stage.poll(0).unwrap()).unwrap();
+            let refused = ack.contains(r#""status":"failure""#) && ack.contains(r#""reason":"bad filter""#);
+            assert_eq!(refused, expected == "E", "{number}: {text}: {ack}");
+            // A value that is not true of itself is one that is, if it is a number but 0.
+            let number_is_true = expected.parse().is_ok_and(|value: f64| value != 0.0);
+            if expected == "T" || number_is_true {
+                wanted.push(number);
+            }
+            subscribed += usize::from(!refused);
+        }
+        send(&mut stage, serde_json::json!({"c": "publish", "t": "T"}), &body);
+        let delivery = stage.poll(0).unwrap();
+        let delivery = amps_protocol::Message::decode(&delivery[..]).unwrap();
+        let ids = delivery.sub_ids().map(ToString::to_string).unwrap_or_default();
+        assert_eq!(ids.split(',').collect::<Vec<_>>(), wanted, "{message_type}");
+        assert_eq!(stage.poll(0), None);
+    }
+    assert_eq!(subscribed, 160);
 }

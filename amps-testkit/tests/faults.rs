@@ -41,6 +41,7 @@ fn deliveries() -> Trigger {
 
 // --- Endings -----------------------------------------------------------------------------
 
+/// AC-CI-05
 #[test]
 fn ac_ci_05_a_frame_is_cut_after_exactly_so_many_bytes() {
     let server =

@@ -78,7 +78,7 @@ fn a_file_of_another_kind_is_refused_and_left_alone() {
     std::fs::File::create(&file).unwrap().write_all(b"something else altogether").unwrap();
     let error = server(data.path()).start().unwrap_err();
     assert!(matches!(error, StartError::Data { .. }), "{error}");
-    assert!(error.to_string().contains("no transaction log of version 1"), "{error}");
+    assert!(error.to_string().contains("no transaction log of version 2"), "{error}");
     assert_eq!(std::fs::read(&file).unwrap(), b"something else altogether");
 }
 

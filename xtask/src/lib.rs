@@ -1,6 +1,7 @@
 //! Chores of this workspace, as a library so that their own tests can call them.
 #![forbid(unsafe_code)]
 
+pub mod acceptance;
 pub mod bench;
 pub mod ci;
 pub mod instructions;

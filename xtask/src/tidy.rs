@@ -55,6 +55,7 @@ pub fn run() -> Result<(), String> {
     for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
         check_paths(document, &mut findings);
     }
+    crate::acceptance::check(&mut findings);
     if findings.is_empty() {
         println!("== tidy: {} source files, nothing to say", sources.len());
         return Ok(());

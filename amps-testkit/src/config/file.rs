@@ -7,8 +7,9 @@ use fancy_regex::Regex;
 
 use crate::builder::Listen;
 use crate::engine::{
-    ActionConfig, Authentication, Config, ConfigError, ConflatedTopicConfig, Engine, LogTopics,
-    MessageTypeConfig, QueueConfig, Reason, Reasons, SERVER_VERSION, SlowClientLimits, SowConfig, ViewConfig,
+    ActionConfig, Authentication, Config, ConfigError, ConflatedTopicConfig, DestinationConfig, Engine,
+    LogTopics, MessageTypeConfig, QueueConfig, Reason, Reasons, SERVER_VERSION, SlowClientLimits, SowConfig,
+    ViewConfig,
 };
 
 use super::finding::{ConfigFileError, Finding, FindingKind};
@@ -18,7 +19,7 @@ use super::scope::Scope;
 use super::security::{self, Policy, Role};
 use super::variables::Variables;
 use super::xml::{self, Element, Place};
-use super::{actions, queues, topics, transports, units};
+use super::{actions, queues, replication, topics, transports, units};
 
 /// Characters that the name of an instance cannot have.
 const NOT_IN_NAMES: &[char] = &[' ', '/', '\\', '$', '~'];
@@ -194,9 +195,12 @@ impl ConfigFile {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Parts {
     pub(crate) listen: Vec<Listen>,
+    /// Where what is logged goes.
+    pub(crate) destinations: Vec<DestinationConfig>,
     /// `None`: there is no log.
     pub(crate) log: Option<Vec<String>>,
     instance: Option<String>,
+    group: Option<String>,
     sow: Vec<SowConfig>,
     queues: Vec<QueueConfig>,
     views: Vec<ViewConfig>,
@@ -215,11 +219,13 @@ impl Parts {
     pub(crate) fn put_into(self, config: &mut Config) {
         config.sow.extend(self.sow);
         config.queues.extend(self.queues);
+        config.destinations.extend(self.destinations);
         config.views.extend(self.views);
         config.actions.extend(self.actions);
         config.conflated_topics.extend(self.conflated_topics);
         config.message_types.extend(self.message_types);
         config.instance = self.instance.unwrap_or(std::mem::take(&mut config.instance));
+        config.group = self.group.or(config.group.take());
         config.regex_topics = self.regex_topics.unwrap_or(config.regex_topics);
         config.sow_stats_interval = self.sow_stats_interval.or(config.sow_stats_interval);
         if let Some(limits) = self.slow_clients {
@@ -258,6 +264,20 @@ pub(crate) fn explain(places: &Places, error: &ConfigError) -> Option<Finding> {
         ConfigError::QueueTwice { queue } => {
             (Subject::Queue, queue, "", format!("the queue \"{queue}\" is defined twice; rename one"))
         }
+        ConfigError::DestinationTwice { destination } => {
+            let text = format!("the destination \"{destination}\" is defined twice; rename one");
+            (Subject::Destination, destination, "", text)
+        }
+        ConfigError::DestinationWithoutLog { destination } => {
+            let text = "there is no TransactionLog to replicate; add one".to_owned();
+            (Subject::Destination, destination, "", text)
+        }
+        ConfigError::ReplicatedTopicNotLogged { destination, topic } => (
+            Subject::Destination,
+            destination,
+            "Topic",
+            format!("the topic \"{topic}\" has no transaction log; add a Topic for it to TransactionLog"),
+        ),
         ConfigError::TopicTwice { topic } => {
             (Subject::Topic, topic, "", format!("the topic \"{topic}\" is defined twice; rename one"))
         }
@@ -280,6 +300,7 @@ fn read_root(reader: &mut Reader, root: &Element) -> Parts {
     reader.check(root, schema::ROOT);
     let mut scope = Scope::default();
     let mut parts = Parts { instance: instance(reader, root), ..Parts::default() };
+    parts.group = reader.optional(root, "Group");
     // Definitions first: they may stand behind what refers to them.
     if let Some(modules) = root.get("Modules") {
         scope.modules(reader, modules);
@@ -299,6 +320,12 @@ fn read_root(reader: &mut Reader, root: &Element) -> Parts {
     }
     if let Some(log) = root.get("TransactionLog") {
         parts.log = Some(read_log(reader, &scope, log, &parts));
+    }
+    for list in root.all(&["Replication"]) {
+        reader.check(list, schema::REPLICATION);
+        for child in list.all(&["Destination"]) {
+            parts.destinations.extend(replication::destination(reader, &scope, child));
+        }
     }
     for action in root.all(&["Actions"]).flat_map(|actions| actions.children.iter()) {
         if action.name == "Action" {

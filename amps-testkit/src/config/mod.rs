@@ -12,6 +12,7 @@ mod file;
 mod finding;
 mod queues;
 mod reader;
+mod replication;
 mod sample;
 mod schema;
 mod scope;

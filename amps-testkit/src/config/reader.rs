@@ -14,6 +14,7 @@ use super::xml::{Element, Place};
 pub(crate) enum Subject {
     Queue,
     Topic,
+    Destination,
 }
 
 /// Where a definition and its elements are, and the name of each: by the subject and name of the

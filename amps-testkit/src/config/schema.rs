@@ -22,7 +22,7 @@ pub(super) type Table = &'static [(&'static str, Use)];
 
 pub(super) const ROOT: Table = &[
     ("Name", One),
-    ("Group", Ignored),
+    ("Group", One),
     ("ProcessName", Ignored),
     ("Description", Ignored),
     ("Environment", Ignored),
@@ -53,7 +53,7 @@ pub(super) const ROOT: Table = &[
     ("ClientOfflineThreshold", Ignored),
     ("SlowClientDisconnect", NotYet),
     ("UserDefinedFunctions", NotYet),
-    ("Replication", Ignored),
+    ("Replication", Many),
     ("Admin", Ignored),
     ("Logging", Ignored),
     ("MiniDumpDirectory", Ignored),
@@ -141,6 +141,46 @@ pub(super) const TRANSACTION_LOG: Table = &[
     ("BatchSize", Ignored),
     ("FlushInterval", Ignored),
     ("O_DIRECT", Ignored),
+];
+
+pub(super) const REPLICATION: Table = &[("Destination", Many)];
+
+pub(super) const DESTINATION: Table = &[
+    ("Name", One),
+    ("Group", One),
+    ("SyncType", One),
+    ("Topic", Many),
+    ("Transport", Many),
+    ("Description", Ignored),
+    ("Compression", Ignored),
+    ("CompressionType", Ignored),
+    ("ReplicationProtocol", Ignored),
+    ("Tuning", Ignored),
+];
+
+/// A `Topic` of a `Destination`.
+pub(super) const REPLICATED_TOPIC: Table = &[
+    ("Name", One),
+    ("Topic", One),
+    ("MessageType", One),
+    ("PassThrough", One),
+    ("Filter", NotYet),
+    ("IncludeValidation", Ignored),
+    ("ExcludeValidation", Ignored),
+];
+
+/// A `Transport` of a `Destination`.
+pub(super) const DESTINATION_TRANSPORT: Table = &[
+    ("Name", Ignored),
+    ("Type", One),
+    ("InetAddr", Many),
+    ("Authenticator", Ignored),
+    ("Certificate", Ignored),
+    ("PrivateKey", Ignored),
+    ("CAFile", Ignored),
+    ("CAPath", Ignored),
+    ("Ciphers", Ignored),
+    ("Compression", Ignored),
 ];
 
 pub(super) const LOGGED_TOPIC: Table = &[("Name", One), ("Topic", One), ("MessageType", One)];

@@ -44,8 +44,9 @@ pub(super) fn transport(reader: &mut Reader, scope: &Scope, element: &Element) -
             reader.not_supported(element, "Unix sockets; nobody listens for this transport");
             return None;
         }
-        "amps-replication" | "amps-replication-secure" => {
-            reader.ignored(element, "the server has no replication; nobody listens for this transport");
+        "amps-replication" => return listener(reader, element, name?, state),
+        "amps-replication-secure" => {
+            reader.not_supported(element, "TLS; nobody listens for this transport");
             return None;
         }
         other => {
@@ -58,12 +59,16 @@ pub(super) fn transport(reader: &mut Reader, scope: &Scope, element: &Element) -
         }
     }
     let speaks_amps = protocol(reader, scope, element)?;
-    reader.required(element, "InetAddr").and(name.as_ref())?;
+    let listen = listener(reader, element, name?, state)?;
+    speaks_amps.then_some(Listen { message_type, replication: false, ..listen })
+}
+
+/// Where a transport listens, as one for other instances.
+fn listener(reader: &mut Reader, element: &Element, name: String, state: Option<bool>) -> Option<Listen> {
+    reader.required(element, "InetAddr")?;
     let addr = reader.value(element, "InetAddr", units::loopback)?;
     if let Some(child) = element.get("InetAddr") {
-        let local = child.text.as_ref().is_ok_and(|text| {
-            text.parse::<u16>().is_ok() || text.starts_with("127.") || text.starts_with("localhost:")
-        });
+        let local = child.text.as_ref().is_ok_and(|text| units::is_loopback(text));
         if !local {
             reader.ignored(child, "the server listens on loopback only");
         }
@@ -72,7 +77,7 @@ pub(super) fn transport(reader: &mut Reader, scope: &Scope, element: &Element) -
         reader.ignored(element, "the transport is disabled at the start; nobody listens for it");
         return None;
     }
-    speaks_amps.then_some(Listen { name, addr, message_type })
+    Some(Listen { name: Some(name), addr, message_type: None, replication: true })
 }
 
 /// Whether the protocol is that of the server; `None` if there is none.

@@ -106,6 +106,14 @@ pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {
     Ok(SocketAddr::new(ip, port))
 }
 
+/// Whether an address is one of this machine already.
+pub(super) fn is_loopback(text: &str) -> bool {
+    text.parse::<u16>().is_ok()
+        || text.starts_with("127.")
+        || text.starts_with("localhost:")
+        || text.starts_with("[::1]")
+}
+
 fn whole(text: &str, units: &[(&str, u128)]) -> Option<u64> {
     u64::try_from(scaled(text, units)?).ok()
 }

@@ -54,7 +54,6 @@ fn nothing(call: &Call<'_>) -> Result<(), Refused> {
     Form::read("", &call.body, &[]).map(drop).map_err(Refused::from)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn conflict<E: Error>(error: E) -> Refused {
     Refused::new(409, error.to_string())
 }
@@ -308,12 +307,9 @@ pub(super) fn reset_entitlements(server: &FakeServer, call: &Call<'_>) -> Outcom
 // --- The server --------------------------------------------------------------------------
 
 pub(super) fn proxied_transfer(server: &FakeServer, call: &Call<'_>) -> Outcome {
-    nothing(call)?;
-    if server.queue(call.name(0)).is_none() {
-        return Err(no_queue(server, call.name(0)));
-    }
-    let text = "a server without replication has no other instance that could own the messages; there is nothing to transfer";
-    Err(Refused::new(501, text))
+    let on = Form::read("", &call.body, &["on"])?.get("on", flag)?.unwrap_or(true);
+    let known = server.proxied_transfer(call.name(0), on);
+    if known { Ok(done()) } else { Err(no_queue(server, call.name(0))) }
 }
 
 pub(super) fn reset(server: &FakeServer, call: &Call<'_>) -> Outcome {

@@ -9,7 +9,7 @@ use crate::journal::{Entry, LintFinding};
 use crate::server::FakeServer;
 use crate::similar;
 use crate::state::json::{
-    connection, counters as counters_json, list, log_record, queue as queue_json, record, sequence,
+    connection, counters as counters_json, link, list, log_record, queue as queue_json, record, sequence,
     subscription, timer, topic,
 };
 
@@ -71,6 +71,10 @@ pub(super) fn queue(server: &FakeServer, call: &Call<'_>) -> Outcome {
 
 pub(super) fn sequences(server: &FakeServer, _: &Call<'_>) -> Outcome {
     Ok(list(&server.sequences(), sequence).into())
+}
+
+pub(super) fn links(server: &FakeServer, _: &Call<'_>) -> Outcome {
+    Ok(list(&server.links(), link).into())
 }
 
 pub(super) fn timers(server: &FakeServer, _: &Call<'_>) -> Outcome {

@@ -55,6 +55,7 @@ const ROUTES: &[Route] = &[
     route!("GET" "/state/queues", "", look::queues, "the queues with their messages"),
     route!("GET" "/state/queues/{name}", "", look::queue, "a queue with its messages"),
     route!("GET" "/state/sequences", "", look::sequences, "the sequence numbers of publishers"),
+    route!("GET" "/state/links", "", look::links, "the links to other instances"),
     route!("GET" "/state/timers", "", look::timers, "what waits for the clock, the earliest first"),
     route!("GET" "/state/counters", "", look::counters, "totals since the start"),
     route!("GET" "/next_timer", "", look::next_timer, "what the clock does next"),
@@ -74,7 +75,7 @@ const ROUTES: &[Route] = &[
     route!("POST" "/transport/{name}/enable", "", act::enable_transport, "opens a listener again"),
     route!("POST" "/transport/{name}/disable", "", act::disable_transport, "closes a listener, and its connections"),
     route!("POST" "/entitlements/reset/{user}", r#"{"entitlements": [{"kind": "read", "topic": "orders"}]}"#, act::reset_entitlements, "gives a user other rights, and ends the user's connections"),
-    route!("POST" "/queue/{name}/proxied_transfer", "", act::proxied_transfer, "moves the ownership of a queue's messages"),
+    route!("POST" "/queue/{name}/proxied_transfer", r#"{"on": true}"#, act::proxied_transfer, "takes over messages of a queue whose owner is gone"),
     route!("POST" "/reset", "", act::reset, "goes back to the start, as between two tests"),
     route!("POST" "/stop", "", act::stop, "ends the server"),
 ];

@@ -33,6 +33,7 @@ impl Engine {
             while let Some(queue) = self.dirty.pop_first() {
                 self.dispatch(queue, now, sink);
                 self.log_departures(now, queue);
+                self.settle_ownership(now, queue, sink);
                 self.timers.set(Timer::Queue(queue), self.queues[queue].deadline());
             }
             if !self.run_action(now, sink) {
@@ -40,6 +41,7 @@ impl Engine {
             }
         }
         self.publish_status(now, sink);
+        self.replicate(now, sink);
         self.follow_log(now, sink);
     }
 
@@ -232,7 +234,7 @@ fn next_match(queue: &mut Queue, key: SubKey, subscription: &Subscription, now: 
         selector.matches(Facts::of(entry, &queue.format, &document).read_as(&queue.name), now)
     });
     let cursor = found.unwrap_or(queue.end());
-    queue.members.insert(key, Member { cursor, confirmed: found });
+    queue.members.insert(key, Member { cursor, confirmed: found, ..member });
     found
 }
 

@@ -12,10 +12,11 @@ use amps_transport::{CloseMode, ConnId, Outlet, Sink, Target, Time};
 
 use super::Engine;
 use super::event::Disconnect;
+use super::replication::first_owner;
 use super::selector::Facts;
 use super::sow::{Change, Record};
 use super::timers::Timer;
-use super::txlog::{Deletion, Entry, Item, LogChange, Position};
+use super::txlog::{Deletion, Entry, Item, LogChange, Position, Via};
 
 /// A message in the transaction log.
 ///
@@ -49,6 +50,8 @@ pub struct LoggedMessage {
     pub at: Time,
     /// Seconds to live, as the publisher said; 0 means for ever.
     pub expiration: Option<u64>,
+    /// How it came here by replication; `None` if it was published here.
+    pub via: Option<Via>,
 }
 
 /// Something that the transaction log remembers. A server that gets all of them back, in
@@ -77,6 +80,8 @@ pub enum LogRecord {
         at: Time,
         /// Topic and key of each record.
         records: Vec<(String, String)>,
+        /// How it came here by replication; `None` if it happened here.
+        via: Option<Via>,
     },
     /// A message left a queue for good: acknowledged, expired, or sent at most once.
     Departure {
@@ -88,6 +93,25 @@ pub enum LogRecord {
         bookmark: MessageId,
         /// When.
         at: Time,
+        /// How it came here by replication; `None` if it happened here.
+        via: Option<Via>,
+    },
+    /// A message of a queue belongs to another instance from now on.
+    Transfer {
+        /// The name of the queue.
+        queue: String,
+        /// The message type of the queue.
+        message_type: String,
+        /// The message.
+        bookmark: MessageId,
+        /// The instance that it belongs to.
+        owner: String,
+        /// Counts the owners of the message, from 0 for the first: a lower number is older news.
+        turn: u64,
+        /// When.
+        at: Time,
+        /// How it came here by replication; `None` if it happened here.
+        via: Option<Via>,
     },
     /// This sequence number of a publisher was seen, and with it all lower ones.
     Sequence(MessageId),
@@ -175,7 +199,7 @@ impl Engine {
         changes.iter().filter_map(record).collect()
     }
 
-    fn message(&self, entry: &Entry) -> LoggedMessage {
+    pub(super) fn message(&self, entry: &Entry) -> LoggedMessage {
         LoggedMessage {
             bookmark: entry.bookmark,
             message_type: self.types.name(entry.message_type).to_owned(),
@@ -186,11 +210,12 @@ impl Engine {
             publisher: entry.publisher.to_string(),
             at: entry.at,
             expiration: entry.expiration,
+            via: entry.via.as_deref().cloned(),
         }
     }
 
     /// `None` only for a queue that does not exist.
-    fn record(&self, item: &Item) -> Option<LogRecord> {
+    pub(super) fn record(&self, item: &Item) -> Option<LogRecord> {
         Some(match item {
             Item::Message(entry) => LogRecord::Message(self.message(entry)),
             Item::Deletion(deletion) => LogRecord::Deletion {
@@ -198,6 +223,7 @@ impl Engine {
                 message_type: self.types.name(deletion.message_type).to_owned(),
                 at: deletion.at,
                 records: deletion.records.iter().map(|(t, k)| (t.to_string(), k.to_string())).collect(),
+                via: deletion.via.as_deref().cloned(),
             },
             Item::Departure(departure) => {
                 let queue = self.queues.get(departure.queue)?;
@@ -206,6 +232,19 @@ impl Engine {
                     message_type: self.types.name(queue.message_type).to_owned(),
                     bookmark: departure.bookmark,
                     at: departure.at,
+                    via: departure.via.as_deref().cloned(),
+                }
+            }
+            Item::Transfer(transfer) => {
+                let queue = self.queues.get(transfer.queue)?;
+                LogRecord::Transfer {
+                    queue: queue.name.to_string(),
+                    message_type: self.types.name(queue.message_type).to_owned(),
+                    bookmark: transfer.bookmark,
+                    owner: transfer.owner.to_string(),
+                    turn: transfer.turn,
+                    at: transfer.at,
+                    via: transfer.via.as_deref().cloned(),
                 }
             }
         })
@@ -252,7 +291,7 @@ impl Engine {
         for record in records {
             match record {
                 LogRecord::Message(message) => self.restore_message(message),
-                LogRecord::Deletion { bookmark, message_type, at, records } => {
+                LogRecord::Deletion { bookmark, message_type, at, records, via } => {
                     let message_type = self.types.id(&message_type);
                     let records: Vec<(Arc<str>, Arc<str>)> =
                         records.into_iter().map(|(t, k)| (t.into(), k.into())).collect();
@@ -264,17 +303,24 @@ impl Engine {
                             self.changed(at, table, &change, &mut Nowhere);
                         }
                     }
-                    self.log.append_deletion(Deletion { bookmark, message_type, at, records });
+                    let via = via.map(Arc::new);
+                    self.log.append_deletion(Deletion { bookmark, message_type, at, records, via });
                 }
-                LogRecord::Departure { queue, message_type, bookmark, at } => {
-                    let message_type = self.types.id(&message_type);
-                    let named = |other: &super::queue::Queue| {
-                        *other.name == *queue && other.message_type == message_type
-                    };
+                LogRecord::Departure { queue, message_type, bookmark, at, via } => {
                     // A queue that is not configured any more has nothing to forget.
-                    if let Some(index) = self.queues.iter().position(named) {
+                    if let Some(index) = self.queue_named(&queue, &message_type) {
                         self.queues[index].depart(bookmark, at);
-                        self.log.append_departure(index, bookmark, at);
+                        self.log.append_departure(index, bookmark, at, via.map(Arc::new));
+                    }
+                }
+                LogRecord::Transfer { queue, message_type, bookmark, owner, turn, at, via } => {
+                    if let Some(index) = self.queue_named(&queue, &message_type) {
+                        let owner: Arc<str> = owner.into();
+                        let elsewhere = (*owner != *self.config.instance).then(|| Arc::clone(&owner));
+                        if let Some(position) = self.queues[index].position_of(bookmark) {
+                            self.queues[index].give_to(position, elsewhere, turn);
+                        }
+                        self.log.append_transfer(index, bookmark, (owner, turn), at, via.map(Arc::new));
                     }
                 }
                 LogRecord::Sequence(MessageId { publisher, sequence }) => {
@@ -311,12 +357,12 @@ impl Engine {
         }
     }
 
-    fn restore_message(&mut self, message: LoggedMessage) {
-        let message_type = self.types.id(&message.message_type);
-        let entry = Arc::new(Entry {
+    /// The entry that a message is, behind all that is in the log.
+    pub(super) fn entry(&mut self, message: LoggedMessage) -> Entry {
+        Entry {
             position: self.log.end(),
             bookmark: message.bookmark,
-            message_type,
+            message_type: self.types.id(&message.message_type),
             topic: message.topic.into(),
             body: message.body.into(),
             key: message.key.map(Into::into),
@@ -324,14 +370,25 @@ impl Engine {
             publisher: message.publisher.into(),
             at: message.at,
             expiration: message.expiration,
-        });
+            via: message.via.map(Arc::new),
+        }
+    }
+
+    pub(super) fn queue_named(&mut self, name: &str, message_type: &str) -> Option<usize> {
+        let message_type = self.types.id(message_type);
+        self.queues.iter().position(|queue| *queue.name == *name && queue.message_type == message_type)
+    }
+
+    fn restore_message(&mut self, message: LoggedMessage) {
+        let entry = Arc::new(self.entry(message));
+        let message_type = entry.message_type;
         let route = self.route(message_type, entry.topic.as_bytes());
         let table = route.table.filter(|&table| !self.sow[table].starts_empty);
         if let (Some(table), Some(key)) = (table, &entry.key) {
             self.catch_up(entry.at);
             let index = table;
             let table = &mut self.sow[index];
-            let expires = table.expiry(entry.at, entry.expiration);
+            let expires = table.expiry(entry.happened(), entry.expiration);
             let record = Arc::new(Record {
                 topic: Arc::clone(&entry.topic),
                 key: Arc::clone(key),
@@ -359,7 +416,8 @@ impl Engine {
                 filter.matches(Facts::of(entry, &queue.format, &document), now)
             });
             if wanted {
-                queue.enter(Arc::clone(entry), now);
+                let owner = first_owner(&self.config, queue, entry);
+                queue.enter(Arc::clone(entry), owner, now);
                 self.dirty.insert(index);
             }
         }
@@ -368,7 +426,7 @@ impl Engine {
     /// What left its queue is logged, so that it does not come back with a restart.
     pub(super) fn log_departures(&mut self, now: Time, index: usize) {
         for bookmark in self.queues[index].take_departures() {
-            self.log.append_departure(index, bookmark, now);
+            self.log.append_departure(index, bookmark, now, None);
         }
     }
 
@@ -378,6 +436,7 @@ impl Engine {
         for conn in connections {
             self.close(now, conn, Disconnect::Dropped, CloseMode::Abort, sink);
         }
+        self.close_links(CloseMode::Abort, sink);
         self.forget_everything();
     }
 
@@ -391,6 +450,7 @@ impl Engine {
             self.listeners = old.listeners;
             self.accepted = old.accepted;
             self.types = old.types;
+            self.replication.take_over(old.replication);
             self.restricted = old.restricted;
         }
     }

@@ -10,6 +10,7 @@
 //! * `replay` are the subscriptions that follow the log; `log_record` is how the log leaves the
 //!   engine, and how a new engine gets it back;
 //! * `queue` is one queue, `delivery` decides who gets what from it;
+//! * `replication` joins the engine with others of its kind;
 //! * `reply` is the way out, `timers` the only notion of "later";
 //! * `event` and `snapshot` are how tests look inside.
 //!
@@ -40,7 +41,9 @@ mod outside;
 mod publish;
 mod queue;
 mod reasons;
+mod record_codec;
 mod replay;
+mod replication;
 mod reply;
 mod request;
 mod scripted;
@@ -70,6 +73,9 @@ pub(crate) use outside::SeedKind;
 pub use outside::{NotPublished, PublishOptions, Published, SeedError, SeedMessage};
 pub use queue::{ExpiryReason, QueueCounters};
 pub use reasons::{Reason, Reasons};
+pub(crate) use record_codec::{RecordTooLong, put_record, read_record};
+pub(crate) use replication::{Exchange, Exchanges};
+pub use replication::{LinkChange, LinkSnapshot, LinkState};
 pub use snapshot::{ConnectionSnapshot, Counters, QueueSnapshot, QueuedMessage, SubscriptionSnapshot};
 pub use switches::{
     AfterEnd, DeltaNull, DuplicateAck, LeaseHeader, MaxCancels, QueueTopic, ReturnPosition, Switches,
@@ -80,11 +86,13 @@ use action::Actions;
 use connection::Connection;
 use queue::Queue;
 use replay::{Replays, WaitingAck};
+use replication::Replication;
 use sow::{Derived, Table, derive};
 use subscription::{SubKey, Subscription};
 use timers::{Timer, Timers};
 use topic::{MessageTypes, Routes};
 use txlog::TxLog;
+pub use txlog::Via;
 
 /// A whole server, without sockets, threads or clock.
 ///
@@ -98,6 +106,8 @@ pub struct Engine {
     subscriptions: BTreeMap<SubKey, Subscription>,
     routes: Routes,
     log: TxLog,
+    /// The links to other instances.
+    replication: Replication,
     /// The subscriptions that follow the log.
     replays: Replays,
     /// Publishers whose `persisted` ack waits until the log is durable.
@@ -143,7 +153,9 @@ impl Engine {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let mut types = MessageTypes::default();
         config.message_types.iter().for_each(|message_type| types.define(message_type));
-        let log = TxLog::new(&config.log, config.log_flush_interval.is_zero())?;
+        let mut log = TxLog::new(&config.log, config.log_flush_interval.is_zero())?;
+        let replication = Replication::new(&config, &log)?;
+        log.confirm(replication.horizon());
         let mut sow: Vec<Table> = Vec::new();
         for topic in &config.sow {
             let message_type = types.id(&topic.message_type);
@@ -186,6 +198,7 @@ impl Engine {
             subscriptions: BTreeMap::new(),
             routes: Routes::default(),
             log,
+            replication,
             replays: Replays::default(),
             unconfirmed: BTreeSet::new(),
             waiting_acks: Vec::new(),
@@ -288,15 +301,17 @@ impl Engine {
     }
 
     /// Becomes a server with this configuration that nobody has ever talked to; listeners stay.
-    /// Whoever calls it has ended the connections, of which nothing is said any more.
+    /// Whoever calls it has ended the connections of clients, of which nothing is said any more.
     ///
     /// # Errors
     /// The configuration contradicts itself; nothing was changed.
-    pub(crate) fn reset(&mut self, config: Config) -> Result<(), ConfigError> {
+    pub(crate) fn reset<S: Sink>(&mut self, config: Config, sink: &mut S) -> Result<(), ConfigError> {
         let kept = self.log.records_changes();
         let fresh = Self::new(config)?;
+        self.close_links(CloseMode::Abort, sink);
         let old = std::mem::replace(self, fresh);
         (self.observe, self.listeners) = (old.observe, old.listeners);
+        self.replication.take_over_places(old.replication);
         if kept {
             self.log.record_reset();
         }
@@ -328,8 +343,8 @@ impl Engine {
         named.map(|(conn, _)| *conn)
     }
 
-    /// When the clock next matters. The other reason for an [`Input::Timer`] is
-    /// [`replay_deadline`](Self::replay_deadline).
+    /// When the clock next matters. The other reasons for an [`Input::Timer`] are
+    /// [`replay_deadline`](Self::replay_deadline) and [`links_deadline`](Self::links_deadline).
     pub fn clock_deadline(&self) -> Option<Time> {
         self.timers.next()
     }
@@ -350,6 +365,8 @@ impl Engine {
                 Timer::Replay(stream) => self.step(now, stream, sink),
                 Timer::Slow(conn) => self.age_timer(now, conn, sink),
                 Timer::Durable(conn) => self.tell_what_is_durable(now, conn, sink),
+                Timer::Replicate(index) => self.replication_timer(now, index, sink),
+                Timer::Transfer(queue) => _ = self.dirty.insert(queue),
             }
             self.settle(now, sink);
         }
@@ -365,27 +382,38 @@ impl Machine for Engine {
         self.arm_actions(now);
         match input {
             Input::Accepted { conn, listener, peer } => {
-                self.accept(now, conn, listener, peer);
+                if !self.accept_link(conn, listener, sink) {
+                    self.accept(now, conn, listener, peer);
+                }
                 self.settle(now, sink);
             }
+            Input::Received { conn, bytes } if self.is_link(conn) => {
+                self.receive_on_link(now, conn, bytes, sink);
+            }
             Input::Received { conn, bytes } => self.receive(now, conn, bytes, sink),
+            Input::Connected { conn, .. } => self.link_connected(now, conn, sink),
+            Input::ConnectFailed { conn, .. } => self.link_closed(now, conn, sink),
+            Input::Closed { conn, .. } if self.is_link(conn) => self.link_closed(now, conn, sink),
             Input::Closed { conn, .. } => {
                 self.forget(now, conn, Disconnect::ConnectionClosed);
                 self.settle(now, sink);
             }
             Input::Timer => {
                 self.run_timers(now, sink);
+                if self.links_deadline().is_some_and(|at| at <= now) {
+                    self.connect_due_links(now, sink);
+                }
                 if self.replay_deadline().is_some_and(|at| at <= now) {
                     self.continue_replays(now, sink);
                 }
             }
             Input::Writable { .. } => self.continue_replays(now, sink),
-            // It connects nowhere, and uses no outlet.
-            Input::Connected { .. } | Input::ConnectFailed { .. } | Input::Note(()) => {}
+            Input::Note(()) => {}
         }
     }
 
     fn deadline(&self) -> Option<Time> {
-        self.clock_deadline().into_iter().chain(self.replay_deadline()).min()
+        let others = [self.replay_deadline(), self.links_deadline()];
+        self.clock_deadline().into_iter().chain(others.into_iter().flatten()).min()
     }
 }

@@ -40,6 +40,10 @@ impl Engine {
             Timer::LogWrite => TimerKind::LogWrite,
             Timer::Replay(_) => TimerKind::Replay,
             Timer::Slow(conn) => TimerKind::SlowClient { client: client(conn) },
+            Timer::Replicate(index) => TimerKind::Replication { destination: self.destination_name(index)? },
+            Timer::Transfer(index) => {
+                TimerKind::QueueTransfer { queue: self.queues.get(index)?.name.to_string() }
+            }
             Timer::Durable(conn) => TimerKind::Durable { client: client(conn) },
         };
         Some(NextTimer { at, kind })

@@ -110,7 +110,7 @@ impl Engine {
         holds(filter, facts, now)
     }
 
-    /// Publishes on behalf of the server.
+    /// Publishes on behalf of the server, unless that was [halted](Self::halt).
     pub fn publish<S: Sink>(
         &mut self,
         now: Time,
@@ -119,6 +119,9 @@ impl Engine {
         body: &[u8],
         sink: &mut S,
     ) {
+        if self.is_halted() {
+            return;
+        }
         self.close_slow(now, sink);
         let message_type = self.types.id(message_type);
         self.publish_synthetic(now, message_type, topic, body, None, false, sink);
@@ -239,6 +242,7 @@ impl Engine {
             publisher: publication.publisher,
             at: now,
             expiration: publication.expiration,
+            via: None,
         });
         self.enter_queues(now, route, &entry);
         self.log.append(entry);
@@ -267,7 +271,13 @@ impl Engine {
     }
 
     /// To a topic without a state of the world: it is told and not kept.
-    fn pass_on<S: Sink>(&mut self, now: Time, route: &Route, publication: &Publication<'_>, sink: &mut S) {
+    pub(super) fn pass_on<S: Sink>(
+        &mut self,
+        now: Time,
+        route: &Route,
+        publication: &Publication<'_>,
+        sink: &mut S,
+    ) {
         if route.is_unheard() || *route.topic == *DEVNULL {
             return;
         }

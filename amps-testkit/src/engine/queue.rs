@@ -4,8 +4,9 @@
 //!
 //! ```text
 //!  enter ──▶ available ──lease──▶ leased ──▶ gone (acknowledged, or expired with a reason)
-//!                 ▲                  │
-//!                 └──── give back ───┘
+//!   │  ▲          ▲                  │
+//!   ▼  │          └──── give back ───┘
+//!  elsewhere (another instance delivers it: `owner`)
 //! ```
 //!
 //! Invariants: a message is in `available` exactly if it is not leased; `leases` holds exactly
@@ -28,6 +29,9 @@ use super::subscription::SubKey;
 use super::switches::{MaxCancels, ReturnPosition, Switches};
 use super::topic::{TopicPattern, TopicReading, TypeId};
 use super::txlog::{Entry, Position};
+
+mod books;
+mod owner;
 
 /// Why a message expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +77,10 @@ pub(crate) struct QueueMessage {
     pub(crate) entry: Arc<Entry>,
     /// What comes before what: the higher the priority, the lower.
     rank: u64,
+    /// The instance that delivers it; `None`: this one.
+    pub(crate) owner: Option<Arc<str>>,
+    /// How many owners it had before.
+    pub(crate) turn: u64,
     pub(crate) lease: Option<Lease>,
     pub(crate) deliveries: u32,
     pub(crate) cancels: u32,
@@ -97,6 +105,9 @@ pub(crate) struct Member {
     pub(crate) cursor: Place,
     /// The message at this place matches the filter.
     pub(crate) confirmed: Option<Place>,
+    /// Of the messages before this position that other instances own, all that match were
+    /// asked for.
+    pub(crate) asked: Position,
 }
 
 /// Totals since the start.
@@ -145,6 +156,10 @@ pub(crate) struct Queue {
     barriers: BTreeSet<Position>,
     /// Messages beyond the target depth (Q-70).
     inactive: BTreeSet<Position>,
+    /// Messages that other instances deliver (Q-72).
+    elsewhere: BTreeSet<Position>,
+    /// Those of them that this instance asked for.
+    asked: BTreeSet<Position>,
     priority: Option<Expression>,
     barrier: Option<Selector>,
     leases: BTreeSet<(Time, Position)>,
@@ -223,6 +238,8 @@ impl Queue {
             available: BTreeSet::new(),
             barriers: BTreeSet::new(),
             inactive: BTreeSet::new(),
+            elsewhere: BTreeSet::new(),
+            asked: BTreeSet::new(),
             priority,
             barrier,
             leases: BTreeSet::new(),
@@ -241,7 +258,7 @@ impl Queue {
     }
 
     /// A message enters, unless it was acknowledged before it came.
-    pub(crate) fn enter(&mut self, entry: Arc<Entry>, now: Time) {
+    pub(crate) fn enter(&mut self, entry: Arc<Entry>, owner: Option<Arc<str>>, now: Time) {
         self.counters.entered += 1;
         if let Some(until) = self.deferred.remove(&entry.bookmark) {
             self.forget.remove(&(until, entry.bookmark));
@@ -254,12 +271,14 @@ impl Queue {
         let expires = self.expiry(&entry, now);
         self.tail = self.tail.max(position);
         self.by_bookmark.insert(entry.bookmark, position);
-        if let Some(at) = expires {
+        if let Some(at) = expires.filter(|_| owner.is_none()) {
             self.expirations.insert((at, position));
         }
         let rank = self.rank(&entry);
-        self.messages
-            .insert(position, QueueMessage { entry, rank, lease: None, deliveries: 0, cancels: 0, expires });
+        self.messages.insert(
+            position,
+            QueueMessage { entry, rank, owner, turn: 0, lease: None, deliveries: 0, cancels: 0, expires },
+        );
         self.inactive.insert(position);
         self.activate(now);
     }
@@ -277,6 +296,8 @@ impl Queue {
             });
             if is_barrier {
                 self.barriers.insert(position);
+            } else if message.owner.is_some() {
+                self.elsewhere.insert(position);
             } else {
                 self.offer(Place { rank: message.rank, position });
             }
@@ -287,7 +308,7 @@ impl Queue {
     fn offer(&mut self, place: Place) {
         self.available.insert(place);
         for member in self.members.values_mut().filter(|member| member.cursor > place) {
-            *member = Member { cursor: place, confirmed: None };
+            *member = Member { cursor: place, confirmed: None, ..*member };
         }
     }
 
@@ -320,7 +341,7 @@ impl Queue {
         // What it held up can be looked at now.
         let held_up = Place { rank: 0, position };
         for member in self.members.values_mut().filter(|member| member.cursor > held_up) {
-            *member = Member { cursor: held_up, confirmed: None };
+            *member = Member { cursor: held_up, confirmed: None, ..*member };
         }
         Some(entry)
     }
@@ -482,6 +503,10 @@ impl Queue {
         }
         let Some(message) = self.messages.get_mut(&position) else { return (holder, None) };
         message.cancels += u32::from(how == Unsuccessful::Cancelled);
+        if message.owner.is_some() {
+            self.elsewhere.insert(position);
+            return (holder, None);
+        }
         if let Some(reason) = Self::limit_reached(message, &self.config, self.max_cancels, now) {
             return (holder, self.expire(position, reason, now));
         }
@@ -616,6 +641,8 @@ impl Queue {
         self.available.remove(&place);
         self.barriers.remove(&position);
         self.inactive.remove(&position);
+        self.elsewhere.remove(&position);
+        self.asked.remove(&position);
         self.by_bookmark.remove(&message.entry.bookmark);
         self.departures.push(message.entry.bookmark);
         if let Some(at) = message.expires {
@@ -641,34 +668,6 @@ impl Queue {
     pub(crate) fn begin_counting(&mut self) {
         self.counters = QueueCounters::default();
         self.departures.clear();
-    }
-
-    /// Every contradiction in the queue's books, for tests.
-    pub(crate) fn contradictions(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for (position, message) in &self.messages {
-            let place = self.place_of(*position);
-            let states = [
-                self.available.contains(&place),
-                message.lease.is_some(),
-                self.barriers.contains(position),
-                self.inactive.contains(position),
-            ];
-            if states.iter().filter(|state| **state).count() != 1 {
-                found.push(format!("message {position} is in several states, or none: {states:?}"));
-            }
-            if self.by_bookmark.get(&message.entry.bookmark) != Some(position) {
-                found.push(format!("message {position} cannot be found by its bookmark"));
-            }
-        }
-        let waiting = self.available.len() + self.barriers.len() + self.inactive.len();
-        if self.messages.len() != waiting + self.leased {
-            found.push("available and leased do not add up".to_owned());
-        }
-        if self.held.values().map(BTreeSet::len).sum::<usize>() != self.leased {
-            found.push("the holders do not hold what is leased".to_owned());
-        }
-        found
     }
 }
 

@@ -67,6 +67,8 @@ pub struct QueueSnapshot {
     pub available: Vec<QueuedMessage>,
     /// What is leased, oldest first.
     pub leased: Vec<QueuedMessage>,
+    /// What other instances deliver, oldest first.
+    pub elsewhere: Vec<QueuedMessage>,
     /// Totals since the start.
     pub counters: QueueCounters,
 }
@@ -148,12 +150,15 @@ impl Engine {
     /// The queue of that name.
     pub fn queue(&self, name: &str) -> Option<QueueSnapshot> {
         let queue = self.queues.iter().find(|queue| *queue.name == *name)?;
-        let (leased, available): (Vec<_>, Vec<_>) =
+        let (leased, others): (Vec<_>, Vec<_>) =
             queue.messages().map(|(_, message)| message).partition(|message| message.lease.is_some());
+        let (available, elsewhere): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|message| message.owner.is_none());
         Some(QueueSnapshot {
             name: name.to_owned(),
             available: available.into_iter().map(|message| self.queued(message)).collect(),
             leased: leased.into_iter().map(|message| self.queued(message)).collect(),
+            elsewhere: elsewhere.into_iter().map(|message| self.queued(message)).collect(),
             counters: queue.counters.clone(),
         })
     }

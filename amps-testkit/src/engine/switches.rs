@@ -64,6 +64,9 @@ pub struct Switches {
     /// `bookmark.persisted_interval`: how often bookmark subscriptions are told what is
     /// durable, if it changed. Default `None`: as often as acks of publishes are conflated.
     pub bookmark_persisted_interval: Option<Duration>,
+    /// `queue.transfer_delay`: how long the owner of a queue message keeps it that another
+    /// instance would deliver and nobody here can take. Default 0.
+    pub transfer_delay: Duration,
     /// `bookmark.hash`: the first part of the bookmarks of certain client names, for example
     /// to reproduce captured traffic. Other names are hashed by FNV-1a. Default: none.
     pub bookmark_hash: BTreeMap<String, u64>,
@@ -97,6 +100,7 @@ impl Default for Switches {
             bookmark_unlogged: UnloggedBookmark::Error,
             bookmark_after_end: AfterEnd::Silent,
             bookmark_persisted_interval: None,
+            transfer_delay: Duration::ZERO,
             bookmark_hash: BTreeMap::new(),
             accept_client_ack: false,
             unordered: Unordered::Insertion,

@@ -39,6 +39,10 @@ pub(crate) enum Timer {
     Slow(ConnId),
     /// Bookmark subscriptions are told what is durable.
     Durable(ConnId),
+    /// An entry may be sent to a destination.
+    Replicate(usize),
+    /// A queue message may be given to another instance.
+    Transfer(usize),
 }
 
 /// The deadlines.

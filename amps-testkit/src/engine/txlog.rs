@@ -45,6 +45,35 @@ pub(crate) struct Entry {
     pub(crate) at: Time,
     /// Seconds to live, as the publisher said; 0 means for ever.
     pub(crate) expiration: Option<u64>,
+    /// How it came here; `None` if it was published here.
+    pub(crate) via: Option<Arc<Via>>,
+}
+
+impl Entry {
+    /// When it was published, here or elsewhere: expiration counts from then (HA-05).
+    pub(crate) fn happened(&self) -> Time {
+        self.via.as_ref().map_or(self.at, |via| via.since)
+    }
+}
+
+/// How something came to this instance from the one where it happened (server.md 7).
+///
+/// ```
+/// use amps_testkit::{FakeServerBuilder, Pair, Side};
+///
+/// let pair = Pair::start(FakeServerBuilder::default().virtual_clock())?;
+/// pair.publish(Side::A, "orders", "1");
+/// let messages = pair.server(Side::B).logged_messages();
+/// let via = messages[0].via.as_ref().expect("it was published on A");
+/// assert_eq!(via.path, ["A"]);
+/// # Ok::<(), amps_testkit::StartError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Via {
+    /// The names of the instances that it passed; it happened on the first one.
+    pub path: Vec<String>,
+    /// When it happened, by the clock of that instance.
+    pub since: Time,
 }
 
 /// Records that one command deleted.
@@ -55,15 +84,32 @@ pub(crate) struct Deletion {
     pub(crate) at: Time,
     /// Topic and key of each.
     pub(crate) records: Vec<(Arc<str>, Arc<str>)>,
+    pub(crate) via: Option<Arc<Via>>,
 }
 
 /// A message that left a queue for good, in whatever way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Departure {
     /// The number of the queue.
     pub(crate) queue: usize,
     pub(crate) bookmark: MessageId,
     pub(crate) at: Time,
+    pub(crate) via: Option<Arc<Via>>,
+    /// The last bookmark logged before, for this has none of its own.
+    after: Option<MessageId>,
+}
+
+/// A message of a queue belongs to another instance from now on (Q-72).
+#[derive(Clone, Debug)]
+pub(crate) struct Transfer {
+    /// The number of the queue.
+    pub(crate) queue: usize,
+    pub(crate) bookmark: MessageId,
+    pub(crate) owner: Arc<str>,
+    /// Counts the owners of the message, from 0 for the first.
+    pub(crate) turn: u64,
+    pub(crate) at: Time,
+    pub(crate) via: Option<Arc<Via>>,
     /// The last bookmark logged before, for this has none of its own.
     after: Option<MessageId>,
 }
@@ -74,6 +120,7 @@ pub(crate) enum Item {
     Message(Arc<Entry>),
     Deletion(Arc<Deletion>),
     Departure(Departure),
+    Transfer(Transfer),
 }
 
 impl Item {
@@ -82,14 +129,26 @@ impl Item {
             Self::Message(entry) => entry.at,
             Self::Deletion(deletion) => deletion.at,
             Self::Departure(departure) => departure.at,
+            Self::Transfer(transfer) => transfer.at,
         }
     }
 
-    fn bookmark(&self) -> Option<MessageId> {
+    /// How it came here; `None` if it happened here.
+    pub(crate) fn via(&self) -> Option<&Arc<Via>> {
+        match self {
+            Self::Message(entry) => entry.via.as_ref(),
+            Self::Deletion(deletion) => deletion.via.as_ref(),
+            Self::Departure(departure) => departure.via.as_ref(),
+            Self::Transfer(transfer) => transfer.via.as_ref(),
+        }
+    }
+
+    /// What names it, if it has a name of its own.
+    pub(crate) fn bookmark(&self) -> Option<MessageId> {
         match self {
             Self::Message(entry) => Some(entry.bookmark),
             Self::Deletion(deletion) => Some(deletion.bookmark),
-            Self::Departure(_) => None,
+            Self::Departure(_) | Self::Transfer(_) => None,
         }
     }
 }
@@ -224,9 +283,27 @@ impl TxLog {
         self.push(Item::Deletion(Arc::new(deletion)));
     }
 
-    pub(crate) fn append_departure(&mut self, queue: usize, bookmark: MessageId, at: Time) {
+    pub(crate) fn append_departure(
+        &mut self,
+        queue: usize,
+        bookmark: MessageId,
+        at: Time,
+        via: Option<Arc<Via>>,
+    ) {
         let after = self.bookmark_before(self.end());
-        self.push(Item::Departure(Departure { queue, bookmark, at, after }));
+        self.push(Item::Departure(Departure { queue, bookmark, at, via, after }));
+    }
+
+    pub(crate) fn append_transfer(
+        &mut self,
+        queue: usize,
+        bookmark: MessageId,
+        (owner, turn): (Arc<str>, u64),
+        at: Time,
+        via: Option<Arc<Via>>,
+    ) {
+        let after = self.bookmark_before(self.end());
+        self.push(Item::Transfer(Transfer { queue, bookmark, owner, turn, at, via, after }));
     }
 
     fn push(&mut self, item: Item) {
@@ -283,6 +360,7 @@ impl TxLog {
     pub(crate) fn bookmark_before(&self, position: Position) -> Option<MessageId> {
         match self.get(position.min(self.end()).checked_sub(1)?)? {
             Item::Departure(departure) => departure.after,
+            Item::Transfer(transfer) => transfer.after,
             item => item.bookmark(),
         }
     }
@@ -313,6 +391,11 @@ impl TxLog {
     /// no peer is waited for.
     pub(crate) fn confirm(&mut self, until: Option<Position>) {
         self.confirmed = until;
+    }
+
+    /// What peers have confirmed, as it was last said.
+    pub(crate) const fn confirmed(&self) -> Option<Position> {
+        self.confirmed
     }
 
     // --- Retention -----------------------------------------------------------------------
@@ -389,6 +472,7 @@ mod tests {
                 publisher: "p".into(),
                 at: Time::from_unix_nanos(sequence * 10),
                 expiration: None,
+                via: None,
             };
             log.append(Arc::new(entry));
         }
@@ -429,8 +513,8 @@ mod tests {
     #[test]
     fn a_departure_has_the_bookmark_of_what_came_before() {
         let mut log = log(&[1, 4]);
-        log.append_departure(0, id(1), Time::EPOCH);
-        log.append_departure(0, id(4), Time::EPOCH);
+        log.append_departure(0, id(1), Time::EPOCH, None);
+        log.append_departure(0, id(4), Time::EPOCH, None);
         assert_eq!(log.bookmark_before(log.end()), Some(id(4)));
         assert_eq!((log.len(), log.last_message()), (2, 2));
     }

@@ -86,6 +86,7 @@ impl FakeServer {
         for bound in self.lock_listeners().iter_mut().filter(|bound| bound.listen.name() == name) {
             found = true;
             if bound.id.is_none() {
+                bound.reserved = None;
                 *bound = self.open(bound.addr, &bound.listen)?;
             }
         }

@@ -91,7 +91,8 @@ impl FakeServer {
     /// Goes back to the start, as between two tests: every connection is closed, every message,
     /// lease, sequence number, expectation, journal entry and right given since is forgotten, the
     /// faults are those of the configuration, a virtual clock is where it started, and every
-    /// transport is open again on its port. What a data directory held is forgotten, too.
+    /// transport is open again on its port. What a data directory held is forgotten, too. What other
+    /// instances have replicated from here they have, and send back.
     ///
     /// ```
     /// use amps_testkit::FakeServer;

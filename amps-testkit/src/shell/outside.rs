@@ -97,7 +97,7 @@ impl Shell {
     }
 
     fn reset<S: Sink>(&mut self, sink: &mut S) -> Result<(), ConfigError> {
-        self.engine.reset(self.initial.config.clone())?;
+        self.engine.reset(self.initial.config.clone(), sink)?;
         self.engine.set_observe(self.initial.observe);
         self.faults.start_over(self.initial.seed, self.initial.observe, sink);
         self.virtual_now = self.initial.clock;
@@ -108,6 +108,7 @@ impl Shell {
         for fault in self.initial.faults.clone() {
             self.faults.add(&mut self.engine, now, fault, sink);
         }
+        self.engine.connect_links(now, &mut FaultSink::new(&mut self.faults, now, sink));
         Ok(())
     }
 }

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use super::ServerState;
 use crate::clock::NextTimer;
 use crate::engine::{
-    ConnectionSnapshot, Counters, LogRecord, MessageId, PublisherSequence, QueueSnapshot, QueuedMessage,
-    SowRecord, SubscriptionSnapshot, TopicSnapshot,
+    ConnectionSnapshot, Counters, LinkSnapshot, LogRecord, MessageId, PublisherSequence, QueueSnapshot,
+    QueuedMessage, SowRecord, SubscriptionSnapshot, TopicSnapshot, Via,
 };
 use crate::form::{bytes_to_json, span_to_json, time_to_json};
 
@@ -23,6 +23,7 @@ impl ServerState {
             "log": list(&self.log, log_record),
             "queues": list(&self.queues, queue),
             "sequences": list(&self.sequences, sequence),
+            "links": list(&self.links, link),
             "timers": list(&self.timers, timer),
             "counters": counters(&self.counters),
         })
@@ -104,25 +105,43 @@ pub(crate) fn log_record(record: &LogRecord) -> Value {
             "publisher": message.publisher,
             "time": time_to_json(message.at),
             "expiration": message.expiration,
+            "via": via(message.via.as_ref()),
         }),
-        LogRecord::Deletion { bookmark, message_type, at, records } => json!({
+        LogRecord::Deletion { bookmark, message_type, at, records, via: path } => json!({
             "what": "deletion",
             "bookmark": bookmark.to_string(),
             "message_type": message_type,
             "time": time_to_json(*at),
             "records": list(records, |(topic, key)| json!({"topic": topic, "key": key})),
+            "via": via(path.as_ref()),
         }),
-        LogRecord::Departure { queue, message_type, bookmark, at } => json!({
+        LogRecord::Departure { queue, message_type, bookmark, at, via: path } => json!({
             "what": "departure",
             "queue": queue,
             "message_type": message_type,
             "bookmark": bookmark.to_string(),
             "time": time_to_json(*at),
+            "via": via(path.as_ref()),
+        }),
+        LogRecord::Transfer { queue, message_type, bookmark, owner, turn, at, via: path } => json!({
+            "what": "transfer",
+            "queue": queue,
+            "message_type": message_type,
+            "bookmark": bookmark.to_string(),
+            "owner": owner,
+            "turn": turn,
+            "time": time_to_json(*at),
+            "via": via(path.as_ref()),
         }),
         LogRecord::Sequence(id) => json!({"what": "sequence", "bookmark": id.to_string()}),
         LogRecord::Truncation(count) => json!({"what": "truncation", "count": count}),
         LogRecord::Reset => json!({"what": "reset"}),
     }
+}
+
+/// The instances that it came through.
+fn via(via: Option<&Via>) -> Value {
+    json!(via.map(|via| &via.path))
 }
 
 pub(crate) fn queue(queue: &QueueSnapshot) -> Value {
@@ -160,6 +179,21 @@ fn queued(message: &QueuedMessage) -> Value {
 pub(crate) fn sequence(known: &PublisherSequence) -> Value {
     // A number of 64 bits is more than many readers of JSON can hold.
     json!({"client": known.client, "publisher": known.publisher.to_string(), "sequence": known.sequence})
+}
+
+pub(crate) fn link(link: &LinkSnapshot) -> Value {
+    json!({
+        "destination": link.destination,
+        "peer": link.peer,
+        "mode": format!("{:?}", link.mode).to_lowercase(),
+        "state": format!("{:?}", link.state).to_lowercase(),
+        "connected": link.connected,
+        "waiting": link.waiting,
+        "sent": link.sent,
+        "unconfirmed": link.unconfirmed,
+        "lag": span_to_json(link.lag),
+        "fault": link.fault,
+    })
 }
 
 pub(crate) fn timer(timer: &NextTimer) -> Value {

@@ -6,7 +6,8 @@ use amps_transport::Time;
 
 use crate::clock::NextTimer;
 use crate::engine::{
-    ConnectionSnapshot, Counters, LogRecord, PublisherSequence, QueueSnapshot, SowRecord, TopicSnapshot,
+    ConnectionSnapshot, Counters, LinkSnapshot, LogRecord, PublisherSequence, QueueSnapshot, SowRecord,
+    TopicSnapshot,
 };
 use crate::shell::View;
 
@@ -43,6 +44,8 @@ pub struct ServerState {
     pub queues: Vec<QueueSnapshot>,
     /// The sequence numbers of publishers.
     pub sequences: Vec<PublisherSequence>,
+    /// The links to other instances, with what waits to be sent to each.
+    pub links: Vec<LinkSnapshot>,
     /// What waits for a time, the earliest first.
     pub timers: Vec<NextTimer>,
     /// Totals since the start.
@@ -61,6 +64,7 @@ impl ServerState {
             log: engine.log(),
             queues: engine.queue_names().iter().filter_map(|name| engine.queue(name)).collect(),
             sequences: engine.sequences(),
+            links: engine.links(),
             timers: view.timers(),
             counters: engine.counters(),
         }

@@ -100,6 +100,11 @@ impl InProcess {
         }
     }
 
+    /// Whether the server has ended a connection.
+    pub(crate) fn is_closed(&self, conn: usize) -> bool {
+        self.outbox.closed.contains(&ConnId(conn as u64))
+    }
+
     /// The next frame from the server, if there is one.
     pub(crate) fn poll(&mut self, conn: usize) -> Option<Vec<u8>> {
         let sent = self.outbox.sent.entry(ConnId(conn as u64)).or_default();

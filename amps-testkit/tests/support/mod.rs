@@ -5,6 +5,8 @@
 pub(crate) mod data_dir;
 pub(crate) mod in_process;
 pub(crate) mod over_tcp;
+pub(crate) mod pair_in_process;
+pub(crate) mod pair_over_tcp;
 pub(crate) mod raw_client;
 pub(crate) mod script;
 pub(crate) mod stage;

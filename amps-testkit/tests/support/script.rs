@@ -18,6 +18,11 @@
 //! -- hold durability, release durability    whether peers confirm what is logged
 //! -- truncate before $B, to the newest 2    removes the older part of the log
 //! -- restart                                every connection ends; the log is kept
+//! @ pair                                    two servers, A and B, that replicate
+//! C(p@A)> …, S(p@B)> …, -- p@A logs on      a client, and the server that it is connected to
+//! -- partition, heal, kill A, restart A …   see `pair_change`
+//! -- log@A: 5, queue work@B: available=1, server@A publishes T | {}
+//! -- B refuses clients
 //! ```
 //!
 //! Of a frame from the server only what is named is compared: `h=v`, `h=*` (present), `h=*v`
@@ -29,14 +34,14 @@ use std::time::Duration;
 
 use amps_protocol::format_timestamp;
 use amps_testkit::{
-    ActionConfig, ActionTrigger, AfterEnd, ConflatedTopicConfig, Entitlement, ExpiryReason, Fairness,
-    FakeServer, FakeServerBuilder, Join, JoinField, Leasing, LogCut, MessageLayout, MessageTypeConfig,
-    QueueConfig, ReturnPosition, Schedule, Semantics, SowConfig, SowExpiration, SowHistory, Switches,
-    UnloggedBookmark, ViewConfig, ViewSource,
+    ActionConfig, ActionTrigger, AfterEnd, ConflatedTopicConfig, Direction, Entitlement, ExpiryReason,
+    Fairness, FakeServer, FakeServerBuilder, Join, JoinField, Leasing, LogCut, MessageLayout,
+    MessageTypeConfig, QueueConfig, QueueKind, RaceOrder, ReturnPosition, Schedule, Semantics, Side,
+    SowConfig, SowExpiration, SowHistory, Switches, UnloggedBookmark, ViewConfig, ViewSource,
 };
 use serde_json::Value;
 
-use super::stage::Stage;
+use super::stage::{PairChange, Stage};
 
 const CLOCK_START: u64 = 1_767_225_600_000_000_000;
 
@@ -95,6 +100,7 @@ impl Dialogue {
                 ["entitle", right, user, topic, ref rest @ ..] => {
                     builder.entitle(entitlement(right, user, topic, rest))
                 }
+                ["pair"] => builder,
                 ["ack_conflation", interval] => builder.ack_conflation(duration(interval)),
                 ["type", name] => {
                     message_type = Some(name);
@@ -104,6 +110,11 @@ impl Dialogue {
             };
         }
         (builder, message_type)
+    }
+
+    /// Whether it is about two servers.
+    pub(crate) fn is_pair(&self) -> bool {
+        self.lines.iter().any(|(_, line)| line == "@ pair")
     }
 
     pub(crate) fn play(&self, stage: &mut dyn Stage) {
@@ -135,6 +146,7 @@ fn switch(switches: &mut Switches, name: &str) {
         "queue.return_position=tail" => switches.return_position = ReturnPosition::Tail,
         "bookmark.after_end=remove" => switches.bookmark_after_end = AfterEnd::Remove,
         _ => match name.split_once('=') {
+            Some(("queue.transfer_delay", delay)) => switches.transfer_delay = duration(delay),
             Some(("bookmark.persisted_interval", interval)) => {
                 switches.bookmark_persisted_interval = Some(duration(interval));
             }
@@ -168,6 +180,13 @@ fn queue(name: &str, settings: &[&str]) -> QueueConfig {
             "semantics" => queue.semantics(match value {
                 "at-most-once" => Semantics::AtMostOnce,
                 _ => Semantics::AtLeastOnce,
+            }),
+            "kind" => queue.kind(match value.split_once(':') {
+                Some(("group-local", owner)) => {
+                    QueueKind::GroupLocal { initial_owner: owner.to_owned(), domain: None }
+                }
+                None if value == "local" => QueueKind::Local,
+                _ => panic!("unknown kind {value}"),
             }),
             "leasing" => queue.leasing(if value == "strict" { Leasing::Strict } else { Leasing::Sublet }),
             "fairness" => queue.fairness(match value {
@@ -317,20 +336,43 @@ impl Cast<'_> {
         }
         let number = self.names.values().filter(|name| *name == "(connection)").count();
         self.names.insert(format!("(connection {number})"), "(connection)".to_owned());
+        self.turn_to(client);
         self.stage.connect();
         self.clients.insert(client.to_owned(), number);
         number
     }
 
+    /// What follows is about the server that this name says, if it says any.
+    fn turn_to(&mut self, name: &str) {
+        if let Some(side) = side_of(name) {
+            self.stage.turn_to(side);
+        }
+    }
+
     fn event(&mut self, event: &str, place: &str) {
         let words: Vec<&str> = event.split_whitespace().collect();
+        if let Some(change) = pair_change(event, &words) {
+            self.stage.change(&change);
+            if let PairChange::Kill { side, .. } | PairChange::Stop(side) = change {
+                self.clients.retain(|client, _| side_of(client) != Some(side));
+            }
+            return;
+        }
         match words[..] {
+            [side, "refuses", "clients"] => {
+                self.turn_to(&format!("@{side}"));
+                assert!(self.stage.refuses_clients(), "{place}");
+            }
             ["advance", by] => self.stage.advance(duration(by)),
-            ["server", "publishes", topic, ..] => {
+            [server, "publishes", topic, ..] if server.starts_with("server") => {
+                self.turn_to(server);
                 self.stage.publish(topic, event.split_once(" | ").map_or("", |(_, body)| body));
             }
             ["queue", name, ref counts @ ..] => self.check_queue(name.trim_end_matches(':'), counts, place),
-            ["log:", count] => assert_eq!(self.stage.log().len().to_string(), count, "{place}"),
+            [log, count] if log.starts_with("log") => {
+                self.turn_to(log.trim_end_matches(':'));
+                assert_eq!(self.stage.log().len().to_string(), count, "{place}");
+            }
             ["hold", "durability"] => self.stage.hold_durability(true),
             ["release", "durability"] => self.stage.hold_durability(false),
             ["truncate", "before", bookmark] => {
@@ -359,7 +401,8 @@ impl Cast<'_> {
                 }
             }
             [client, "logs", "on"] => {
-                let logon = format!("logon cid=logon client_name={client} mt=json a=processed");
+                let name = client.split('@').next().expect(place);
+                let logon = format!("logon cid=logon client_name={name} mt=json a=processed");
                 self.send(client, &logon);
                 self.expect(client, "ack cid=logon a=processed status=success", place);
             }
@@ -497,13 +540,15 @@ impl Cast<'_> {
     }
 
     fn check_queue(&mut self, name: &str, counts: &[&str], place: &str) {
-        let queue = self.stage.queue(name);
+        self.turn_to(name);
+        let queue = self.stage.queue(name.split('@').next().expect(place));
         for count in counts {
             let (key, expected) = count.split_once('=').expect(place);
             let expired = || queue.counters.expired.iter().find(|(reason, _)| reason.as_str() == key);
             let found = match key {
                 "available" => queue.available.len() as u64,
                 "leased" => queue.leased.len() as u64,
+                "elsewhere" => queue.elsewhere.len() as u64,
                 "acknowledged" => queue.counters.acknowledged,
                 "expired_leases" => queue.counters.expired_leases,
                 "cancels" => queue.counters.cancels,
@@ -512,6 +557,61 @@ impl Cast<'_> {
             assert_eq!(found.to_string(), expected, "{key}: {place}");
         }
     }
+}
+
+/// `p@A`.
+fn side_of(name: &str) -> Option<Side> {
+    name.split_once('@').map(|(_, side_name)| side(side_name))
+}
+
+fn side(name: &str) -> Side {
+    match name {
+        "A" => Side::A,
+        "B" => Side::B,
+        _ => panic!("no side of a pair: {name}"),
+    }
+}
+
+fn direction(name: &str) -> Direction {
+    match name {
+        "A->B" => Direction::AToB,
+        "B->A" => Direction::BToA,
+        _ => panic!("no direction: {name}"),
+    }
+}
+
+fn pair_change(event: &str, words: &[&str]) -> Option<PairChange> {
+    Some(match *words {
+        ["partition"] => PairChange::Partition,
+        ["heal"] => PairChange::Heal,
+        ["pause", link] => PairChange::Pause(direction(link)),
+        ["resume", link] => PairChange::Resume(direction(link)),
+        ["deliver", link, count] => PairChange::Deliver(direction(link), count.parse().unwrap()),
+        ["downgrade", link] => PairChange::Downgrade(direction(link)),
+        ["upgrade", link] => PairChange::Upgrade(direction(link)),
+        ["lag", link, lag] => PairChange::Lag(direction(link), duration(lag)),
+        ["kill", name] => PairChange::Kill { side: side(name), keep_log: true },
+        ["kill", name, "and", "its", "log"] => PairChange::Kill { side: side(name), keep_log: false },
+        ["stop", name] => PairChange::Stop(side(name)),
+        ["restart", name] => PairChange::Restart { side: side(name), early: false },
+        ["restart", name, "early"] => PairChange::Restart { side: side(name), early: true },
+        ["proxied", "transfer", "of", queue] => PairChange::Proxied {
+            side: side_of(queue)?,
+            queue: queue.split('@').next()?.to_owned(),
+            on: true,
+        },
+        ["race", order, topic, ..] => {
+            let mut bodies = event.split(" | ").skip(1).map(str::to_owned);
+            let order = match order {
+                "a_first" => RaceOrder::AFirst,
+                "b_first" => RaceOrder::BFirst,
+                "each_own_first" => RaceOrder::EachOwnFirst,
+                _ => panic!("no order: {order}"),
+            };
+            PairChange::Race { order, topic: topic.to_owned(), on_a: bodies.next()?, on_b: bodies.next()? }
+        }
+        _ => return None,
+    })
 }
 
 /// `3..5`: both ends belong to it.

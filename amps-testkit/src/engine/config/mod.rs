@@ -16,6 +16,7 @@ mod keys;
 mod limits;
 mod message_type;
 mod queue;
+mod replication;
 mod sow;
 mod view;
 
@@ -25,6 +26,7 @@ pub use keys::{SetError, Setting};
 pub use limits::{RecoveryPoint, SlowClientLimits};
 pub use message_type::{MessageLayout, MessageTypeConfig};
 pub use queue::{ExpirationModel, Fairness, Leasing, QueueConfig, QueueKind, Semantics};
+pub use replication::{DestinationConfig, ReplicatedTopic, SyncMode};
 pub use sow::{SowConfig, SowExpiration, SowHistory};
 pub use view::{ConflatedTopicConfig, Join, JoinField, ViewConfig, ViewSource};
 
@@ -36,6 +38,13 @@ pub(crate) const SERVER_VERSION: &str = "5.3.5.0";
 pub struct Config {
     /// The name of the instance; part of generated client names. Default `amps-testkit`.
     pub instance: String,
+    /// The group of the instance, as other instances see it. Default: its name.
+    pub group: Option<String>,
+    /// The instances that get what is logged here. Default: none.
+    pub destinations: Vec<DestinationConfig>,
+    /// Whether clients are let in before every peer has sent what it has (PAIR-03). Each
+    /// destination has to replicate back then. Default `true`.
+    pub early_accept: bool,
     /// Which topics have a transaction log. Default: all.
     pub log: LogTopics,
     /// How long a message takes from the log to the disk. Until then it is not persisted: its
@@ -85,6 +94,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             instance: "amps-testkit".into(),
+            group: None,
+            destinations: Vec::new(),
+            early_accept: true,
             log: LogTopics::Matching(vec![".*".into()]),
             log_flush_interval: Duration::ZERO,
             sow: Vec::new(),
@@ -272,6 +284,36 @@ pub enum ConfigError {
     AtMostOnceFairness {
         /// The queue.
         queue: String,
+    },
+    /// Two destinations of one name.
+    #[error("destination \"{destination}\" is configured twice")]
+    DestinationTwice {
+        /// The destination.
+        destination: String,
+    },
+    /// Only what is logged can be replicated.
+    #[error("destination \"{destination}\": there is no transaction log to replicate; add one")]
+    DestinationWithoutLog {
+        /// The destination.
+        destination: String,
+    },
+    /// A destination whose address is none.
+    #[error("destination \"{destination}\": \"{address}\" is no address; expected HOST:PORT")]
+    DestinationAddress {
+        /// The destination.
+        destination: String,
+        /// The address as given.
+        address: String,
+    },
+    /// Only what is logged can be replicated.
+    #[error(
+        "destination \"{destination}\": its topic \"{topic}\" has no transaction log; add one with a txlog pattern"
+    )]
+    ReplicatedTopicNotLogged {
+        /// The destination.
+        destination: String,
+        /// The topic.
+        topic: String,
     },
     /// Nobody could tell where a publish to the queue's name goes.
     #[error(

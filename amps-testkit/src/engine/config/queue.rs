@@ -268,7 +268,8 @@ impl QueueConfig {
     }
 
     /// How the queue is spread over replicated instances. Default
-    /// [`QueueKind::Distributed`]. An instance alone does not show the difference.
+    /// [`QueueKind::Distributed`]. An instance that replicates to no other does not show the
+    /// difference.
     #[must_use]
     pub fn kind(mut self, kind: QueueKind) -> Self {
         self.kind = kind;

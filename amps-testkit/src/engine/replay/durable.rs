@@ -32,8 +32,8 @@ impl Engine {
     /// until this is called with `false`. Until then publishers get no `persisted` ack, and
     /// subscriptions that are `fully_durable` get no message.
     pub fn hold_durability<S: Sink>(&mut self, now: Time, held: bool, sink: &mut S) {
-        self.log.confirm(held.then(|| self.log.horizon(Durability::Full)));
-        self.confirm(now, sink);
+        let durable = self.log.horizon(Durability::Full);
+        self.replication.hold(held.then_some(durable));
         self.settle(now, sink);
     }
 
@@ -41,11 +41,12 @@ impl Engine {
     pub(in crate::engine) fn log_is_written<S: Sink>(&mut self, now: Time, sink: &mut S) {
         self.log.write();
         self.confirm(now, sink);
+        self.confirm_to_upstreams(sink);
     }
 
     /// Publishers that wait for the log get their acks (PUB-23), and so do, at their intervals,
     /// the subscriptions that are told what is durable.
-    fn confirm<S: Sink>(&mut self, now: Time, sink: &mut S) {
+    pub(in crate::engine) fn confirm<S: Sink>(&mut self, now: Time, sink: &mut S) {
         for conn in std::mem::take(&mut self.unconfirmed) {
             self.send_conflated(now, conn, sink);
         }

@@ -122,7 +122,7 @@ impl Engine {
         }
         if let Some(bookmark) = bookmark {
             let records = gone.iter().map(|(_, r)| (Arc::clone(&r.topic), Arc::clone(&r.key))).collect();
-            self.log.append_deletion(Deletion { bookmark, message_type, at: now, records });
+            self.log.append_deletion(Deletion { bookmark, message_type, at: now, records, via: None });
         }
     }
 
