@@ -34,6 +34,11 @@
 //! server ends when its handle is dropped.
 #![forbid(unsafe_code)]
 
+/// The examples of the README run with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod engine;
 #[doc(hidden)]
 pub use engine::filter;

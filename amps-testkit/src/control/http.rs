@@ -15,6 +15,9 @@ const MAX_REQUEST: usize = 1 << 20;
 /// How long a request may take to arrive, and an answer to be taken.
 const MAX_TIME: Duration = Duration::from_secs(5);
 
+/// How long the rest of a request that was refused is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The most header fields of a request.
 const MAX_FIELDS: usize = 64;
 
@@ -191,8 +194,8 @@ fn decode(text: &str) -> Result<String, Refused> {
     String::from_utf8(bytes).map_err(|_| wrong())
 }
 
-/// Writes an answer, and ends the connection.
-pub(super) fn write(stream: &mut TcpStream, answer: &Answer) -> io::Result<()> {
+/// Writes an answer, and ends the connection. `unread`: some of the request may still come.
+pub(super) fn write(stream: &mut TcpStream, answer: &Answer, unread: bool) -> io::Result<()> {
     stream.set_write_timeout(Some(MAX_TIME))?;
     let mut body = answer.body.to_string();
     body.push('\n');
@@ -205,14 +208,16 @@ pub(super) fn write(stream: &mut TcpStream, answer: &Answer) -> io::Result<()> {
     );
     stream.write_all((head + &body).as_bytes())?;
     stream.shutdown(Shutdown::Write)?;
-    drain(stream);
+    if unread {
+        drain(stream);
+    }
     Ok(())
 }
 
 /// Reads what is left of a request that was refused: a socket that is closed with something
 /// unread takes its answer back.
 fn drain(stream: &mut TcpStream) {
-    let (deadline, mut taken) = (Instant::now() + MAX_TIME, 0);
+    let (deadline, mut taken) = (Instant::now() + PATIENCE, 0);
     let mut bytes = Vec::new();
     while taken < 16 * MAX_REQUEST && matches!(read_some(stream, deadline, &mut bytes), Ok(true)) {
         taken += bytes.len();

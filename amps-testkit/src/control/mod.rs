@@ -22,8 +22,6 @@ mod http;
 mod look;
 mod routes;
 
-use http::Answer;
-
 /// How long it may take to reach the own port at the end.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -104,17 +102,16 @@ fn serve(listener: &TcpListener, shared: &Shared, server: &FakeServer) {
         if shared.ending.load(Ordering::SeqCst) {
             return;
         }
-        let answer = match http::read(&mut stream) {
-            Ok(Some(request)) => routes::answer(server, &request),
+        let (answer, unread) = match http::read(&mut stream) {
+            Ok(Some(request)) => (routes::answer(server, &request), false),
             // It said nothing.
             Ok(None) => continue,
-            Err(refused) => refused.into(),
+            Err(refused) => (refused.into(), true),
         };
-        let Answer { stops, .. } = answer;
         // Whoever asked may have gone.
-        let _gone = http::write(&mut stream, &answer);
+        let _gone = http::write(&mut stream, &answer, unread);
         shared.set_current(None);
-        if stops {
+        if answer.stops {
             server.request_stop();
         }
     }

@@ -92,7 +92,7 @@ pub struct NotPublished {
 /// use std::time::Duration;
 ///
 /// let server = FakeServer::builder().sow(SowConfig::new("orders").key("/id")).virtual_clock().start()?;
-/// let hour_ago = server.now().saturating_sub(Duration::from_secs(3600));
+/// let hour_ago = server.now() - Duration::from_secs(3600);
 /// server.seed_record(SeedMessage::new("orders", "{\"id\":1}").at(hour_ago)).unwrap();
 /// assert_eq!(server.sow("orders")[0].updated, hour_ago);
 /// # Ok::<(), amps_testkit::StartError>(())
