@@ -431,7 +431,7 @@ fn what_there_is_not_is_told_what_there_is() {
     );
     assert_eq!(
         controlled.refused(400, "POST", "/reset", &json!({"hard": true})),
-        "hard: there is no \"hard\"; write one of "
+        "there is nothing to say here; leave out the body {\"hard\":true}"
     );
 }
 
@@ -447,7 +447,8 @@ fn what_is_no_request_is_refused_with_a_sentence() {
     refused(400, "POST /reset HTTP/1.1\r\nContent-Length: many\r\n\r\n", "write a number of bytes");
     refused(400, "POST /reset HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "with a Content-Length");
     refused(400, "POST /reset HTTP/1.1\r\nContent-Length: 3\r\n\r\n{x}", "the body is not JSON");
-    refused(400, "POST /reset HTTP/1.1\r\nContent-Length: 2\r\n\r\n[]", "the body: expected an object");
+    refused(400, "POST /publish HTTP/1.1\r\nContent-Length: 2\r\n\r\n[]", "the body: expected an object");
+    refused(400, "POST /reset HTTP/1.1\r\nContent-Length: 2\r\n\r\n[]", "leave out the body []");
     refused(400, "GET /state/sow/%zz HTTP/1.1\r\n\r\n", "is no part of a path");
     refused(403, "POST /reset HTTP/1.1\r\nOrigin: http://example.com\r\n\r\n", "web pages may not");
     refused(413, "POST /publish HTTP/1.1\r\nContent-Length: 1048577\r\n\r\n", "more than 1 MiB");

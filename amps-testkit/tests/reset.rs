@@ -137,9 +137,11 @@ fn who_waits_for_the_journal_sees_what_comes_after_a_reset() {
     let server = FakeServer::builder().start().unwrap();
     let mut client = RawClient::named(&server, "before");
     client.quiet();
-    let logged_on = |entry: &amps_testkit::Entry| entry.client.as_deref() == Some("after");
+    fn is_after(entry: &amps_testkit::Entry) -> bool {
+        entry.client.as_deref() == Some("after")
+    }
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| server.wait_for(&logged_on, 1, support::raw_client::PATIENCE));
+        let waiting = scope.spawn(|| server.wait_for(is_after, 1, support::raw_client::PATIENCE));
         server.reset().unwrap();
         let _after = RawClient::named(&server, "after");
         assert_eq!(waiting.join().unwrap().unwrap().len(), 1);

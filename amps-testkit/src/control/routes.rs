@@ -35,49 +35,99 @@ struct Route {
     /// What the body has; none for a request without one.
     body: &'static str,
     about: &'static str,
-    answer: fn(&FakeServer, &Call<'_>) -> Outcome,
+    answer: Handler,
 }
 
-macro_rules! route {
-    ($method:literal $path:literal, $body:literal, $answer:path, $about:literal) => {
-        Route { method: $method, path: $path, body: $body, about: $about, answer: $answer }
-    };
+type Handler = fn(&FakeServer, &Call<'_>) -> Outcome;
+
+const fn get(path: &'static str, answer: Handler, about: &'static str) -> Route {
+    Route { method: "GET", path, body: "", about, answer }
+}
+
+const fn post(path: &'static str, body: &'static str, answer: Handler, about: &'static str) -> Route {
+    Route { method: "POST", path, body, about, answer }
 }
 
 const ROUTES: &[Route] = &[
-    route!("GET" "/", "", list, "what there is"),
-    route!("GET" "/state", "", look::state, "everything that the server holds, at one moment"),
-    route!("GET" "/state/connections", "", look::connections, "the connections with their subscriptions"),
-    route!("GET" "/state/subscriptions", "", look::subscriptions, "the subscriptions of all connections"),
-    route!("GET" "/state/topics", "", look::topics, "the topics with a state of the world"),
-    route!("GET" "/state/sow/{topic}", "", look::sow, "the records of a topic"),
-    route!("GET" "/state/log", "", look::log, "the transaction log, oldest first"),
-    route!("GET" "/state/queues", "", look::queues, "the queues with their messages"),
-    route!("GET" "/state/queues/{name}", "", look::queue, "a queue with its messages"),
-    route!("GET" "/state/sequences", "", look::sequences, "the sequence numbers of publishers"),
-    route!("GET" "/state/links", "", look::links, "the links to other instances"),
-    route!("GET" "/state/timers", "", look::timers, "what waits for the clock, the earliest first"),
-    route!("GET" "/state/counters", "", look::counters, "totals since the start"),
-    route!("GET" "/next_timer", "", look::next_timer, "what the clock does next"),
-    route!("GET" "/journal", "", look::journal, "what happened; ?since=SEQUENCE leaves out what came before"),
-    route!("GET" "/lint", "", look::lint, "what clients should perhaps not have done"),
-    route!("GET" "/faults", "", look::faults, "the scripted faults, and how often they fired"),
-    route!("POST" "/faults", r#"{"when": {"outbound": 3}, "then": {"drop_mid_frame": 7}}"#, act::add_fault, "adds a scripted fault"),
-    route!("DELETE" "/faults/{id}", "", act::remove_fault, "takes a fault away, with what it does lastingly"),
-    route!("POST" "/clock/advance", r#"{"by": "30s"}"#, act::advance, "moves the virtual clock"),
-    route!("POST" "/clock/set", r#"{"to": "20260101T000030Z"}"#, act::set_clock, "moves the virtual clock to a time"),
-    route!("POST" "/publish", r#"{"topic": "orders", "json": {"id": 1}}"#, act::publish, "publishes; body instead of json for any other text, and message_type, publisher, sequence, key, correlation, expiration, delta"),
-    route!("POST" "/seed", r#"{"records": [], "log": [], "queue": [], "sequences": {"app": 7}}"#, act::seed, "puts messages in place, each as for /publish, with a time and a bookmark of choice"),
-    route!("POST" "/expect", r#"{"frame": {"command": "publish", "topic": "orders"}, "times": 2}"#, act::expect, "expects frames of clients; at_least or never instead of times, or {\"nothing_else\": true}"),
-    route!("POST" "/verify", "", act::verify, "whether all that was expected has come; 409 says what has not"),
-    route!("POST" "/settle", r#"{"timeout": "5s"}"#, act::settle, "waits until all that clients have sent is processed"),
-    route!("POST" "/disconnect/{client}", r#"{"how": "fin"}"#, act::disconnect, "ends the connections of a client; fin or reset"),
-    route!("POST" "/transport/{name}/enable", "", act::enable_transport, "opens a listener again"),
-    route!("POST" "/transport/{name}/disable", "", act::disable_transport, "closes a listener, and its connections"),
-    route!("POST" "/entitlements/reset/{user}", r#"{"entitlements": [{"kind": "read", "topic": "orders"}]}"#, act::reset_entitlements, "gives a user other rights, and ends the user's connections"),
-    route!("POST" "/queue/{name}/proxied_transfer", r#"{"on": true}"#, act::proxied_transfer, "takes over messages of a queue whose owner is gone"),
-    route!("POST" "/reset", "", act::reset, "goes back to the start, as between two tests"),
-    route!("POST" "/stop", "", act::stop, "ends the server"),
+    get("/", list, "what there is"),
+    get("/state", look::state, "everything that the server holds, at one moment"),
+    get("/state/connections", look::connections, "the connections with their subscriptions"),
+    get("/state/subscriptions", look::subscriptions, "the subscriptions of all connections"),
+    get("/state/topics", look::topics, "the topics with a state of the world"),
+    get("/state/sow/{topic}", look::sow, "the records of a topic"),
+    get("/state/log", look::log, "the transaction log, oldest first"),
+    get("/state/queues", look::queues, "the queues with their messages"),
+    get("/state/queues/{name}", look::queue, "a queue with its messages"),
+    get("/state/sequences", look::sequences, "the sequence numbers of publishers"),
+    get("/state/links", look::links, "the links to other instances"),
+    get("/state/timers", look::timers, "what waits for the clock, the earliest first"),
+    get("/state/counters", look::counters, "totals since the start"),
+    get("/next_timer", look::next_timer, "what the clock does next"),
+    get("/journal", look::journal, "what happened; ?since=SEQUENCE leaves out what came before"),
+    get("/lint", look::lint, "what clients should perhaps not have done"),
+    get("/faults", look::faults, "the scripted faults, and how often they fired"),
+    post(
+        "/faults",
+        r#"{"when": {"outbound": 3}, "then": {"drop_mid_frame": 7}}"#,
+        act::add_fault,
+        "adds a scripted fault",
+    ),
+    Route {
+        method: "DELETE",
+        path: "/faults/{id}",
+        body: "",
+        about: "takes a fault away, with what it does lastingly",
+        answer: act::remove_fault,
+    },
+    post("/clock/advance", r#"{"by": "30s"}"#, act::advance, "moves the virtual clock"),
+    post("/clock/set", r#"{"to": "20260101T000030Z"}"#, act::set_clock, "moves the virtual clock to a time"),
+    post(
+        "/publish",
+        r#"{"topic": "orders", "json": {"id": 1}}"#,
+        act::publish,
+        "publishes; body instead of json for any other text, and message_type, publisher, sequence, key, correlation, expiration, delta",
+    ),
+    post(
+        "/seed",
+        r#"{"records": [], "log": [], "queue": [], "sequences": {"app": 7}}"#,
+        act::seed,
+        "puts messages in place, each as for /publish, with a time and a bookmark of choice",
+    ),
+    post(
+        "/expect",
+        r#"{"frame": {"command": "publish", "topic": "orders"}, "times": 2}"#,
+        act::expect,
+        "expects frames of clients; at_least or never instead of times, or {\"nothing_else\": true}",
+    ),
+    post("/verify", "", act::verify, "whether all that was expected has come; 409 says what has not"),
+    post(
+        "/settle",
+        r#"{"timeout": "5s"}"#,
+        act::settle,
+        "waits until all that clients have sent is processed",
+    ),
+    post(
+        "/disconnect/{client}",
+        r#"{"how": "fin"}"#,
+        act::disconnect,
+        "ends the connections of a client; fin or reset",
+    ),
+    post("/transport/{name}/enable", "", act::enable_transport, "opens a listener again"),
+    post("/transport/{name}/disable", "", act::disable_transport, "closes a listener, and its connections"),
+    post(
+        "/entitlements/reset/{user}",
+        r#"{"entitlements": [{"kind": "read", "topic": "orders"}]}"#,
+        act::reset_entitlements,
+        "gives a user other rights, and ends the user's connections",
+    ),
+    post(
+        "/queue/{name}/proxied_transfer",
+        r#"{"on": true}"#,
+        act::proxied_transfer,
+        "takes over messages of a queue whose owner is gone",
+    ),
+    post("/reset", "", act::reset, "goes back to the start, as between two tests"),
+    post("/stop", "", act::stop, "ends the server"),
 ];
 
 /// Answers one request.

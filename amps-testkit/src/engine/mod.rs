@@ -12,7 +12,8 @@
 //! * `queue` is one queue, `delivery` decides who gets what from it;
 //! * `replication` joins the engine with others of its kind;
 //! * `reply` is the way out, `timers` the only notion of "later";
-//! * `event` and `snapshot` are how tests look inside.
+//! * `event`, `snapshot` and `inspect` are how tests look inside; `outside` is what they publish and
+//!   put in place, `chance` what is drawn where a server may do one thing or another.
 //!
 //! Invariant: after every input, no message is available that somebody with room and a
 //! matching filter could have had (`settle`).

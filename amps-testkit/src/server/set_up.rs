@@ -42,7 +42,7 @@ impl FakeServer {
     /// use std::time::Duration;
     ///
     /// let server = FakeServer::builder().virtual_clock().start()?;
-    /// let ago = |hours| server.now() - Duration::from_secs(3600 * hours);
+    /// let ago = |hours: u64| server.now() - Duration::from_secs(3600 * hours);
     /// let entry = |n: u64| SeedMessage::new("orders", n.to_string()).publisher("app").sequence(n);
     /// let bookmarks = server.seed_log([entry(3).at(ago(2)), entry(5).at(ago(1))]).unwrap();
     /// assert_eq!(server.logged_messages()[1].at, ago(1));
