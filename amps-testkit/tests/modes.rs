@@ -144,6 +144,30 @@ fn a_message_that_was_delivered_twice_is_acknowledged_once() {
 }
 
 #[test]
+fn a_client_that_acknowledges_every_delivery_breaks_no_rule() {
+    let queue = QueueConfig::new("work").lease(30 * SECOND).max_backlog(100);
+    let server = FakeServer::builder().virtual_clock().queue(queue).chaos(7).strict().start().unwrap();
+    let mut client = RawClient::named(&server, "app");
+    client
+        .ask(r#"{"c":"subscribe","cid":"1","sub_id":"s","t":"work","o":"max_backlog=100","a":"processed"}"#);
+    for n in 0..40 {
+        server.publish("work", n.to_string());
+    }
+    let deliveries: u32 = server.queue("work").unwrap().leased.iter().map(|message| message.deliveries).sum();
+    assert!(deliveries > 40);
+    for _ in 0..deliveries {
+        let delivery = client.receive();
+        let bookmark = delivery.split(r#""bm":""#).nth(1).unwrap().split('"').next().unwrap().to_owned();
+        client.send(&format!(r#"{{"c":"sow_delete","t":"work","bm":"{bookmark}"}}"#));
+    }
+    server.verify().unwrap();
+    assert_eq!(server.counters().acknowledged, 40);
+    // What was never delivered twice is still noticed.
+    client.send(r#"{"c":"sow_delete","t":"work","bm":"1|1|"}"#);
+    assert!(server.verify().unwrap_err().to_string().contains("ack_of_unknown_bookmark"));
+}
+
+#[test]
 fn chaos_gathers_persisted_acks_for_longer() {
     let server = chaotic(7, Semantics::AtLeastOnce);
     let mut client = RawClient::named(&server, "app");

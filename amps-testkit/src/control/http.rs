@@ -82,7 +82,10 @@ struct Head {
 
 /// Reads one request; `None` if the connection ends before it begins.
 pub(super) fn read(stream: &mut TcpStream) -> Result<Option<Request>, Refused> {
-    let deadline = Instant::now() + MAX_TIME;
+    read_until(stream, Instant::now() + MAX_TIME)
+}
+
+fn read_until(stream: &mut TcpStream, deadline: Instant) -> Result<Option<Request>, Refused> {
     let mut bytes = Vec::new();
     let head = loop {
         if let Some(head) = parse(&bytes)? {
@@ -249,4 +252,33 @@ fn too_slow() -> Refused {
 
 fn cut_off() -> Refused {
     Refused::new(400, "the request ended before it was whole; its Content-Length has to be that of the body")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_request_that_takes_too_long_is_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        sender.write_all(b"GET / HT").unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let refused = read_until(&mut stream, Instant::now()).unwrap_err();
+        assert_eq!(
+            (refused.status, &*refused.text),
+            (408, "the request was not whole after 5 s; send all of it at once")
+        );
+    }
+
+    #[test]
+    fn parts_of_a_path_are_decoded() {
+        assert_eq!(decode("a%2Fb%20c").unwrap(), "a/b c");
+        assert_eq!(decode("%C3%A4").unwrap(), "\u{e4}");
+        for wrong in ["%", "%2", "%zz", "%ff"] {
+            assert_eq!(decode(wrong).unwrap_err().status, 400, "{wrong}");
+        }
+    }
 }

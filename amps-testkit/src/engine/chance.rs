@@ -5,6 +5,10 @@
 //! from seeds of the configuration, so equal inputs give equal outputs.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::collections::BTreeSet;
+
+use amps_protocol::MessageId;
+
 use super::config::Config;
 use super::switches::Unordered;
 use crate::sim::Rng;
@@ -16,6 +20,8 @@ const DELIVERED_AGAIN: u64 = 4;
 pub(super) struct Chance {
     order: Option<Rng>,
     again: Option<Rng>,
+    /// What was delivered once more, and not acknowledged once more.
+    spare: BTreeSet<MessageId>,
 }
 
 impl Chance {
@@ -24,7 +30,7 @@ impl Chance {
             Unordered::Insertion => None,
             Unordered::Shuffle(seed) => Some(Rng::new(seed)),
         };
-        Self { order, again: config.chaos.map(Rng::new) }
+        Self { order, again: config.chaos.map(Rng::new), spare: BTreeSet::new() }
     }
 
     /// Puts what may come in any order into one.
@@ -36,7 +42,14 @@ impl Chance {
     }
 
     /// Whether a message that was delivered is delivered once more.
-    pub(super) fn delivers_again(&mut self) -> bool {
-        self.again.as_mut().is_some_and(|rng| rng.below(DELIVERED_AGAIN) == 0)
+    pub(super) fn delivers_again(&mut self, bookmark: MessageId) -> bool {
+        let again = self.again.as_mut().is_some_and(|rng| rng.below(DELIVERED_AGAIN) == 0);
+        again && self.spare.insert(bookmark)
+    }
+
+    /// Whether a message may be acknowledged that is not there any more, because it was delivered
+    /// twice.
+    pub(super) fn is_acknowledged_again(&mut self, bookmark: MessageId) -> bool {
+        self.spare.remove(&bookmark)
     }
 }

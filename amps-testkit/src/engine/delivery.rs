@@ -103,8 +103,11 @@ impl Engine {
     fn deliver_again(&mut self, index: usize, position: Position, now: Time) {
         let queue = &mut self.queues[index];
         let limit = queue.config.max_deliveries;
-        let first = queue.message(position).is_some_and(|m| m.lease.is_some() && m.deliveries == 1);
-        if !first || limit == 1 || !self.scripted.chance().delivers_again() {
+        let first = queue.message(position).filter(|m| m.lease.is_some() && m.deliveries == 1);
+        let Some(bookmark) = first.map(|message| message.entry.bookmark).filter(|_| limit != 1) else {
+            return;
+        };
+        if !self.scripted.chance().delivers_again(bookmark) {
             return;
         }
         let (holder, expired) = queue.give_back(position, Unsuccessful::HolderLeft, now);

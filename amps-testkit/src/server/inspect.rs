@@ -15,6 +15,14 @@ impl FakeServer {
     }
 
     /// The connections, in the order of arrival.
+    ///
+    /// ```
+    /// use amps_testkit::FakeServer;
+    ///
+    /// let server = FakeServer::builder().start()?;
+    /// assert!(server.connections().iter().all(|connection| connection.pending_bytes == 0));
+    /// # Ok::<(), amps_testkit::StartError>(())
+    /// ```
     pub fn connections(&self) -> Vec<ConnectionSnapshot> {
         self.look(|view| view.engine.connections_with(view.unsent)).unwrap_or_default()
     }
@@ -44,6 +52,18 @@ impl FakeServer {
 
     /// Everything that waits for the clock, the earliest first: what
     /// [`next_timer`](Self::next_timer) will say, one after the other.
+    ///
+    /// ```
+    /// use amps_testkit::{FakeServer, QueueConfig};
+    /// use std::time::Duration;
+    ///
+    /// let work = QueueConfig::new("work").expiration(Duration::from_secs(5));
+    /// let server = FakeServer::builder().queue(work).virtual_clock().start()?;
+    /// server.publish("work", "1");
+    /// server.publish("work", "2");
+    /// assert_eq!(server.timers().len(), 2);
+    /// # Ok::<(), amps_testkit::StartError>(())
+    /// ```
     pub fn timers(&self) -> Vec<NextTimer> {
         self.look(|view: &View<'_>| View::timers(view)).unwrap_or_default()
     }
