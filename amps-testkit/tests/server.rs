@@ -55,17 +55,6 @@ fn dropping_a_connection_closes_it_and_says_whether_there_was_one() {
 }
 
 #[test]
-fn a_replay_that_cannot_be_conflated_is_noted() {
-    let server = FakeServer::builder().start().unwrap();
-    let mut a = client(&server, "a");
-    let subscribe = r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","bm":"0","o":"conflation=1s,conflation_key=[/id]","a":"processed"}"#;
-    send(&mut a, subscribe);
-    assert!(receive(&mut a).contains("success"));
-    let noted = |entry: &amps_testkit::Entry| matches!(&entry.what, What::Noted(note) if note.text.contains("conflated replay"));
-    assert_eq!(server.wait_for(noted, 1, PATIENCE).unwrap().len(), 1);
-}
-
-#[test]
 fn a_user_whose_rights_change_is_disconnected_and_logs_on_with_the_new_ones() {
     let server = FakeServer::builder()
         .credentials("u", "p")

@@ -4,6 +4,7 @@
 pub mod acceptance;
 pub mod bench;
 pub mod ci;
+pub mod dialogues;
 pub mod instructions;
 pub mod kill;
 pub mod sim;

@@ -13,6 +13,8 @@ chores:
   instructions  of decoding and encoding, against the recorded baseline  [--record]
   kill          the example, while its server is killed  [--rounds N]
   bench         measure against what is possible  [--all]
+  dialogues     the transcripts against another server: --target HOST:PORT, or the configuration
+                that it needs: --config
   sim           run the simulator over many seeds, or replay one";
 
 fn main() -> ExitCode {
@@ -40,9 +42,21 @@ fn dispatch() -> Result<(), String> {
         "tidy" => xtask::tidy::run(),
         "instructions" => xtask::instructions::run(flag(&mut parser, "record")?),
         "kill" => xtask::kill::run(number(&mut parser, "rounds", 5)?),
+        "dialogues" => dialogues(&mut parser),
         "sim" => xtask::sim::main(&mut parser),
         "bench" => xtask::bench::run(flag(&mut parser, "all")?),
         other => Err(format!("no such chore: {other}\n\n{USAGE}")),
+    }
+}
+
+fn dialogues(parser: &mut lexopt::Parser) -> Result<(), String> {
+    match parser.next().map_err(|error| error.to_string())? {
+        Some(Long("config")) => xtask::dialogues::print_configuration(),
+        Some(Long("target")) => {
+            let target = parser.value().map_err(|error| error.to_string())?;
+            xtask::dialogues::play(&target.to_string_lossy())
+        }
+        _ => Err("write --target HOST:PORT or --config".into()),
     }
 }
 

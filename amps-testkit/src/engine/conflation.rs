@@ -21,6 +21,7 @@ use super::sow::{Layout, Record, Resource};
 use super::subscription::SubKey;
 use super::switches::DeltaNull;
 use super::timers::Timer;
+use super::txlog::Entry;
 
 /// What identifies the updates that take each other's place.
 #[derive(Clone, Debug)]
@@ -137,6 +138,43 @@ impl Conflated {
 impl Engine {
     /// Holds the news back for a conflated subscription.
     pub(super) fn hold(&mut self, now: Time, key: SubKey, role: Role, news: &News<'_>) {
+        self.put_aside(now, key, role, news);
+        self.arm_conflation(key);
+    }
+
+    /// Sees to it that what is held is sent when its interval ends.
+    pub(super) fn arm_conflation(&mut self, key: SubKey) {
+        let deadline = self.subscriptions.get(&key).and_then(|s| s.conflated.as_ref()?.deadline());
+        self.timers.set(Timer::Conflation(key), deadline);
+    }
+
+    /// Holds a message of a replay back. Its interval is one of the time when it was published
+    /// (CNF-07): what ended before is sent first.
+    pub(super) fn hold_replayed<S: Sink>(
+        &mut self,
+        now: Time,
+        key: SubKey,
+        entry: &Entry,
+        resource: &str,
+        sink: &mut S,
+    ) {
+        self.release_until(now, entry.at, key, sink);
+        let format = self.types.format(entry.message_type).clone();
+        let layout =
+            Arc::new(Layout { format, keys: Vec::new(), resource: Resource::Container(resource.into()) });
+        let document = layout.format.read(&entry.body);
+        let facts = Facts::of(entry, &layout.format, &document).read_as(resource);
+        let news = News {
+            key: entry.key.as_deref(),
+            layout: Some(&layout),
+            old: None,
+            new: Some(facts),
+            left: None,
+        };
+        self.put_aside(entry.at, key, Role::Whole, &news);
+    }
+
+    fn put_aside(&mut self, now: Time, key: SubKey, role: Role, news: &News<'_>) {
         let Some(facts) = news.new.or(news.old) else { return };
         let Some(subscription) = self.subscriptions.get(&key) else { return };
         let (select, delta) = (subscription.shape.select.as_deref(), subscription.shape.delta);
@@ -194,17 +232,21 @@ impl Engine {
         if !wants_oof {
             conflated.received.clear();
         }
-        let deadline = conflated.deadline();
-        self.timers.set(Timer::Conflation(key), deadline);
     }
 
     /// Intervals end: what they held is sent.
     pub(super) fn release<S: Sink>(&mut self, now: Time, key: SubKey, sink: &mut S) {
+        self.release_until(now, now, key, sink);
+        self.arm_conflation(key);
+    }
+
+    /// Sends what is held whose interval ends by then.
+    fn release_until<S: Sink>(&mut self, now: Time, until: Time, key: SubKey, sink: &mut S) {
         loop {
             let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
             let (conn, wants_oof) = (subscription.conn, subscription.shape.oof);
             let Some(conflated) = &mut subscription.conflated else { return };
-            let Some((name, held)) = conflated.take_due(now) else { break };
+            let Some((name, held)) = conflated.take_due(until) else { break };
             let Some(held) = held else { continue };
             if held.left.is_some() {
                 conflated.received.remove(&name);
@@ -213,8 +255,6 @@ impl Engine {
             }
             self.send_held(now, conn, key, &held, sink);
         }
-        let deadline = self.subscriptions.get(&key).and_then(|s| s.conflated.as_ref()?.deadline());
-        self.timers.set(Timer::Conflation(key), deadline);
     }
 
     /// Sends what is held at once: the subscription is about to be replaced (REP-06).

@@ -16,6 +16,7 @@ use super::replication::first_owner;
 use super::selector::Facts;
 use super::sow::{Change, Record};
 use super::timers::Timer;
+use super::topic::TypeId;
 use super::txlog::{Deletion, Entry, Item, LogChange, Position, Via};
 
 /// A message in the transaction log.
@@ -113,6 +114,36 @@ pub enum LogRecord {
         /// How it came here by replication; `None` if it happened here.
         via: Option<Via>,
     },
+    /// A record of a topic that is kept, but not logged.
+    Kept {
+        /// The message type.
+        message_type: String,
+        /// The topic.
+        topic: String,
+        /// The record key.
+        key: String,
+        /// The body.
+        body: Vec<u8>,
+        /// The correlation id.
+        correlation: Option<Vec<u8>>,
+        /// The client name of the publisher.
+        publisher: String,
+        /// When it was updated.
+        at: Time,
+        /// When it expires, if it does.
+        expires: Option<Time>,
+    },
+    /// Such a record was deleted.
+    Dropped {
+        /// The message type.
+        message_type: String,
+        /// The topic.
+        topic: String,
+        /// The record key.
+        key: String,
+        /// When.
+        at: Time,
+    },
     /// This sequence number of a publisher was seen, and with it all lower ones.
     Sequence(MessageId),
     /// So many of the oldest messages, deletions and departures are gone.
@@ -162,6 +193,19 @@ impl Sink for Nowhere {
     }
 }
 
+fn kept(message_type: &str, record: &Record) -> LogRecord {
+    LogRecord::Kept {
+        message_type: message_type.to_owned(),
+        topic: record.topic.to_string(),
+        key: record.key.to_string(),
+        body: record.body.to_vec(),
+        correlation: record.correlation.as_deref().map(<[u8]>::to_vec),
+        publisher: record.publisher.to_string(),
+        at: record.updated,
+        expires: record.expires,
+    }
+}
+
 impl Engine {
     /// The transaction log: everything that is left in it, oldest first.
     pub fn log(&self) -> Vec<LogRecord> {
@@ -194,6 +238,7 @@ impl Engine {
             LogChange::Item(item) => self.record(item),
             LogChange::Sequence(id) => Some(LogRecord::Sequence(*id)),
             LogChange::Truncated(count) => Some(LogRecord::Truncation(*count as u64)),
+            LogChange::Record(record) => Some(LogRecord::clone(record)),
             LogChange::Reset => Some(LogRecord::Reset),
         };
         changes.iter().filter_map(record).collect()
@@ -266,10 +311,38 @@ impl Engine {
         }
     }
 
-    /// All that a restart has to know: the log, and the sequence numbers that are not in it.
+    /// All that a restart has to know: the log, the sequence numbers that are not in it, and the
+    /// records of topics that are kept without a log.
     pub fn state_to_keep(&self) -> Vec<LogRecord> {
         let numbers = self.log.sequences().map(LogRecord::Sequence);
-        numbers.chain(self.log()).collect()
+        let tables = self.sow.iter().filter(|table| table.persists);
+        let kept = tables.flat_map(|table| {
+            let unlogged = table.records().filter(|record| !self.log.covers(&record.topic));
+            unlogged.map(|record| kept(self.types.name(table.message_type), record))
+        });
+        numbers.chain(self.log()).chain(kept).collect()
+    }
+
+    /// Takes down what became of a record that no log remembers.
+    pub(super) fn note_kept(&mut self, now: Time, table: usize, change: &Change<'_>) {
+        let record = change.record();
+        let Some(table) = self.sow.get(table).filter(|table| table.persists) else { return };
+        // What expires does so after a restart too.
+        let expired = change.left() == Some(OofReason::Expired);
+        if expired || !self.log.records_changes() || self.log.covers(&record.topic) {
+            return;
+        }
+        let message_type = self.types.name(table.message_type);
+        let note = match change.left() {
+            None => kept(message_type, record),
+            Some(_) => LogRecord::Dropped {
+                message_type: message_type.to_owned(),
+                topic: record.topic.to_string(),
+                key: record.key.to_string(),
+                at: now,
+            },
+        };
+        self.log.record_change(note);
     }
 
     /// Gives a new engine back what it logged in an earlier life: the log with its bookmarks,
@@ -297,11 +370,7 @@ impl Engine {
                         records.into_iter().map(|(t, k)| (t.into(), k.into())).collect();
                     self.catch_up(at);
                     for (topic, key) in &records {
-                        let Some(table) = self.table_of(message_type, topic) else { continue };
-                        if let Some(record) = self.sow[table].remove(topic, key) {
-                            let change = Change::Left { record: &record, reason: OofReason::Deleted };
-                            self.changed(at, table, &change, &mut Nowhere);
-                        }
+                        self.delete_restored(at, message_type, topic, key);
                     }
                     let via = via.map(Arc::new);
                     self.log.append_deletion(Deletion { bookmark, message_type, at, records, via });
@@ -323,6 +392,28 @@ impl Engine {
                         self.log.append_transfer(index, bookmark, (owner, turn), at, via.map(Arc::new));
                     }
                 }
+                LogRecord::Kept { message_type, topic, key, body, correlation, publisher, at, expires } => {
+                    let message_type = self.types.id(&message_type);
+                    self.catch_up(at);
+                    let Some(table) = self.table_of(message_type, &topic) else { continue };
+                    let record = Arc::new(Record {
+                        topic: topic.into(),
+                        key: key.into(),
+                        body: body.into(),
+                        correlation: correlation.map(Into::into),
+                        publisher: publisher.into(),
+                        bookmark: None,
+                        updated: at,
+                        expires,
+                    });
+                    let old = self.sow[table].put(Arc::clone(&record));
+                    let change = Change::Published { old: old.as_ref(), new: &record };
+                    self.changed(at, table, &change, &mut Nowhere);
+                }
+                LogRecord::Dropped { message_type, topic, key, at } => {
+                    let message_type = self.types.id(&message_type);
+                    self.delete_restored(at, message_type, &topic.into(), &key.into());
+                }
                 LogRecord::Sequence(MessageId { publisher, sequence }) => {
                     self.log.advance(publisher, sequence);
                 }
@@ -338,6 +429,14 @@ impl Engine {
             self.timers.set(Timer::Queue(index), self.queues[index].deadline());
         }
         self.catch_up(now);
+    }
+
+    fn delete_restored(&mut self, at: Time, message_type: TypeId, topic: &Arc<str>, key: &Arc<str>) {
+        let Some(table) = self.table_of(message_type, topic) else { return };
+        if let Some(record) = self.sow[table].remove(topic, key) {
+            let change = Change::Left { record: &record, reason: OofReason::Deleted };
+            self.changed(at, table, &change, &mut Nowhere);
+        }
     }
 
     /// What time alone did until then happens again, for it is not logged (TXL-03): records

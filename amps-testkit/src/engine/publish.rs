@@ -525,6 +525,7 @@ impl Engine {
     fn conflated(&self, message_type: TypeId, topic: &str) -> Vec<SubKey> {
         let holds = |subscription: &super::subscription::Subscription| {
             subscription.conflated.is_some()
+                && !subscription.replays
                 && subscription.message_type == message_type
                 && subscription.pattern.matches(topic)
         };

@@ -30,6 +30,8 @@ mod tag {
     pub(super) const TRUNCATION: u8 = 5;
     pub(super) const RESET: u8 = 6;
     pub(super) const TRANSFER: u8 = 7;
+    pub(super) const KEPT: u8 = 8;
+    pub(super) const DROPPED: u8 = 9;
 }
 
 // --- Writing ---------------------------------------------------------------------------------
@@ -82,6 +84,25 @@ pub(crate) fn put_record(out: &mut Vec<u8>, record: &LogRecord) -> Result<(), Re
             put_number(out, *turn);
             put_number(out, at.as_unix_nanos());
             put_via(out, via.as_ref())?;
+        }
+        LogRecord::Kept { message_type, topic, key, body, correlation, publisher, at, expires } => {
+            out.push(tag::KEPT);
+            put_bytes(out, message_type.as_bytes())?;
+            put_bytes(out, topic.as_bytes())?;
+            put_bytes(out, key.as_bytes())?;
+            put_bytes(out, body)?;
+            put_option(out, correlation.as_deref())?;
+            put_bytes(out, publisher.as_bytes())?;
+            put_number(out, at.as_unix_nanos());
+            out.push(u8::from(expires.is_some()));
+            expires.iter().for_each(|at| put_number(out, at.as_unix_nanos()));
+        }
+        LogRecord::Dropped { message_type, topic, key, at } => {
+            out.push(tag::DROPPED);
+            put_bytes(out, message_type.as_bytes())?;
+            put_bytes(out, topic.as_bytes())?;
+            put_bytes(out, key.as_bytes())?;
+            put_number(out, at.as_unix_nanos());
         }
         LogRecord::Sequence(id) => {
             out.push(tag::SEQUENCE);
@@ -171,6 +192,17 @@ pub(crate) fn read_record(input: &[u8]) -> IResult<&[u8], LogRecord> {
             let (rest, (queue, message_type, bookmark, owner, turn, at, via)) =
                 (text, text, id, text, be_u64, time, option(via)).parse(input)?;
             Ok((rest, LogRecord::Transfer { queue, message_type, bookmark, owner, turn, at, via }))
+        }
+        tag::KEPT => {
+            let (rest, (message_type, topic, key, body, correlation, publisher, at, expires)) =
+                (text, text, text, bytes, option(bytes), text, time, option(time)).parse(input)?;
+            let kept =
+                LogRecord::Kept { message_type, topic, key, body, correlation, publisher, at, expires };
+            Ok((rest, kept))
+        }
+        tag::DROPPED => {
+            let (rest, (message_type, topic, key, at)) = (text, text, text, time).parse(input)?;
+            Ok((rest, LogRecord::Dropped { message_type, topic, key, at }))
         }
         tag::SEQUENCE => map(id, LogRecord::Sequence).parse(input),
         tag::TRUNCATION => map(be_u64, LogRecord::Truncation).parse(input),

@@ -157,13 +157,6 @@ impl Engine {
         // Only where an unlogged topic is no error: there it is an ordinary subscription.
         shape.bookmark |= message.bookmark().is_some();
         let conflation = self.read_conflation(&options, &pattern, message_type, shape.oof)?;
-        // A replay is not conflated yet (CNF-07): it shows more than was asked for, never less.
-        if conflation.is_some() && replay.is_some() {
-            let what =
-                "asked for a conflated replay, which this server does not have: it sends every message";
-            self.note(now, conn, Lint::Unsupported, what.to_owned());
-        }
-        let conflation = conflation.filter(|_| replay.is_none());
         let aggregation = self.read_aggregation(message, &options, &pattern, message_type, &selector)?;
         if aggregation.is_some() && conflation.is_some() {
             let detail = "results over groups are not conflated".to_owned();

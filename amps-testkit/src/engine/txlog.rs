@@ -14,6 +14,7 @@ use amps_protocol::MessageId;
 use amps_transport::Time;
 
 use super::config::{ConfigError, LogTopics};
+use super::log_record::LogRecord;
 use super::topic::{TopicPattern, TopicReading, TypeId};
 
 /// A place in the order of everything that was logged.
@@ -172,6 +173,8 @@ pub(crate) enum LogChange {
     Sequence(MessageId),
     /// So many of the oldest items are gone.
     Truncated(usize),
+    /// Something that is not in the log, but has to be known.
+    Record(Box<LogRecord>),
     /// Everything is gone.
     Reset,
 }
@@ -434,6 +437,13 @@ impl TxLog {
     /// This log takes the place of one whose items are forgotten.
     pub(crate) fn record_reset(&mut self) {
         self.changes = Some(vec![LogChange::Reset]);
+    }
+
+    /// Gathers something that is no item.
+    pub(crate) fn record_change(&mut self, record: LogRecord) {
+        if let Some(changes) = &mut self.changes {
+            changes.push(LogChange::Record(Box::new(record)));
+        }
     }
 
     pub(crate) fn take_changes(&mut self) -> Vec<LogChange> {

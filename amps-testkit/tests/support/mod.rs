@@ -11,3 +11,4 @@ pub(crate) mod pair_over_tcp;
 pub(crate) mod raw_client;
 pub(crate) mod script;
 pub(crate) mod stage;
+pub(crate) mod target;

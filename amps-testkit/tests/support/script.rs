@@ -117,6 +117,25 @@ impl Dialogue {
         self.lines.iter().any(|(_, line)| line == "@ pair")
     }
 
+    /// What the server is told, without the `@`.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = &str> {
+        self.lines().filter_map(|line| line.strip_prefix("@ "))
+    }
+
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(|(_, line)| line.as_str())
+    }
+
+    /// The same with other lines, or without some. Settings stay.
+    pub(crate) fn map(self, change: impl Fn(&str) -> Option<String>) -> Self {
+        let lines = self.lines.into_iter();
+        let lines = lines.filter_map(|(number, line)| match line.starts_with("@ ") {
+            true => Some((number, line)),
+            false => Some((number, change(&line)?)),
+        });
+        Self { title: self.title, lines: lines.collect() }
+    }
+
     pub(crate) fn play(&self, stage: &mut dyn Stage) {
         let mut cast = Cast { stage, clients: BTreeMap::new(), names: BTreeMap::new() };
         for (number, line) in &self.lines {
@@ -217,6 +236,7 @@ fn sow(name: &str, settings: &[&str]) -> SowConfig {
                 topic.history(SowHistory { window: duration(window), granularity: duration(granularity) })
             }
             "type" => topic.message_type(value),
+            "transient" => topic.transient(value == "yes"),
             "expiration" => topic.expiration(match value {
                 "disabled" => SowExpiration::Disabled,
                 "enabled" => SowExpiration::Enabled,
@@ -620,7 +640,7 @@ fn range(text: &str) -> std::ops::RangeInclusive<u64> {
     first.parse().unwrap()..=last.parse().unwrap()
 }
 
-fn framed(frame: &[u8]) -> Vec<u8> {
+pub(crate) fn framed(frame: &[u8]) -> Vec<u8> {
     let mut bytes = (frame.len() as u32).to_be_bytes().to_vec();
     bytes.extend_from_slice(frame);
     bytes
@@ -641,7 +661,7 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-fn duration(text: &str) -> Duration {
+pub(crate) fn duration(text: &str) -> Duration {
     match text.strip_suffix("ms") {
         Some(millis) => Duration::from_millis(millis.parse().unwrap()),
         None => Duration::from_secs(text.trim_end_matches('s').parse().unwrap()),

@@ -103,13 +103,46 @@ impl Engine {
                 Found::Rest(rest) => break rest,
                 Found::Nothing => {}
                 Found::Wanted(keys, entry) => {
-                    room = room.saturating_sub(self.send_entry(now, conn, &keys, &entry, sink));
+                    let (conflated, keys): (Vec<SubKey>, Vec<SubKey>) =
+                        keys.into_iter().partition(|key| self.is_conflated(*key));
+                    for key in conflated {
+                        self.hold_of_replay(now, id, key, &entry, sink);
+                    }
+                    if !keys.is_empty() {
+                        room = room.saturating_sub(self.send_entry(now, conn, &keys, &entry, sink));
+                    }
                 }
             }
             looked_at += 1;
         };
+        self.conflate_at_rest(now, id, rest, sink);
         self.come_to_rest(now, id, rest);
         self.arm_durable(now, id);
+    }
+
+    /// While a stream catches up, only the times of what it finds end intervals; when it has got
+    /// everything, the clock does.
+    fn conflate_at_rest<S: Sink>(&mut self, now: Time, id: StreamId, rest: Rest, sink: &mut S) {
+        let Some(stream) = self.replays.streams.get(&id) else { return };
+        let keys: Vec<SubKey> =
+            stream.members.keys().copied().filter(|key| self.is_conflated(*key)).collect();
+        for key in keys {
+            match rest {
+                Rest::Tail => self.release(now, key, sink),
+                _ => self.timers.set(Timer::Conflation(key), None),
+            }
+        }
+    }
+
+    fn is_conflated(&self, key: SubKey) -> bool {
+        self.subscriptions.get(&key).is_some_and(|subscription| subscription.conflated.is_some())
+    }
+
+    fn hold_of_replay<S: Sink>(&mut self, now: Time, id: StreamId, key: SubKey, entry: &Entry, sink: &mut S) {
+        let member = self.replays.streams.get(&id).and_then(|stream| stream.members.get(&key));
+        let resource = member.map(|member| member.resource(&self.sow, entry.message_type, &entry.topic));
+        let resource = resource.unwrap_or(&entry.topic).to_owned();
+        self.hold_replayed(now, key, entry, &resource, sink);
     }
 
     fn come_to_rest(&mut self, now: Time, id: StreamId, rest: Rest) {
@@ -273,6 +306,11 @@ impl Engine {
         for (key, completed, ended) in over {
             let Some(subscription) = self.subscriptions.get(&key) else { continue };
             let sub_id = Arc::clone(&subscription.id);
+            if ended {
+                self.release_all(now, key, sink);
+            } else if self.is_conflated(key) {
+                self.release(now, key, sink);
+            }
             if let Some(Command(command_id)) = completed {
                 let ack = AckFrame {
                     command_id: command_id.as_deref(),

@@ -142,7 +142,11 @@ impl Engine {
                     self.take_transfer(now, index, bookmark, (&owner, turn), via);
                 }
             }
-            LogRecord::Sequence(_) | LogRecord::Truncation(_) | LogRecord::Reset => {}
+            LogRecord::Kept { .. }
+            | LogRecord::Dropped { .. }
+            | LogRecord::Sequence(_)
+            | LogRecord::Truncation(_)
+            | LogRecord::Reset => {}
         }
     }
 

@@ -502,7 +502,12 @@ fn pass(record: &mut LogRecord, instance: &str) {
         LogRecord::Deletion { via, at, .. }
         | LogRecord::Departure { via, at, .. }
         | LogRecord::Transfer { via, at, .. } => (via, *at),
-        LogRecord::Sequence(_) | LogRecord::Truncation(_) | LogRecord::Reset => return,
+        // These are of one instance only.
+        LogRecord::Kept { .. }
+        | LogRecord::Dropped { .. }
+        | LogRecord::Sequence(_)
+        | LogRecord::Truncation(_)
+        | LogRecord::Reset => return,
     };
     via.get_or_insert(Via { path: Vec::new(), since: at }).path.push(instance.to_owned());
 }

@@ -88,6 +88,7 @@ impl Engine {
         if let Some(history) = &mut self.sow[table].history {
             history.note(change, Moment { time: now, position: self.log.end() });
         }
+        self.note_kept(now, table, change);
         let route = self.route(self.sow[table].message_type, record.topic.as_bytes());
         if !route.is_unheard() {
             let layout = Arc::clone(&self.sow[table].layout);

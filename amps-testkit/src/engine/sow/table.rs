@@ -94,6 +94,8 @@ pub(crate) struct Table {
     pub(crate) layout: Arc<Layout>,
     /// It follows other topics: nobody publishes to it.
     pub(crate) is_derived: bool,
+    /// Its records outlive a restart even if they are not logged.
+    pub(crate) persists: bool,
     /// What was there before a restart is not wanted (SOW-10).
     pub(crate) starts_empty: bool,
     /// What is added to messages that are published here.
@@ -147,6 +149,7 @@ impl Table {
                 },
             }),
             is_derived: false,
+            persists: !config.transient,
             starts_empty: config.transient && config.recovery_point == RecoveryPoint::Now,
             enrichment: (!config.preprocessing.is_empty() || !config.enrichment.is_empty())
                 .then(|| Enrichment::new(config).map(Arc::new))
@@ -169,6 +172,7 @@ impl Table {
             message_type,
             layout: Arc::new(Layout { format, keys, resource: Resource::Topic }),
             is_derived: true,
+            persists: false,
             starts_empty: false,
             enrichment: None,
             history: None,
