@@ -24,8 +24,8 @@ impl FakeServer {
     }
 
     /// Puts a record into a topic with a state of the world, or in the place of the one with its
-    /// key, at a time of choice. It enters neither log nor queue. Views follow, and who is
-    /// subscribed hears of it.
+    /// key, at a time of choice. It enters neither log nor queue; where its topic is logged, a
+    /// restart forgets it. Views follow, and who is subscribed hears of it.
     ///
     /// # Errors
     /// The topic keeps no records, or a publish like it would be refused.
