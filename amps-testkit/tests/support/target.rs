@@ -220,6 +220,7 @@ impl Stage for Target<'_> {
     }
     fn disconnect(&mut self, conn: usize) {
         let _gone_already = self.clients[conn].shutdown(Shutdown::Both);
+        self.pause();
     }
     fn advance(&mut self, by: Duration) {
         match self.ours {
