@@ -62,6 +62,7 @@ fn why_not(line: &str) -> Option<String> {
             ["advance", by] if super::script::duration(by) > LONGEST_WAIT => {
                 Some(format!("it waits for {by}"))
             }
+            ["advance", by] if by.ends_with("ms") => Some("it needs a clock that stands still".to_owned()),
             ["advance", _] | [_, "logs", "on"] | [_, "quiet"] | [_, "disconnects"] => None,
             ["server", "publishes", topic, ..] if is_plain(topic) => None,
             // What only looks into the server is left out of the dialogue.
@@ -69,6 +70,9 @@ fn why_not(line: &str) -> Option<String> {
             [_, "publishes", _, "to", topic] | [_, "gets", _, "of", topic] if is_plain(topic) => None,
             _ => Some(format!("it looks into the server: {event}")),
         };
+    }
+    if line.contains("rate=") {
+        return Some("it needs a clock that stands still".to_owned());
     }
     if line.contains("20260101T") {
         return Some("it names a time".to_owned());
@@ -216,6 +220,7 @@ impl Stage for Target<'_> {
     }
     fn disconnect(&mut self, conn: usize) {
         let _gone_already = self.clients[conn].shutdown(Shutdown::Both);
+        self.pause();
     }
     fn advance(&mut self, by: Duration) {
         match self.ours {
