@@ -66,6 +66,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) faults: Vec<Fault>,
     pub(crate) rules: Rules,
+    /// Where the control port listens, if there is one.
+    pub(crate) control: Option<String>,
     /// Rung when a link has done something.
     pub(crate) bell: Arc<Bell>,
 }
@@ -90,6 +92,7 @@ impl Default for Plan {
             seed: 0,
             faults: Vec::new(),
             rules: Rules::default(),
+            control: None,
             bell: Arc::default(),
         }
     }

@@ -224,6 +224,12 @@ impl Journal {
         Unmet::judge(&expected, unexpected.unwrap_or_default(), &entries, findings)
     }
 
+    /// Forgets everything, expectations included; the next entry is the first.
+    pub(crate) fn clear(&self) {
+        *self.lock() = Records::default();
+        self.changed.notify_all();
+    }
+
     pub(crate) fn entries(&self) -> Vec<Entry> {
         self.lock().entries.iter().cloned().collect()
     }
@@ -243,6 +249,10 @@ impl Journal {
         let mut looked_at = 0;
         let mut records = self.lock();
         loop {
+            if records.next < looked_at {
+                // It was cleared.
+                looked_at = 0;
+            }
             let skipped = records.entries.partition_point(|entry| entry.sequence < looked_at);
             found.extend(records.entries.range(skipped..).filter(|entry| wanted(entry)).cloned());
             looked_at = records.next;

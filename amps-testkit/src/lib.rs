@@ -34,6 +34,11 @@
 //! server ends when its handle is dropped.
 #![forbid(unsafe_code)]
 
+/// The examples of the README run with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod engine;
 #[doc(hidden)]
 pub use engine::filter;
@@ -45,11 +50,13 @@ pub use engine::{
     Disconnect, DuplicateAck, Engine, Entitlement, EntitlementKind, Event, ExpirationModel, ExpiryReason,
     Fairness, Join, JoinField, LeaseHeader, Leasing, LinkChange, LinkSnapshot, LinkState, Lint, LogCut,
     LogRecord, LogTopics, LoggedMessage, LoggedTopic, MaxCancels, MessageId, MessageLayout,
-    MessageTypeConfig, NanComparison, Noted, NullLogic, Observe, PageOrder, PublishCommand, QueueConfig,
-    QueueCounters, QueueKind, QueueSnapshot, QueueTopic, QueuedMessage, Reason, Reasons, RecoveryPoint,
-    ReplicatedTopic, ReturnPosition, Schedule, Semantics, SetError, Setting, SlowClientLimits, SowConfig,
-    SowExpiration, SowHistory, SowTimestamp, SubscriptionSnapshot, Switches, SyncMode, TransportConfig,
-    TransportLimits, UnknownOptions, UnloggedBookmark, UntypedCompare, Via, ViewConfig, ViewSource,
+    MessageTypeConfig, NanComparison, NotPublished, Noted, NullLogic, Observe, PageOrder, PublishCommand,
+    PublishOptions, Published, PublisherSequence, QueueConfig, QueueCounters, QueueKind, QueueSnapshot,
+    QueueTopic, QueuedMessage, Reason, Reasons, RecoveryPoint, ReplaySnapshot, ReplicatedTopic,
+    ReturnPosition, Schedule, SeedError, SeedMessage, Semantics, SetError, Setting, SlowClientLimits,
+    SowConfig, SowExpiration, SowHistory, SowRecord, SowTimestamp, SubscriptionSnapshot, Switches, SyncMode,
+    TopicSnapshot, TransportConfig, TransportLimits, UnknownOptions, UnloggedBookmark, Unordered,
+    UntypedCompare, Via, ViewConfig, ViewSource,
 };
 
 mod builder;
@@ -57,6 +64,7 @@ pub use builder::FakeServerBuilder;
 mod clock;
 pub use clock::{NextTimer, TimerKind};
 mod closest;
+mod control;
 use closest::{closest, similar};
 mod config;
 pub use config::{ConfigFile, ConfigFileError, ConfigReader, Finding, FindingKind, SAMPLE_CONFIG};
@@ -80,6 +88,8 @@ mod port;
 mod server;
 pub use server::{Drop, FakeServer, Listening, SettleTimeout, StartError};
 mod shell;
+mod state;
+pub use state::ServerState;
 mod store;
 
 pub mod sim;

@@ -15,21 +15,25 @@ use amps_transport::{CloseMode, EventLoop, ListenerId, MachineHandle, SocketOpti
 
 use crate::builder::{FakeServerBuilder, Listen, Plan, Rules};
 use crate::config::ConfigFileError;
+use crate::control::ControlPort;
 use crate::engine::{
-    ConfigError, ConnectionSnapshot, Counters, Engine, Entitlement, LogCut, LogRecord, LoggedMessage,
-    QueueSnapshot,
+    ConfigError, Counters, Engine, Entitlement, LogCut, LogRecord, LoggedMessage, QueueSnapshot,
 };
 use crate::fault::FaultLayer;
 use crate::form::FaultError;
 use crate::journal::{Entry, Journal, JournalMode, WaitTimeout};
 use crate::port::Reservation;
-use crate::shell::{Note, Script, Shell};
+use crate::shell::{Initial, Note, Script, Shell};
 use crate::store::Store;
 
+mod control;
 mod faults;
+mod inspect;
 mod links;
 mod observe;
 mod running;
+mod set_up;
+use control::StopSignal;
 pub use running::SettleTimeout;
 use running::complain;
 
@@ -105,10 +109,18 @@ pub enum StartError {
 pub struct FakeServer {
     // Declared first, so that it goes before the loop does.
     machine: MachineHandle<Shell>,
-    _event_loop: EventLoop<Shell>,
-    listeners: Mutex<Vec<Bound>>,
+    listeners: Arc<Mutex<Vec<Bound>>>,
     journal: Arc<Journal>,
     rules: Rules,
+    stop: Arc<StopSignal>,
+    /// `None` for the handle of the control port, which ends nothing when it is dropped.
+    owned: Option<Owned>,
+}
+
+/// What ends with the server.
+struct Owned {
+    control: Option<ControlPort>,
+    _event_loop: EventLoop<Shell>,
 }
 
 #[derive(Debug)]
@@ -168,6 +180,7 @@ impl FakeServer {
         let strict = plan.rules.strict && plan.journal == JournalMode::Off;
         let mode = if strict { JournalMode::Commands } else { plan.journal };
         engine.set_observe(mode.observe());
+        let config = engine.config().clone();
         let journal = Arc::new(Journal::new(plan.journal_cap));
         // Under a real clock what is due meanwhile is due at once.
         let start = plan.clock.unwrap_or(Time::EPOCH);
@@ -177,10 +190,13 @@ impl FakeServer {
         };
         let event_loop = EventLoop::start("amps-testkit").map_err(StartError::EventLoop)?;
         let faults = FaultLayer::new(plan.seed, mode.observe());
+        let (clock, seed, observe) = (plan.clock, plan.seed, mode.observe());
+        let initial = Initial { config, clock, seed, faults: plan.faults.clone(), observe };
         let shell = Shell::new(engine, plan.clock, faults, store, Arc::clone(&journal), plan.bell);
-        let machine = event_loop.add(shell);
-        let listeners = Mutex::default();
-        let server = Self { machine, _event_loop: event_loop, listeners, journal, rules: plan.rules };
+        let machine = event_loop.add(shell.with_initial(initial));
+        let (listeners, stop) = (Arc::default(), Arc::default());
+        let owned = Some(Owned { control: None, _event_loop: event_loop });
+        let mut server = Self { machine, listeners, journal, rules: plan.rules, stop, owned };
         for fault in plan.faults {
             server.add_fault(fault)?;
         }
@@ -191,6 +207,12 @@ impl FakeServer {
                 server.open(listen.addr, &listen)?
             };
             server.lock_listeners().push(bound);
+        }
+        if let Some(address) = &plan.control {
+            let control = ControlPort::open(address, server.for_control())?;
+            if let Some(owned) = &mut server.owned {
+                owned.control = Some(control);
+            }
         }
         Ok(server)
     }
@@ -251,14 +273,9 @@ impl FakeServer {
     }
 
     /// Publishes a JSON message on behalf of the server. To publish under another message
-    /// type see [`FakeServer::publish_as`].
+    /// type, or in another name, see [`FakeServer::publish_as`].
     pub fn publish(&self, topic: &str, body: impl AsRef<[u8]>) {
-        self.publish_as("json", topic, body);
-    }
-
-    /// Publishes a message of any type on behalf of the server.
-    pub fn publish_as(&self, message_type: &str, topic: &str, body: impl AsRef<[u8]>) {
-        let (message_type, topic, body) = (message_type.to_owned(), topic.to_owned(), body.as_ref().to_vec());
+        let (message_type, topic, body) = ("json".to_owned(), topic.to_owned(), body.as_ref().to_vec());
         self.ask(|done| Note::Publish { message_type, topic, body, done });
         self.handed_over();
     }
@@ -381,11 +398,6 @@ impl FakeServer {
         Ok(())
     }
 
-    /// The connections, in the order of arrival.
-    pub fn connections(&self) -> Vec<ConnectionSnapshot> {
-        self.inspect(|engine, _| engine.connections()).unwrap_or_default()
-    }
-
     /// A queue with all of its messages, or `None` if there is no such queue.
     pub fn queue(&self, name: &str) -> Option<QueueSnapshot> {
         let name = name.to_owned();
@@ -452,6 +464,9 @@ impl FakeServer {
 /// Stops the server and waits until its sockets are closed.
 impl std::ops::Drop for FakeServer {
     fn drop(&mut self) {
+        let Some(owned) = &mut self.owned else { return };
+        // First, so that nobody asks for anything any more.
+        owned.control = None;
         let complaints = self.complaints();
         // Closed by the engine, for the loop would wait for clients to close their side.
         self.machine.post(Note::Stop);

@@ -16,7 +16,9 @@ use crate::fault::{FaultLayer, FaultSink};
 use crate::journal::Journal;
 use crate::store::Store;
 
+mod outside;
 mod script;
+pub(crate) use outside::{Initial, Outside, View};
 pub(crate) use script::Script;
 
 /// 2026-01-01T00:00:00Z, where virtual clocks start.
@@ -77,6 +79,8 @@ pub(crate) enum Note {
     },
     /// About faults, clock and transports.
     Script(Script),
+    /// About what is put in place, and seen.
+    Outside(Outside),
 }
 
 pub(crate) struct Shell {
@@ -101,6 +105,8 @@ pub(crate) struct Shell {
     waiters: Vec<SyncSender<()>>,
     /// Inputs that something may follow from.
     inputs: u64,
+    /// What a reset goes back to.
+    initial: Initial,
 }
 
 impl Shell {
@@ -131,6 +137,7 @@ impl Shell {
             faults,
             waiters: Vec::new(),
             inputs: 0,
+            initial: Initial::default(),
         }
     }
 
@@ -214,6 +221,7 @@ impl Shell {
                 self.faults.finish(now, sink);
             }
             Note::Script(script) => self.take_script(now, script, sink),
+            Note::Outside(outside) => self.take_outside(now, outside, sink),
             Note::Transport(listener, transport) => {
                 // It was checked before anybody listened.
                 let _ = self.engine.set_transport(listener, *transport);

@@ -65,6 +65,15 @@ impl Sub for Time {
     }
 }
 
+impl Sub<Duration> for Time {
+    type Output = Self;
+
+    /// Saturates at [`Time::EPOCH`].
+    fn sub(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
 impl fmt::Debug for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:09}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000)

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use amps_testkit::{
@@ -36,7 +37,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve until SIGTERM or SIGINT.
+    /// Serve until SIGTERM, SIGINT, or POST /stop of the control port.
     #[command(after_long_help = settings())]
     Serve(Box<Serve>),
     /// Say what the server makes of an AMPS configuration file.
@@ -93,9 +94,17 @@ struct Serve {
     /// Clients are let in only when every instance of --replicate-to has sent back what it has
     #[arg(long)]
     catch_up_first: bool,
+    /// HTTP and JSON for tests in any language, such as 127.0.0.1:0; GET / there lists what there
+    /// is. Everything that happens is kept in a journal [default: none]
+    #[arg(long, value_name = "HOST:PORT")]
+    control: Option<String>,
     /// Time stands still at 2026-01-01T00:00:00Z
     #[arg(long)]
     virtual_clock: bool,
+    /// Do what a real server may do but seldom does: results in any order, output in pieces,
+    /// queue messages twice, late acks
+    #[arg(long, value_name = "SEED")]
+    chaos: Option<u64>,
     /// What chance is drawn from, where something is left to it
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -200,17 +209,31 @@ fn serve(options: Serve) -> Result<(), Failure> {
     let (strict, level) = (options.strict, options.log);
     let server = builder(options)?.start()?;
     announce(&server)?;
-    let stopped_by = signals.forever().next();
+    let handle = signals.handle();
+    let signal = thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let signal = signals.forever().next();
+            server.request_stop();
+            signal
+        });
+        server.wait_for_stop();
+        handle.close();
+        waiting.join().ok().flatten()
+    });
     if level >= Level::Info {
-        let name = stopped_by.and_then(signal_hook::low_level::signal_name).unwrap_or("a signal");
+        let name = signal.and_then(signal_hook::low_level::signal_name).unwrap_or("the control port");
         eprintln!("amps-testkit: stopped by {name}");
     }
     if strict { violations(&server) } else { Ok(()) }
 }
 
 fn builder(options: Serve) -> Result<FakeServerBuilder, Failure> {
-    // Nobody can look at the journal of a process, except for what breaks a rule.
-    let journal = if options.strict { JournalMode::Commands } else { JournalMode::Off };
+    // Without a control port nobody can look at the journal, except for what breaks a rule.
+    let journal = match (&options.control, options.strict) {
+        (Some(_), _) => JournalMode::All,
+        (None, true) => JournalMode::Commands,
+        (None, false) => JournalMode::Off,
+    };
     let mut builder = FakeServer::builder().journal(journal).seed(options.seed);
     if let Some(path) = &options.config {
         let file = read(path, &options.variables, options.strict)?;
@@ -257,6 +280,13 @@ fn builder(options: Serve) -> Result<FakeServerBuilder, Failure> {
         }
         builder = builder.queue(queue.max_backlog(options.max_backlog));
     }
+    // Before the switches, so that one of them can be set otherwise.
+    if let Some(seed) = options.chaos {
+        builder = builder.chaos(seed);
+    }
+    if let Some(address) = &options.control {
+        builder = builder.control(address);
+    }
     for (key, value) in &options.set {
         builder = builder.set(key, value)?;
     }
@@ -276,11 +306,14 @@ fn read(path: &str, variables: &Variables, strict: bool) -> Result<ConfigFile, F
     Ok(reader.parse("stdin", &text)?)
 }
 
-/// One line per listener: `ready NAME URI`.
+/// One line per listener, and one for the control port: `ready NAME URI`.
 fn announce(server: &FakeServer) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     for listening in server.listeners().into_iter().filter(|listening| !listening.disabled) {
         writeln!(stdout, "ready {} {}", listening.name, listening.uri)?;
+    }
+    if let Some(uri) = server.control_uri() {
+        writeln!(stdout, "ready control {uri}")?;
     }
     stdout.flush()
 }

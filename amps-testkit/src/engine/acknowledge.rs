@@ -175,6 +175,9 @@ impl Engine {
         if never_seen && verdict == Verdict::Done {
             queue.defer(bookmark, now);
         }
+        if self.scripted.chance().is_acknowledged_again(bookmark) {
+            return false;
+        }
         let note = format!("acknowledged {bookmark}, which is not in the queue");
         self.note(now, conn, Lint::AckOfUnknownBookmark, note);
         false

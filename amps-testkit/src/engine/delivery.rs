@@ -94,6 +94,25 @@ impl Engine {
             .maybe_number(Field::Length, switches.publish_length.then_some(body.len() as u64))
             .finish(&body);
         self.transmit(now, holder.conn, sink);
+        self.deliver_again(index, position, now);
+    }
+
+    /// On a server that makes the most of at-least-once delivery, a lease may be lost as soon as
+    /// it began, as if its instance had failed: then the message is delivered once more, to
+    /// whoever is next (server.md 8.6, inferred).
+    fn deliver_again(&mut self, index: usize, position: Position, now: Time) {
+        let queue = &mut self.queues[index];
+        let limit = queue.config.max_deliveries;
+        let first = queue.message(position).filter(|m| m.lease.is_some() && m.deliveries == 1);
+        let Some(bookmark) = first.map(|message| message.entry.bookmark).filter(|_| limit != 1) else {
+            return;
+        };
+        if !self.scripted.chance().delivers_again(bookmark) {
+            return;
+        }
+        let (holder, expired) = queue.give_back(position, Unsuccessful::HolderLeft, now);
+        self.free_backlog(holder);
+        self.bury(index, expired);
     }
 
     /// A barrier goes to every subscription whose filter it matches, whatever its backlog, and

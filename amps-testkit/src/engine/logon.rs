@@ -205,8 +205,7 @@ impl Engine {
         message: Option<&Message<&[u8]>>,
     ) -> u64 {
         let Admission { user, name, message_type, rights } = admission;
-        let known = self.config.switches.bookmark_hash.get(&*name).copied();
-        let hash = known.unwrap_or_else(|| name_hash(&name));
+        let hash = self.client_hash(&name);
         let message_type = self.types.id(&message_type);
         let server_hash = name_hash(&format!("{name}@{}", self.config.instance));
         if let Some(connection) = self.connections.get_mut(&conn) {

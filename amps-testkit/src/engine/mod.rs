@@ -12,7 +12,8 @@
 //! * `queue` is one queue, `delivery` decides who gets what from it;
 //! * `replication` joins the engine with others of its kind;
 //! * `reply` is the way out, `timers` the only notion of "later";
-//! * `event` and `snapshot` are how tests look inside.
+//! * `event`, `snapshot` and `inspect` are how tests look inside; `outside` is what they publish and
+//!   put in place, `chance` what is drawn where a server may do one thing or another.
 //!
 //! Invariant: after every input, no message is available that somebody with room and a
 //! matching filter could have had (`settle`).
@@ -21,6 +22,7 @@
 mod acknowledge;
 mod action;
 mod audience;
+mod chance;
 mod config;
 mod conflation;
 mod connection;
@@ -31,10 +33,12 @@ mod fan_out;
 pub mod filter;
 mod format;
 mod heartbeat;
+mod inspect;
 mod lint;
 mod log_record;
 mod logon;
 mod next_timer;
+mod outside;
 mod publish;
 mod queue;
 mod reasons;
@@ -63,8 +67,11 @@ use bytes::BytesMut;
 pub use amps_protocol::MessageId;
 pub use config::*;
 pub use event::{Disconnect, Event, Observe};
+pub use inspect::{PublisherSequence, ReplaySnapshot, SowRecord, TopicSnapshot};
 pub use lint::{Lint, Noted};
 pub use log_record::{LogCut, LogRecord, LoggedMessage};
+pub(crate) use outside::SeedKind;
+pub use outside::{NotPublished, PublishOptions, Published, SeedError, SeedMessage};
 pub use queue::{ExpiryReason, QueueCounters};
 pub use reasons::{Reason, Reasons};
 pub(crate) use record_codec::{RecordTooLong, put_record, read_record};
@@ -74,7 +81,7 @@ pub use snapshot::{ConnectionSnapshot, Counters, QueueSnapshot, QueuedMessage, S
 pub use switches::{
     AfterEnd, DeltaNull, DuplicateAck, LeaseHeader, MaxCancels, NanComparison, NullLogic, PageOrder,
     PublishCommand, QueueTopic, ReturnPosition, SowTimestamp, Switches, UnknownOptions, UnloggedBookmark,
-    UntypedCompare,
+    Unordered, UntypedCompare,
 };
 
 use action::Actions;
@@ -197,6 +204,7 @@ impl Engine {
         let actions = Actions::new(&config, &mut types)?;
         let restricted = config.closed || !config.entitlements.is_empty();
         let slowness = Slowness::of(&config.slow_clients);
+        let scripted = scripted::Scripted::new(&config);
         Ok(Self {
             config,
             language,
@@ -218,7 +226,7 @@ impl Engine {
             dirty: BTreeSet::new(),
             actions,
             timers: Timers::default(),
-            scripted: scripted::Scripted::default(),
+            scripted,
             out: BytesMut::new(),
             observe: Observe::default(),
             events: Vec::new(),
@@ -232,6 +240,11 @@ impl Engine {
             published: 0,
             delivered: 0,
         })
+    }
+
+    /// What the engine was told.
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
     }
 
     /// How much is reported as events. Default [`Observe::Commands`]: whoever sets up an
@@ -323,6 +336,24 @@ impl Engine {
         if kept {
             self.log.record_reset();
         }
+    }
+
+    /// Becomes a server with this configuration that nobody has ever talked to; listeners stay.
+    /// Whoever calls it has ended the connections of clients, of which nothing is said any more.
+    ///
+    /// # Errors
+    /// The configuration contradicts itself; nothing was changed.
+    pub(crate) fn reset<S: Sink>(&mut self, config: Config, sink: &mut S) -> Result<(), ConfigError> {
+        let kept = self.log.records_changes();
+        let fresh = Self::new(config)?;
+        self.close_links(CloseMode::Abort, sink);
+        let old = std::mem::replace(self, fresh);
+        (self.observe, self.listeners, self.slowness) = (old.observe, old.listeners, old.slowness);
+        self.replication.take_over_places(old.replication);
+        if kept {
+            self.log.record_reset();
+        }
+        Ok(())
     }
 
     /// Sends the `persisted` acks that are due, and ends every connection.

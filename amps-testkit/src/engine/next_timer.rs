@@ -14,6 +14,10 @@ impl Engine {
     /// The next thing that the clock does.
     pub(crate) fn next_timer(&self) -> Option<NextTimer> {
         let (at, timer) = self.timers.first()?;
+        self.describe_timer(at, timer)
+    }
+
+    pub(super) fn describe_timer(&self, at: Time, timer: Timer) -> Option<NextTimer> {
         let client = |conn: ConnId| {
             let connection = self.connections.get(&conn);
             connection.map_or_else(String::new, |connection| connection.client_name.to_string())
@@ -45,17 +49,41 @@ impl Engine {
         Some(NextTimer { at, kind })
     }
 
+    /// Every lease and every message that ends by time, and whatever else a queue waits for.
+    pub(super) fn queue_timers(&self, index: usize, first: Time) -> Vec<NextTimer> {
+        let Some(queue) = self.queues.get(index) else { return Vec::new() };
+        let ends = |message: &QueueMessage| match message.lease {
+            Some(lease) => lease.until,
+            None => message.expires,
+        };
+        let mut times: Vec<Time> = queue.messages().filter_map(|(_, message)| ends(message)).collect();
+        times.push(first);
+        times.sort_unstable();
+        times.dedup();
+        let of = |at: Time| {
+            let due = queue.messages().filter(move |(_, message)| ends(message) == Some(at));
+            let due: Vec<TimerKind> =
+                due.map(|(_, message)| self.queue_message_timer(queue, message)).collect();
+            let other = due.is_empty().then(|| self.queue_timer_kind(queue, at));
+            due.into_iter().chain(other).map(move |kind| NextTimer { at, kind })
+        };
+        times.into_iter().flat_map(of).collect()
+    }
+
+    fn queue_message_timer(&self, queue: &Queue, message: &QueueMessage) -> TimerKind {
+        let (name, bookmark) = (queue.name.to_string(), message.entry.bookmark.to_string());
+        let Some(lease) = message.lease else { return TimerKind::QueueExpiration { queue: name, bookmark } };
+        let holder = self.connections.get(&lease.holder.conn);
+        let client = holder.map_or_else(String::new, |connection| connection.client_name.to_string());
+        TimerKind::Lease { queue: name, bookmark, client }
+    }
+
     fn queue_timer_kind(&self, queue: &Queue, at: Time) -> TimerKind {
         let name = queue.name.to_string();
         let ends = |message: &QueueMessage| message.lease.filter(|lease| lease.until == Some(at));
-        let leased = queue.messages().find_map(|(_, message)| Some((message, ends(message)?)));
-        if let Some((message, lease)) = leased {
-            let holder = self.connections.get(&lease.holder.conn);
-            return TimerKind::Lease {
-                queue: name,
-                bookmark: message.entry.bookmark.to_string(),
-                client: holder.map_or_else(String::new, |connection| connection.client_name.to_string()),
-            };
+        let leased = queue.messages().find(|(_, message)| ends(message).is_some());
+        if let Some((_, message)) = leased {
+            return self.queue_message_timer(queue, message);
         }
         match queue.messages().find(|(_, message)| message.expires == Some(at)) {
             Some((_, message)) => {

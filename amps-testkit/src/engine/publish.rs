@@ -170,7 +170,7 @@ impl Engine {
         self.server_bookmark(name_hash(&format!("@{}", self.config.instance)))
     }
 
-    fn server_bookmark(&mut self, publisher: u64) -> MessageId {
+    pub(super) fn server_bookmark(&mut self, publisher: u64) -> MessageId {
         // After a restart the numbers of earlier lives are known to the log only.
         self.server_sequence = self.server_sequence.max(self.log.highest(publisher)) + 1;
         self.log.advance(publisher, self.server_sequence);
@@ -184,7 +184,11 @@ impl Engine {
         Some(Connected { publisher, hash: identity.hash, server_hash: identity.server_hash })
     }
 
-    fn publish_route(&mut self, message_type: TypeId, topic: Option<&[u8]>) -> Result<Arc<Route>, Refusal> {
+    pub(super) fn publish_route(
+        &mut self,
+        message_type: TypeId,
+        topic: Option<&[u8]>,
+    ) -> Result<Arc<Route>, Refusal> {
         let topic = topic.filter(|topic| !topic.is_empty()).ok_or(Reason::InvalidTopic)?;
         if topic.starts_with(INTERNAL.as_bytes()) && topic != DEVNULL.as_bytes() {
             let detail = format!("{} is a topic of the server's own", text(Some(topic)));
@@ -202,7 +206,7 @@ impl Engine {
     ///
     /// # Errors
     /// The message has no record key, or could not be read for it; nothing was done.
-    fn spread<S: Sink>(
+    pub(super) fn spread<S: Sink>(
         &mut self,
         now: Time,
         route: &Route,

@@ -280,7 +280,7 @@ impl Engine {
             oof: wants_oof,
             select: select.map(Arc::new),
             // Keys come along unless `no_empties` asks for the least (DS-03).
-            delta: deltas.then(|| Delta { no_empties, keys: !no_empties || with_keys }),
+            delta: deltas.then_some(Delta { no_empties, keys: !no_empties || with_keys }),
         })
     }
 

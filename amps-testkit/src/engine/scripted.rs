@@ -12,6 +12,8 @@ use amps_protocol::{AckType, Field, Message, Status};
 use amps_transport::{CloseMode, ConnId, ListenerId, Sink, Time};
 
 use super::Engine;
+use super::chance::Chance;
+use super::config::Config;
 use super::connection::Connection;
 use super::event::Disconnect;
 use super::reasons::Reason;
@@ -26,6 +28,27 @@ pub(super) struct Scripted {
     /// So many messages more in the replay that begins next.
     rewind: u64,
     leases: BTreeMap<ConnId, VecDeque<Duration>>,
+    /// The client names of publishers whose sequence numbers were set.
+    publishers: BTreeMap<u64, String>,
+    chance: Chance,
+}
+
+impl Scripted {
+    pub(super) fn new(config: &Config) -> Self {
+        Self { chance: Chance::new(config), ..Self::default() }
+    }
+
+    pub(super) fn name_publisher(&mut self, publisher: u64, client: &str) {
+        self.publishers.insert(publisher, client.to_owned());
+    }
+
+    pub(super) fn publishers(&self) -> impl Iterator<Item = (u64, String)> + '_ {
+        self.publishers.iter().map(|(&publisher, client)| (publisher, client.clone()))
+    }
+
+    pub(super) fn chance(&mut self) -> &mut Chance {
+        &mut self.chance
+    }
 }
 
 impl Engine {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use amps_transport::Time;
 
 use super::Engine;
+use super::inspect::ReplaySnapshot;
 use super::queue::{Place, Queue, QueueCounters, QueueMessage};
 use super::selector::Facts;
 use super::subscription::Subscription;
@@ -29,6 +30,9 @@ pub struct ConnectionSnapshot {
     pub message_type: String,
     /// The interval of heartbeats, where they run.
     pub heartbeat: Option<Duration>,
+    /// Bytes that it was sent and that its socket, or a scripted fault, has not let go yet. An
+    /// engine by itself knows of none.
+    pub pending_bytes: usize,
     /// The subscriptions, in the order of creation.
     pub subscriptions: Vec<SubscriptionSnapshot>,
 }
@@ -48,6 +52,10 @@ pub struct SubscriptionSnapshot {
     pub backlog: Option<u32>,
     /// Queue messages in hand.
     pub leased: u32,
+    /// Whether it gets what changed instead of whole messages.
+    pub delta: bool,
+    /// Where it stands in the transaction log, if it follows that.
+    pub replay: Option<ReplaySnapshot>,
 }
 
 /// A queue at one moment.
@@ -109,6 +117,7 @@ impl Engine {
             user: connection.identity.as_ref().map_or_else(String::new, |identity| identity.user.to_string()),
             message_type: self.types.name(connection.message_type).to_owned(),
             heartbeat: connection.heartbeat,
+            pending_bytes: 0,
             subscriptions: self.subscriptions_of(connection),
         };
         let mut connections: Vec<_> = self.connections.values().map(snapshot).collect();
@@ -119,9 +128,9 @@ impl Engine {
     fn subscriptions_of(&self, connection: &super::Connection) -> Vec<SubscriptionSnapshot> {
         let mut keys: Vec<_> = connection.subscriptions.values().copied().collect();
         keys.sort_unstable();
-        let found = keys.iter().filter_map(|key| self.subscriptions.get(key));
+        let found = keys.iter().filter_map(|key| Some((key, self.subscriptions.get(key)?)));
         found
-            .map(|subscription| SubscriptionSnapshot {
+            .map(|(key, subscription)| SubscriptionSnapshot {
                 id: subscription.id.to_string(),
                 topic: subscription.pattern.text().to_owned(),
                 filter: subscription
@@ -132,6 +141,8 @@ impl Engine {
                 options: subscription.options.to_string(),
                 backlog: subscription.backlog,
                 leased: subscription.leased,
+                delta: subscription.delta().is_some(),
+                replay: self.replay_of(*key),
             })
             .collect()
     }

@@ -94,6 +94,9 @@ pub struct Switches {
     /// `ack.from_client`: an `ack` command from a client is taken as a queue acknowledgement
     /// (protocol.md C-7) instead of closing the connection. Default `false`.
     pub accept_client_ack: bool,
+    /// `sow.unordered`: the order of the results of queries that ask for none (QRY-06). Default
+    /// [`Unordered::Insertion`].
+    pub unordered: Unordered,
 }
 
 impl Default for Switches {
@@ -129,6 +132,7 @@ impl Default for Switches {
             nan: NanComparison::AlwaysFalse,
             untyped_string_compare: UntypedCompare::Text,
             accept_client_ack: false,
+            unordered: Unordered::Insertion,
         }
     }
 }
@@ -265,4 +269,21 @@ pub enum AfterEnd {
     Silent,
     /// It is unsubscribed.
     Remove,
+}
+
+/// In which order a query returns what it was not told to order.
+///
+/// ```
+/// use amps_testkit::{Switches, Unordered};
+///
+/// let switches = Switches { unordered: Unordered::Shuffle(7), ..Switches::default() };
+/// assert_eq!(Switches::default().unordered, Unordered::Insertion);
+/// assert_ne!(switches, Switches::default());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unordered {
+    /// That in which the records were inserted.
+    Insertion,
+    /// Another with every query, drawn from this seed.
+    Shuffle(u64),
 }

@@ -90,6 +90,11 @@ impl Timers {
         self.order.first().copied()
     }
 
+    /// Every timer, in order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Time, Timer)> + '_ {
+        self.order.iter().copied()
+    }
+
     /// Takes the earliest timer out if its time has come.
     pub(crate) fn take_due(&mut self, now: Time) -> Option<Timer> {
         let (at, timer) = *self.order.first()?;

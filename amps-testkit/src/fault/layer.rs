@@ -108,6 +108,15 @@ impl FaultLayer {
         self.names.insert(listener, name);
     }
 
+    /// Ends every connection, and forgets everything but the names of the listeners.
+    pub(crate) fn start_over<S: Sink>(&mut self, seed: u64, observe: Observe, sink: &mut S) {
+        for conn in self.links.keys() {
+            sink.close(*conn, CloseMode::Abort);
+        }
+        let names = std::mem::take(&mut self.names);
+        *self = Self { names, ..Self::new(seed, observe) };
+    }
+
     // --- The faults ----------------------------------------------------------------------
 
     pub(crate) fn add<S: Sink>(
@@ -416,6 +425,17 @@ impl FaultLayer {
             None => "a fault lets something go on".to_owned(),
         };
         Some((at, what))
+    }
+
+    /// Everything that goes on by the clock, in words.
+    pub(crate) fn all_due(&self) -> Vec<(Time, String)> {
+        let open = self.faults.iter().filter(|installed| installed.fault.count.allows(installed.fired));
+        let fires = |installed: &Installed| {
+            Some((installed.due?, format!("fault {} fires: {}", installed.id, installed.fault.action)))
+        };
+        let links = self.links.values().filter_map(|link| link.deadline(self.now));
+        let lets_go = links.map(|at| (at, "a fault lets something go on".to_owned()));
+        open.filter_map(fires).chain(lets_go).collect()
     }
 
     /// Everything whose time has come.

@@ -219,7 +219,7 @@ impl FaultLayer {
     }
 
     /// What the engine sent and the faults hold back, in bytes.
-    pub(super) fn held_back(&self, conn: ConnId) -> usize {
+    pub(crate) fn held_back(&self, conn: ConnId) -> usize {
         if self.is_idle() {
             return 0;
         }

@@ -12,7 +12,7 @@ use super::super::reasons::Reason;
 use super::super::switches::{
     AfterEnd, DeltaNull, DuplicateAck, LeaseHeader, MaxCancels, NanComparison, NullLogic, PageOrder,
     PublishCommand, QueueTopic, ReturnPosition, SowTimestamp, Switches, UnknownOptions, UnloggedBookmark,
-    UntypedCompare,
+    Unordered, UntypedCompare,
 };
 use super::Config;
 
@@ -168,6 +168,12 @@ const SWITCHES: &[Switch] = &[
         "ack.from_client",
         accept_client_ack,
         "an ack command from a client acknowledges a queue message"
+    ),
+    switch!(
+        "sow.unordered",
+        unordered,
+        "the order of what a query was not told to order; shuffle(SEED) for another seed than 0",
+        ["insertion" => Unordered::Insertion, "shuffle" => Unordered::Shuffle(0)]
     ),
 ];
 
@@ -360,6 +366,10 @@ impl Config {
     /// # Errors
     /// There is no such setting, or it cannot have this value.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), SetError> {
+        if let Some(unordered) = seeded(key, value) {
+            self.switches.unordered = unordered;
+            return Ok(());
+        }
         if let Some(switch) = SWITCHES.iter().find(|switch| switch.key == key) {
             let Some((_, choose)) = switch.choices.iter().find(|(name, _)| *name == value) else {
                 let values: Vec<&str> = switch.choices.iter().map(|(name, _)| *name).collect();
@@ -387,6 +397,12 @@ impl Config {
         self.reasons = std::mem::take(&mut self.reasons).with(*reason, value);
         Ok(())
     }
+}
+
+/// The one value that has a number in it: `shuffle(7)`.
+fn seeded(key: &str, value: &str) -> Option<Unordered> {
+    let seed = value.strip_prefix("shuffle(")?.strip_suffix(')')?;
+    if key == "sow.unordered" { seed.parse().ok().map(Unordered::Shuffle) } else { None }
 }
 
 #[cfg(test)]
@@ -436,6 +452,18 @@ mod tests {
                 assert_eq!(changed, *value != setting.default, "{} = {value}", setting.key);
             }
         }
+    }
+
+    #[test]
+    fn a_shuffle_can_have_a_seed() {
+        let mut config = Config::default();
+        config.set("sow.unordered", "shuffle(7)").unwrap();
+        assert_eq!(config.switches.unordered, Unordered::Shuffle(7));
+        for value in ["shuffle(x)", "shuffle(", "shuffle()"] {
+            let error = Config::default().set("sow.unordered", value).unwrap_err();
+            assert!(error.to_string().contains("is one of insertion, shuffle, not"), "{error}");
+        }
+        assert!(Config::default().set("delta.null", "shuffle(7)").is_err());
     }
 
     #[test]

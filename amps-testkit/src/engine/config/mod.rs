@@ -96,6 +96,9 @@ pub struct Config {
     pub switches: Switches,
     /// The texts of refusals.
     pub reasons: Reasons,
+    /// Some queue messages are delivered twice, as at-least-once delivery permits: the seed that
+    /// it is drawn from which. Default: none.
+    pub chaos: Option<u64>,
 }
 
 impl Default for Config {
@@ -125,6 +128,7 @@ impl Default for Config {
             functions: Functions::default(),
             switches: Switches::default(),
             reasons: Reasons::default(),
+            chaos: None,
         }
     }
 }

@@ -128,10 +128,9 @@ impl Functions {
 /// Equal if they are the same ones; what they compute cannot be compared.
 impl PartialEq for Functions {
     fn eq(&self, other: &Self) -> bool {
-        let same = |((a, f), (b, g)): ((&String, &Arc<UserFunction>), (&String, &Arc<UserFunction>))| {
-            a == b && Arc::ptr_eq(f, g)
-        };
-        self.0.len() == other.0.len() && self.0.iter().zip(other.0.iter()).all(same)
+        let others = other.0.iter();
+        let mut pairs = self.0.iter().zip(others);
+        self.0.len() == other.0.len() && pairs.all(|((a, f), (b, g))| a == b && Arc::ptr_eq(f, g))
     }
 }
 

@@ -37,7 +37,7 @@ use super::Engine;
 use super::sow::{Table, resource_in};
 use super::subscription::SubKey;
 use super::topic::{TopicPattern, TypeId};
-use super::txlog::{Durability, Position};
+use super::txlog::{Durability, Position, TxLog};
 
 pub(in crate::engine) use durable::WaitingAck;
 use pace::Pacing;
@@ -134,6 +134,12 @@ impl Replays {
             members: BTreeMap::from([(key, member)]),
         };
         Some(self.add(split))
+    }
+
+    /// Where a subscription stands, the end of what it may see, and whether it is paused.
+    pub(in crate::engine) fn place_of(&self, key: SubKey, log: &TxLog) -> Option<(Position, Position, bool)> {
+        let stream = self.streams.get(self.of.get(&key)?)?;
+        Some((stream.cursor.max(log.first()), log.horizon(stream.durability), stream.paused))
     }
 
     /// The streams that have got everything, in the order in which their subscriptions were made.

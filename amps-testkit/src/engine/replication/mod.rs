@@ -160,6 +160,15 @@ impl Replication {
         }
     }
 
+    /// What a reset does not change: who listens where.
+    pub(super) fn take_over_places(&mut self, old: Self) {
+        self.listeners = old.listeners;
+        self.activity = old.activity + 1;
+        for (new, old) in self.destinations.iter_mut().zip(old.destinations) {
+            new.config.addresses = old.config.addresses;
+        }
+    }
+
     /// A test keeps everything from a position on from being durable, or does not any more.
     pub(super) fn hold(&mut self, from: Option<Position>) {
         self.held = from;

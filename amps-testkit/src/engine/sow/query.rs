@@ -230,7 +230,7 @@ impl Engine {
     }
 
     /// The results of groups, ordered and cut as asked.
-    fn found_groups(&self, aggregate: &Aggregate, query: &QueryRequest) -> Found {
+    fn found_groups(&mut self, aggregate: &Aggregate, query: &QueryRequest) -> Found {
         let layout = aggregate.layout();
         let mut sorted: Vec<_> = aggregate
             .results()
@@ -241,6 +241,9 @@ impl Engine {
             })
             .collect();
         let matched = sorted.len() as u64;
+        if query.order.is_none() {
+            self.scripted.chance().arrange(&mut sorted);
+        }
         sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
         let rows = sorted.into_iter().map(|(_, row)| row).skip(query.skip_n);
         Found { rows: rows.take(query.top_n.unwrap_or(usize::MAX)).collect(), examined: matched, matched }
@@ -249,7 +252,7 @@ impl Engine {
     /// `before` is the subscription that this one replaces: what it had in scope is left out
     /// (REP-03).
     fn find(
-        &self,
+        &mut self,
         now: Time,
         pattern: &TopicPattern,
         message_type: TypeId,
@@ -290,6 +293,7 @@ impl Engine {
             // Ties by record key, so that results are stable (OBY-02).
             sorted.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.record.key.cmp(&y.record.key)));
         } else {
+            self.scripted.chance().arrange(&mut sorted);
             group_topics(&mut sorted);
         }
         let top = query.top_n.unwrap_or(usize::MAX);
