@@ -480,6 +480,8 @@ pub(crate) struct Listen {
     pub(crate) replication: bool,
     /// The rules of its own.
     pub(crate) transport: TransportConfig,
+    /// The element of a file that names the address, by file, line and name.
+    pub(crate) element: Option<String>,
 }
 
 impl Listen {
@@ -489,6 +491,11 @@ impl Listen {
         self.message_type = transport.message_type.clone().or(self.message_type);
         self.transport = transport;
         self
+    }
+
+    /// What an error about the address begins with.
+    pub(crate) fn place(&self) -> String {
+        self.element.as_ref().map_or_else(String::new, |element| format!("{element}: "))
     }
 
     /// The rules, with all that is known of the listener.
@@ -511,7 +518,14 @@ impl Listen {
 
     /// Without any rules.
     pub(crate) fn at(addr: SocketAddr, replication: bool) -> Self {
-        Self { name: None, addr, message_type: None, replication, transport: TransportConfig::default() }
+        Self {
+            name: None,
+            addr,
+            message_type: None,
+            replication,
+            transport: TransportConfig::default(),
+            element: None,
+        }
     }
 
     fn parse(text: &str) -> Result<Self, StartError> {

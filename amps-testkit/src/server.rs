@@ -71,12 +71,17 @@ pub enum StartError {
     #[error("a fault cannot be: {0}")]
     Fault(#[from] FaultError),
     /// An address could not be bound.
-    #[error("cannot listen on {addr}: {source}")]
+    #[error(
+        "{place}cannot listen on {addr}: {source}; end what listens there, or choose another port (0 is a free one)"
+    )]
     Bind {
         /// The address.
         addr: SocketAddr,
         /// What the system said.
         source: io::Error,
+        /// File, line and element of the configuration that named it, each with a colon and a blank
+        /// behind it; empty if no file did.
+        place: String,
     },
     /// The file of the transaction log could not be opened, read or made.
     #[error("cannot keep the log in {path}: {source}", path = path.display())]
@@ -151,7 +156,7 @@ pub struct Listening {
 
 /// The port of a listener that is disabled at the start.
 fn reserve(listen: &Listen) -> Result<Bound, StartError> {
-    let bind = |source| StartError::Bind { addr: listen.addr, source };
+    let bind = |source| StartError::Bind { addr: listen.addr, source, place: listen.place() };
     let (reserved, addr) = Reservation::made(listen.addr).map_err(bind)?;
     Ok(Bound { listen: listen.clone(), addr, id: None, reserved: Some(reserved) })
 }
@@ -218,7 +223,7 @@ impl FakeServer {
     }
 
     fn open(&self, addr: SocketAddr, listen: &Listen) -> Result<Bound, StartError> {
-        let bind = |source| StartError::Bind { addr, source };
+        let bind = |source| StartError::Bind { addr, source, place: listen.place() };
         let (id, bound) = self.machine.listen(addr, SocketOptions::default()).map_err(bind)?;
         self.machine.post(Note::Transport(id, Box::new(listen.rules())));
         if listen.replication {

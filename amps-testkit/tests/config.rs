@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{MAIN_SEPARATOR, PathBuf};
 use std::time::Duration;
 
 use amps_testkit::{
@@ -318,6 +318,14 @@ fn what_is_wrong_is_told_with_its_line_and_what_to_write_instead() {
             "a.xml:3: InetAddr: \"localhost\" is not an address; write a port or an address and a port, such as \
              127.0.0.1:9007",
         ),
+        (
+            format!(
+                "{}{}",
+                transport(&format!("{amps}<InetAddr>9007</InetAddr>")),
+                transport(&format!("{amps}<InetAddr>9008</InetAddr>"))
+            ),
+            "a.xml:3: Name: the transport \"t\" is defined twice; rename one",
+        ),
         (transport(amps), "a.xml:2: Transport: InetAddr is missing; add <InetAddr>...</InetAddr>"),
         (
             "<Authentication>\n<Module>sso</Module></Authentication>".to_owned(),
@@ -455,6 +463,11 @@ fn the_ports_of_a_file_are_used_only_when_told_so() {
     assert_ne!(other.addr().port(), port);
     let error = FakeServer::builder().config_file(&path).keep_ports().start().unwrap_err();
     assert!(matches!(error, StartError::Bind { addr, .. } if addr == taken.local_addr().unwrap()), "{error}");
+    let message = error.to_string();
+    let place = format!("ports{}amps.xml:2: InetAddr: cannot listen on 127.0.0.1:{port}: ", MAIN_SEPARATOR);
+    assert!(message.contains(&place), "{message}");
+    let advice = "; end what listens there, or choose another port (0 is a free one)";
+    assert!(message.ends_with(advice), "{message}");
     assert!(matches!(FakeServer::from_config("/nowhere/amps.xml"), Err(StartError::File(_))));
 }
 

@@ -323,9 +323,17 @@ fn read_root(reader: &mut Reader, root: &Element) -> Parts {
         scope.protocols(reader, protocols);
     }
     read_sow(reader, &mut scope, root, &mut parts);
+    let mut names: Vec<&str> = Vec::new();
     for transports in root.all(&["Transports"]) {
         reader.check(transports, schema::TRANSPORTS);
         for transport in transports.all(&["Transport"]) {
+            let name = transport.get("Name").and_then(|child| Some((child, child.text.as_deref().ok()?)));
+            if let Some((child, name)) = name {
+                if names.contains(&name) {
+                    reader.error(child, format!("the transport \"{name}\" is defined twice; rename one"));
+                }
+                names.push(name);
+            }
             parts.listen.extend(transports::transport(reader, &scope, transport));
         }
     }

@@ -80,7 +80,9 @@ fn listener(
             reader.ignored(child, "the server listens on loopback only");
         }
     }
-    Some(Listen { name: Some(name), transport, ..Listen::at(addr, true) })
+    let place = element.get("InetAddr").map(|child| &child.place);
+    let element = place.map(|place| format!("{}:{}: InetAddr", place.file, place.line));
+    Some(Listen { name: Some(name), transport, element, ..Listen::at(addr, true) })
 }
 
 /// Whether the protocol is that of the server; `None` if there is none.

@@ -57,7 +57,7 @@ impl ControlPort {
         if !addr.ip().is_loopback() {
             return Err(wrong("the control port listens on loopback only; write 127.0.0.1:PORT"));
         }
-        let bind = |source: io::Error| StartError::Bind { addr, source };
+        let bind = |source: io::Error| StartError::Bind { addr, source, place: String::new() };
         let listener = TcpListener::bind(addr).map_err(bind)?;
         let bound = listener.local_addr().map_err(bind)?;
         let shared = Arc::new(Shared::default());
