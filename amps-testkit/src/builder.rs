@@ -532,7 +532,7 @@ impl Listen {
         let wrong = |fault| StartError::Address { text: text.to_owned(), fault };
         let rest = match text.split_once("://") {
             Some(("tcp", rest)) => rest,
-            Some(_) => return Err(wrong("only tcp is supported")),
+            Some(_) => return Err(wrong("only tcp is supported; write tcp://HOST:PORT/amps")),
             None => text,
         };
         let (addr, path) = rest.split_once('/').unwrap_or((rest, "amps"));
@@ -549,7 +549,7 @@ impl Listen {
         let wrong = |fault| StartError::Address { text: text.to_owned(), fault };
         let addr = match text.split_once("://") {
             Some(("tcp", rest)) => rest,
-            Some(_) => return Err(wrong("only tcp is supported")),
+            Some(_) => return Err(wrong("only tcp is supported; write tcp://HOST:PORT")),
             None => text,
         };
         let addr = resolve(addr).ok_or_else(|| wrong("expected HOST:PORT"))?;

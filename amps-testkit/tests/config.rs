@@ -298,6 +298,20 @@ fn what_is_wrong_is_told_with_its_line_and_what_to_write_instead() {
             "a.xml:4: Topic: the topic \"t\" is defined twice; rename one",
         ),
         (
+            "<SOW><Topic><Name>t</Name><MessageType>json</MessageType><Key>/id</Key></Topic>\n\
+             <ConflatedTopic><Name>t</Name><MessageType>json</MessageType>\
+             <UnderlyingTopic>t</UnderlyingTopic><Interval>1s</Interval></ConflatedTopic></SOW>"
+                .to_owned(),
+            "a.xml:3: ConflatedTopic: the topic \"t\" is defined twice; rename one",
+        ),
+        (
+            "<SOW><Topic><Name>t</Name><MessageType>json</MessageType><Key>/id</Key></Topic>\n\
+             <View><Name>t</Name><MessageType>json</MessageType><UnderlyingTopic>t</UnderlyingTopic>\
+             <Projection><Field>/id</Field></Projection><Grouping><Field>/id</Field></Grouping></View></SOW>"
+                .to_owned(),
+            "a.xml:3: View: the topic \"t\" is defined twice; rename one",
+        ),
+        (
             "<SOW>\n<Topic><MessageType>jsn</MessageType></Topic></SOW>".to_owned(),
             "a.xml:3: Topic: Name is missing; add <Name>...</Name>\n\
              a.xml:3: MessageType: the message type \"jsn\" is not defined; write json",

@@ -138,6 +138,7 @@ pub(super) fn view(reader: &mut Reader, scope: &mut Scope, element: &Element) ->
     let nulls = reader.value(element, "JoinNullEquivalency", units::boolean);
 
     let (name, message_type, source) = (name?, message_type?, source?);
+    reader.remember(Subject::Topic, &name, element, &[]);
     scope.topics.push((message_type.clone(), name.clone()));
     let mut view = ViewConfig::new(name, source)
         .message_type(message_type)
@@ -219,6 +220,7 @@ pub(super) fn conflated_topic(
     let format = reader.optional(element, "TopicFormat");
 
     let (name, message_type) = (name?, message_type?);
+    reader.remember(Subject::Topic, &name, element, &[]);
     scope.topics.push((message_type.clone(), name.clone()));
     let mut topic = ConflatedTopicConfig::new(name, underlying?).message_type(message_type);
     if let Some(interval) = interval {

@@ -24,7 +24,7 @@ use crate::engine::config::{Config, ConfigError, ConflatedTopicConfig, JoinField
 use crate::engine::filter::{Context, Language, Path, Projection};
 use crate::engine::selector::{Facts, Selector};
 use crate::engine::timers::Timer;
-use crate::engine::topic::{MessageTypes, TopicPattern, TopicReading};
+use crate::engine::topic::{MessageTypes, TopicPattern, TopicReading, TypeId};
 
 /// A topic that follows another.
 #[derive(Debug)]
@@ -111,6 +111,13 @@ pub(crate) fn derive(
     }
 }
 
+/// # Errors
+/// There is a topic, a view or a conflated topic of this name already.
+fn refuse_second(tables: &[Table], name: &str, message_type: TypeId) -> Result<(), ConfigError> {
+    let taken = tables.iter().any(|table| *table.name == *name && table.message_type == message_type);
+    if taken { Err(ConfigError::TopicTwice { topic: name.to_owned() }) } else { Ok(()) }
+}
+
 /// The first topic of a view that is not there.
 fn missing_topic(view: &ViewConfig, types: &mut MessageTypes, tables: &[Table]) -> String {
     let sides = sides(view);
@@ -190,6 +197,7 @@ fn add_view(
             How::Joined(Joined::new(joins, table_of, type_of, tables, groups, nulls_agree).map_err(wrong)?)
         }
     };
+    refuse_second(tables, &view.name, message_type)?;
     tables.push(Table::derived(&view.name, message_type, format, by));
     Ok(Derived { sources, target: tables.len() - 1, how })
 }
@@ -220,6 +228,7 @@ fn add_copy(
             return Err(wrong("its underlying topic is a pattern; write a topic format such as %n-C"));
         }
     };
+    refuse_second(tables, &copy.name, message_type)?;
     tables.push(table);
     let copy = Copy {
         interval: copy.interval,
