@@ -393,6 +393,7 @@ impl Engine {
                 Timer::Queue(queue) => self.queue_timer(now, queue),
                 Timer::Sow(table) => self.sow_timer(now, table, sink),
                 Timer::Derived(index) => self.derived_timer(now, index, sink),
+                Timer::Conflation(key) if self.is_paused(key) => {}
                 Timer::Conflation(key) => self.release(now, key, sink),
                 Timer::Persisted(conn) => self.send_conflated(now, conn, sink),
                 Timer::Silence(conn) => self.close(now, conn, Disconnect::Heartbeat, CloseMode::Flush, sink),

@@ -19,6 +19,12 @@ use crate::engine::timers::Timer;
 use crate::engine::txlog::Durability;
 
 impl Engine {
+    /// Whether a subscription follows the log, but not now.
+    pub(in crate::engine) fn is_paused(&self, key: SubKey) -> bool {
+        let stream = self.replays.of.get(&key).and_then(|id| self.replays.streams.get(id));
+        stream.is_some_and(|stream| stream.paused)
+    }
+
     /// Puts a subscription that was registered on the log, if that is what it asked for. One
     /// that took the place of another goes on where that was (REP-02).
     pub(in crate::engine) fn place_replay<S: Sink>(
