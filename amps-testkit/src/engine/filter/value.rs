@@ -72,9 +72,9 @@ pub enum UntypedCompare {
 /// ```
 /// use amps_testkit::Value;
 ///
-/// assert_eq!(Value::string(""), Value::Null); // there are no empty strings
+/// assert_eq!(Value::string(b"".as_slice()), Value::Null); // there are no empty strings
 /// assert_eq!(Value::Bool(true).into_text().as_ref(), b"1");
-/// assert_eq!(Value::string("0").truth(), Some(false));
+/// assert_eq!(Value::string(b"0".as_slice()).truth(), Some(false));
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
