@@ -7,7 +7,6 @@ use std::time::Duration;
 use amps_protocol::CommandKind;
 use amps_testkit::{
     Action, FakeServer, Fault, HowClosed, JournalMode, Lasting, Matcher, QueueConfig, Trigger, Unfinished,
-    What,
 };
 use support::faulty::{firings, server, subscribed};
 use support::raw_client::{PATIENCE, RawClient, framed};
