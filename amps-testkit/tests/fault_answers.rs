@@ -5,32 +5,12 @@ mod support;
 use std::time::Duration;
 
 use amps_protocol::{AckType, CommandKind};
-use amps_testkit::{Action, FakeServer, Fault, HeaderTest, JournalMode, Matcher, QueueConfig, Trigger, What};
+use amps_testkit::{Action, FakeServer, Fault, HeaderTest, Matcher, QueueConfig, Trigger, What};
 use support::data_dir::DataDir;
+use support::faulty::{firings, server, subscribed};
 use support::raw_client::{PATIENCE, RawClient};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn server(fault: Fault) -> FakeServer {
-    FakeServer::builder().virtual_clock().journal(JournalMode::All).fault(fault).start().unwrap()
-}
-
-/// What the journal says of the faults that fired.
-fn firings(server: &FakeServer) -> Vec<String> {
-    let told = |entry: &amps_testkit::Entry| match &entry.what {
-        What::Fault(firing) => Some(firing.to_string()),
-        _ => None,
-    };
-    server.journal().iter().filter_map(told).collect()
-}
-
-fn subscribed(server: &FakeServer, name: &str, topic: &str) -> RawClient {
-    let mut client = RawClient::named(server, name);
-    let subscribe = r#"{"c":"subscribe","cid":"sub","sub_id":"s","t":"TOPIC","a":"processed"}"#;
-    let ack = client.ask(&subscribe.replace("TOPIC", topic));
-    assert!(ack.contains("\"success\""), "{ack}");
-    client
-}
 
 // --- Answers -----------------------------------------------------------------------------
 

@@ -103,15 +103,9 @@ fn chunks(topic: &str, count: u64, distinct: u64) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// One publisher, one subscriber: how long it takes until `count` messages have arrived.
-///
-/// # Panics
-/// When something is lost.
-pub fn one_to_one(builder: FakeServerBuilder, count: u64) -> Duration {
-    let server = server(builder);
-    let mut subscriber = Peer::connect(&server, "subscriber");
-    subscriber.command(r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"orders","a":"processed"}"#, 1);
-    let mut publisher = Peer::connect(&server, "publisher");
+/// How long it takes until `count` messages of a publisher have arrived at a subscriber.
+fn arrive(server: &FakeServer, mut subscriber: Peer, count: u64) -> Duration {
+    let mut publisher = Peer::connect(server, "publisher");
     let chunks = chunks("orders", count, 1000);
     let begin = Instant::now();
     scope(|scope| {
@@ -123,6 +117,17 @@ pub fn one_to_one(builder: FakeServerBuilder, count: u64) -> Duration {
         subscriber.skip(usize::try_from(count / 500 * 500).expect("small"));
     });
     begin.elapsed()
+}
+
+/// One publisher, one subscriber: how long it takes until `count` messages have arrived.
+///
+/// # Panics
+/// When something is lost.
+pub fn one_to_one(builder: FakeServerBuilder, count: u64) -> Duration {
+    let server = server(builder);
+    let mut subscriber = Peer::connect(&server, "subscriber");
+    subscriber.command(r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"orders","a":"processed"}"#, 1);
+    arrive(&server, subscriber, count)
 }
 
 /// The same without a server that keeps anything.
@@ -161,18 +166,7 @@ fn many_filters(count: u64, filter: impl Fn(u64) -> String) -> Duration {
         );
         subscriber.command(&header, 1);
     }
-    let mut publisher = Peer::connect(&server, "publisher");
-    let chunks = chunks("orders", count, 1000);
-    let begin = Instant::now();
-    scope(|scope| {
-        scope.spawn(move || {
-            for number in 0..count / 500 {
-                publisher.write(&chunks[usize::try_from(number).expect("small") % chunks.len()]);
-            }
-        });
-        subscriber.skip(usize::try_from(count / 500 * 500).expect("small"));
-    });
-    begin.elapsed()
+    arrive(&server, subscriber, count)
 }
 
 /// A state of the world of `records` small records: how much memory it takes, and how long a

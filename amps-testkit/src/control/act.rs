@@ -34,20 +34,8 @@ const PUBLISH_KEYS: [&str; 10] = [
     "delta",
 ];
 
-const SEED_KEYS: [&str; 12] = [
-    "topic",
-    "body",
-    "json",
-    "message_type",
-    "publisher",
-    "sequence",
-    "key",
-    "correlation",
-    "expiration",
-    "delta",
-    "time",
-    "bookmark",
-];
+/// What a seed says beside that.
+const SEED_KEYS: [&str; 2] = ["time", "bookmark"];
 
 /// A request without a body, or with an empty object.
 fn nothing(call: &Call<'_>) -> Result<(), Refused> {
@@ -149,7 +137,7 @@ fn message(form: &Form<'_>) -> Result<(String, Vec<u8>, PublishOptions), FaultEr
 }
 
 fn seed_message(at: &str, value: &Value) -> Result<SeedMessage, FaultError> {
-    let form = Form::read(at, value, &SEED_KEYS)?;
+    let form = Form::read(at, value, &[&PUBLISH_KEYS[..], &SEED_KEYS].concat())?;
     let (topic, body, options) = message(&form)?;
     let mut seed = SeedMessage::new(topic, body).options(options);
     if let Some(time) = form.get("time", time)? {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod data_dir;
+pub(crate) mod faulty;
 pub(crate) mod http;
 pub(crate) mod in_process;
 pub(crate) mod over_tcp;
