@@ -478,7 +478,7 @@ fn the_ports_of_a_file_are_used_only_when_told_so() {
     let error = FakeServer::builder().config_file(&path).keep_ports().start().unwrap_err();
     assert!(matches!(error, StartError::Bind { addr, .. } if addr == taken.local_addr().unwrap()), "{error}");
     let message = error.to_string();
-    let place = format!("ports{}amps.xml:2: InetAddr: cannot listen on 127.0.0.1:{port}: ", MAIN_SEPARATOR);
+    let place = format!("ports{MAIN_SEPARATOR}amps.xml:2: InetAddr: cannot listen on 127.0.0.1:{port}: ");
     assert!(message.contains(&place), "{message}");
     let advice = "; end what listens there, or choose another port (0 is a free one)";
     assert!(message.ends_with(advice), "{message}");
