@@ -5,7 +5,9 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use amps_testkit::{FakeServer, FakeServerBuilder, JournalMode, QueueConfig, Semantics, SowConfig};
+use amps_testkit::{
+    FakeServer, FakeServerBuilder, JournalMode, QueueConfig, Semantics, SowConfig, ViewConfig, ViewSource,
+};
 use support::raw_client::RawClient;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -180,4 +182,28 @@ fn chaos_gathers_persisted_acks_for_longer() {
     server.advance(SECOND);
     let ack = client.receive();
     assert!(ack.contains("persisted") && ack.contains("\"s\":3"), "{ack}");
+}
+
+#[test]
+fn views_of_a_chaotic_server_are_late_and_complete() {
+    let view = || {
+        ViewConfig::new("totals", ViewSource::Topic("orders".into()))
+            .group_by("/kind")
+            .field("/kind AS /kind")
+            .field("COUNT(/id) AS /n")
+    };
+    let builder = FakeServer::builder().sow(SowConfig::new("orders").key("/id")).view(view());
+    let server = builder.chaos(3).virtual_clock().start().unwrap();
+    let mut client = RawClient::named(&server, "app");
+    client.ask(r#"{"c":"subscribe","cid":"1","sub_id":"s","t":"totals","a":"processed"}"#);
+    for id in 0..3 {
+        server.publish("orders", format!(r#"{{"id":{id},"kind":"a"}}"#));
+    }
+    // Nothing has come of it yet.
+    assert!(client.ask(r#"{"c":"flush","cid":"f","a":"processed"}"#).contains(r#""c":"ack""#));
+    server.advance(Duration::from_millis(20));
+    let bodies: Vec<String> = (0..3).map(|_| client.receive()).collect();
+    for (n, body) in bodies.iter().enumerate() {
+        assert!(body.ends_with(&format!(r#"{{"kind":"a","n":{}}}"#, n + 1)), "{bodies:?}");
+    }
 }

@@ -45,9 +45,9 @@ impl FakeServerBuilder {
 
     /// Makes the most of what a real server may do differently from one time to the next
     /// (server.md 8.6): what no query ordered comes in another order each time, output in pieces,
-    /// some queue messages are delivered twice unless they are delivered at most once, and
-    /// `persisted` acks wait for 5 s. All of it is drawn from the seed: the same seed and the same
-    /// inputs give the same frames.
+    /// some queue messages are delivered twice unless they are delivered at most once, views are
+    /// 20 ms behind, and `persisted` acks wait for 5 s. All of it is drawn from the seed: the same
+    /// seed and the same inputs give the same frames.
     ///
     /// The pieces are a fault, which [`FakeServer::faults`](crate::FakeServer::faults) shows.
     ///

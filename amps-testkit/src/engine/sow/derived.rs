@@ -7,7 +7,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ use crate::engine::topic::{MessageTypes, TopicPattern, TopicReading, TypeId};
 #[derive(Debug)]
 pub(crate) struct Derived {
     sources: Vec<usize>,
+    /// What a view has computed and not shown yet, where views may be late.
+    late: VecDeque<(Time, Outcome)>,
     target: usize,
     how: How,
 }
@@ -41,12 +43,23 @@ impl Derived {
     }
 }
 
+/// What became of a group.
+#[derive(Debug)]
+enum Outcome {
+    Shown(Arc<Record>),
+    /// Its record with this key is there no more.
+    Gone(Arc<str>),
+}
+
 #[derive(Debug)]
 enum How {
     View(Groups),
     Joined(Joined),
     Conflated(Copy),
 }
+
+/// How long views are behind in a server that makes the most of its freedom (inferred).
+const LATE: Duration = Duration::from_millis(20);
 
 /// The topic and the key of a record.
 type Name = (Arc<str>, Arc<str>);
@@ -199,7 +212,7 @@ fn add_view(
     };
     refuse_second(tables, &view.name, message_type)?;
     tables.push(Table::derived(&view.name, message_type, format, by));
-    Ok(Derived { sources, target: tables.len() - 1, how })
+    Ok(Derived { sources, late: VecDeque::new(), target: tables.len() - 1, how })
 }
 
 fn add_copy(
@@ -240,7 +253,12 @@ fn add_copy(
         waiting: BTreeSet::new(),
         next: 0,
     };
-    Ok(Derived { sources: vec![source], target: tables.len() - 1, how: How::Conflated(copy) })
+    Ok(Derived {
+        sources: vec![source],
+        late: VecDeque::new(),
+        target: tables.len() - 1,
+        how: How::Conflated(copy),
+    })
 }
 
 impl Engine {
@@ -297,17 +315,49 @@ impl Engine {
             How::Joined(joined) => (joined.groups(), Sources::Joined(joined.sources())),
             How::Conflated(_) => return,
         };
-        match groups.result(group, &name, sources, &table.layout.format, now) {
-            Some(record) => self.show(now, target, &record, sink),
-            None => self.withdraw(now, target, &name, &key_of(group, &name), sink),
+        let result = match groups.result(group, &name, sources, &table.layout.format, now) {
+            Some(record) => Outcome::Shown(record),
+            None => Outcome::Gone(key_of(group, &name)),
+        };
+        if self.config.chaos.is_none() {
+            return self.bring_out(now, target, result, sink);
         }
+        self.derived[index].late.push_back((now + LATE, result));
+        if !self.timers.is_set(Timer::Derived(index)) {
+            self.timers.set(Timer::Derived(index), Some(now + LATE));
+        }
+    }
+
+    fn bring_out<S: Sink>(&mut self, now: Time, target: usize, result: Outcome, sink: &mut S) {
+        match result {
+            Outcome::Shown(record) => self.show(now, target, &record, sink),
+            Outcome::Gone(key) => {
+                let name = Arc::clone(&self.sow[target].name);
+                self.withdraw(now, target, &name, &key, sink);
+            }
+        }
+    }
+
+    /// Results of a view come out that were held back, in their order.
+    fn bring_out_late<S: Sink>(&mut self, now: Time, index: usize, sink: &mut S) {
+        loop {
+            let Derived { late, target, .. } = &mut self.derived[index];
+            if late.front().is_none_or(|(at, _)| *at > now) {
+                break;
+            }
+            let (Some((_, result)), target) = (late.pop_front(), *target) else { break };
+            self.bring_out(now, target, result, sink);
+        }
+        let deadline = self.derived[index].late.front().map(|(at, _)| *at);
+        self.timers.set(Timer::Derived(index), deadline);
     }
 
     /// The intervals of a conflated topic end: it shows what its source has now.
     pub(in crate::engine) fn derived_timer<S: Sink>(&mut self, now: Time, index: usize, sink: &mut S) {
         loop {
-            let Derived { sources, target, how: How::Conflated(copy) } = &mut self.derived[index] else {
-                return;
+            let Derived { sources, target, how, .. } = &mut self.derived[index];
+            let How::Conflated(copy) = how else {
+                return self.bring_out_late(now, index, sink);
             };
             let (Some(&source), target) = (sources.first(), *target) else { return };
             let Some((topic, key)) = copy.take_due(now) else { break };
