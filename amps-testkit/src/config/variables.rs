@@ -88,8 +88,8 @@ mod tests {
     #[test]
     fn the_environment_counts_unless_it_is_switched_off() {
         // Cargo sets it for every test.
-        let text = "${CARGO_MANIFEST_DIR}";
-        assert_eq!(Variables::default().expand(text).unwrap(), env!("CARGO_MANIFEST_DIR"));
+        let text = "${PATH}";
+        assert_eq!(Variables::default().expand(text).unwrap(), env!("PATH"));
         assert!(variables().expand(text).is_err());
     }
 }
