@@ -87,9 +87,8 @@ mod tests {
 
     #[test]
     fn the_environment_counts_unless_it_is_switched_off() {
-        // Cargo sets it for every test.
         let text = "${PATH}";
-        assert_eq!(Variables::default().expand(text).unwrap(), env!("PATH"));
+        assert_eq!(Variables::default().expand(text).unwrap(), std::env::var("PATH").unwrap());
         assert!(variables().expand(text).is_err());
     }
 }
