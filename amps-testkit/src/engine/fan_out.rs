@@ -131,12 +131,29 @@ impl Engine {
         let difference = layout.format.difference(&cut(old.body), &cut(facts.body), &layout.keys, with_keys);
         let wanted: Vec<SubKey> = keys
             .iter()
-            .filter(|key| difference.changed || !delta(key).is_some_and(|delta| delta.no_empties))
+            .filter(|key| {
+                !delta(key).is_some_and(|delta| delta.no_empties)
+                    || self.sees_change(conn, **key, old, facts, layout)
+            })
             .copied()
             .collect();
         if !wanted.is_empty() {
             self.send_message(now, conn, &wanted, news, facts, &difference.body, sink);
         }
+    }
+
+    /// Whether anything changed that this subscription asked for (SEL-07).
+    fn sees_change(
+        &self,
+        conn: ConnId,
+        key: SubKey,
+        old: Facts<'_>,
+        new: Facts<'_>,
+        layout: &Layout,
+    ) -> bool {
+        let select = self.selected(&[key]);
+        let cut = |body| self.shown(conn, new.resource, &layout.format, body, select.as_ref());
+        layout.format.difference(&cut(old.body), &cut(new.body), &layout.keys, false).changed
     }
 
     #[expect(clippy::too_many_arguments, reason = "who, what and where are all different things")]

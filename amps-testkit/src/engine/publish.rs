@@ -139,7 +139,11 @@ impl Engine {
         delta: bool,
         sink: &mut S,
     ) {
-        let route = self.route(message_type, topic.as_bytes());
+        // Nobody publishes to views and copies, the server's own actions neither (TOP-08).
+        let Ok(route) = self.publish_route(message_type, Some(topic.as_bytes())) else {
+            self.refusals += 1;
+            return;
+        };
         let publisher: Arc<str> = self.config.instance.as_str().into();
         let bookmark = route.logged.then(|| self.own_bookmark());
         let publication = Publication {
@@ -172,7 +176,8 @@ impl Engine {
 
     pub(super) fn server_bookmark(&mut self, publisher: u64) -> MessageId {
         // After a restart the numbers of earlier lives are known to the log only.
-        self.server_sequence = self.server_sequence.max(self.log.highest(publisher)) + 1;
+        let known = self.server_sequence.max(self.log.highest(publisher));
+        self.server_sequence = known.saturating_add(1);
         self.log.advance(publisher, self.server_sequence);
         MessageId { publisher, sequence: self.server_sequence }
     }

@@ -146,8 +146,7 @@ impl Engine {
         let backlog = u32::try_from(backlog).unwrap_or(u32::MAX);
         let mut shape = self.read_shape(message, &options, &pattern, message_type)?;
         if shape.oof && selector.as_ref().is_some_and(|selector| !selector.is_deterministic()) {
-            let detail = "the filter's result may change without an update (SUB-10)".to_owned();
-            return Err(Refusal::because(Reason::BadFilter, detail));
+            return Err(changes_by_itself());
         }
         let replay = self.read_replay(now, message, &options, &pattern, message_type)?;
         if replay.is_some() {
@@ -158,6 +157,9 @@ impl Engine {
         shape.bookmark |= message.bookmark().is_some();
         let conflation = self.read_conflation(&options, &pattern, message_type, shape.oof)?;
         let aggregation = self.read_aggregation(message, &options, &pattern, message_type, &selector)?;
+        if aggregation.is_some() && selector.as_ref().is_some_and(|selector| !selector.is_deterministic()) {
+            return Err(changes_by_itself());
+        }
         if aggregation.is_some() && conflation.is_some() {
             let detail = "results over groups are not conflated".to_owned();
             return Err(Refusal::because(Reason::InvalidOptions, detail));
@@ -360,6 +362,14 @@ impl Engine {
             UnknownOptions::Reject => Err(Refusal::because(Reason::InvalidOptions, note)),
         }
     }
+}
+
+/// What follows the state of the world cannot follow the clock (SUB-10).
+pub(super) fn changes_by_itself() -> Refusal {
+    Refusal::because(
+        Reason::BadFilter,
+        "the filter's result may change without an update (SUB-10)".to_owned(),
+    )
 }
 
 fn number(options: &Options, name: &str) -> Result<Option<u64>, Refusal> {

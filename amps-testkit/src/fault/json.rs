@@ -252,7 +252,7 @@ fn read_action(at: &str, value: &Value) -> Result<Action, FaultError> {
             let form = Form::read(at, value, &["offset", "bytes"])?;
             Action::Corrupt { offset: form.need("offset", size)?, bytes: form.need("bytes", bytes)? }
         }
-        "garbage" => Action::Garbage(size(at, value)?),
+        "garbage" => Action::Garbage(bounded(at, size(at, value)?, MOST_GARBAGE)?),
         "bad_header" => Action::BadHeader(value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
         "refuse_logon" => {
             let form = Form::read(at, value, &["reason", "close"])?;
@@ -262,7 +262,7 @@ fn read_action(at: &str, value: &Value) -> Result<Action, FaultError> {
         "challenge" => Action::Challenge(list(at, value, text)?),
         "fail" => Action::Fail(text(at, value)?),
         "swallow_ack" => Action::SwallowAck(word(at, value, &ACKS.map(|kind| (kind.token(), kind)))?),
-        "duplicate" => Action::Duplicate(number(at, value)?),
+        "duplicate" => Action::Duplicate(bounded(at, number(at, value)?, MOST_DUPLICATES)?),
         "reorder" if value.is_number() => Action::Reorder { window: size(at, value)?, acks_only: false },
         "reorder" => {
             let form = Form::read(at, value, &["window", "acks_only"])?;
@@ -351,4 +351,16 @@ impl Action {
             Self::LeaseShort(span) => json!({"lease_short": span_to_json(*span)}),
         }
     }
+}
+
+/// The most bytes of garbage, and the most copies of a frame, that a fault sends at a time.
+const MOST_GARBAGE: usize = 16 * 1024 * 1024;
+const MOST_DUPLICATES: u64 = 10_000;
+
+/// A number that is not above a limit.
+fn bounded<N: PartialOrd + std::fmt::Display>(at: &str, value: N, most: N) -> Result<N, FaultError> {
+    if value <= most {
+        return Ok(value);
+    }
+    Err(FaultError::new(at, format!("{value} is more than a fault may send; write {most} or less")))
 }

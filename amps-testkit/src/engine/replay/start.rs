@@ -100,7 +100,8 @@ impl Engine {
         if command == CommandKind::Sow {
             return Ok(None);
         }
-        let top_n = message.top_n().filter(|_| command == CommandKind::Subscribe);
+        let top_n = option(options.top_n())?.or(message.top_n());
+        let top_n = top_n.filter(|_| command == CommandKind::Subscribe);
         let rate = option(options.rate())?;
         let max_gap = option(options.rate_max_gap())?.map(Interval::duration);
         let Some(text) = message.bookmark() else {

@@ -18,7 +18,7 @@ use super::table::{Layout, Record, Resource, Table};
 use crate::engine::Engine;
 use crate::engine::reasons::Reason;
 use crate::engine::reply::{AckFrame, Refusal};
-use crate::engine::request::{QueryRequest, Request};
+use crate::engine::request::{QueryRequest, Request, changes_by_itself};
 use crate::engine::selector::{Facts, Selector};
 use crate::engine::subscription::{Shape, SubKey, Subscription};
 use crate::engine::switches::SowTimestamp;
@@ -160,6 +160,9 @@ impl Engine {
         query: &QueryRequest,
     ) -> Result<(), Refusal> {
         let paged = query.is_page();
+        if paged && request.selector.as_ref().is_some_and(|selector| !selector.is_deterministic()) {
+            return Err(changes_by_itself());
+        }
         if paged && request.conflation.is_some() {
             let detail = "a paginated subscription is not conflated".to_owned();
             return Err(Refusal::because(Reason::InvalidOptions, detail));
