@@ -358,7 +358,7 @@ const MOST_GARBAGE: usize = 16 * 1024 * 1024;
 const MOST_DUPLICATES: u64 = 10_000;
 
 /// A number that is not above a limit.
-fn bounded<N: PartialOrd + std::fmt::Display>(at: &str, value: N, most: N) -> Result<N, FaultError> {
+fn bounded<N: Copy + PartialOrd + std::fmt::Display>(at: &str, value: N, most: N) -> Result<N, FaultError> {
     if value <= most {
         return Ok(value);
     }
