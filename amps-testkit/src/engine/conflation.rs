@@ -121,9 +121,13 @@ impl Conflated {
         }
     }
 
-    /// What is held of a key is not to be sent after all. Its interval ends with nothing.
+    /// What is held of a key is not to be sent after all. The next update begins an interval.
     fn drop_held(&mut self, key: &[u8]) {
-        self.held.remove(key);
+        if self.held.remove(key).is_some() {
+            let order = self.by_order.iter().find(|(_, held)| **held == *key).map(|(order, _)| *order);
+            self.by_order.retain(|other, _| Some(*other) != order);
+            self.due.retain(|(_, other)| Some(*other) != order);
+        }
     }
 
     fn take_due(&mut self, now: Time) -> Option<(Vec<u8>, Option<Held>)> {

@@ -164,6 +164,16 @@ impl Projection {
         }
     }
 
+    /// Adds a message only as the last one: what is aggregated does not count it.
+    pub fn add_last(&self, accumulator: &mut Accumulator, document: &dyn Document, context: &Context<'_>) {
+        let evaluation = Evaluation { document, context: *context, dialect: self.0.dialect, slots: &[] };
+        for (slot, state) in self.0.slots.iter().zip(&mut accumulator.0) {
+            if let State::Last(last) = state {
+                *last = evaluation.operand(&slot.argument).into_owned();
+            }
+        }
+    }
+
     /// The value for the messages added so far.
     pub fn finish(&self, accumulator: &Accumulator) -> Field<'static> {
         let slots: Vec<Operand<'static>> = accumulator.0.iter().map(State::finish).collect();

@@ -33,7 +33,7 @@ pub(crate) struct Grouping {
 pub(crate) type GroupKey = Vec<Vec<u8>>;
 
 /// What one result is computed of, among others.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Row {
     One(Arc<Record>),
     /// A record of each topic of a join, as far as there is one.
@@ -62,13 +62,21 @@ pub(crate) enum Sources<'s> {
 pub(crate) struct Groups {
     grouping: Arc<Grouping>,
     members: BTreeMap<GroupKey, BTreeMap<u64, Row>>,
+    /// The row of each group that was processed last, be it gone meanwhile (AGG-02).
+    last: BTreeMap<GroupKey, Row>,
     places: BTreeMap<(Arc<str>, Arc<str>), (GroupKey, u64)>,
     processed: u64,
 }
 
 impl Groups {
     pub(crate) const fn new(grouping: Arc<Grouping>) -> Self {
-        Self { grouping, members: BTreeMap::new(), places: BTreeMap::new(), processed: 0 }
+        Self {
+            grouping,
+            members: BTreeMap::new(),
+            last: BTreeMap::new(),
+            places: BTreeMap::new(),
+            processed: 0,
+        }
     }
 
     /// Takes a change in. Returns the groups that it concerns, the one that a record leaves
@@ -123,6 +131,7 @@ impl Groups {
     /// Puts a row into its group, behind those that were there before. Returns its place.
     pub(crate) fn put(&mut self, group: &GroupKey, row: Row) -> u64 {
         self.processed += 1;
+        self.last.insert(group.clone(), row.clone());
         self.members.entry(group.clone()).or_default().insert(self.processed, row);
         self.processed
     }
@@ -133,6 +142,7 @@ impl Groups {
             members.remove(&place);
             if members.is_empty() {
                 self.members.remove(group);
+                self.last.remove(group);
             }
         }
     }
@@ -155,10 +165,14 @@ impl Groups {
         let projections = &self.grouping.projections;
         let mut accumulators: Vec<_> = projections.iter().map(Projection::accumulator).collect();
         let context = Context::default();
-        for row in members.values() {
+        let last = self.last.get(group).map(|row| (row, true));
+        for (row, only_last) in members.values().map(|row| (row, false)).chain(last) {
             let mut add = |document: &dyn Document| {
                 for (projection, accumulator) in projections.iter().zip(&mut accumulators) {
-                    projection.add(accumulator, document, &context);
+                    match only_last {
+                        true => projection.add_last(accumulator, document, &context),
+                        false => projection.add(accumulator, document, &context),
+                    }
                 }
             };
             match (sources, row) {
