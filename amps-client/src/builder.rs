@@ -5,17 +5,18 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use amps_protocol::{DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, Endpoint, Message as Raw};
+use amps_protocol::{CommandKind, DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, Endpoint, Message as Raw};
 
 use crate::client::{Client, EventLoop, Parts};
-use crate::dispatcher::Listeners;
 use crate::error::{Error, Result};
+use crate::hooks::{Direction, Hooks, SlowConsumer};
 use crate::listener::ConnectionState;
 use crate::reconnect::Reconnect;
 use crate::session::acks::AckSettings;
 use crate::session::line::SendLimits;
 use crate::session::{HeartbeatSettings, SessionConfig, check_endpoint};
 use crate::stream::DEFAULT_STREAM_LIMIT;
+use crate::write_failure::FailedWrite;
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_LOGON_TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,7 +62,8 @@ pub struct ClientBuilder {
     max_inbound: usize,
     max_outbound: usize,
     event_loop: Option<EventLoop>,
-    listeners: Listeners,
+    hooks: Hooks,
+    max_depth: usize,
 }
 
 impl ClientBuilder {
@@ -84,7 +86,8 @@ impl ClientBuilder {
             max_inbound: DEFAULT_MAX_INBOUND,
             max_outbound: DEFAULT_MAX_OUTBOUND,
             event_loop: None,
-            listeners: Listeners::default(),
+            hooks: Hooks::default(),
+            max_depth: 0,
         }
     }
 
@@ -185,6 +188,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Unread messages of a stream at which the client stops reading its socket; 0, the
+    /// default, for any number: only bytes are counted then.
+    pub fn max_depth(mut self, messages: usize) -> Self {
+        self.max_depth = messages;
+        self
+    }
+
     /// Longest frame accepted from the server; a longer one ends the connection. Default 256 MiB.
     pub fn max_frame(mut self, bytes: usize) -> Self {
         self.max_inbound = bytes;
@@ -205,24 +215,53 @@ impl ClientBuilder {
 
     /// Adds a listener for the states of the connection; see [`Client::on_state`].
     pub fn on_state(self, listener: impl Fn(ConnectionState) + Send + Sync + 'static) -> Self {
-        if let Ok(mut listeners) = self.listeners.state.lock() {
-            listeners.push(Arc::new(listener));
-        }
+        self.hooks.add_state(Arc::new(listener));
         self
     }
 
     /// Sets a listener for errors that have no caller: failed handlers, lost connections, refused
     /// resubscriptions, and each failed attempt to connect, also those of a `connect` that goes
     /// on to another server. May be called from several threads.
-    pub fn on_error(mut self, listener: impl Fn(&Error) + Send + Sync + 'static) -> Self {
-        self.listeners.error = Some(Arc::new(listener));
+    pub fn on_error(self, listener: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+        self.hooks.set_error(Arc::new(listener));
         self
     }
 
     /// Sets a listener for messages that no subscription took, for example late ones of a
     /// subscription that has ended. Runs on the loop.
-    pub fn on_unexpected(mut self, listener: impl Fn(&Raw<&[u8]>) + Send + Sync + 'static) -> Self {
-        self.listeners.unexpected = Some(Arc::new(listener));
+    pub fn on_unexpected(self, listener: impl Fn(&Raw<&[u8]>) + Send + Sync + 'static) -> Self {
+        self.hooks.set_unexpected(Arc::new(listener));
+        self
+    }
+
+    /// Sets a listener for messages that were seen before; see [`Client::on_duplicate`].
+    pub fn on_duplicate(self, listener: impl Fn(&Raw<&[u8]>) + Send + Sync + 'static) -> Self {
+        self.hooks.set_duplicate(Arc::new(listener));
+        self
+    }
+
+    /// Sets a listener for refused writes; see [`Client::on_failed_write`].
+    pub fn on_failed_write(self, listener: impl Fn(&FailedWrite<'_>) + Send + Sync + 'static) -> Self {
+        self.hooks.set_failed_write(Arc::new(listener));
+        self
+    }
+
+    /// Sets a listener for every message of one kind; see [`Client::on_kind`].
+    pub fn on_kind(self, kind: CommandKind, listener: impl Fn(&Raw<&[u8]>) + Send + Sync + 'static) -> Self {
+        self.hooks.set_messages(kind, Arc::new(listener));
+        self
+    }
+
+    /// Shows the raw bytes; see [`Client::on_traffic`]. Set here, it sees the logon, and with
+    /// that the password.
+    pub fn on_traffic(self, listener: impl FnMut(Direction, &[u8]) + Send + 'static) -> Self {
+        self.hooks.set_traffic(Arc::new(Mutex::new(listener)));
+        self
+    }
+
+    /// Sets a listener for streams that are full; see [`Client::on_slow_consumer`].
+    pub fn on_slow_consumer(self, listener: impl Fn(&SlowConsumer) + Send + Sync + 'static) -> Self {
+        self.hooks.set_slow(Arc::new(listener));
         self
     }
 
@@ -230,10 +269,10 @@ impl ClientBuilder {
     /// runs on a thread of its own, once per disconnect and not for `close`; it may call
     /// `connect`, `connect_to` and `subscribe`. Subscriptions have ended by then.
     pub fn on_disconnect(
-        mut self,
+        self,
         handler: impl FnMut(&Client, &Error) -> Result<()> + Send + 'static,
     ) -> Self {
-        self.listeners.disconnect = Some(Arc::new(Mutex::new(Box::new(handler))));
+        self.hooks.set_disconnect(Arc::new(Mutex::new(handler)));
         self
     }
 
@@ -253,7 +292,7 @@ impl ClientBuilder {
         if self.servers.is_empty() {
             return invalid("no server was given; call server(\"tcp://host:port/amps/json\")");
         }
-        if self.reconnect.is_some() && self.listeners.disconnect.is_some() {
+        if self.reconnect.is_some() && self.hooks.disconnect_handler().is_some() {
             return invalid("a reconnect policy and a disconnect handler exclude each other; choose one");
         }
         let servers = self.servers.iter().map(|uri| parse_server(uri)).collect::<Result<_>>()?;
@@ -275,7 +314,8 @@ impl ClientBuilder {
             acks: self.acks,
             auto_ack: self.auto_ack,
             limits: SendLimits { queue: self.send_limit, message: self.max_outbound },
-            listeners: self.listeners,
+            hooks: self.hooks,
+            max_depth: self.max_depth,
             event_loop: self.event_loop,
             command_timeout: self.command_timeout,
             publish_timeout: self.publish_timeout,

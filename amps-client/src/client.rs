@@ -1,26 +1,35 @@
 //! The client: one connection to AMPS, shared by any number of threads.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use amps_protocol::Endpoint;
-use amps_transport::{Clock, EventLoop as Loop, MachineHandle};
+use amps_protocol::{AckType, CommandKind, Endpoint, Message as Raw};
+use amps_transport::{Clock, EventLoop as Loop, MachineHandle, Time};
 
 use crate::builder::ClientBuilder;
-use crate::dispatcher::{Dispatcher, Listeners, Targets};
+use crate::caller;
+use crate::command::{Command, refuse_controls};
+use crate::dispatcher::{Dispatcher, HandlerResult, Targets};
 use crate::error::{Error, Result};
+use crate::hooks::{Direction, Hook, Hooks, ListenerId, SlowConsumer};
 use crate::listener::ConnectionState;
-use crate::publish::Receipt;
-use crate::queue::SowDelete;
+use crate::message::Message;
+use crate::placement::{Placement, Starting};
+use crate::publish::{PublishOptions, Publishing, Receipt};
 use crate::session::acks::{AckOption, AckSettings};
 use crate::session::bugs::Bugs;
+use crate::session::commands::Wait;
 use crate::session::line::{Counters, SendLimits};
 use crate::session::outbound::Outbound;
 use crate::session::shared::Urgency;
 use crate::session::waiter::{Done, Waiter};
-use crate::session::{Note, Session, SessionConfig, Shared};
-use crate::subscribe::Subscribe;
+use crate::session::{Note, Session, SessionConfig, Shared, WOULD_DEADLOCK};
+use crate::sow_delete::{DeleteStats, SowDelete};
+use crate::subscribe::{Sow, Subscribe};
+use crate::subscription::{HandlerSubscription, Subscription};
+use crate::write_failure::FailedWrite;
 
 /// How long `close` takes at most, unless told otherwise.
 pub const DEFAULT_CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -82,12 +91,20 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
     pub(crate) targets: Arc<Targets>,
-    listeners: Arc<Listeners>,
+    hooks: Arc<Hooks>,
     pub(crate) handle: MachineHandle<ClientMachine>,
-    pub(crate) auto_ack: bool,
+    auto_ack: AtomicBool,
+    reconnects: bool,
     pub(crate) command_timeout: Option<Duration>,
     pub(crate) publish_timeout: Duration,
     pub(crate) stream_limit: usize,
+    max_depth: AtomicUsize,
+}
+
+impl Inner {
+    pub(crate) fn max_depth(&self) -> usize {
+        self.max_depth.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Inner {
@@ -110,7 +127,8 @@ pub(crate) struct Parts {
     pub(crate) acks: AckSettings,
     pub(crate) auto_ack: bool,
     pub(crate) limits: SendLimits,
-    pub(crate) listeners: Listeners,
+    pub(crate) hooks: Hooks,
+    pub(crate) max_depth: usize,
     pub(crate) event_loop: Option<EventLoop>,
     pub(crate) command_timeout: Option<Duration>,
     pub(crate) publish_timeout: Duration,
@@ -130,14 +148,15 @@ impl Client {
             None => EventLoop::named(&format!("amps-{}", parts.config.name))?,
         };
         let clock = event_loop.inner.clock();
+        let reconnects = parts.config.reconnect.is_some();
         let name = parts.config.name.clone();
         let shared = Arc::new(Shared::new(Outbound::new(parts.acks, parts.limits, Bugs::default())));
         let targets = Arc::new(Targets::default());
-        let listeners = Arc::new(parts.listeners);
+        let hooks = Arc::new(parts.hooks);
         let back = Arc::new(OnceLock::new());
         let dispatcher = Dispatcher::new(
             Arc::clone(&targets),
-            Arc::clone(&listeners),
+            Arc::clone(&hooks),
             Arc::clone(&back),
             Arc::clone(&shared),
             clock,
@@ -155,12 +174,14 @@ impl Client {
             shared,
             clock,
             targets,
-            listeners,
+            hooks,
             handle,
-            auto_ack: parts.auto_ack,
+            auto_ack: AtomicBool::new(parts.auto_ack),
+            reconnects,
             command_timeout: parts.command_timeout,
             publish_timeout: parts.publish_timeout,
             stream_limit: parts.stream_limit,
+            max_depth: AtomicUsize::new(parts.max_depth),
         });
         let _ = back.set(Arc::downgrade(&inner) as Weak<Inner>);
         Ok(Self { inner })
@@ -220,7 +241,7 @@ impl Client {
     /// `Disconnected` without a connection, `Full` as above, `InvalidArgument` if the message is
     /// too large. In each case nothing was sent.
     pub fn publish(&self, topic: &str, data: impl AsRef<[u8]>) -> Result<Receipt> {
-        self.publish_with(topic, data.as_ref(), None)
+        self.publish_one(&Publishing::new(topic, data.as_ref()))
     }
 
     /// As [`publish`](Self::publish), for a message that expires; AMPS counts whole seconds,
@@ -229,29 +250,85 @@ impl Client {
     /// # Errors
     /// As for `publish`.
     pub fn publish_expiring(&self, topic: &str, data: impl AsRef<[u8]>, after: Duration) -> Result<Receipt> {
-        let seconds = after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0));
-        self.publish_with(topic, data.as_ref(), Some(seconds))
+        self.publish_with(topic, data, &PublishOptions::new().expiration(after))
     }
 
-    fn publish_with(&self, topic: &str, data: &[u8], expiration: Option<u64>) -> Result<Receipt> {
-        check_topic("publish", topic)?;
+    /// As [`publish`](Self::publish), with an expiration, a record key or a mark of your own.
+    ///
+    /// # Errors
+    /// As for `publish`.
+    pub fn publish_with(
+        &self,
+        topic: &str,
+        data: impl AsRef<[u8]>,
+        options: &PublishOptions,
+    ) -> Result<Receipt> {
+        options.check()?;
+        let publishing = Publishing { options: Some(options), ..Publishing::new(topic, data.as_ref()) };
+        self.publish_one(&publishing)
+    }
+
+    /// Publishes a partial update of a record: the key fields, and those that change. As
+    /// [`publish`](Self::publish) in all else.
+    ///
+    /// # Errors
+    /// As for `publish`.
+    pub fn delta_publish(&self, topic: &str, data: impl AsRef<[u8]>) -> Result<Receipt> {
+        self.publish_one(&Publishing { delta: true, ..Publishing::new(topic, data.as_ref()) })
+    }
+
+    /// As [`delta_publish`](Self::delta_publish), with an expiration, a record key or a mark.
+    ///
+    /// # Errors
+    /// As for `publish`.
+    pub fn delta_publish_with(
+        &self,
+        topic: &str,
+        data: impl AsRef<[u8]>,
+        options: &PublishOptions,
+    ) -> Result<Receipt> {
+        options.check()?;
+        let bare = Publishing::new(topic, data.as_ref());
+        self.publish_one(&Publishing { delta: true, options: Some(options), ..bare })
+    }
+
+    fn publish_one(&self, publishing: &Publishing<'_>) -> Result<Receipt> {
+        check_topic("publish", publishing.topic)?;
         let inner = &*self.inner;
-        let mut now = inner.clock.now();
-        let give_up = now + inner.publish_timeout;
+        let now = inner.clock.now();
+        let result = match inner.shared.act_quietly(now, |outbound| outbound.publish(now, publishing)) {
+            Err(error @ Error::Full { .. }) => self.until_room(now, error, |now| {
+                inner.shared.act_quietly(now, |outbound| outbound.publish(now, publishing))
+            }),
+            result => result,
+        };
+        result.map(|(generation, end)| Receipt::new(Arc::clone(&inner.shared), generation, end))
+    }
+
+    /// Does what may find that too much waits to be sent, and then waits for room.
+    pub(crate) fn with_room<T>(&self, mut f: impl FnMut(Time, &mut Outbound) -> Result<T>) -> Result<T> {
+        let inner = &*self.inner;
+        let mut once = |now| inner.shared.act(now, Urgency::Gather, |outbound| f(now, outbound));
+        let now = inner.clock.now();
+        match once(now) {
+            Err(error @ Error::Full { .. }) => self.until_room(now, error, once),
+            result => result,
+        }
+    }
+
+    fn until_room<T>(&self, began: Time, full: Error, mut again: impl FnMut(Time) -> Result<T>) -> Result<T> {
+        let inner = &*self.inner;
+        let give_up = began + inner.publish_timeout;
+        let mut error = full;
         loop {
-            let result =
-                inner.shared.act_quietly(now, |outbound| outbound.publish(now, topic, data, expiration));
-            match result {
-                Ok((generation, end)) => return Ok(Receipt::new(Arc::clone(&inner.shared), generation, end)),
-                Err(error @ Error::Full { .. }) => {
-                    now = inner.clock.now();
-                    if now >= give_up || inner.handle.is_loop_thread() {
-                        return Err(error);
-                    }
-                    inner.shared.wait_for_room(give_up - now);
-                    now = inner.clock.now();
-                }
-                Err(error) => return Err(error),
+            let now = inner.clock.now();
+            if now >= give_up || inner.handle.is_loop_thread() {
+                return Err(error);
+            }
+            inner.shared.wait_for_room(give_up - now);
+            match again(inner.clock.now()) {
+                Err(full @ Error::Full { .. }) => error = full,
+                result => return result,
             }
         }
     }
@@ -271,7 +348,105 @@ impl Client {
     /// Begins to describe a subscription to a topic, or to all topics that a regular
     /// expression matches.
     pub fn subscribe(&self, topic: impl Into<String>) -> Subscribe {
-        Subscribe::new(self.clone(), topic.into())
+        Subscribe::of(self.clone(), Command::subscribe(topic))
+    }
+
+    /// As [`subscribe`](Self::subscribe), with only the fields that changed. What is delivered
+    /// is what the server sends: the client merges nothing.
+    pub fn delta_subscribe(&self, topic: impl Into<String>) -> Subscribe {
+        Subscribe::of(self.clone(), Command::delta_subscribe(topic))
+    }
+
+    /// Begins to describe a query: the records of a topic, as they are now.
+    pub fn sow(&self, topic: impl Into<String>) -> Sow {
+        Sow::of(self.clone(), Command::sow(topic))
+    }
+
+    /// Begins to describe a query whose result is followed by the messages of the topic,
+    /// without a gap and without an overlap.
+    pub fn sow_and_subscribe(&self, topic: impl Into<String>) -> Subscribe {
+        Subscribe::of(self.clone(), Command::sow_and_subscribe(topic))
+    }
+
+    /// As [`sow_and_subscribe`](Self::sow_and_subscribe), with only the fields that changed
+    /// once the result is there.
+    pub fn sow_and_delta_subscribe(&self, topic: impl Into<String>) -> Subscribe {
+        Subscribe::of(self.clone(), Command::sow_and_delta_subscribe(topic))
+    }
+
+    /// Executes a command, and returns its messages: those of a subscription, the records of a
+    /// query, the acknowledgements that the command asks for. A command without any has an
+    /// iterator that is at its end. Waits until the server has processed the command, unless it
+    /// publishes, or asks for nothing.
+    ///
+    /// # Errors
+    /// `InvalidArgument` before anything is sent; what the server refuses; `Disconnected`;
+    /// `TimedOut`; `Usage` on the loop.
+    pub fn execute(&self, command: &Command) -> Result<Subscription> {
+        Placement::new(self.clone(), command.clone()).start()
+    }
+
+    /// As [`execute`](Self::execute), for async code: the command is written now, and the
+    /// future waits for the server.
+    pub fn execute_future(&self, command: &Command) -> Starting {
+        Placement::new(self.clone(), command.clone()).start_future()
+    }
+
+    /// As [`execute`](Self::execute), with a handler; see [`Subscribe::on_message`] for what it
+    /// may do. With the option `replace` the handler takes over from the one before, once the
+    /// server has agreed.
+    ///
+    /// # Errors
+    /// As for `execute`.
+    pub fn execute_with(
+        &self,
+        command: &Command,
+        handler: impl FnMut(&Message<&[u8]>) -> HandlerResult + Send + 'static,
+    ) -> Result<HandlerSubscription> {
+        Placement::new(self.clone(), command.clone()).handle(Box::new(handler))
+    }
+
+    /// Executes a command whose messages, if there are any, nobody wants: only whether it
+    /// succeeded is of interest. Waits as [`execute`](Self::execute) does.
+    ///
+    /// # Errors
+    /// As for `execute`.
+    pub fn perform(&self, command: &Command) -> Result<()> {
+        Placement::new(self.clone(), command.clone()).perform().map(drop)
+    }
+
+    /// Writes a command as it is: no acknowledgement is added, nobody waits, and what comes of
+    /// it goes to the listener for unexpected messages. For experts.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `Disconnected`, or `Full`.
+    pub fn send(&self, command: &Command) -> Result<()> {
+        command.check()?;
+        self.with_room(|now, outbound| outbound.send_as_is(now, command))
+    }
+
+    /// Ends subscriptions by id: one, or a comma list. Pending acknowledgements go out first.
+    /// Does not wait; messages under way go to the listener for unexpected messages.
+    ///
+    /// # Errors
+    /// `Disconnected` without a connection, unless a reconnect is under way: then the
+    /// subscription is not placed again.
+    pub fn unsubscribe(&self, sub_id: &str) -> Result<()> {
+        self.perform(&Command::unsubscribe(sub_id))
+    }
+
+    /// Ends every subscription of this client; see [`unsubscribe`](Self::unsubscribe).
+    ///
+    /// # Errors
+    /// As for `unsubscribe`.
+    pub fn unsubscribe_all(&self) -> Result<()> {
+        self.unsubscribe("all")
+    }
+
+    /// Unread messages that a stream placed from now on holds at most; 0 for any number.
+    /// Default 0: only bytes are counted.
+    pub fn set_max_depth(&self, messages: usize) {
+        self.inner.max_depth.store(messages, Ordering::Relaxed);
     }
 
     /// Acknowledges a queue message by its topic and bookmark, for instance one of an
@@ -299,25 +474,35 @@ impl Client {
         self.inner.shared.act_timed(now, |outbound| outbound.ack_loose(now, topic, bookmark, option))
     }
 
-    /// Removes messages from a queue by bookmarks or by filter, and waits until the server
-    /// has done it. See [`SowDelete`].
+    /// Deletes records, or removes messages from a queue, and waits until the server has done
+    /// it. See [`SowDelete`]. Subscribers that had seen a deleted record are told that it left
+    /// their focus, if they asked for it.
     ///
     /// # Errors
-    /// `Refused` kinds, `Disconnected`, `TimedOut`, or `Usage` on the loop: use `Message::ack`
-    /// there, or another client.
-    pub fn sow_delete(&self, delete: &SowDelete) -> Result<()> {
+    /// `InvalidArgument`, `Refused` kinds, `Disconnected`, `TimedOut`, or `Usage` on the loop: use
+    /// `Message::ack` there, or another client.
+    pub fn sow_delete(&self, delete: &SowDelete) -> Result<DeleteStats> {
         self.may_wait("sow_delete")?;
-        let timeout = self.inner.command_timeout;
-        let delete = delete.to_queue_delete()?;
-        check_topic("sow_delete", &delete.topic)?;
-        self.command(timeout, |outbound, now, waiter| outbound.queue_delete(now, &delete, timeout, waiter))
-            .map(drop)
+        let command = delete.command();
+        command.check()?;
+        let timeout = self.timeout_of(command);
+        let done = self.command(timeout, |outbound, now, waiter| {
+            let wait = Wait { until: AckType::Stats, timeout, waiter: Some(waiter) };
+            outbound.perform(now, command, Some(wait))
+        })?;
+        Ok(done.deleted)
     }
 
     /// Sends every pending batch of acknowledgements now. Does not wait for the server.
     pub fn flush_acks(&self) {
         let now = self.inner.clock.now();
         self.inner.shared.act(now, Urgency::Now, |outbound| outbound.flush_acks(now));
+    }
+
+    /// Whether subscriptions placed from now on acknowledge by themselves, unless they say
+    /// otherwise; see [`Subscribe::auto_ack`].
+    pub fn set_auto_ack(&self, on: bool) {
+        self.inner.auto_ack.store(on, Ordering::Relaxed);
     }
 
     /// Changes the batch size for acknowledgements; what meets the new size is sent.
@@ -362,9 +547,81 @@ impl Client {
 
     /// Adds a listener for the states of the connection. It runs on the loop: it must not
     /// wait, and a call of this client that waits returns `Usage` there. Its panic is reported.
-    pub fn on_state(&self, listener: impl Fn(ConnectionState) + Send + Sync + 'static) {
-        let mut listeners = self.inner.listeners.state.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.push(Arc::new(listener));
+    /// Listeners are called in the order in which they were added.
+    pub fn on_state(&self, listener: impl Fn(ConnectionState) + Send + Sync + 'static) -> ListenerId {
+        self.inner.hooks.add_state(Arc::new(listener))
+    }
+
+    /// Removes one listener for connection states; returns whether it was there.
+    pub fn remove_state_listener(&self, id: ListenerId) -> bool {
+        self.inner.hooks.remove_state(id)
+    }
+
+    /// Sets the listener for errors that have no caller; see [`ClientBuilder::on_error`].
+    pub fn on_error(&self, listener: impl Fn(&Error) + Send + Sync + 'static) {
+        self.inner.hooks.set_error(Arc::new(listener));
+    }
+
+    /// Sets the listener for messages that no subscription took: late ones of a subscription
+    /// that has ended, and refusals that nobody waits for. Runs on the loop. Without it they
+    /// are dropped.
+    pub fn on_unexpected(&self, listener: impl Fn(&Raw<&[u8]>) + Send + Sync + 'static) {
+        self.inner.hooks.set_unexpected(Arc::new(listener));
+    }
+
+    /// Sets the listener for messages that were seen before, which reach no subscription. Runs
+    /// on the loop.
+    pub fn on_duplicate(&self, listener: impl Fn(&Raw<&[u8]>) + Send + Sync + 'static) {
+        self.inner.hooks.set_duplicate(Arc::new(listener));
+    }
+
+    /// Sets the listener for writes that the server refused to persist. Runs on the loop.
+    /// Without it such acknowledgements go to [`on_unexpected`](Self::on_unexpected).
+    pub fn on_failed_write(&self, listener: impl Fn(&FailedWrite<'_>) + Send + Sync + 'static) {
+        self.inner.hooks.set_failed_write(Arc::new(listener));
+    }
+
+    /// Sets the listener for every message of one kind, before it goes where it belongs and
+    /// whether or not anybody wants it. Runs on the loop. Handing `CommandKind::Ack` shows
+    /// all acknowledgements, also those that the client asks for by itself.
+    pub fn on_kind(&self, kind: CommandKind, listener: impl Fn(&Raw<&[u8]>) + Send + Sync + 'static) {
+        self.inner.hooks.set_messages(kind, Arc::new(listener));
+    }
+
+    /// Sets what happens after an unexpected disconnect; see [`ClientBuilder::on_disconnect`].
+    ///
+    /// # Errors
+    /// `Usage` if the client has a reconnect policy: the two exclude each other.
+    pub fn on_disconnect(
+        &self,
+        handler: impl FnMut(&Self, &Error) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        if self.inner.reconnects {
+            return Err(Error::Usage(
+                "a reconnect policy and a disconnect handler exclude each other; listen with `on_state` instead",
+            ));
+        }
+        self.inner.hooks.set_disconnect(Arc::new(std::sync::Mutex::new(handler)));
+        Ok(())
+    }
+
+    /// Shows the raw bytes, for diagnosis: what is sent before it is encrypted or compressed,
+    /// what is received afterwards. Bytes come as they are read and written, not frame by
+    /// frame, lengths included. Set it before connecting to see the logon, and beware: a
+    /// logon bears the password.
+    pub fn on_traffic(&self, listener: impl FnMut(Direction, &[u8]) + Send + 'static) {
+        self.inner.hooks.set_traffic(Arc::new(std::sync::Mutex::new(listener)));
+    }
+
+    /// Sets the listener for streams that are full, because nobody reads them as fast as
+    /// messages come. Called once each time that a stream becomes full. Runs on the loop.
+    pub fn on_slow_consumer(&self, listener: impl Fn(&SlowConsumer) + Send + Sync + 'static) {
+        self.inner.hooks.set_slow(Arc::new(listener));
+    }
+
+    /// Removes what was set for a hook: from the next event on, it is as if it had never been.
+    pub fn remove_hook(&self, hook: Hook) {
+        self.inner.hooks.remove(hook);
     }
 
     /// Closes in an orderly way, within five seconds; see [`close_within`](Self::close_within).
@@ -405,19 +662,19 @@ impl Client {
     }
 
     /// Refuses a call that would wait for its own thread.
-    pub(crate) fn may_wait(&self, call: &'static str) -> Result<()> {
+    pub(crate) fn may_wait(&self, call: &str) -> Result<()> {
         if !self.inner.handle.is_loop_thread() {
             return Ok(());
         }
         Err(Error::Usage(match call {
-            "connect" => "connect would wait for its own event loop; call it from another thread",
-            "subscribe" => "subscribe would wait for its own event loop; call it from another thread",
-            "flush" => "flush would wait for its own event loop; call it from another thread",
             "sow_delete" => {
                 "sow_delete would wait for its own event loop; call Message::ack, or use another client"
             }
             "close" => "close would wait for its own event loop; call abort, or close from another thread",
-            _ => "this call would wait for its own event loop; make it from another thread",
+            "connect" => "connect would wait for its own event loop; call it from another thread",
+            "subscribe" => "subscribe would wait for its own event loop; call it from another thread",
+            "flush" => "flush would wait for its own event loop; call it from another thread",
+            _ => "this call would wait for its own event loop; make it from another thread, or use another client",
         }))
     }
 
@@ -425,11 +682,17 @@ impl Client {
     pub(crate) fn command(
         &self,
         timeout: Option<Duration>,
-        send: impl FnOnce(&mut Outbound, amps_transport::Time, &Arc<Waiter>) -> Result<()>,
+        send: impl FnOnce(&mut Outbound, Time, &Arc<Waiter>) -> Result<()>,
     ) -> Result<Done> {
-        let waiter = Arc::<Waiter>::default();
+        self.may_be_answered()?;
+        let waiter = Arc::new(Waiter::of(caller::current()));
         let now = self.inner.clock.now();
         self.inner.shared.act(now, Urgency::Now, |outbound| send(outbound, now, &waiter))?;
+        self.wait(&waiter, timeout)
+    }
+
+    /// Waits for the end of a command.
+    pub(crate) fn wait(&self, waiter: &Waiter, timeout: Option<Duration>) -> Result<Done> {
         let mut patience = timeout;
         loop {
             if let Some(result) = waiter.wait(patience) {
@@ -440,6 +703,21 @@ impl Client {
             self.inner.shared.act(now, Urgency::Now, |outbound| outbound.expire_commands(now));
             patience = Some(PAST_DEADLINE);
         }
+    }
+
+    /// Refuses to wait for what cannot be received: a stream that this thread reads is full.
+    pub(crate) fn may_be_answered(&self) -> Result<()> {
+        let held_back = self.inner.shared.held_back();
+        if held_back.contains(&caller::current()) { Err(WOULD_DEADLOCK) } else { Ok(()) }
+    }
+
+    /// How long a command may take.
+    pub(crate) fn timeout_of(&self, command: &Command) -> Option<Duration> {
+        command.get_timeout().or(self.inner.command_timeout)
+    }
+
+    pub(crate) fn auto_ack(&self) -> bool {
+        self.inner.auto_ack.load(Ordering::Relaxed)
     }
 
     fn post(&self, note: Note) -> Result<()> {
@@ -458,11 +736,10 @@ impl Client {
 
 /// Refuses topics that a server could only drop.
 pub(crate) fn check_topic(call: &str, topic: &str) -> Result<()> {
-    if topic.is_empty() || topic.chars().any(char::is_control) {
-        let text = format!("{call}: the topic must not be empty nor contain control characters");
-        return Err(Error::InvalidArgument(text));
+    if topic.is_empty() {
+        return Err(Error::InvalidArgument(format!("{call}: the topic is empty; name one")));
     }
-    Ok(())
+    refuse_controls(call, "topic", topic)
 }
 
 impl fmt::Debug for Client {

@@ -4,32 +4,29 @@
 //! A panic in any of them is caught and reported. Owns the targets of messages; other threads
 //! hand new ones over through [`Targets`].
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use amps_protocol::{Header, Message as Raw};
+use amps_protocol::{CommandKind, Header, Message as Raw};
 use amps_transport::{Clock, Time};
 use bytes::{Bytes, BytesMut};
+use rustc_hash::FxHashMap;
 
 use crate::client::Inner;
-use crate::error::{DisconnectCause, Error, Result};
+use crate::error::{DisconnectCause, Error};
+use crate::hooks::{Direction, Hooks};
 use crate::listener::ConnectionState;
 use crate::message::{Message, Origin};
 use crate::session::outbound::Generation;
+use crate::session::shared::Urgency;
 use crate::session::subscription::SubKey;
 use crate::session::{App, Delivery, Disposition, Shared};
-use crate::stream::{Item, StreamQueue};
+use crate::stream::{Item, Pushed, StreamQueue};
 
 /// What a message handler returns. An error counts as "not processed".
-pub type HandlerResult = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
+pub type HandlerResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 pub(crate) type Handler = Box<dyn FnMut(&Message<&[u8]>) -> HandlerResult + Send>;
-pub(crate) type StateListener = Arc<dyn Fn(ConnectionState) + Send + Sync>;
-pub(crate) type ErrorListener = Arc<dyn Fn(&Error) + Send + Sync>;
-pub(crate) type UnexpectedListener = Arc<dyn Fn(&Raw<&[u8]>) + Send + Sync>;
-pub(crate) type DisconnectHandler = Box<dyn FnMut(&crate::Client, &Error) -> Result<()> + Send>;
-
 /// Who takes the messages of one subscription.
 pub(crate) enum Target {
     Handler { sub: String, handler: Handler },
@@ -40,6 +37,8 @@ pub(crate) enum Target {
 #[derive(Default)]
 pub(crate) struct Targets {
     fresh: Mutex<Vec<(SubKey, Target)>>,
+    /// For when the server has agreed to the replacement of this number.
+    replacements: Mutex<Vec<(SubKey, Target)>>,
 }
 
 impl Targets {
@@ -47,47 +46,39 @@ impl Targets {
         self.fresh.lock().unwrap_or_else(PoisonError::into_inner).push((key, target));
     }
 
+    /// Takes the messages of a subscription over once its replacement is in force.
+    pub(crate) fn add_replacement(&self, serial: SubKey, target: Target) {
+        self.lock_replacements().push((serial, target));
+    }
+
+    /// A replacement came to an end, one way or the other.
+    pub(crate) fn take_replacement(&self, serial: SubKey) -> Option<Target> {
+        let mut replacements = self.lock_replacements();
+        let at = replacements.iter().position(|(other, _)| *other == serial)?;
+        Some(replacements.swap_remove(at).1)
+    }
+
+    fn lock_replacements(&self) -> MutexGuard<'_, Vec<(SubKey, Target)>> {
+        self.replacements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take(&self) -> Vec<(SubKey, Target)> {
         std::mem::take(&mut *self.fresh.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// The application's listeners. Called without any lock held.
-#[derive(Default)]
-pub(crate) struct Listeners {
-    pub(crate) state: Mutex<Vec<StateListener>>,
-    pub(crate) error: Option<ErrorListener>,
-    pub(crate) unexpected: Option<UnexpectedListener>,
-    pub(crate) disconnect: Option<Arc<Mutex<DisconnectHandler>>>,
-}
-
-impl Listeners {
-    pub(crate) fn report(&self, error: &Error) {
-        if let Some(listener) = &self.error {
-            // A listener's own panic has nobody left to be reported to.
-            let _ = catch_unwind(AssertUnwindSafe(|| listener(error)));
-        }
-    }
-
-    fn state(&self, state: ConnectionState) {
-        let listeners = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for listener in listeners {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| listener(state))) {
-                let text = format!("a connection state listener panicked: {}", panic_text(panic));
-                self.report(&Error::Handler { subscription: "none".into(), text });
-            }
-        }
-    }
-}
-
 pub(crate) struct Dispatcher {
     fresh: Arc<Targets>,
-    targets: BTreeMap<SubKey, Entry>,
+    targets: FxHashMap<SubKey, Entry>,
     /// Streams that got messages in the read under way.
     touched: Vec<SubKey>,
     /// Streams over their limit.
     full: Vec<Arc<StreamQueue>>,
-    listeners: Arc<Listeners>,
+    /// The next message must wait until streams over their limit were read.
+    no_room: bool,
+    /// Streams that their policy has ended.
+    overrun: Vec<SubKey>,
+    listeners: Arc<Hooks>,
     client: Arc<OnceLock<Weak<Inner>>>,
     /// Lent to each borrowed message in turn, so that no reference count is touched.
     origin: Option<Origin>,
@@ -102,19 +93,23 @@ pub(crate) struct Dispatcher {
 struct Entry {
     target: Target,
     gathered: Vec<Item>,
+    /// How many more the stream may take.
+    room: usize,
 }
 
 impl Dispatcher {
     pub(crate) fn new(
         fresh: Arc<Targets>,
-        listeners: Arc<Listeners>,
+        listeners: Arc<Hooks>,
         client: Arc<OnceLock<Weak<Inner>>>,
         shared: Arc<Shared>,
         clock: Clock,
     ) -> Self {
         Self {
             fresh,
-            targets: BTreeMap::new(),
+            targets: FxHashMap::default(),
+            no_room: false,
+            overrun: Vec::new(),
             touched: Vec::new(),
             full: Vec::new(),
             listeners,
@@ -129,7 +124,7 @@ impl Dispatcher {
 
     fn take_fresh(&mut self) {
         for (key, target) in self.fresh.take() {
-            self.targets.insert(key, Entry { target, gathered: Vec::new() });
+            self.targets.insert(key, Entry { target, gathered: Vec::new(), room: 0 });
         }
     }
 
@@ -138,6 +133,40 @@ impl Dispatcher {
             self.take_fresh();
         }
         self.targets.get_mut(&key)
+    }
+
+    fn pushed(&mut self, key: SubKey, pushed: Pushed, queue: &Arc<StreamQueue>) {
+        match pushed {
+            Pushed::Room => {}
+            Pushed::Full => {
+                self.no_room = true;
+                if !self.full.iter().any(|other| Arc::ptr_eq(other, queue)) {
+                    self.full.push(Arc::clone(queue));
+                    self.listeners.slow(key, queue.depth());
+                }
+            }
+            Pushed::Overrun => self.overrun.push(key),
+        }
+    }
+
+    /// Lets whoever took messages go.
+    fn dispose(&mut self, key: SubKey, target: Target, error: Option<Error>) {
+        match target {
+            Target::Stream { queue, .. } => {
+                if error.is_some() {
+                    // The server has its leases back.
+                    queue.void_leases(self.generation);
+                }
+                queue.end(error);
+                self.full.retain(|other| !Arc::ptr_eq(other, &queue));
+            }
+            Target::Handler { handler, .. } => {
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
+                    let text = format!("its destructor panicked: {}", panic_text(panic));
+                    self.listeners.report(&Error::Handler { subscription: key.to_string(), text });
+                }
+            }
+        }
     }
 
     /// Runs a handler with a message that borrows from the read buffer.
@@ -182,7 +211,17 @@ impl App for Dispatcher {
         if matches!(entry.target, Target::Handler { .. }) {
             return self.handle(delivery);
         }
+        let Target::Stream { queue, .. } = &entry.target else { return Disposition::Kept };
         let Delivery { message, offset, lease, last, .. } = delivery;
+        if entry.gathered.is_empty() {
+            if queue.conflates() {
+                let (pushed, queue) = (queue.push_latest(message.to_owned(), lease), Arc::clone(queue));
+                self.pushed(key, pushed, &queue);
+                return Disposition::Kept;
+            }
+            entry.gathered.reserve(64);
+            entry.room = queue.room();
+        }
         let end = offset + message.frame().len();
         let header = if last {
             let taken = std::mem::replace(message, Raw::from_parts(&[], Header::default()));
@@ -190,11 +229,14 @@ impl App for Dispatcher {
         } else {
             message.header().clone()
         };
-        if entry.gathered.is_empty() {
-            entry.gathered.reserve(64);
-        }
-        entry.gathered.push(Item { start: offset, end, header, lease });
-        if entry.gathered.len() == 1 {
+        // Of the records of one frame each has what lies behind the one before it.
+        let before = entry.gathered.last().filter(|before| before.start == offset).map(|before| before.end);
+        let own = end - before.unwrap_or(offset).min(end);
+        entry.gathered.push(Item { start: offset, end, own, header, lease });
+        entry.room = entry.room.saturating_sub(1);
+        let (full, first) = (entry.room == 0, entry.gathered.len() == 1);
+        self.no_room |= full;
+        if first {
             self.touched.push(key);
         }
         Disposition::Kept
@@ -210,47 +252,53 @@ impl App for Dispatcher {
         self.clock.now().max(then)
     }
 
-    fn end_of_read(&mut self, bytes: BytesMut) {
-        if self.touched.is_empty() {
-            return;
-        }
-        let bytes = bytes.freeze();
+    fn holds_bytes(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    fn end_of_read(&mut self, bytes: Bytes) {
+        self.no_room = false;
         for key in std::mem::take(&mut self.touched) {
             let Some(entry) = self.targets.get_mut(&key) else { continue };
             let items = std::mem::take(&mut entry.gathered);
             if let Target::Stream { queue, .. } = &entry.target {
+                let queue = Arc::clone(queue);
                 let (bytes, items) = part_of_read(&bytes, items);
-                if queue.push(bytes, items) {
-                    self.full.push(Arc::clone(queue));
-                }
+                self.pushed(key, queue.push(bytes, items), &queue);
             }
         }
+        self.no_room = false;
+    }
+
+    fn is_full(&self) -> bool {
+        self.no_room
     }
 
     fn wants_pause(&mut self) -> bool {
+        self.no_room = false;
+        let now = self.clock.now();
+        for key in std::mem::take(&mut self.overrun) {
+            self.shared.act(now, Urgency::Now, |outbound| outbound.unsubscribe(now, key));
+        }
         self.full.retain(|queue| queue.is_paused());
         !self.full.is_empty()
+    }
+
+    fn held_back(&self) -> Vec<u64> {
+        self.full.iter().filter_map(|queue| queue.awaited_reader()).collect()
+    }
+
+    fn replaced(&mut self, key: SubKey, serial: SubKey) {
+        let Some(target) = self.fresh.take_replacement(serial) else { return };
+        let Some(entry) = self.entry(key) else { return };
+        let old = std::mem::replace(&mut entry.target, target);
+        self.dispose(key, old, None);
     }
 
     fn ended(&mut self, key: SubKey, error: Option<Error>) {
         self.take_fresh();
         let Some(entry) = self.targets.remove(&key) else { return };
-        match entry.target {
-            Target::Stream { queue, .. } => {
-                if error.is_some() {
-                    // The server has its leases back.
-                    queue.void_leases(self.generation);
-                }
-                queue.end(error);
-                self.full.retain(|other| !Arc::ptr_eq(other, &queue));
-            }
-            Target::Handler { handler, .. } => {
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
-                    let text = format!("its destructor panicked: {}", panic_text(panic));
-                    self.listeners.report(&Error::Handler { subscription: key.to_string(), text });
-                }
-            }
-        }
+        self.dispose(key, entry.target, error);
     }
 
     fn interrupted(&mut self, key: SubKey) {
@@ -284,7 +332,7 @@ impl App for Dispatcher {
     }
 
     fn disconnected(&mut self, error: &Error) {
-        let Some(handler) = self.listeners.disconnect.clone() else { return };
+        let Some(handler) = self.listeners.disconnect_handler() else { return };
         let Some(inner) = self.client.get().and_then(Weak::upgrade) else { return };
         let client = crate::Client::from_inner(inner);
         let (listeners, error) = (Arc::clone(&self.listeners), error.clone());
@@ -293,7 +341,7 @@ impl App for Dispatcher {
             let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
             match catch_unwind(AssertUnwindSafe(|| handler(&client, &error))) {
                 Ok(Ok(())) => {}
-                Ok(Err(failure)) => listeners.report(&failure),
+                Ok(Err(failure)) => listeners.report(&Error::disconnected(DisconnectCause::GaveUp(Box::new(failure)))),
                 Err(panic) => {
                     let text = format!("the disconnect handler panicked: {}", panic_text(panic));
                     listeners.report(&Error::Handler { subscription: "none".into(), text });
@@ -305,13 +353,24 @@ impl App for Dispatcher {
         }
     }
 
+    fn watches(&self, kind: CommandKind) -> bool {
+        self.listeners.watches(kind)
+    }
+
+    fn observe(&mut self, message: &Raw<&[u8]>) {
+        self.listeners.observe(message);
+    }
+
+    fn failed_write(&mut self, ack: &Raw<&[u8]>) -> bool {
+        self.listeners.failed_write(ack)
+    }
+
+    fn raw_inbound(&mut self, bytes: &[u8]) {
+        self.listeners.traffic(Direction::Inbound, bytes);
+    }
+
     fn unexpected(&mut self, message: &Raw<&[u8]>) {
-        if let Some(listener) = &self.listeners.unexpected {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| listener(message))) {
-                let text = format!("the listener for unexpected messages panicked: {}", panic_text(panic));
-                self.listeners.report(&Error::Handler { subscription: "none".into(), text });
-            }
-        }
+        self.listeners.unexpected(message);
     }
 }
 
@@ -329,22 +388,28 @@ impl Drop for Dispatcher {
 
 /// What a stream keeps of a read. A small part is copied, so that it does not pin the whole.
 fn part_of_read(bytes: &Bytes, mut items: Vec<Item>) -> (Bytes, Vec<Item>) {
-    let used: usize = items.iter().map(|item| item.end - item.start).sum();
+    let used: usize = items.iter().map(|item| item.own).sum();
     if used * 4 >= bytes.len() {
         return (bytes.clone(), items);
     }
     let mut part = BytesMut::with_capacity(used);
+    // Records of one frame begin at the same place: what they share is copied once.
+    let (mut frame, mut copied, mut begin) = (usize::MAX, 0, 0);
     for item in &mut items {
-        let start = part.len();
-        part.extend_from_slice(&bytes[item.start..item.end]);
-        (item.start, item.end) = (start, part.len());
+        if item.start != frame {
+            (frame, copied, begin) = (item.start, item.start, part.len());
+        }
+        part.extend_from_slice(bytes.get(copied..item.end).unwrap_or_default());
+        copied = copied.max(item.end);
+        item.end = begin + (item.end - item.start);
+        item.start = begin;
     }
     items.shrink_to_fit();
     (part.freeze(), items)
 }
 
 /// The message of a panic. The payload is dropped here, where its destructor may panic too.
-fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
+pub(crate) fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
@@ -356,7 +421,7 @@ mod tests {
     use super::*;
 
     fn item(start: usize, end: usize) -> Item {
-        Item { start, end, header: Header::default(), lease: None }
+        Item { start, end, own: end - start, header: Header::default(), lease: None }
     }
 
     #[test]

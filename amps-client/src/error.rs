@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{EncodeError, EndpointError, FrameTooLong, HeaderError, ReasonClass};
+use amps_protocol::{EncodeError, EndpointError, FrameTooLong, HeaderError, ReasonClass, SowError};
 use amps_transport::{CloseReason, ConnectError};
 
 /// The result of a client call.
@@ -62,6 +62,12 @@ pub enum Error {
         /// The server's words.
         reason: String,
     },
+    /// The server abandoned a command and asks to send it again.
+    #[error("{action}: the server asks to try again")]
+    TryAgain {
+        /// What was asked, in words.
+        action: String,
+    },
     /// No answer in time.
     #[error("{action}: no answer within {after:?}; check that the server is alive, or allow more time")]
     TimedOut {
@@ -94,6 +100,16 @@ pub enum Error {
         queued: usize,
         /// The limit in force.
         limit: usize,
+    },
+    /// A stream that is to fail when it is full was full.
+    #[error(
+        "the stream was full with {depth} unread messages ({bytes} bytes) and has ended; read faster, raise its limits, or let it block"
+    )]
+    Overrun {
+        /// Unread messages.
+        depth: usize,
+        /// Their bytes.
+        bytes: usize,
     },
     /// The message is larger than a server accepts.
     #[error("the message is too large: {0}")]
@@ -146,6 +162,9 @@ pub enum DisconnectCause {
     /// The server sent something that is no AMPS frame.
     #[error("the server sent a frame that cannot be read: {0}; check that the port speaks AMPS")]
     BadHeader(HeaderError),
+    /// The server sent a query result whose records cannot be told apart.
+    #[error("the server sent records that cannot be read: {0}; report this to whoever runs it")]
+    BadRecords(SowError),
     /// The server announced a frame beyond the limit.
     #[error("the server announced too long a frame: {0}")]
     BadFrame(FrameTooLong),
@@ -185,14 +204,15 @@ impl Error {
                 _ => ErrorKind::Connection,
             },
             Self::LogonRefused { class, .. } | Self::Refused { class, .. } => ErrorKind::of(*class),
-            Self::LogonRetries { .. } => ErrorKind::RetryOperation,
+            Self::LogonRetries { .. } | Self::TryAgain { .. } => ErrorKind::RetryOperation,
             Self::TimedOut { .. } | Self::Idle { .. } => ErrorKind::TimedOut,
             Self::Disconnected { cause } => match cause {
                 DisconnectCause::BadHeader(_) | DisconnectCause::BadFrame(_) => ErrorKind::Protocol,
+                DisconnectCause::BadRecords(_) => ErrorKind::Stream,
                 _ => ErrorKind::Disconnected,
             },
             Self::Usage(_) => ErrorKind::Usage,
-            Self::Full { .. } => ErrorKind::Full,
+            Self::Full { .. } | Self::Overrun { .. } => ErrorKind::Full,
             Self::TooLarge(_) => ErrorKind::InvalidArgument,
             Self::Handler { .. } => ErrorKind::MessageHandler,
             Self::Resumed => ErrorKind::Resumed,
@@ -230,6 +250,8 @@ pub enum ErrorKind {
     TransportType,
     /// Another protocol than `amps`, or a peer that does not speak it.
     Protocol,
+    /// What came over the connection is damaged.
+    Stream,
     /// The peer refused the connection.
     ConnectionRefused,
     /// Another failure of the connection.
@@ -268,7 +290,7 @@ pub enum ErrorKind {
     TimedOut,
     /// Misuse of the API.
     Usage,
-    /// Too much waits to be sent.
+    /// Too much waits: to be sent, or to be read from a stream that fails then.
     Full,
     /// A message handler failed.
     MessageHandler,

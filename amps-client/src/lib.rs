@@ -30,34 +30,48 @@
 
 mod builder;
 pub use builder::ClientBuilder;
+mod caller;
 mod client;
 pub use client::{Client, DEFAULT_CLOSE_WITHIN, EventLoop};
+mod command;
+pub use command::Command;
+mod conflate;
 mod dispatcher;
 pub use dispatcher::HandlerResult;
 mod error;
 pub use error::{DisconnectCause, Error, ErrorKind, Result};
+mod hooks;
+pub use hooks::{Direction, Hook, ListenerId, SlowConsumer};
 mod listener;
 pub use listener::ConnectionState;
 mod message;
 pub use message::Message;
+mod placement;
+pub use placement::Starting;
 mod publish;
-pub use publish::Receipt;
-mod queue;
-pub use queue::SowDelete;
+pub use publish::{PublishOptions, Receipt};
 mod reconnect;
 pub use reconnect::Reconnect;
 mod session;
-pub use session::acks::AckOption;
+pub use session::acks::{AckOption, RawAckOption};
 pub use session::line::Counters;
 pub use session::outbound::PublishState;
+mod sow_delete;
+pub use sow_delete::{DeleteStats, SowDelete};
 mod stream;
+pub use stream::WhenFull;
 mod subscribe;
-pub use subscribe::Subscribe;
+pub use subscribe::{Sow, Subscribe};
 mod subscription;
-pub use subscription::{HandlerSubscription, Subscription};
+pub use subscription::{Closer, HandlerSubscription, Subscription};
+mod write_failure;
+pub use write_failure::FailedWrite;
 
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
 
-pub use amps_protocol::{CommandKind, Message as RawMessage};
+pub use amps_protocol::{
+    AckType, AckTypes, BookmarkNotFound, CommandKind, Message as RawMessage, OofReason, Options, ReasonClass,
+    ServerVersion,
+};

@@ -9,20 +9,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{Message as Raw, Options};
+use amps_protocol::{CommandKind, Message as Raw};
 use amps_transport::{Input, Machine, Sink, Time};
-use bytes::BytesMut;
+use bytes::Bytes;
 
+use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::listener::ConnectionState;
+use crate::publish::Publishing;
 use crate::reconnect::Reconnect;
 use crate::session::acks::{AckOption, AckSettings};
 pub use crate::session::bugs::Bugs;
 use crate::session::line::{Counters, SendLimits};
 use crate::session::outbound::Outbound;
+use crate::session::commands::Wait;
 use crate::session::settling::Lease;
 use crate::session::shared::Urgency;
-use crate::session::subscription::{SubKey, SubscribeSpec};
+use crate::session::subscription::{Spec, SubKey};
 use crate::session::waiter::Waiter;
 use crate::session::{App, Delivery, Disposition, HeartbeatSettings, Note, Session, SessionConfig, Shared};
 
@@ -51,6 +54,8 @@ pub trait Model {
     fn deliver(&mut self, sub: Sub, message: &Raw<&[u8]>, lease: Option<LeaseId>) -> Handled;
     /// A subscription is over; with an error if nobody asked for that.
     fn ended(&mut self, sub: Sub, error: Option<Error>);
+    /// The server agreed to a replacement of what the subscription asks for.
+    fn replaced(&mut self, sub: Sub);
     /// The connection is gone: unread leased messages belong to the server again.
     fn interrupted(&mut self, sub: Sub);
     /// The subscription was placed again.
@@ -78,12 +83,24 @@ impl<M: Model> App for Bridge<M> {
     fn now(&mut self, then: Time) -> Time {
         then
     }
-    fn end_of_read(&mut self, _: BytesMut) {}
+    fn holds_bytes(&self) -> bool {
+        false
+    }
+    fn end_of_read(&mut self, _: Bytes) {}
+    fn is_full(&self) -> bool {
+        false
+    }
+    fn held_back(&self) -> Vec<u64> {
+        Vec::new()
+    }
     fn wants_pause(&mut self) -> bool {
         false
     }
     fn ended(&mut self, key: SubKey, error: Option<Error>) {
         self.0.ended(Sub(key), error);
+    }
+    fn replaced(&mut self, key: SubKey, _: SubKey) {
+        self.0.replaced(Sub(key));
     }
     fn interrupted(&mut self, key: SubKey) {
         self.0.interrupted(Sub(key));
@@ -101,6 +118,14 @@ impl<M: Model> App for Bridge<M> {
         self.0.report(error);
     }
     fn disconnected(&mut self, _: &Error) {}
+    fn watches(&self, _: CommandKind) -> bool {
+        false
+    }
+    fn observe(&mut self, _: &Raw<&[u8]>) {}
+    fn failed_write(&mut self, _: &Raw<&[u8]>) -> bool {
+        false
+    }
+    fn raw_inbound(&mut self, _: &[u8]) {}
     fn unexpected(&mut self, _: &Raw<&[u8]>) {}
 }
 
@@ -217,7 +242,7 @@ impl<M: Model> SimClient<M> {
     /// # Errors
     /// As `Client::publish`, without waiting.
     pub fn publish(&mut self, now: Time, topic: &str, data: &[u8]) -> Result<()> {
-        self.act(now, |outbound| outbound.publish(now, topic, data, None)).map(drop)
+        self.act(now, |outbound| outbound.publish(now, &Publishing::new(topic, data))).map(drop)
     }
 
     /// Places a subscription.
@@ -232,21 +257,66 @@ impl<M: Model> SimClient<M> {
         auto_ack: bool,
         timeout: Option<Duration>,
     ) -> Result<(Sub, Ticket)> {
-        let mut options = Options::new();
-        options.set("max_backlog", max_backlog);
-        let spec = SubscribeSpec {
-            topic: topic.into(),
-            options,
-            auto_ack,
-            resubscribe: true,
-            ..SubscribeSpec::default()
-        };
+        let command = Command::subscribe(topic).max_backlog(max_backlog);
+        self.place(now, command, auto_ack, timeout)
+    }
+
+    /// Places a subscription or a query.
+    ///
+    /// # Errors
+    /// As `Client::execute`, before the answer.
+    pub fn place(
+        &mut self,
+        now: Time,
+        command: Command,
+        auto_ack: bool,
+        timeout: Option<Duration>,
+    ) -> Result<(Sub, Ticket)> {
+        command.check()?;
+        let spec = Spec { auto_ack, ..Spec::new(command) };
         let ticket = Ticket::default();
         self.act(now, |outbound| {
             let key = outbound.reserve();
-            outbound.subscribe(now, key, spec, timeout, &ticket.0)?;
+            outbound.place(now, key, spec, timeout, &ticket.0)?;
             Ok((Sub(key), ticket.clone()))
         })
+    }
+
+    /// Replaces what a subscription asks for.
+    ///
+    /// # Errors
+    /// As `Subscription::replace`, before the answer.
+    pub fn replace(
+        &mut self,
+        now: Time,
+        sub: Sub,
+        command: Command,
+        timeout: Option<Duration>,
+    ) -> Result<Ticket> {
+        let ticket = Ticket::default();
+        self.act(now, |outbound| {
+            let serial = outbound.reserve();
+            let change = |spec: &Spec| Ok(Spec { command, ..spec.clone() });
+            outbound.replace(now, sub.0, serial, change, timeout, &ticket.0)
+        })?;
+        Ok(ticket)
+    }
+
+    /// Executes a command whose messages nobody wants, such as a `sow_delete`.
+    ///
+    /// # Errors
+    /// As `Client::perform`, before the answer.
+    pub fn perform(&mut self, now: Time, command: &Command, timeout: Option<Duration>) -> Result<Ticket> {
+        command.check()?;
+        let ticket = Ticket::default();
+        let wait = Wait::processed(timeout, &ticket.0);
+        self.act(now, |outbound| outbound.perform(now, command, Some(wait)))?;
+        Ok(ticket)
+    }
+
+    /// What a subscription asks for at present, if it has not ended.
+    pub fn command_of(&self, sub: Sub) -> Option<Command> {
+        self.shared.with(|outbound| outbound.spec(sub.0).map(|spec| spec.command.clone()))
     }
 
     /// Ends a subscription.

@@ -2,17 +2,20 @@
 //!
 //! Owns the hand-over: one block per read of the socket, not one message at a time. The
 //! consumer takes whole blocks and walks through them without a lock. What is unread is
-//! counted in bytes; above the limit the loop stops reading the socket, so that the server
-//! is held back and nothing is dropped.
+//! counted, in bytes and in messages; what happens at the limit is the stream's policy. A
+//! conflating stream takes messages one at a time instead (`conflate.rs`).
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use amps_protocol::Header;
+use amps_protocol::{Header, Message as Raw};
 use bytes::Bytes;
 
+use crate::caller;
+use crate::conflate::Latest;
 use crate::error::Error;
 use crate::session::outbound::Generation;
 use crate::session::settling::Lease;
@@ -20,29 +23,64 @@ use crate::session::settling::Lease;
 /// Unread bytes per stream above which reading stops.
 pub(crate) const DEFAULT_STREAM_LIMIT: usize = 64 << 20;
 
+/// What happens to a stream whose consumer falls behind; see
+/// [`Subscribe::when_full`](crate::Subscribe::when_full).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// The client stops reading its socket until half of the stream was read: the server is
+    /// held back, and with it every other subscription of this client. Nothing is lost. The
+    /// default.
+    #[default]
+    Block,
+    /// The subscription ends: the stream yields what it holds, then an error of the kind
+    /// [`ErrorKind::Full`](crate::ErrorKind::Full).
+    Fail,
+}
+
+/// The bounds of one stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) bytes: usize,
+    /// Messages; `usize::MAX` for any number.
+    pub(crate) depth: usize,
+    pub(crate) when_full: WhenFull,
+}
+
 #[derive(Debug)]
 pub(crate) struct StreamQueue {
     state: Mutex<State>,
     changed: Condvar,
-    limit: usize,
     /// Leases of this generation and earlier ended with their connection.
     void: AtomicU64,
+    conflates: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     entries: VecDeque<Entry>,
+    limits: Limits,
     bytes: usize,
     depth: usize,
     /// No more comes: after the last entry the stream ends, with this error if there is one.
     end: Option<Option<Error>>,
     /// The loop has stopped reading because of this stream.
     paused: bool,
+    /// Where the unread message of each key is.
+    latest: Latest,
+    /// Entries taken since the beginning.
+    taken: u64,
+    /// The thread that asked last.
+    reader: u64,
+    /// A future that waits for the next entry.
+    waker: Option<Waker>,
 }
 
 #[derive(Debug)]
 pub(crate) enum Entry {
     Block(Block),
+    /// A message of a conflating stream.
+    Single(Single),
     /// An error that does not end the stream.
     Notice(Error),
 }
@@ -56,8 +94,11 @@ pub(crate) struct Block {
 
 #[derive(Debug)]
 pub(crate) struct Item {
+    /// Where its frame begins, and where it ends; records of one frame begin at the same place.
     pub(crate) start: usize,
     pub(crate) end: usize,
+    /// The bytes that it has for itself.
+    pub(crate) own: usize,
     pub(crate) header: Header,
     pub(crate) lease: Option<Lease>,
 }
@@ -65,7 +106,20 @@ pub(crate) struct Item {
 impl Item {
     /// The memory that it takes, its index included.
     pub(crate) const fn size(&self) -> usize {
-        self.end - self.start + size_of::<Self>()
+        self.own + size_of::<Self>()
+    }
+}
+
+/// A message with bytes of its own.
+#[derive(Debug)]
+pub(crate) struct Single {
+    pub(crate) message: Raw,
+    pub(crate) lease: Option<Lease>,
+}
+
+impl Single {
+    pub(crate) fn size(&self) -> usize {
+        self.message.frame().len() + size_of::<Self>()
     }
 }
 
@@ -76,36 +130,154 @@ pub(crate) enum Taken {
     TimedOut,
 }
 
+/// What became of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    Room,
+    /// Reading has to stop.
+    Full,
+    /// The stream has ended by its policy: its subscription is to be ended.
+    Overrun,
+}
+
 impl StreamQueue {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), limit, void: AtomicU64::new(0) }
+    pub(crate) fn new(limits: Limits) -> Self {
+        let state = State {
+            entries: VecDeque::new(),
+            limits,
+            bytes: 0,
+            depth: 0,
+            end: None,
+            paused: false,
+            latest: Latest::default(),
+            taken: 0,
+            reader: 0,
+            waker: None,
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            void: AtomicU64::new(0),
+            conflates: AtomicBool::new(false),
+        }
     }
 
-    /// Adds what one read brought; returns whether the stream is now over its limit.
-    pub(crate) fn push(&self, bytes: Bytes, items: Vec<Item>) -> bool {
+    /// Adds what one read brought.
+    pub(crate) fn push(&self, bytes: Bytes, items: Vec<Item>) -> Pushed {
         let mut state = self.lock();
         if state.end.is_some() {
-            return false;
+            return Pushed::Room;
         }
         state.bytes += items.iter().map(Item::size).sum::<usize>();
         state.depth += items.len();
+        state.latest.clear();
         state.entries.push_back(Entry::Block(Block { bytes, items: items.into_iter() }));
-        let full = state.bytes > self.limit;
-        state.paused |= full;
+        self.pushed(state)
+    }
+
+    /// Adds one message to a conflating stream, or puts it in the place of the unread one of
+    /// its key.
+    pub(crate) fn push_latest(&self, message: Raw, lease: Option<Lease>) -> Pushed {
+        let mut state = self.lock();
+        if state.end.is_some() {
+            return Pushed::Room;
+        }
+        let single = Single { message, lease };
+        let size = single.size();
+        let State { entries, latest, taken, .. } = &mut *state;
+        let unread = latest.place_of(&single.message, *taken, entries);
+        let old = unread.and_then(|place| match entries.get_mut(place) {
+            Some(Entry::Single(old)) => Some(old),
+            _ => None,
+        });
+        match old {
+            Some(old) => {
+                let old = std::mem::replace(old, single);
+                state.bytes = state.bytes + size - old.size().min(state.bytes);
+            }
+            None => {
+                let number = *taken + entries.len() as u64;
+                latest.note(&single.message, number);
+                entries.push_back(Entry::Single(single));
+                state.bytes += size;
+                state.depth += 1;
+            }
+        }
+        self.pushed(state)
+    }
+
+    /// Wakes the consumer, and applies the policy.
+    fn pushed(&self, mut state: MutexGuard<'_, State>) -> Pushed {
+        let full = state.is_full();
+        let waker = state.waker.take();
+        let outcome = match (full, state.limits.when_full) {
+            (false, _) => Pushed::Room,
+            (true, WhenFull::Block) => {
+                state.paused = true;
+                Pushed::Full
+            }
+            (true, WhenFull::Fail) => {
+                let (depth, bytes) = (state.depth, state.bytes);
+                state.end = Some(Some(Error::Overrun { depth, bytes }));
+                Pushed::Overrun
+            }
+        };
         drop(state);
         self.changed.notify_one();
-        full
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        outcome
     }
 
     pub(crate) fn notice(&self, error: Error) {
-        self.lock().entries.push_back(Entry::Notice(error));
-        self.changed.notify_one();
+        let mut state = self.lock();
+        state.latest.clear();
+        state.entries.push_back(Entry::Notice(error));
+        self.wake_all(state);
     }
 
     /// Nothing more comes. The first call decides.
     pub(crate) fn end(&self, error: Option<Error>) {
-        self.lock().end.get_or_insert(error);
+        let mut state = self.lock();
+        state.end.get_or_insert(error);
+        self.wake_all(state);
+    }
+
+    fn wake_all(&self, mut state: MutexGuard<'_, State>) {
+        let waker = state.waker.take();
+        drop(state);
         self.changed.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// From now on an unread message is replaced by a later one of its key.
+    pub(crate) fn conflate(&self) {
+        self.conflates.store(true, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn conflates(&self) -> bool {
+        self.conflates.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_max_depth(&self, depth: usize) {
+        self.lock().limits.depth = depth;
+    }
+
+    pub(crate) fn max_depth(&self) -> usize {
+        self.lock().limits.depth
+    }
+
+    /// How many messages may still be added.
+    pub(crate) fn room(&self) -> usize {
+        let state = self.lock();
+        match state.limits.depth {
+            usize::MAX => usize::MAX,
+            depth => depth.saturating_sub(state.depth),
+        }
     }
 
     /// Leases up to `generation` have ended: what is unread of them is skipped.
@@ -122,12 +294,10 @@ impl StreamQueue {
         // Beyond what the clock can express is without limit.
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         let mut state = self.lock();
+        state.reader = caller::current();
         loop {
-            if let Some(entry) = state.entries.pop_front() {
-                return Taken::Entry(entry);
-            }
-            if let Some(end) = &mut state.end {
-                return Taken::Ended(end.take());
+            if let Some(taken) = state.next() {
+                return taken;
             }
             state = match until {
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -141,22 +311,43 @@ impl StreamQueue {
         }
     }
 
+    /// Takes the next entry, or has the future woken when there is one.
+    #[cfg(feature = "async")]
+    pub(crate) fn poll_take(&self, waker: &Waker) -> Option<Taken> {
+        let mut state = self.lock();
+        state.reader = caller::current();
+        let taken = state.next();
+        if taken.is_none() {
+            state.waker = Some(waker.clone());
+        }
+        taken
+    }
+
     /// The consumer has read messages; returns whether the loop should be told to go on.
     pub(crate) fn read(&self, messages: usize, bytes: usize) -> bool {
         let mut state = self.lock();
         state.depth -= messages.min(state.depth);
         state.bytes -= bytes.min(state.bytes);
-        let resume = state.paused && state.bytes <= self.limit / 2;
+        let depth = state.limits.depth;
+        let shallow = depth == usize::MAX || state.depth + (depth / 4).max(1) <= depth;
+        let resume = state.paused && state.bytes <= state.limits.bytes / 2 && shallow;
         if resume {
             state.paused = false;
         }
         resume
     }
 
-    /// Nobody reads any more: drops what is unread and lets the loop go on.
-    pub(crate) fn discard(&self) {
+    /// Nobody reads any more: drops what is unread and lets the loop go on. Returns whether
+    /// more could have come.
+    pub(crate) fn discard(&self) -> bool {
         let mut state = self.lock();
-        *state = State { end: Some(None), ..State::default() };
+        let live = state.end.is_none();
+        state.entries.clear();
+        state.latest.clear();
+        (state.bytes, state.depth, state.paused) = (0, 0, false);
+        state.end = Some(None);
+        self.wake_all(state);
+        live
     }
 
     /// Whether the loop should still hold back.
@@ -164,12 +355,35 @@ impl StreamQueue {
         self.lock().paused
     }
 
+    /// The thread that reads this stream, if it is full.
+    pub(crate) fn awaited_reader(&self) -> Option<u64> {
+        let state = self.lock();
+        (state.paused && state.reader != 0).then_some(state.reader)
+    }
+
     /// Messages that wait to be read, those in the consumer's hands included.
     pub(crate) fn depth(&self) -> usize {
         self.lock().depth
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        self.bytes > self.limits.bytes || self.depth >= self.limits.depth
+    }
+
+    fn next(&mut self) -> Option<Taken> {
+        if let Some(entry) = self.entries.pop_front() {
+            if let Entry::Single(single) = &entry {
+                self.latest.forget(&single.message, self.taken);
+            }
+            self.taken += 1;
+            return Some(Taken::Entry(entry));
+        }
+        self.end.as_mut().map(|end| Taken::Ended(end.take()))
     }
 }

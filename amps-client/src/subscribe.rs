@@ -1,68 +1,174 @@
-//! Describing and placing a subscription.
+//! Describing a subscription or a query.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::Options;
-
-use crate::client::{Client, check_topic};
-use crate::dispatcher::{HandlerResult, Target};
-use crate::error::{Error, Result};
+use crate::client::Client;
+use crate::command::Command;
+use crate::dispatcher::HandlerResult;
+use crate::error::Result;
 use crate::message::Message;
-use crate::session::outbound::Outbound;
-use crate::session::subscription::{SubKey, SubscribeSpec};
-use crate::stream::StreamQueue;
+use crate::placement::{Placement, Starting};
+use crate::stream::WhenFull;
 use crate::subscription::{HandlerSubscription, Subscription};
+
+/// What subscriptions and queries have in common.
+macro_rules! common {
+    ($name:ident) => {
+        impl $name {
+            /// Describes what [`Command`] describes, with everything that it has.
+            pub(crate) fn of(client: Client, command: Command) -> Self {
+                Self(Placement::new(client, command))
+            }
+
+            fn change(mut self, change: impl FnOnce(Command) -> Command) -> Self {
+                self.0.spec.command = change(self.0.spec.command);
+                self
+            }
+
+            /// Receives only messages that match, for example `/region = 'EU' AND /qty > 100`. The
+            /// server evaluates it; the client sends it as it is.
+            pub fn filter(self, filter: impl Into<String>) -> Self {
+                self.change(|command| command.filter(filter))
+            }
+
+            /// Sets any option by name, for example `option("conflation", "250ms")`.
+            pub fn option(self, name: &str, value: &str) -> Self {
+                self.change(|command| command.option(name, value))
+            }
+
+            /// Sets options as one text, for example `no_sowkey,timestamp`; replaces earlier ones of
+            /// the same names.
+            pub fn options(self, text: &str) -> Self {
+                let mut more = self;
+                for (name, value) in amps_protocol::Options::parse(text).iter() {
+                    more = match value {
+                        Some(value) => more.change(|command| command.option(name, value)),
+                        None => more.change(|command| command.flag(name)),
+                    };
+                }
+                more
+            }
+
+            /// The fields to deliver, such as `[/id,/price]`, or `[-/,+/id]` for only one.
+            pub fn select(self, fields: &str) -> Self {
+                self.change(|command| command.select(fields))
+            }
+
+            /// The order of the records, such as `/price DESC`.
+            pub fn order_by(self, order: impl Into<String>) -> Self {
+                self.change(|command| command.order_by(order))
+            }
+
+            /// The most records to return. Default: all.
+            pub fn top_n(self, records: u64) -> Self {
+                self.change(|command| command.top_n(records))
+            }
+
+            /// How many records to skip; needs `top_n` and `order_by`.
+            pub fn skip_n(self, records: u64) -> Self {
+                self.change(|command| command.skip_n(records))
+            }
+
+            /// Records per message of the result: 10 if not told, at most 10,000. One for very
+            /// large records, 50 to 100 for small ones; measure.
+            pub fn batch_size(self, records: u64) -> Self {
+                self.change(|command| command.batch_size(records))
+            }
+
+            /// Where a replay, or the past that a query asks for, begins; see
+            /// [`Command::bookmark`].
+            pub fn bookmark(self, bookmark: impl Into<String>) -> Self {
+                self.change(|command| command.bookmark(bookmark))
+            }
+
+            /// Asks for an acknowledgement, which is delivered like a message.
+            pub fn ack(self, ack: amps_protocol::AckType) -> Self {
+                self.change(|command| command.ack(ack))
+            }
+
+            /// How long to wait for the server's answer.
+            pub fn timeout(self, timeout: Duration) -> Self {
+                self.change(|command| command.timeout(timeout))
+            }
+
+            /// Unread messages that the stream holds at most, instead of
+            /// `ClientBuilder::max_depth`; 0 for any number.
+            pub fn max_depth(mut self, messages: usize) -> Self {
+                self.0.max_depth = Some(messages);
+                self
+            }
+
+            /// Unread bytes that the stream holds at most, instead of
+            /// `ClientBuilder::stream_limit`.
+            pub fn max_bytes(mut self, bytes: usize) -> Self {
+                self.0.max_bytes = Some(bytes);
+                self
+            }
+
+            /// What happens when the stream is full. Default: the client stops reading.
+            pub fn when_full(mut self, policy: WhenFull) -> Self {
+                self.0.when_full = policy;
+                self
+            }
+
+            /// As [`Subscription::conflate`], from the first message on.
+            pub fn conflate(mut self) -> Self {
+                self.0.conflates = true;
+                self
+            }
+
+            /// Sends the command, waits until the server has accepted it, and returns the
+            /// messages as an iterator.
+            ///
+            /// # Errors
+            /// The server refuses it (`BadFilter`, `InvalidTopic`, …), `Disconnected`, `TimedOut`
+            /// (it is then taken back), `InvalidArgument`, or `Usage` on the loop.
+            pub fn start(self) -> Result<Subscription> {
+                self.0.start()
+            }
+
+            /// As [`start`](Self::start), for async code: the command is written now, and the
+            /// future waits for the server.
+            pub fn start_future(self) -> Starting {
+                self.0.start_future()
+            }
+
+            /// Sends the command, waits until the server has accepted it, and calls `handler` for
+            /// every message, on the client's event loop, one at a time, possibly before this
+            /// returns.
+            ///
+            /// While a handler runs, nothing else is received on that loop, so it should be quick. An
+            /// error or a panic is reported to the client's error listener and delivery goes on; with
+            /// auto-ack the message is returned to its queue.
+            ///
+            /// A handler that holds a clone of its own client keeps that client alive: it ends by
+            /// `close` or `unsubscribe` then, and not by dropping the last clone outside.
+            ///
+            /// # Errors
+            /// As for [`start`](Self::start).
+            pub fn on_message(
+                self,
+                handler: impl FnMut(&Message<&[u8]>) -> HandlerResult + Send + 'static,
+            ) -> Result<HandlerSubscription> {
+                self.0.handle(Box::new(handler))
+            }
+        }
+    };
+}
 
 /// A subscription in the making; [`start`](Self::start) gives an iterator,
 /// [`on_message`](Self::on_message) installs a handler.
 #[must_use = "a subscription is placed by `start` or `on_message`"]
-#[derive(Debug)]
-pub struct Subscribe {
-    client: Client,
-    spec: SubscribeSpec,
-    timeout: Option<Duration>,
-    resume_silently: bool,
-}
+#[derive(Clone, Debug)]
+pub struct Subscribe(Placement);
+
+common!(Subscribe);
 
 impl Subscribe {
-    pub(crate) fn new(client: Client, topic: String) -> Self {
-        let timeout = client.inner().command_timeout;
-        let auto_ack = client.inner().auto_ack;
-        let spec = SubscribeSpec { topic, auto_ack, resubscribe: true, ..SubscribeSpec::default() };
-        Self { client, spec, timeout, resume_silently: false }
-    }
-
-    /// Receives only messages that match, for example `/region = 'EU' AND /qty > 100`. The
-    /// server evaluates it; the client sends it as it is.
-    pub fn filter(mut self, filter: impl Into<String>) -> Self {
-        self.spec.filter = Some(filter.into());
-        self
-    }
-
-    /// Sets any option by name, for example `option("conflation", "250ms")`.
-    pub fn option(mut self, name: &str, value: &str) -> Self {
-        self.spec.options.set(name, value);
-        self
-    }
-
-    /// Sets options as one text, for example `no_sowkey,timestamp`; replaces earlier ones of
-    /// the same names.
-    pub fn options(mut self, text: &str) -> Self {
-        for (name, value) in Options::parse(text).iter() {
-            match value {
-                Some(value) => self.spec.options.set(name, value),
-                None => self.spec.options.flag(name),
-            }
-        }
-        self
-    }
-
     /// How many unacknowledged messages of a queue to accept at a time. Without it the
     /// server gives one at a time. The server may grant less.
-    pub fn max_backlog(mut self, messages: u32) -> Self {
-        self.spec.options.set("max_backlog", messages);
-        self
+    pub fn max_backlog(self, messages: u32) -> Self {
+        self.change(|command| command.max_backlog(messages))
     }
 
     /// Acknowledges leased messages by itself: with a handler once it has returned `Ok` (an
@@ -72,26 +178,37 @@ impl Subscribe {
     /// The last message read from an iterator is acknowledged by the next call of `next`,
     /// also one that finds nothing; dropping the iterator leaves it to the server.
     pub fn auto_ack(mut self, on: bool) -> Self {
-        self.spec.auto_ack = on;
+        self.0.spec.auto_ack = on;
         self
     }
 
     /// Acknowledgements per batch for this subscription, instead of the client's setting.
     pub fn ack_batch_size(mut self, messages: usize) -> Self {
-        self.spec.ack_batch_size = Some(messages);
+        self.0.spec.ack_batch_size = Some(messages);
         self
     }
 
     /// Sets the subscription id; by default the client assigns one. It must be unique on the
     /// client and must not contain a comma.
-    pub fn sub_id(mut self, id: impl Into<String>) -> Self {
-        self.spec.sub_id = Some(id.into());
-        self
+    pub fn sub_id(self, id: impl Into<String>) -> Self {
+        self.change(|command| command.sub_id(id))
+    }
+
+    /// Tells when a record leaves the focus of the subscription: such messages are of the kind
+    /// `Oof` and say why.
+    pub fn oof(self) -> Self {
+        self.change(Command::oof)
+    }
+
+    /// Has the server hold updates back, and send at most the last one of each interval for
+    /// each record.
+    pub fn conflation(self, interval: Duration) -> Self {
+        self.change(|command| command.conflation(interval))
     }
 
     /// Ends the subscription at a disconnect, even if the client reconnects.
     pub fn no_resubscribe(mut self) -> Self {
-        self.spec.resubscribe = false;
+        self.0.spec.resubscribe = false;
         self
     }
 
@@ -99,83 +216,29 @@ impl Subscribe {
     /// [`ErrorKind::Resumed`](crate::ErrorKind::Resumed) that messages may be missing. Streams
     /// of queues never yield it: the server delivers again what was lost.
     pub fn resume_silently(mut self) -> Self {
-        self.resume_silently = true;
+        self.0.silent = true;
         self
     }
+}
 
-    /// How long to wait for the server's answer.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
+/// A query in the making; [`start`](Self::start) gives an iterator,
+/// [`on_message`](Self::on_message) installs a handler.
+///
+/// The result comes between a `GroupBegin` and a `GroupEnd` message; then the iterator ends.
+#[must_use = "a query is sent by `start` or `on_message`"]
+#[derive(Clone, Debug)]
+pub struct Sow(Placement);
+
+common!(Sow);
+
+impl Sow {
+    /// Sets the query id; by default the client assigns one.
+    pub fn query_id(self, id: impl Into<String>) -> Self {
+        self.change(|command| command.query_id(id))
     }
 
-    /// Places the subscription and returns its messages as an iterator.
-    ///
-    /// # Errors
-    /// The server refuses it (`BadFilter`, `InvalidTopic`, …), `Disconnected`, `TimedOut`
-    /// (the subscription is then taken back), `InvalidArgument`, or `Usage` on the loop.
-    pub fn start(self) -> Result<Subscription> {
-        let queue = Arc::new(StreamQueue::new(self.client.inner().stream_limit));
-        let (silent, auto_ack) = (self.resume_silently, self.spec.auto_ack);
-        let target = Target::Stream { queue: Arc::clone(&queue), silent };
-        let client = self.client.clone();
-        let key = self.place(|_| target)?;
-        Ok(Subscription::new(client, key, queue, auto_ack))
-    }
-
-    /// Places the subscription and calls `handler` for every message, on the client's event
-    /// loop, one at a time, possibly before this returns.
-    ///
-    /// While a handler runs, nothing else is received on that loop, so it should be quick. An
-    /// error or a panic is reported to the client's error listener and delivery goes on; with
-    /// [`auto_ack`](Self::auto_ack) the message is returned to its queue.
-    ///
-    /// A handler that holds a clone of its own client keeps that client alive: it ends by
-    /// `close` or `unsubscribe` then, and not by dropping the last clone outside.
-    ///
-    /// # Errors
-    /// As for [`start`](Self::start).
-    pub fn on_message(
-        self,
-        handler: impl FnMut(&Message<&[u8]>) -> HandlerResult + Send + 'static,
-    ) -> Result<HandlerSubscription> {
-        let client = self.client.clone();
-        let key = self.place(|sub| Target::Handler { sub, handler: Box::new(handler) })?;
-        Ok(HandlerSubscription::new(client, key))
-    }
-
-    fn place(self, target: impl FnOnce(String) -> Target) -> Result<SubKey> {
-        self.client.may_wait("subscribe")?;
-        self.check()?;
-        let Self { client, spec, timeout, .. } = self;
-        let inner = client.inner();
-        let key = inner.shared.with(Outbound::reserve);
-        let id = spec.sub_id.clone().unwrap_or_else(|| key.to_string());
-        // Before the command is written, so that no message finds nobody.
-        inner.targets.add(key, target(id));
-        let placed = client
-            .command(timeout, |outbound, now, waiter| outbound.subscribe(now, key, spec, timeout, waiter));
-        match placed {
-            Ok(_) => Ok(key),
-            Err(error) => {
-                // The target was for nothing.
-                inner.shared.act(inner.clock.now(), crate::session::shared::Urgency::Now, |outbound| {
-                    outbound.forget(key);
-                });
-                Err(error)
-            }
-        }
-    }
-
-    fn check(&self) -> Result<()> {
-        let controls = |text: &str| text.chars().any(char::is_control);
-        check_topic("subscribe", &self.spec.topic)?;
-        if let Some(id) = &self.spec.sub_id {
-            if id.is_empty() || id == "all" || id.contains(',') || controls(id) {
-                let text = "subscribe: a subscription id must not be empty, \"all\", or contain a comma";
-                return Err(Error::InvalidArgument(text.into()));
-            }
-        }
-        Ok(())
+    /// Only the records with these keys: those that messages bear, not values of fields.
+    pub fn sow_keys<S: Into<String>>(self, keys: impl IntoIterator<Item = S>) -> Self {
+        self.change(|command| command.sow_keys(keys))
     }
 }

@@ -8,10 +8,14 @@ use amps_protocol::Message as Raw;
 use bytes::Bytes;
 
 use crate::client::Client;
+use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::message::{Message, Origin};
+use crate::placement::unlimited;
+use crate::session::outbound::Outbound;
+use crate::session::settling::Lease;
 use crate::session::shared::Urgency;
-use crate::session::subscription::SubKey;
+use crate::session::subscription::{Spec, SubKey};
 use crate::stream::{Block, Entry, Item, StreamQueue, Taken};
 
 /// The messages of a subscription, as a blocking iterator.
@@ -41,6 +45,8 @@ pub struct Subscription {
     /// Delivered last, to be acknowledged by the next request.
     unsettled: Option<Unsettled>,
     timeout: Option<Duration>,
+    /// Messages after which the queue is told, in the middle of a block as well.
+    report_after: usize,
     /// Read from the block and not yet told to the queue.
     read: Read,
     ended: bool,
@@ -64,11 +70,12 @@ impl Subscription {
         Self {
             client,
             key,
-            queue,
             block: None,
             auto_ack,
             unsettled: None,
             timeout: None,
+            report_after: report_after(queue.max_depth()),
+            queue,
             read: Read::default(),
             ended: false,
         }
@@ -111,6 +118,93 @@ impl Subscription {
         effective_batch(&self.client, self.key)
     }
 
+    /// From now on, a message that arrives while an older one of the same record is unread
+    /// takes its place in the stream, and the older one is never seen: the consumer gets the
+    /// newest of each record, in the order in which records first became unread. Messages
+    /// without a record key are never replaced, and nothing replaces across the beginning or
+    /// the end of a query's result.
+    ///
+    /// Whole messages are replaced. Deltas are not merged: with `delta_subscribe` updates would
+    /// be lost.
+    ///
+    /// ```
+    /// use amps_client::Client;
+    /// # let server = amps_testkit::FakeServer::builder()
+    /// #     .sow(amps_testkit::SowConfig::new("prices").key("/id")).start()?;
+    /// # let uri = server.uri("json");
+    ///
+    /// let client = Client::builder("screen").server(&uri).connect()?;
+    /// let mut prices = client.subscribe("prices").start()?;
+    /// prices.conflate();
+    /// for price in 1..=1000 {
+    ///     client.publish("prices", format!("{{\"id\":1,\"price\":{price}}}"))?;
+    /// }
+    /// client.flush(std::time::Duration::from_secs(10))?;
+    /// let newest = prices.next().unwrap()?;
+    /// assert_eq!(newest.data(), br#"{"id":1,"price":1000}"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn conflate(&self) {
+        self.queue.conflate();
+    }
+
+    /// Unread messages that this stream holds at most; 0 for any number. When it is full the
+    /// client stops reading its socket: acknowledgements, heartbeats and all other
+    /// subscriptions of the client wait until this stream is read, closed, or ended by a
+    /// disconnect.
+    pub fn set_max_depth(&mut self, messages: usize) {
+        let depth = unlimited(messages);
+        self.report_after = report_after(depth);
+        self.queue.set_max_depth(depth);
+    }
+
+    /// Unread messages that this stream holds at most; 0 for any number.
+    pub fn max_depth(&self) -> usize {
+        match self.queue.max_depth() {
+            usize::MAX => 0,
+            depth => depth,
+        }
+    }
+
+    /// How long `next` waits; `None` for ever.
+    pub const fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// What the subscription asks for at present, to be changed and given to
+    /// [`replace`](Self::replace); `None` after its end.
+    pub fn command(&self) -> Option<Command> {
+        command_of(&self.client, self.key)
+    }
+
+    /// Replaces filter, topic and options of the live subscription, without a gap and without
+    /// a repetition: from the server's processing on, only messages of the new parameters
+    /// come. The identity, and this stream, stay. Refused, everything goes on as it was. After
+    /// a reconnect the new form is placed again.
+    ///
+    /// A paginated subscription must repeat its pagination options.
+    ///
+    /// # Errors
+    /// What the server refuses, `InvalidArgument`, `InvalidSubscription` after the end,
+    /// `Disconnected`, `TimedOut`, or `Usage` on the loop.
+    pub fn replace(&self, command: &Command) -> Result<()> {
+        replace(&self.client, self.key, |_| command.clone())
+    }
+
+    /// Replaces the filter of the live subscription; see [`replace`](Self::replace).
+    ///
+    /// # Errors
+    /// As for `replace`.
+    pub fn replace_filter(&self, filter: impl Into<String>) -> Result<()> {
+        replace(&self.client, self.key, |command| command.filter(filter))
+    }
+
+    /// A handle by which another thread can end the subscription while this one waits in
+    /// `next`.
+    pub fn closer(&self) -> Closer {
+        Closer { client: self.client.clone(), key: self.key, queue: Arc::clone(&self.queue) }
+    }
+
     /// Messages received and not yet read.
     pub fn depth(&self) -> usize {
         self.queue.depth().saturating_sub(self.read.messages)
@@ -139,6 +233,12 @@ impl Subscription {
             let patience = if on_loop { Some(Duration::ZERO) } else { patience };
             match self.queue.take(patience) {
                 Taken::Entry(Entry::Block(block)) => self.block = Some(block),
+                Taken::Entry(Entry::Single(single)) => {
+                    self.read.messages += 1;
+                    self.read.bytes += single.size();
+                    self.report_read();
+                    return Advance::Message(self.message(single.message, single.lease));
+                }
                 Taken::Entry(Entry::Notice(error)) => return Advance::Error(error),
                 Taken::Ended(end) => {
                     self.ended = true;
@@ -163,24 +263,30 @@ impl Subscription {
             };
             self.read.messages += 1;
             self.read.bytes += item.size();
-            let Item { start, end, header, lease } = item;
+            let Item { start, end, header, lease, .. } = item;
             if lease.is_some_and(|lease| self.queue.is_void(lease)) {
                 // The server has it again and delivers it again.
                 continue;
             }
             let frame = block.bytes.slice(start..end);
             let raw = Raw::from_parts(frame, header);
-            let inner = self.client.inner();
-            let origin =
-                Origin { shared: Arc::clone(&inner.shared), clock: inner.clock, key: self.key, lease };
-            if self.auto_ack && lease.is_some() {
-                if let (Some(topic), Some(bookmark)) = (raw.topic(), raw.bookmark()) {
-                    let (topic, bookmark) = (part_of(&raw, topic), part_of(&raw, bookmark));
-                    self.unsettled = Some(Unsettled { origin: origin.clone(), topic, bookmark });
-                }
+            if self.read.messages >= self.report_after {
+                self.report_read();
             }
-            return Some(Message::new(raw, origin));
+            return Some(self.message(raw, lease));
         }
+    }
+
+    fn message(&mut self, raw: Raw, lease: Option<Lease>) -> Message {
+        let inner = self.client.inner();
+        let origin = Origin { shared: Arc::clone(&inner.shared), clock: inner.clock, key: self.key, lease };
+        if self.auto_ack && lease.is_some() {
+            if let (Some(topic), Some(bookmark)) = (raw.topic(), raw.bookmark()) {
+                let (topic, bookmark) = (part_of(&raw, topic), part_of(&raw, bookmark));
+                self.unsettled = Some(Unsettled { origin: origin.clone(), topic, bookmark });
+            }
+        }
+        Message::new(raw, origin)
     }
 
     /// Tells the queue what was read, so that a held-back server may go on.
@@ -219,8 +325,38 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         // Nobody reads any more: what holds the socket back lets go.
         self.block = None;
-        self.queue.discard();
-        unsubscribe(&self.client, self.key);
+        let live = self.queue.discard();
+        self.client.inner().shared.wake();
+        // One that has ended has nothing to end, and its key may have another stream by now.
+        if live {
+            unsubscribe(&self.client, self.key);
+        }
+    }
+}
+
+/// Ends a [`Subscription`] from another thread; see [`Subscription::closer`].
+#[derive(Clone)]
+pub struct Closer {
+    client: Client,
+    key: SubKey,
+    queue: Arc<StreamQueue>,
+}
+
+impl Closer {
+    /// Ends the subscription, as dropping it does: what is unread is discarded, and a `next`
+    /// that waits returns `None`.
+    pub fn close(&self) {
+        let live = self.queue.discard();
+        self.client.inner().shared.wake();
+        if live {
+            unsubscribe(&self.client, self.key);
+        }
+    }
+}
+
+impl fmt::Debug for Closer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Closer").field(&self.key).finish()
     }
 }
 
@@ -261,6 +397,28 @@ impl HandlerSubscription {
         effective_batch(&self.client, self.key)
     }
 
+    /// What the subscription asks for at present; `None` after its end.
+    pub fn command(&self) -> Option<Command> {
+        command_of(&self.client, self.key)
+    }
+
+    /// Replaces what the live subscription asks for; see [`Subscription::replace`]. The handler
+    /// stays; to replace it too, call [`Client::execute_with`] with the option `replace`.
+    ///
+    /// # Errors
+    /// As for `Subscription::replace`.
+    pub fn replace(&self, command: &Command) -> Result<()> {
+        replace(&self.client, self.key, |_| command.clone())
+    }
+
+    /// Replaces the filter of the live subscription; see [`Subscription::replace`].
+    ///
+    /// # Errors
+    /// As for `Subscription::replace`.
+    pub fn replace_filter(&self, filter: impl Into<String>) -> Result<()> {
+        replace(&self.client, self.key, |command| command.filter(filter))
+    }
+
     /// Sends pending acknowledgements, then ends the subscription, without waiting. Messages
     /// under way no longer reach the handler, and go back to their queue.
     pub fn unsubscribe(&self) {
@@ -272,6 +430,34 @@ impl fmt::Debug for HandlerSubscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HandlerSubscription").field("sub_id", &self.sub_id()).finish()
     }
+}
+
+fn command_of(client: &Client, key: SubKey) -> Option<Command> {
+    client.inner().shared.with(|outbound| outbound.spec(key).map(|spec| spec.command.clone()))
+}
+
+fn replace(client: &Client, key: SubKey, change: impl FnOnce(Command) -> Command) -> Result<()> {
+    client.may_wait("replace")?;
+    let serial = client.inner().shared.with(Outbound::reserve);
+    let timeout = client.timeout_of(&Command::flush());
+    let change = |spec: &Spec| {
+        let command = change(spec.command.clone());
+        command.check()?;
+        if command.kind() != spec.command.kind() {
+            let (old, new) = (spec.command.name(), command.name());
+            let text = format!("replace: a {old} cannot become a {new}; give the same command");
+            return Err(Error::InvalidArgument(text));
+        }
+        Ok(Spec { command, ..spec.clone() })
+    };
+    client
+        .command(timeout, |outbound, now, waiter| outbound.replace(now, key, serial, change, timeout, waiter))
+        .map(drop)
+}
+
+/// Often enough for a bounded stream to go on, seldom enough to cost nothing.
+const fn report_after(depth: usize) -> usize {
+    if depth == usize::MAX || depth < 4 { if depth == usize::MAX { depth } else { 1 } } else { depth / 4 }
 }
 
 fn sub_id(client: &Client, key: SubKey) -> String {

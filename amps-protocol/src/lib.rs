@@ -124,7 +124,7 @@ pub use options::{
 mod reason;
 pub use reason::{OofReason, ReasonClass};
 mod sow_batch;
-pub use sow_batch::{BatchWriter, RecordWriter, Records, SharedRecords};
+pub use sow_batch::{BatchWriter, RecordPosition, RecordWriter, Records, SharedRecords};
 mod timestamp;
 pub use timestamp::{format_timestamp, parse_timestamp};
 mod version;

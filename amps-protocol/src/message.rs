@@ -12,7 +12,7 @@ use crate::header::{Field, Header, Members};
 use crate::ids::Ids;
 use crate::lease::LeaseEnd;
 use crate::reason::OofReason;
-use crate::sow_batch::{Records, SharedRecords};
+use crate::sow_batch::{RecordPosition, Records, SharedRecords};
 use crate::timestamp::parse_timestamp;
 use crate::version::ServerVersion;
 
@@ -112,6 +112,12 @@ impl<B: AsRef<[u8]>> Message<B> {
     #[inline]
     pub fn records(&self) -> Records<'_> {
         Records::of(self.frame.as_ref(), &self.header)
+    }
+
+    /// The records of the same frame behind the one that was reached; from another frame's
+    /// position, whatever lies there.
+    pub fn records_from(&self, position: RecordPosition) -> Records<'_> {
+        Records::at(self.frame.as_ref(), &self.header, position)
     }
 
     /// Any field as text, escapes undone. See [`Header::get`] for what it costs.

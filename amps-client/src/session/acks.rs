@@ -13,6 +13,9 @@ use amps_protocol::{Command, Delete, Options, QueueAction};
 use amps_transport::Time;
 use bytes::BytesMut;
 
+use crate::command::refuse_controls;
+use crate::error::{Error, Result};
+
 /// When a batch is full, and how long it may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AckSettings {
@@ -52,11 +55,55 @@ pub enum AckOption {
     /// message has to be settled all the same. AMPS counts whole seconds; a fraction is
     /// rounded up. Not every server knows it.
     ExtendLease(Duration),
-    /// Any other option text, for servers newer than this client. Settles the message.
-    Raw(String),
+    /// Options that this client has no name for, made by [`AckOption::raw`]. Settles the
+    /// message.
+    Raw(RawAckOption),
 }
 
+/// Options of an acknowledgement that were found usable; see [`AckOption::raw`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawAckOption(Options);
+
 impl AckOption {
+    /// Any other options, for servers newer than this client.
+    ///
+    /// ```
+    /// use amps_client::AckOption;
+    ///
+    /// assert!(AckOption::raw("postpone=10s").is_ok());
+    /// let error = AckOption::raw("oof").unwrap_err();
+    /// assert!(error.to_string().contains("does not have the option \"oof\""));
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument`: there is none, the text breaks the grammar of options, or it has one
+    /// that belongs to other commands.
+    pub fn raw(text: &str) -> Result<Self> {
+        let invalid = |fault: String| Error::InvalidArgument(format!("acknowledge: {fault}"));
+        refuse_controls("acknowledge", "option", text)?;
+        let options = Options::try_parse(text).map_err(|error| invalid(error.to_string()))?;
+        if options.is_empty() {
+            return Err(invalid("the option is empty; call `ack` to acknowledge without one".into()));
+        }
+        options
+            .check(amps_protocol::CommandKind::SowDelete, true)
+            .map_err(|problem| invalid(problem.to_string()))?;
+        Ok(Self::Raw(RawAckOption(options)))
+    }
+
+    /// As options of a command.
+    pub(crate) fn options(&self) -> Options {
+        let mut options = Options::new();
+        match self.action() {
+            QueueAction::Cancel => _ = options.set_cancel(true),
+            QueueAction::Expire => _ = options.set_expire(true),
+            QueueAction::ExtendLease(longer) => _ = options.set_lease_extension(longer),
+            QueueAction::Other(other) => options = other,
+            _ => {}
+        }
+        options
+    }
+
     pub(crate) fn action(&self) -> QueueAction {
         match self {
             Self::Cancel => QueueAction::Cancel,
@@ -65,7 +112,7 @@ impl AckOption {
                 let seconds = span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0));
                 QueueAction::ExtendLease(Duration::from_secs(seconds).into())
             }
-            Self::Raw(text) => QueueAction::Other(Options::parse(text)),
+            Self::Raw(RawAckOption(options)) => QueueAction::Other(options.clone()),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What a session expects of the application behind it.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use amps_protocol::Message;
+use amps_protocol::{CommandKind, Message};
 use amps_transport::Time;
-use bytes::BytesMut;
+use bytes::Bytes;
 
 use super::outbound::Generation;
 use super::settling::Lease;
@@ -50,14 +50,27 @@ pub(crate) trait App {
     /// The present time, not before `then`: handlers take their time.
     fn now(&mut self, then: Time) -> Time;
 
+    /// Whether a message that was delivered is needed beyond the read that it came with.
+    fn holds_bytes(&self) -> bool;
+
     /// The read that all messages since the last call belonged to is over; `bytes` holds it.
-    fn end_of_read(&mut self, bytes: BytesMut);
+    fn end_of_read(&mut self, bytes: Bytes);
+
+    /// Whether the next message must wait. Only what [`wants_pause`](Self::wants_pause) says
+    /// later ends that.
+    fn is_full(&self) -> bool;
+
+    /// The threads that would have to make room while reading is stopped.
+    fn held_back(&self) -> Vec<u64>;
 
     /// Whether the application has taken in so much that reading should stop for now.
     fn wants_pause(&mut self) -> bool;
 
     /// The subscription is over; with an error if the application did not ask for that.
     fn ended(&mut self, key: SubKey, error: Option<Error>);
+
+    /// The server agreed to a replacement, whose command had the number `serial`.
+    fn replaced(&mut self, key: SubKey, serial: SubKey);
 
     /// The connection is gone; unread leased messages belong to the server again.
     fn interrupted(&mut self, key: SubKey);
@@ -76,6 +89,19 @@ pub(crate) trait App {
 
     /// The connection is gone and nobody reconnects: the application's own handler may.
     fn disconnected(&mut self, error: &Error);
+
+    /// Whether somebody watches every message of this kind.
+    fn watches(&self, kind: CommandKind) -> bool;
+
+    /// Shows a message to whoever watches its kind.
+    fn observe(&mut self, message: &Message<&[u8]>);
+
+    /// An acknowledgement says that something was not persisted; whether anybody wanted to
+    /// know.
+    fn failed_write(&mut self, ack: &Message<&[u8]>) -> bool;
+
+    /// Bytes came, as they were read.
+    fn raw_inbound(&mut self, bytes: &[u8]);
 
     /// A message that no subscription took.
     fn unexpected(&mut self, message: &Message<&[u8]>);

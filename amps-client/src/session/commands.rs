@@ -7,18 +7,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{AckType, Command, Delete, Id, Message, Options, ReasonClass, Status};
+use amps_protocol::{AckType, Field, Message, Options, ReasonClass, Status};
 use amps_transport::Time;
 
 use super::outbound::{Effect, Outbound};
-use super::subscription::{SubKey, SubscribeSpec, Subscription};
+use super::subscription::{Spec, SubKey};
 use super::waiter::{Done, Waiter};
+use crate::command::Command;
 use crate::error::{Error, Result};
+use crate::sow_delete::DeleteStats;
+
+/// Commands that nobody waits for any more, whose late answers are no news to anybody.
+const REMEMBERED_COMMANDS: usize = 1024;
 
 /// Why a command waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Purpose {
-    Subscribe(SubKey),
+    Place(SubKey),
+    /// With what the subscription is, once the server agrees.
+    Replace(SubKey, Box<Spec>),
     Resubscribe(SubKey),
     /// Stops the deliveries of a queue subscription that is being drained.
     Drain,
@@ -31,73 +38,66 @@ pub(super) struct Pending {
     pub(super) purpose: Purpose,
     /// The command in words, for errors.
     pub(super) action: String,
+    /// The acknowledgement that ends the wait, if it reports no failure.
+    pub(super) until: AckType,
     pub(super) deadline: Option<Time>,
     pub(super) timeout: Option<Duration>,
     pub(super) waiter: Option<Arc<Waiter>>,
 }
 
-/// How to delete from a queue by hand.
-#[derive(Clone, Debug)]
-pub(crate) struct QueueDelete {
-    pub(crate) topic: String,
-    pub(crate) what: Delete<'static>,
+/// How a command waits.
+#[derive(Clone)]
+pub(crate) struct Wait<'a> {
+    pub(crate) until: AckType,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) waiter: Option<&'a Arc<Waiter>>,
+}
+
+impl<'a> Wait<'a> {
+    /// Until the command was processed.
+    pub(crate) const fn processed(timeout: Option<Duration>, waiter: &'a Arc<Waiter>) -> Self {
+        Self { until: AckType::Processed, timeout, waiter: Some(waiter) }
+    }
 }
 
 impl Outbound {
-    /// Places a subscription under a reserved key.
+    /// Writes a command of which only the acknowledgement concerns anybody. Without a wait it
+    /// is over when it is written.
     ///
     /// # Errors
-    /// No connection, or the subscription id is in use.
-    pub(crate) fn subscribe(
-        &mut self,
-        now: Time,
-        key: SubKey,
-        spec: SubscribeSpec,
-        timeout: Option<Duration>,
-        waiter: &Arc<Waiter>,
-    ) -> Result<()> {
+    /// No connection, or it is too long.
+    pub(crate) fn perform(&mut self, now: Time, command: &Command, wait: Option<Wait<'_>>) -> Result<()> {
         self.require_up()?;
-        let action = format!("subscribe \"{}\"", spec.topic);
-        let id = match &spec.sub_id {
-            Some(text) => Id::text(text.clone())
-                .map_err(|error| Error::InvalidArgument(format!("subscribe: {error}")))?,
-            None => Id::number(key.0),
-        };
-        if let Some(number) = spec.sub_id.as_ref().and_then(|id| id.parse::<u32>().ok()) {
-            // A number that the application has taken is not given out again.
-            self.next_id = self.next_id.max(number.into());
+        self.require_room(command)?;
+        let serial = self.reserve().0;
+        let ids = command.wire_ids(serial)?;
+        let mut asked = command.asked(false);
+        if let Some(wait) = &wait {
+            asked = asked.with(wait.until);
         }
-        if self.subscriptions.values().any(|other| other.id == id) {
-            let reason = format!("subscription id \"{id}\" already exists on this client");
-            return Err(Error::Refused { action, class: ReasonClass::SubscriptionAlreadyExists, reason });
+        let limit = self.limits.message;
+        command.encode(&mut self.line.wire.tail, &ids, asked, &command.effective_options(), limit)?;
+        self.line.last_sent = now;
+        if let Some(wait) = wait {
+            self.note_name(&ids.command, serial);
+            self.await_ack(now, serial, Purpose::Other, command.describe(), wait);
         }
-        let (route, auto_ack) = (id.to_string(), spec.auto_ack);
-        let subscription = Subscription::new(id, spec);
-        let command = subscription.command(key.0, subscription.spec.options.clone());
-        command.encode(&mut self.line.wire.tail)?;
-        self.effects.push(Effect::RouteAdded { key, id: route, auto_ack });
-        self.subscriptions.insert(key, subscription);
-        self.await_ack(now, key.0, Purpose::Subscribe(key), action, timeout, Some(waiter));
         Ok(())
     }
 
-    /// A subscription that came to nothing: whoever was to take its messages is let go.
-    pub(crate) fn forget(&mut self, key: SubKey) {
-        if !self.subscriptions.contains_key(&key) {
-            self.effects.push(Effect::RouteRemoved { key });
-        }
-    }
-
-    /// Ends a subscription: its pending acknowledgements go out first. Does nothing if it has
-    /// ended already.
-    pub(crate) fn unsubscribe(&mut self, now: Time, key: SubKey) {
-        let Some(mut subscription) = self.subscriptions.remove(&key) else { return };
-        if self.is_up() {
-            self.line.flush_batch(now, &mut subscription.acks);
-            self.line.write(&Command::unsubscribe([subscription.id]).into());
-            self.line.last_sent = now;
-        }
-        self.effects.push(Effect::RouteRemoved { key });
+    /// Writes a command without anything of our own.
+    ///
+    /// # Errors
+    /// No connection, too much waits, or it is too long.
+    pub(crate) fn send_as_is(&mut self, now: Time, command: &Command) -> Result<()> {
+        self.require_up()?;
+        self.require_room(command)?;
+        let serial = self.reserve().0;
+        let ids = command.wire_ids(serial)?;
+        let (options, limit) = (command.effective_options(), self.limits.message);
+        command.encode(&mut self.line.wire.tail, &ids, command.get_acks(), &options, limit)?;
+        self.line.last_sent = now;
+        Ok(())
     }
 
     /// Asks the server to say when everything sent before was processed.
@@ -105,64 +105,58 @@ impl Outbound {
     /// # Errors
     /// No connection.
     pub(crate) fn flush(&mut self, now: Time, timeout: Option<Duration>, waiter: &Arc<Waiter>) -> Result<()> {
-        self.require_up()?;
-        let cid = self.reserve().0;
-        self.line.write(&Command::flush(cid, AckType::Processed).into());
-        self.await_ack(now, cid, Purpose::Other, "flush".into(), timeout, Some(waiter));
-        Ok(())
+        self.perform(now, &Command::flush(), Some(Wait::processed(timeout, waiter)))
     }
 
-    /// Removes messages from a queue by bookmarks or by filter.
-    ///
-    /// # Errors
-    /// No connection.
-    pub(crate) fn queue_delete(
-        &mut self,
-        now: Time,
-        delete: &QueueDelete,
-        timeout: Option<Duration>,
-        waiter: &Arc<Waiter>,
-    ) -> Result<()> {
-        self.require_up()?;
-        let cid = self.reserve().0;
-        Command::sow_delete(&delete.topic, delete.what.clone())
-            .ask(cid, AckType::Processed)
-            .encode(&mut self.line.wire.tail)?;
-        let action = format!("acknowledge on \"{}\"", delete.topic);
-        self.await_ack(now, cid, Purpose::Other, action, timeout, Some(waiter));
-        Ok(())
-    }
-
-    /// Takes an acknowledgement from the server.
-    pub(crate) fn acknowledged(&mut self, ack: &Message<&[u8]>) {
-        if !ack.acks().contains(AckType::Processed) {
-            return;
-        }
-        let cid = ack.command_id().and_then(|cid| cid.to_string().parse().ok());
-        // A late answer to a command that timed out is nobody's business any more.
-        let Some(pending) = cid.and_then(|cid: u64| self.commands.remove(&cid)) else { return };
-        let result = match ack.status() {
-            Some(Status::Success) => {
-                let options = ack.options().map(|options| Options::parse(&options.to_string()));
-                Ok(Done { granted_backlog: options.and_then(|options| options.max_backlog().ok().flatten()) })
-            }
-            _ => {
-                let reason = ack.reason().map_or_else(|| "no reason given".into(), ToString::to_string);
-                let class = ReasonClass::of(&reason);
-                Err(Error::Refused { action: pending.action, class, reason })
-            }
+    /// Takes an acknowledgement from the server. Returns whether a command waited for it, or
+    /// did until its time was over.
+    pub(crate) fn acknowledged(&mut self, ack: &Message<&[u8]>) -> bool {
+        let Some(serial) = self.serial_of(ack) else { return false };
+        let Some(pending) = self.commands.get(&serial) else {
+            // A late answer is nobody's business any more.
+            return self.forgotten.contains(&serial);
         };
-        match (pending.purpose, &result) {
-            (Purpose::Subscribe(key), Ok(done)) => {
+        let failed = ack.status() != Some(Status::Success);
+        if !failed && !ack.is_ack(pending.until) {
+            return true;
+        }
+        if failed && !ack.is_ack(pending.until) && !ack.is_ack(AckType::Processed) {
+            return true;
+        }
+        let Some(pending) = self.commands.remove(&serial) else { return true };
+        self.forget_name(serial);
+        let result = if failed { Err(refused(ack, pending.action)) } else { Ok(done(ack)) };
+        self.conclude(serial, pending.purpose, &result);
+        if let Some(waiter) = pending.waiter {
+            waiter.complete(result);
+        }
+        true
+    }
+
+    /// What a command's end means for what it is about.
+    fn conclude(&mut self, serial: u64, purpose: Purpose, result: &Result<Done>) {
+        match (purpose, result) {
+            (Purpose::Place(key), Ok(done)) => {
                 if let Some(subscription) = self.subscriptions.get_mut(&key) {
                     subscription.granted = done.granted_backlog;
                     subscription.is_queue |= done.granted_backlog.is_some();
                 }
             }
-            (Purpose::Subscribe(key), Err(_)) => {
-                self.subscriptions.remove(&key);
+            (Purpose::Place(key), Err(_)) => {
+                self.take_out(key);
                 self.effects.push(Effect::RouteRemoved { key });
             }
+            (Purpose::Replace(key, spec), Ok(done)) => {
+                if let Some(subscription) = self.subscriptions.get_mut(&key) {
+                    subscription.granted = done.granted_backlog;
+                    subscription.is_queue |= done.granted_backlog.is_some();
+                    let auto_ack = spec.auto_ack;
+                    subscription.spec = *spec;
+                    self.effects.push(Effect::Replaced { key, serial: SubKey(serial), auto_ack });
+                }
+            }
+            // What was there goes on as it was.
+            (Purpose::Replace(..), Err(_)) => {}
             (Purpose::Resubscribe(key), Ok(done)) => {
                 if let Some(subscription) = self.subscriptions.get_mut(&key) {
                     subscription.granted = done.granted_backlog;
@@ -172,7 +166,7 @@ impl Outbound {
                 self.note_recovery();
             }
             (Purpose::Resubscribe(key), Err(error)) => {
-                if self.subscriptions.remove(&key).is_some() {
+                if self.take_out(key).is_some() {
                     self.effects.push(Effect::Report(error.clone()));
                     self.effects.push(Effect::Ended { key, error: error.clone() });
                 }
@@ -184,9 +178,6 @@ impl Outbound {
             }
             (Purpose::Drain | Purpose::Other, _) => {}
         }
-        if let Some(waiter) = pending.waiter {
-            waiter.complete(result);
-        }
     }
 
     /// Ends the commands whose time is over. The waiting thread calls it too, so that a
@@ -194,42 +185,90 @@ impl Outbound {
     pub(crate) fn expire_commands(&mut self, now: Time) {
         let expired = |pending: &Pending| pending.deadline.is_some_and(|due| due <= now);
         let due: Vec<u64> = self.commands.iter().filter(|(_, p)| expired(p)).map(|(cid, _)| *cid).collect();
-        for cid in due {
-            let Some(pending) = self.commands.remove(&cid) else { continue };
-            if let Purpose::Subscribe(key) = pending.purpose {
-                // The server may have registered it: take it back.
-                self.unsubscribe(now, key);
-            }
-            let after = pending.timeout.unwrap_or_default();
-            let error = Error::TimedOut { action: pending.action, after };
-            if matches!(pending.purpose, Purpose::Resubscribe(_) | Purpose::StartHeartbeats) {
-                self.effects.push(Effect::Unusable(error.clone()));
-            }
-            if let Some(waiter) = pending.waiter {
-                waiter.complete(Err(error));
-            }
+        for serial in due {
+            let error = |pending: &Pending| {
+                let after = pending.timeout.unwrap_or_default();
+                Error::TimedOut { action: pending.action.clone(), after }
+            };
+            self.end_command(now, serial, error);
+        }
+    }
+
+    /// Ends the commands of callers that wait for what only they can bring about.
+    pub(crate) fn refuse_callers(&mut self, now: Time, callers: &[u64], error: &Error) {
+        let waits = |pending: &Pending| {
+            let caller = pending.waiter.as_ref().map(|waiter| waiter.caller());
+            caller.is_some_and(|caller| callers.contains(&caller))
+        };
+        let theirs: Vec<u64> = self.commands.iter().filter(|(_, p)| waits(p)).map(|(cid, _)| *cid).collect();
+        for serial in theirs {
+            self.end_command(now, serial, |_| error.clone());
+        }
+    }
+
+    /// Ends a command that nobody answered.
+    fn end_command(&mut self, now: Time, serial: u64, error: impl FnOnce(&Pending) -> Error) {
+        let Some(pending) = self.commands.remove(&serial) else { return };
+        self.forget_name(serial);
+        if self.forgotten.len() == REMEMBERED_COMMANDS {
+            self.forgotten.pop_front();
+        }
+        self.forgotten.push_back(serial);
+        if let Purpose::Place(key) = pending.purpose {
+            // The server may have registered it: take it back.
+            self.unsubscribe(now, key);
+        }
+        let error = error(&pending);
+        if matches!(pending.purpose, Purpose::Resubscribe(_) | Purpose::StartHeartbeats) {
+            self.effects.push(Effect::Unusable(error.clone()));
+        }
+        if let Some(waiter) = pending.waiter {
+            waiter.complete(Err(error));
         }
     }
 
     pub(super) fn await_ack(
         &mut self,
         now: Time,
-        cid: u64,
+        serial: u64,
         purpose: Purpose,
         action: String,
-        timeout: Option<Duration>,
-        waiter: Option<&Arc<Waiter>>,
+        wait: Wait<'_>,
     ) {
         self.line.last_sent = now;
+        let Wait { until, timeout, waiter } = wait;
         let deadline = timeout.map(|timeout| now + timeout);
-        let pending = Pending { purpose, action, deadline, timeout, waiter: waiter.cloned() };
-        self.commands.insert(cid, pending);
+        if matches!(purpose, Purpose::Resubscribe(_)) {
+            self.resubscribing += 1;
+        }
+        let pending = Pending { purpose, action, until, deadline, timeout, waiter: waiter.cloned() };
+        self.commands.insert(serial, pending);
     }
 
-    pub(super) fn note_recovery(&mut self) {
-        let left = self.commands.values().any(|p| matches!(p.purpose, Purpose::Resubscribe(_)));
-        if !left {
+    fn note_recovery(&mut self) {
+        self.resubscribing = self.resubscribing.saturating_sub(1);
+        if self.resubscribing == 0 {
             self.effects.push(Effect::AllResubscribed);
         }
     }
+}
+
+fn refused(ack: &Message<&[u8]>, action: String) -> Error {
+    if ack.status() == Some(Status::Retry) {
+        return Error::TryAgain { action };
+    }
+    let reason = ack.reason().map_or_else(|| "no reason given".into(), ToString::to_string);
+    Error::Refused { action, class: ReasonClass::of(&reason), reason }
+}
+
+fn done(ack: &Message<&[u8]>) -> Done {
+    let options = ack.options().map(|options| Options::parse(&options.to_string()));
+    let granted_backlog = options.and_then(|options| options.max_backlog().ok().flatten());
+    let number = |field| ack.number(field).unwrap_or_default();
+    let deleted = DeleteStats {
+        records_deleted: number(Field::RecordsDeleted),
+        matches: number(Field::Matches),
+        topic_matches: number(Field::TopicMatches),
+    };
+    Done { granted_backlog, deleted }
 }

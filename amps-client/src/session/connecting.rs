@@ -79,6 +79,9 @@ impl<A: App> Session<A> {
         let outlet = sink.outlet(conn);
         self.shared.with(|outbound| outbound.opening(outlet));
         self.reading = true;
+        self.stopped = false;
+        self.record = None;
+        self.unparsed = 0;
         self.app.state(ConnectionState::Connected);
         self.log_on(now, conn, 1);
     }

@@ -15,12 +15,18 @@ use super::outbound::{Effect, Generation};
 use super::routes::Routes;
 use super::servers::Servers;
 use super::shared::Shared;
+use super::subscription::SubKey;
 use super::waiter::{Done, Reply};
 use crate::error::{DisconnectCause, Error};
 use crate::listener::ConnectionState;
 use crate::reconnect::{Reconnect, Rng};
-use amps_protocol::Endpoint;
+use amps_protocol::{Endpoint, RecordPosition};
 use amps_transport::{CloseMode, ConnId, Input, Machine, Sink, Time};
+
+/// What a caller is told that waits while only it could make room.
+pub(crate) const WOULD_DEADLOCK: Error = Error::Usage(
+    "this call would wait for ever: a stream that this thread reads is full, so nothing is received; read it first",
+);
 
 /// A connection that held this long after its logon counts as stable.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
@@ -112,6 +118,15 @@ pub(crate) struct Session<A> {
     pub(super) drain: Option<Drain>,
     pub(super) last_error: Option<Error>,
     pub(super) reading: bool,
+    /// The application had no room: nothing is looked at until it has.
+    pub(super) stopped: bool,
+    /// Of the first frame that waits, the records up to here were dealt with.
+    pub(super) record: Option<RecordPosition>,
+    /// Bytes at the front of the buffer that were seen before.
+    pub(super) unparsed: usize,
+    /// What is over, until the application has the messages that came before.
+    pub(super) finished: Vec<SubKey>,
+    held_back: Vec<u64>,
     /// The application was told that nothing follows.
     shut_down: bool,
     /// Why the connection has to be given up.
@@ -137,6 +152,11 @@ impl<A: App> Session<A> {
             drain: None,
             last_error: None,
             reading: true,
+            stopped: false,
+            record: None,
+            unparsed: 0,
+            finished: Vec::new(),
+            held_back: Vec::new(),
             shut_down: false,
             unusable: None,
             generation: 0,
@@ -336,7 +356,13 @@ impl<A: App> Session<A> {
         self.generation = generation;
         for effect in effects {
             match effect {
-                Effect::RouteAdded { key, id, auto_ack } => self.routes.add(&id, key, auto_ack),
+                Effect::RouteAdded { key, ids, auto_ack, wanted, ends } => {
+                    self.routes.add(key, &ids, auto_ack, wanted, ends);
+                }
+                Effect::Replaced { key, serial, auto_ack } => {
+                    self.routes.replaced(key, auto_ack);
+                    self.app.replaced(key, serial);
+                }
                 Effect::RouteRemoved { key } => {
                     self.routes.remove(key);
                     self.app.ended(key, None);
@@ -373,6 +399,22 @@ impl<A: App> Session<A> {
     fn regulate<S: Sink>(&mut self, now: Time, sink: &mut S) {
         let State::Online { conn, .. } = self.state else { return };
         let reading = !self.app.wants_pause();
+        if reading {
+            self.stopped = false;
+        }
+        self.set_reading(now, conn, reading, sink);
+        let callers = self.app.held_back();
+        if !callers.is_empty() {
+            // They wait for an answer that cannot be read before they read themselves.
+            self.shared.with(|outbound| outbound.refuse_callers(now, &callers, &WOULD_DEADLOCK));
+        }
+        if callers != self.held_back {
+            self.shared.set_held_back(callers.clone());
+            self.held_back = callers;
+        }
+    }
+
+    pub(super) fn set_reading<S: Sink>(&mut self, now: Time, conn: ConnId, reading: bool, sink: &mut S) {
         if reading != self.reading {
             self.reading = reading;
             sink.set_reading(conn, reading);

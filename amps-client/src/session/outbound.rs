@@ -13,15 +13,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use amps_protocol::{Command, FrameTooLong, HeartbeatRequest, Id};
+use amps_protocol::{AckTypes, Command, FrameTooLong, HeartbeatRequest, Id};
 use amps_transport::{Outlet, Time};
+use rustc_hash::FxHashMap;
 
 use super::acks::{AckSettings, Acks};
 use super::bugs::Bugs;
 use super::commands::Pending;
 use super::line::{Line, SendLimits};
-use super::subscription::{SubKey, Subscription};
+use super::subscription::{Spec, SubKey, Subscription};
+use crate::command::{Ends, WireIds};
 use crate::error::{DisconnectCause, Error, Result};
+use crate::publish::Publishing;
 
 /// Counts the connections of a client that reached the logon, from 1.
 pub(crate) type Generation = u64;
@@ -29,14 +32,16 @@ pub(crate) type Generation = u64;
 /// What the outbound half wants the inbound half, and through it the application, to know.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// Messages for the subscription id go to `key` from now on.
-    RouteAdded { key: SubKey, id: String, auto_ack: bool },
+    /// Messages for these identifiers go to `key` from now on.
+    RouteAdded { key: SubKey, ids: WireIds, auto_ack: bool, wanted: AckTypes, ends: Ends },
     /// The subscription is over by the application's will.
     RouteRemoved { key: SubKey },
     /// The subscription is over against the application's will.
     Ended { key: SubKey, error: Error },
     /// The connection is gone; the subscription waits to be placed again.
     Interrupted { key: SubKey },
+    /// The server has agreed to a replacement, whose command had this number.
+    Replaced { key: SubKey, serial: SubKey, auto_ack: bool },
     /// The subscription was placed again.
     Resumed { key: SubKey, queue: bool },
     /// The last subscription of a recovery was answered.
@@ -72,7 +77,14 @@ pub(crate) struct Outbound {
     pub(super) settings: AckSettings,
     pub(super) next_id: u64,
     pub(super) commands: BTreeMap<u64, Pending>,
+    /// Subscriptions to place again that the server has not answered yet.
+    pub(super) resubscribing: usize,
+    /// Commands whose id the application chose.
+    pub(super) named: FxHashMap<Box<[u8]>, u64>,
+    /// Commands that ended unanswered.
+    pub(super) forgotten: VecDeque<u64>,
     pub(super) subscriptions: BTreeMap<SubKey, Subscription>,
+    pub(super) by_id: FxHashMap<Box<[u8]>, SubKey>,
     /// Acknowledgements by topic and bookmark alone, without a delivered message.
     pub(super) loose: Acks,
     pub(super) effects: Vec<Effect>,
@@ -115,7 +127,11 @@ impl Outbound {
             settings,
             next_id: 0,
             commands: BTreeMap::new(),
+            resubscribing: 0,
+            named: FxHashMap::default(),
+            forgotten: VecDeque::new(),
             subscriptions: BTreeMap::new(),
+            by_id: FxHashMap::default(),
             loose: Acks::default(),
             effects: Vec::new(),
             ack_timer: None,
@@ -137,31 +153,31 @@ impl Outbound {
     ///
     /// # Errors
     /// No connection, the send queue is full, or the message is too large. Nothing was written.
-    pub(crate) fn publish(
-        &mut self,
-        now: Time,
-        topic: &str,
-        data: &[u8],
-        expiration: Option<u64>,
-    ) -> Result<(Generation, u64)> {
+    pub(crate) fn publish(&mut self, now: Time, publishing: &Publishing<'_>) -> Result<(Generation, u64)> {
         self.require_up()?;
+        self.require_queue()?;
+        // The length is checked before the body is copied.
+        if publishing.data.len() > self.limits.message {
+            let (length, limit) = (publishing.data.len() as u64, self.limits.message as u64);
+            return Err(Error::TooLarge(FrameTooLong { length, limit }));
+        }
+        publishing.command().encode_within(&mut self.line.wire.tail, self.limits.message)?;
+        self.line.last_sent = now;
+        self.line.stats.published += 1;
+        Ok((self.generation, self.line.wire.end()))
+    }
+
+    /// What is published waits while too much waits already.
+    pub(super) fn require_room(&self, command: &crate::Command) -> Result<()> {
+        if command.is_publish() { self.require_queue() } else { Ok(()) }
+    }
+
+    fn require_queue(&self) -> Result<()> {
         let queued = self.line.wire.queued();
         if queued >= self.limits.queue {
             return Err(Error::Full { queued, limit: self.limits.queue });
         }
-        // The length is checked before the body is copied.
-        if data.len() > self.limits.message {
-            let (length, limit) = (data.len() as u64, self.limits.message as u64);
-            return Err(Error::TooLarge(FrameTooLong { length, limit }));
-        }
-        let mut publish = Command::publish(topic).data(data);
-        if let Some(seconds) = expiration {
-            publish = publish.expiration(seconds);
-        }
-        publish.encode_within(&mut self.line.wire.tail, self.limits.message)?;
-        self.line.last_sent = now;
-        self.line.stats.published += 1;
-        Ok((self.generation, self.line.wire.end()))
+        Ok(())
     }
 
     /// What became of a publish.
@@ -184,7 +200,12 @@ impl Outbound {
     }
 
     pub(crate) fn sub_id(&self, key: SubKey) -> Option<&Id<'static>> {
-        self.subscriptions.get(&key).map(|subscription| &subscription.id)
+        self.subscriptions.get(&key).map(Subscription::id)
+    }
+
+    /// What a subscription asks for at present.
+    pub(crate) fn spec(&self, key: SubKey) -> Option<&Spec> {
+        self.subscriptions.get(&key).map(|subscription| &subscription.spec)
     }
 
     /// Whether application commands may be written.
@@ -271,7 +292,7 @@ mod tests {
         let now = Time::EPOCH + Duration::from_secs(100);
         outbound.opening(None);
         outbound.open(now, None);
-        outbound.publish(now, "t", b"waits", None).unwrap();
+        outbound.publish(now, &Publishing::new("t", b"waits")).unwrap();
         let queued = outbound.line.wire.queued();
         let later = now + Duration::from_secs(5);
         outbound.beat(later);

@@ -1,9 +1,9 @@
 //! From bytes to the application: cutting, decoding, routing, acknowledging.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use amps_protocol::{CommandKind, LENGTH_PREFIX, Message, next_frame};
+use amps_protocol::{AckType, CommandKind, LENGTH_PREFIX, Message, Status, next_frame};
 use amps_transport::{CloseMode, ConnId, Sink, Time};
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 use super::acks::AckOption;
 use super::app::{App, Delivery, Disposition};
@@ -12,55 +12,91 @@ use super::settling::Lease;
 use super::subscription::SubKey;
 use crate::error::DisconnectCause;
 
+/// Whether the next message may be looked at.
+enum Walk {
+    On,
+    /// The application has no room; the frame was dealt with.
+    Stop,
+    /// The application has no room; the frame has more records.
+    StopWithin {
+        /// Its length, prefix included.
+        frame: usize,
+    },
+    Fault(DisconnectCause),
+}
+
 impl<A: App> Session<A> {
     // ----- receiving ------------------------------------------------------------------
 
     pub(super) fn received<S: Sink>(&mut self, now: Time, conn: ConnId, bytes: &mut BytesMut, sink: &mut S) {
+        self.app.raw_inbound(bytes.get(self.unparsed..).unwrap_or_default());
+        self.unparsed = bytes.len();
         if let Some(heartbeat) = &mut self.heartbeat {
             heartbeat.received(now);
         }
+        if self.stopped {
+            return;
+        }
         let mut at = 0;
-        let fault = loop {
-            if self.state.conn() != Some(conn) {
-                break None;
-            }
+        let mut walk = Walk::On;
+        while matches!(walk, Walk::On) && self.state.conn() == Some(conn) {
             let total = match next_frame(&bytes[at..], self.config.max_inbound) {
                 Ok(Some(total)) => total,
-                Ok(None) => break None,
-                Err(error) => break Some(DisconnectCause::BadFrame(error)),
+                Ok(None) => break,
+                Err(error) => {
+                    walk = Walk::Fault(DisconnectCause::BadFrame(error));
+                    break;
+                }
             };
             let start = at + LENGTH_PREFIX;
             let frame = &bytes[start..at + total];
-            at += total;
-            if frame.is_empty() {
-                continue;
+            if !frame.is_empty() {
+                // A handler, or another thread, may have ended the subscription that comes next.
+                if self.shared.has_changed() {
+                    self.apply_effects();
+                }
+                walk = match Message::decode(frame) {
+                    Ok(mut message) => self.dispatch(now, &mut message, start, sink),
+                    Err(error) => Walk::Fault(DisconnectCause::BadHeader(error)),
+                };
             }
-            // A handler, or another thread, may have ended the subscription that comes next.
-            if self.shared.has_changed() {
-                self.apply_effects();
+            match &mut walk {
+                Walk::StopWithin { frame } => *frame = total,
+                _ => {
+                    self.record = None;
+                    at += total;
+                }
             }
-            match Message::decode(frame) {
-                Ok(mut message) => self.dispatch(now, &mut message, start, sink),
-                Err(error) => break Some(DisconnectCause::BadHeader(error)),
+        }
+        if self.app.holds_bytes() {
+            let mut read = bytes.split_to(at);
+            if let Walk::StopWithin { frame } = walk {
+                // The frame stays, for the rest of its records: what was read of it is copied.
+                read.extend_from_slice(bytes.get(..frame).unwrap_or_default());
             }
-        };
-        self.app.end_of_read(bytes.split_to(at));
-        if let Some(cause) = fault {
+            self.app.end_of_read(read.freeze());
+        } else {
+            bytes.advance(at);
+        }
+        if matches!(walk, Walk::Stop | Walk::StopWithin { .. }) {
+            self.stopped = true;
+            self.set_reading(now, conn, false, sink);
+        }
+        self.unparsed = bytes.len();
+        self.tell_finished();
+        if let Walk::Fault(cause) = walk {
             sink.close(conn, CloseMode::Abort);
             self.lost(now, cause, sink);
         }
     }
 
     #[inline]
-    fn dispatch<S: Sink>(&mut self, now: Time, message: &mut Message<&[u8]>, offset: usize, sink: &mut S) {
-        match message.command() {
-            CommandKind::Ack => match self.state {
-                State::LoggingOn { .. } => self.logon_answered(now, message, sink),
-                _ => {
-                    self.shared.with(|outbound| outbound.acknowledged(message));
-                    self.apply_effects();
-                }
-            },
+    fn dispatch<S: Sink>(&mut self, now: Time, message: &mut Message<&[u8]>, offset: usize, sink: &mut S) -> Walk {
+        let kind = message.command();
+        let logging_on = matches!(self.state, State::LoggingOn { .. });
+        match kind {
+            CommandKind::Ack if logging_on => self.logon_answered(now, message, sink),
+            CommandKind::Ack => return self.ack(now, message, offset),
             CommandKind::Heartbeat => {
                 let heartbeat = &self.heartbeat;
                 self.shared.with(|outbound| {
@@ -68,28 +104,116 @@ impl<A: App> Session<A> {
                         outbound.beat(now);
                     }
                 });
+                self.observe(message);
             }
-            _ => self.route(now, message, offset),
+            CommandKind::Sow => {
+                self.observe(message);
+                return self.batch(now, message, offset);
+            }
+            _ => {
+                self.observe(message);
+                return self.route(now, message, offset);
+            }
+        }
+        Walk::On
+    }
+
+    /// Shows a message to whoever watches its kind, whatever else becomes of it (UM-3).
+    #[inline]
+    fn observe(&mut self, message: &Message<&[u8]>) {
+        if self.app.watches(message.command()) {
+            self.app.observe(message);
         }
     }
 
-    fn route(&mut self, now: Time, message: &mut Message<&[u8]>, offset: usize) {
-        let leased = message.lease().is_some();
-        let Some(ids) = message.sub_ids().or_else(|| message.sub_id()) else {
-            return self.app.unexpected(message);
+    /// An acknowledgement: first what waits for it, then what the application wants to see.
+    fn ack(&mut self, now: Time, message: &mut Message<&[u8]>, offset: usize) -> Walk {
+        let known = self.shared.with(|outbound| outbound.acknowledged(message));
+        self.apply_effects();
+        self.observe(message);
+        let failed = message.status() != Some(Status::Success);
+        let is_persisted = message.is_ack(AckType::Persisted);
+        // RT-1: acknowledgements are told apart by their command first.
+        let ids = [message.command_id(), message.query_id(), message.sub_id(), message.sub_ids()];
+        let id = ids.into_iter().flatten().find(|id| self.routes.find(id).is_some()).map(|id| id.to_vec());
+        let Some(id) = id else {
+            if failed && is_persisted && self.app.failed_write(message) {
+                return Walk::On;
+            }
+            if failed && !known {
+                self.app.unexpected(message);
+            }
+            return Walk::On;
         };
-        if !ids.contains(&b',') {
-            return match self.find(ids, leased) {
-                Some(found) => self.deliver(now, message, offset, found, true),
-                None => self.app.unexpected(message),
+        if failed && is_persisted {
+            self.app.failed_write(message);
+        }
+        let Some(found) = self.find(&id, false) else { return Walk::On };
+        let kinds = message.acks();
+        let wanted = self.routes.find(&id).is_some_and(|route| kinds.iter().any(|kind| route.wants(kind)));
+        if wanted {
+            self.deliver(now, message, offset, found, false);
+        }
+        let Some(route) = self.routes.find(&id) else { return self.walk_on() };
+        for kind in kinds.iter() {
+            route.acknowledged(kind);
+        }
+        if route.is_over() || (failed && !route.is_live()) {
+            self.finish(found.key);
+        }
+        self.walk_on()
+    }
+
+    /// The records of a query's result, each as a message of its own.
+    fn batch(&mut self, now: Time, batch: &mut Message<&[u8]>, offset: usize) -> Walk {
+        let mut records = match self.record.take() {
+            Some(position) => batch.records_from(position),
+            None => batch.records(),
+        };
+        while let Some(record) = records.next() {
+            let mut record = match record {
+                Ok(record) => record,
+                Err(error) => return Walk::Fault(DisconnectCause::BadRecords(error)),
             };
+            if self.shared.has_changed() {
+                self.apply_effects();
+            }
+            if let Walk::Stop = self.route(now, &mut record, offset) {
+                self.record = Some(records.position());
+                return Walk::StopWithin { frame: 0 };
+            }
+        }
+        Walk::On
+    }
+
+    fn route(&mut self, now: Time, message: &mut Message<&[u8]>, offset: usize) -> Walk {
+        let leased = message.lease().is_some();
+        let ids = message.sub_ids().or_else(|| message.query_id()).or_else(|| message.sub_id());
+        let Some(ids) = ids.or_else(|| message.command_id()) else {
+            self.app.unexpected(message);
+            return Walk::On;
+        };
+        let group_end = message.command() == CommandKind::GroupEnd;
+        if !ids.contains(&b',') {
+            match self.find(ids, leased) {
+                Some(found) => {
+                    self.deliver(now, message, offset, found, true);
+                    if group_end {
+                        self.group_ended(found.key);
+                    }
+                    return self.walk_on();
+                }
+                None => self.app.unexpected(message),
+            }
+            return Walk::On;
         }
         let mut found = Vec::new();
         for id in message.ids() {
             found.extend(self.find(id, leased && found.is_empty()));
         }
         if found.is_empty() {
-            return self.app.unexpected(message);
+            self.app.unexpected(message);
+            return Walk::On;
         }
         // The lease belongs to all of them and is settled once: by the first, and only if
         // none has failed.
@@ -106,8 +230,15 @@ impl<A: App> Session<A> {
             let disposition = if failed { Disposition::Failed } else { Disposition::Done };
             self.settle(now, first, disposition, topic.as_deref().zip(bookmark.as_deref()));
         }
+        self.walk_on()
     }
 
+    #[inline]
+    fn walk_on(&self) -> Walk {
+        if self.app.is_full() { Walk::Stop } else { Walk::On }
+    }
+
+    #[inline]
     fn find(&mut self, id: &[u8], leased: bool) -> Option<Found> {
         let route = self.routes.find(id)?;
         let number = leased.then(|| {
@@ -154,6 +285,32 @@ impl<A: App> Session<A> {
         }
         if disposition == Disposition::Failed {
             self.app.report_failure();
+        }
+    }
+
+    // ----- ends -----------------------------------------------------------------------
+
+    fn group_ended(&mut self, key: SubKey) {
+        let over = self.routes.get(key).is_some_and(|route| {
+            route.group_ended();
+            route.is_over()
+        });
+        if over {
+            self.finish(key);
+        }
+    }
+
+    /// Nothing more comes for `key`. The application is told at the end of the read, behind
+    /// the messages that it brought.
+    fn finish(&mut self, key: SubKey) {
+        self.routes.remove(key);
+        self.shared.with(|outbound| outbound.completed(key));
+        self.finished.push(key);
+    }
+
+    fn tell_finished(&mut self) {
+        for key in std::mem::take(&mut self.finished) {
+            self.app.ended(key, None);
         }
     }
 }

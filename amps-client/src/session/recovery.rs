@@ -5,17 +5,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{AckType, Command, HeartbeatRequest};
+use amps_protocol::{AckType, Command, HeartbeatRequest, Id};
 use amps_transport::{Outlet, Time};
 
-use super::commands::Purpose;
+use super::commands::{Purpose, Wait};
 use super::outbound::{Effect, Gate, Outbound, REMEMBERED_CONNECTIONS};
 use super::subscription::{SubKey, Subscription};
 use super::waiter::{Done, Waiter};
 use crate::error::{DisconnectCause, Error};
 
 /// A server that leaves a command of the recovery unanswered for so long is as good as gone.
-const RECOVERED_WITHIN: Option<Duration> = Some(Duration::from_secs(30));
+const RECOVERED: Wait<'static> =
+    Wait { until: AckType::Processed, timeout: Some(Duration::from_secs(30)), waiter: None };
 
 impl Outbound {
     /// A connection is there and the logon may be written. Nobody else writes yet.
@@ -38,24 +39,22 @@ impl Outbound {
             let cid = self.reserve().0;
             let start = Command::heartbeat(HeartbeatRequest::Start(seconds));
             self.line.write(&start.ask(cid, AckType::Processed).into());
-            self.await_ack(
-                now,
-                cid,
-                Purpose::StartHeartbeats,
-                "start heartbeats".into(),
-                RECOVERED_WITHIN,
-                None,
-            );
+            self.await_ack(now, cid, Purpose::StartHeartbeats, "start heartbeats".into(), RECOVERED);
         }
         let keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
         for &key in &keys {
-            let cid = self.reserve().0;
-            let subscription = &self.subscriptions[&key];
-            let mut options = subscription.spec.options.clone();
-            options.remove("replace");
-            self.line.write(&subscription.command(cid, options).into());
-            let action = format!("subscribe \"{}\" again", subscription.spec.topic);
-            self.await_ack(now, cid, Purpose::Resubscribe(key), action, RECOVERED_WITHIN, None);
+            let serial = self.reserve().0;
+            let Some(subscription) = self.subscriptions.get(&key) else { continue };
+            let command = &subscription.spec.command;
+            let mut ids = subscription.ids.clone();
+            ids.command = Id::number(serial);
+            let asked = command.asked(subscription.spec.streams).with(AckType::Processed);
+            let (limit, options) = (self.limits.message, command.effective_options());
+            // It was written once, so it is not too long.
+            let written = command.encode(&mut self.line.wire.tail, &ids, asked, &options, limit);
+            debug_assert!(written.is_ok(), "{written:?}");
+            let action = format!("{} again", command.describe());
+            self.await_ack(now, serial, Purpose::Resubscribe(key), action, RECOVERED);
         }
         self.gate = Gate::Up;
         !keys.is_empty()
@@ -87,30 +86,38 @@ impl Outbound {
             self.loose.clear();
             self.ack_timer = None;
         }
+        self.resubscribing = 0;
+        self.named.clear();
+        self.forgotten.clear();
         for (_, pending) in std::mem::take(&mut self.commands) {
-            if let Purpose::Subscribe(key) = pending.purpose {
-                self.subscriptions.remove(&key);
+            if let Purpose::Place(key) = pending.purpose {
+                self.take_out(key);
                 self.effects.push(Effect::RouteRemoved { key });
             }
             if let Some(waiter) = pending.waiter {
                 waiter.complete(Err(Error::disconnected(cause.clone())));
             }
         }
-        let ends = |subscription: &Subscription| !(recover && subscription.spec.resubscribe);
-        let effects = &mut self.effects;
-        self.subscriptions.retain(|&key, subscription| {
-            if ends(subscription) {
-                effects.push(Effect::Ended { key, error: Error::disconnected(cause.clone()) });
-                return false;
+        let goes_on = |subscription: &Subscription| {
+            recover && subscription.spec.resubscribe && subscription.is_live()
+        };
+        let keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
+        for key in keys {
+            match self.subscriptions.get_mut(&key) {
+                Some(subscription) if goes_on(subscription) => {
+                    if survivors {
+                        subscription.granted = None;
+                    } else {
+                        subscription.connection_lost();
+                    }
+                    self.effects.push(Effect::Interrupted { key });
+                }
+                _ => {
+                    self.take_out(key);
+                    self.effects.push(Effect::Ended { key, error: Error::disconnected(cause.clone()) });
+                }
             }
-            if survivors {
-                subscription.granted = None;
-            } else {
-                subscription.connection_lost();
-            }
-            effects.push(Effect::Interrupted { key });
-            true
-        });
+        }
     }
 
     /// Nothing will be recovered any more: what still waited for a connection ends.
@@ -124,24 +131,29 @@ impl Outbound {
         self.draining = true;
         let keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
         for key in keys {
-            let subscription = &self.subscriptions[&key];
-            let cid = self.next_id + 1;
-            if subscription.is_queue {
-                let mut options = subscription.spec.options.clone();
+            let cid = self.reserve().0;
+            let Some(subscription) = self.subscriptions.get(&key) else { continue };
+            let asked = if subscription.is_queue {
+                let mut options = subscription.spec.command.get_options().clone();
                 options.set_max_backlog(0).set_replace(true);
-                self.line.write(&subscription.command(cid, options).into());
+                let mut ids = subscription.ids.clone();
+                ids.command = Id::number(cid);
+                let (command, limit) = (&subscription.spec.command, self.limits.message);
+                let acks = AckType::Processed.into();
+                command.encode(&mut self.line.wire.tail, &ids, acks, &options, limit).is_ok()
             } else {
-                let unsubscribe = Command::unsubscribe([subscription.id.clone()]);
-                self.line.write(&unsubscribe.ask(cid, AckType::Processed).into());
+                self.ask_end(key, cid)
+            };
+            if asked {
+                let wait = Wait { until: AckType::Processed, timeout: None, waiter: None };
+                self.await_ack(now, cid, Purpose::Drain, "drain".into(), wait);
             }
-            self.next_id = cid;
-            self.await_ack(now, cid, Purpose::Drain, "drain".into(), None, None);
         }
     }
 
     /// Whether the server has confirmed that no further delivery comes.
     pub(crate) fn deliveries_stopped(&self) -> bool {
-        !self.commands.values().any(|pending| pending.purpose == Purpose::Drain)
+        !self.commands.values().any(|pending| matches!(pending.purpose, Purpose::Drain))
     }
 
     /// Leases settled on this connection, over all live subscriptions.

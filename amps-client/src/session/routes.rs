@@ -1,11 +1,16 @@
-//! From subscription ids on the wire to subscriptions.
+//! From identifiers on the wire to what was placed.
+//!
+//! One look in a hash table for each message, however many subscriptions there are. The hash
+//! has no random seed, so that a simulation repeats exactly; the keys are the client's own.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::BTreeMap;
+use amps_protocol::{AckType, AckTypes};
+use rustc_hash::FxHashMap;
 
 use super::subscription::SubKey;
+use crate::command::{Ends, WireIds};
 
-/// What the inbound half keeps of a subscription.
+/// What the inbound half keeps of something that was placed.
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) key: SubKey,
@@ -13,35 +18,98 @@ pub(crate) struct Route {
     /// Leased messages that reached the application on this connection: the number of the
     /// next one.
     pub(crate) leased: u64,
+    /// The acknowledgements that the application wants to see.
+    wanted: AckTypes,
+    /// Those of them that have come.
+    came: AckTypes,
+    ends: Ends,
+    group_ended: bool,
+    ids: Vec<Box<[u8]>>,
+}
+
+impl Route {
+    /// Whether the application wants to see this acknowledgement.
+    pub(crate) const fn wants(&self, ack: AckType) -> bool {
+        self.wanted.contains(ack)
+    }
+
+    /// An acknowledgement came.
+    pub(crate) const fn acknowledged(&mut self, ack: AckType) {
+        self.came = self.came.with(ack);
+    }
+
+    /// Whether messages come until it is ended.
+    pub(crate) fn is_live(&self) -> bool {
+        self.ends == Ends::Never
+    }
+
+    /// The result has ended.
+    pub(crate) const fn group_ended(&mut self) {
+        self.group_ended = true;
+    }
+
+    /// Whether nothing more comes.
+    pub(crate) fn is_over(&self) -> bool {
+        let all_came = self.wanted.iter().all(|ack| self.came.contains(ack));
+        match self.ends {
+            Ends::Never => false,
+            Ends::WithGroup => self.group_ended && all_came,
+            Ends::WithAcks => all_came,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    by_id: BTreeMap<Box<[u8]>, Route>,
+    by_id: FxHashMap<Box<[u8]>, SubKey>,
+    by_key: FxHashMap<SubKey, Route>,
 }
 
 impl Routes {
-    pub(crate) fn add(&mut self, id: &str, key: SubKey, auto_ack: bool) {
-        self.by_id.insert(id.as_bytes().into(), Route { key, auto_ack, leased: 0 });
+    pub(crate) fn add(&mut self, key: SubKey, ids: &WireIds, auto_ack: bool, wanted: AckTypes, ends: Ends) {
+        let ids: Vec<Box<[u8]>> = ids.distinct().map(|id| id.as_bytes().into()).collect();
+        for id in &ids {
+            self.by_id.insert(id.clone(), key);
+        }
+        let (leased, came, group_ended) = (0, AckTypes::NONE, false);
+        self.by_key.insert(key, Route { key, auto_ack, leased, wanted, came, ends, group_ended, ids });
+    }
+
+    /// A replacement was accepted.
+    pub(crate) fn replaced(&mut self, key: SubKey, auto_ack: bool) {
+        if let Some(route) = self.by_key.get_mut(&key) {
+            route.auto_ack = auto_ack;
+        }
     }
 
     pub(crate) fn remove(&mut self, key: SubKey) {
-        self.by_id.retain(|_, route| route.key != key);
+        let Some(route) = self.by_key.remove(&key) else { return };
+        for id in route.ids {
+            // Another command may have taken the id over meanwhile.
+            if self.by_id.get(&id) == Some(&key) {
+                self.by_id.remove(&id);
+            }
+        }
     }
 
     /// Leases ended with their connection: numbers begin anew.
     pub(crate) fn restart(&mut self, key: SubKey) {
-        if let Some(route) = self.by_id.values_mut().find(|route| route.key == key) {
+        if let Some(route) = self.by_key.get_mut(&key) {
             route.leased = 0;
         }
     }
 
     #[inline]
     pub(crate) fn find(&mut self, id: &[u8]) -> Option<&mut Route> {
-        self.by_id.get_mut(id)
+        let key = self.by_id.get(id)?;
+        self.by_key.get_mut(key)
+    }
+
+    pub(crate) fn get(&mut self, key: SubKey) -> Option<&mut Route> {
+        self.by_key.get_mut(&key)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Route> {
-        self.by_id.values()
+        self.by_key.values()
     }
 }

@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use amps_protocol::{AckType, Command, Id, Options, Subscribe};
+use amps_protocol::{Command as Wire, Id, Unsubscribe};
 
 use super::acks::{AckSettings, Acks};
 use super::leases::Leases;
+use crate::command::{Command, WireIds};
 
 /// Names a subscription within its client, in the order in which they were placed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,29 +27,33 @@ impl fmt::Debug for SubKey {
     }
 }
 
-/// What a subscription asks for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SubscribeSpec {
-    /// The topic, or a regular expression over topics.
-    pub(crate) topic: String,
-    /// The content filter.
-    pub(crate) filter: Option<String>,
-    /// The options, `max_backlog` among them.
-    pub(crate) options: Options,
-    /// The subscription id; `None` takes the command id.
-    pub(crate) sub_id: Option<String>,
+/// What is placed, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec {
+    /// The command as the application gave it, but for `replace`.
+    pub(crate) command: Command,
     /// Acknowledge leased messages once they are processed.
     pub(crate) auto_ack: bool,
     /// Overrides the client's batch size.
     pub(crate) ack_batch_size: Option<usize>,
     /// Place the subscription again after a reconnect.
     pub(crate) resubscribe: bool,
+    /// Its messages go to a stream.
+    pub(crate) streams: bool,
 }
 
+impl Spec {
+    pub(crate) const fn new(command: Command) -> Self {
+        Self { command, auto_ack: false, ack_batch_size: None, resubscribe: true, streams: false }
+    }
+}
+
+/// Something that was placed and whose messages somebody takes: a subscription, a query, or
+/// a command whose acknowledgements the application wants to see.
 #[derive(Debug)]
 pub(crate) struct Subscription {
-    pub(crate) id: Id<'static>,
-    pub(crate) spec: SubscribeSpec,
+    pub(crate) ids: WireIds,
+    pub(crate) spec: Spec,
     /// What the server granted on this connection; `None` if it is no queue.
     pub(crate) granted: Option<u32>,
     /// It has to do with a queue, as far as is known; stays so across connections.
@@ -60,10 +65,10 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    pub(crate) fn new(id: Id<'static>, spec: SubscribeSpec) -> Self {
-        let is_queue = spec.options.contains("max_backlog");
+    pub(crate) fn new(ids: WireIds, spec: Spec) -> Self {
+        let is_queue = spec.command.get_options().contains("max_backlog");
         Self {
-            id,
+            ids,
             spec,
             is_queue,
             granted: None,
@@ -73,12 +78,26 @@ impl Subscription {
         }
     }
 
-    /// The command that places it, with the options of this once.
-    pub(crate) fn command(&self, cid: u64, options: Options) -> Subscribe<'_> {
-        Command::subscribe(&self.spec.topic, self.id.clone())
-            .filter(self.spec.filter.as_deref().unwrap_or_default())
-            .options(options)
-            .ask(cid, AckType::Processed)
+    /// Whether messages come until it is ended.
+    pub(crate) fn is_live(&self) -> bool {
+        self.ids.sub.is_some()
+    }
+
+    /// The name by which it is ended and reported.
+    pub(crate) fn id(&self) -> &Id<'static> {
+        self.ids.sub.as_ref().or(self.ids.query.as_ref()).unwrap_or(&self.ids.command)
+    }
+
+    /// Writes the command that ends it.
+    pub(crate) fn end(&self) -> Option<Unsubscribe<'static>> {
+        match (&self.ids.sub, &self.ids.query) {
+            (Some(sub), Some(query)) if query != sub => {
+                Some(Wire::unsubscribe([sub.clone()]).and_queries([query.clone()]))
+            }
+            (Some(sub), _) => Some(Wire::unsubscribe([sub.clone()])),
+            (None, Some(query)) => Some(Wire::cancel_queries([query.clone()])),
+            (None, None) => None,
+        }
     }
 
     /// The acknowledgements that make a batch full.

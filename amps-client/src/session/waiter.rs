@@ -3,15 +3,19 @@
 //! Owns promise P7's second half: a result is put in at most once and taken at most once.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::sow_delete::DeleteStats;
 
 /// What the end of a command tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Done {
     /// The backlog that the server granted, if the command was a subscribe to a queue.
     pub(crate) granted_backlog: Option<u32>,
+    /// What a delete counted.
+    pub(crate) deleted: DeleteStats,
 }
 
 /// The session's end of a caller's wait. Lost unanswered, for instance in the mailbox of a loop
@@ -42,16 +46,30 @@ impl Drop for Reply {
 pub(crate) struct Waiter {
     slot: Mutex<Slot>,
     filled: Condvar,
+    /// Who waits, as far as that matters: 0 for nobody in particular.
+    caller: u64,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
     result: Option<Result<Done>>,
+    /// A future that waits.
+    waker: Option<Waker>,
     /// How often somebody tried to put a result in. More than once is a bug of ours.
     completions: u32,
 }
 
 impl Waiter {
+    /// For a thread that will wait.
+    pub(crate) fn of(caller: u64) -> Self {
+        Self { caller, ..Self::default() }
+    }
+
+    /// The thread that waits; 0 if it is none.
+    pub(crate) const fn caller(&self) -> u64 {
+        self.caller
+    }
+
     /// Puts the result in and wakes the caller. Later calls change nothing.
     pub(crate) fn complete(&self, result: Result<Done>) {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,6 +77,23 @@ impl Waiter {
         if slot.completions == 1 {
             slot.result = Some(result);
             self.filled.notify_all();
+            let waker = slot.waker.take();
+            drop(slot);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Takes the result, or has the future woken when it is there.
+    pub(crate) fn poll(&self, waker: &Waker) -> Poll<Result<Done>> {
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        match slot.result.take() {
+            Some(result) => Poll::Ready(result),
+            None => {
+                slot.waker = Some(waker.clone());
+                Poll::Pending
+            }
         }
     }
 

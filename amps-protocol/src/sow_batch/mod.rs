@@ -2,6 +2,6 @@
 //! of data as the header says.
 
 mod read;
-pub use read::{Records, SharedRecords};
+pub use read::{RecordPosition, Records, SharedRecords};
 mod write;
 pub use write::{BatchWriter, RecordWriter};

@@ -60,7 +60,7 @@ pub struct SharedRecords {
 }
 
 /// How far a batch was read.
-#[derive(Clone)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cursor {
     /// Where the next record begins; the frame's length once there is none.
     at: usize,
@@ -68,9 +68,35 @@ struct Cursor {
     number: usize,
 }
 
+/// How far the records of a frame were read, for whoever has to stop in the middle.
+///
+/// ```
+/// use amps_protocol::Message;
+///
+/// let batch = Message::decode(&br#"{"c":"sow","t":"t"}{"k":"1","l":1}a{"k":"2","l":1}b"#[..])?;
+/// let mut records = batch.records();
+/// records.next();
+/// let reached = records.position();
+/// // Later, with the same frame:
+/// let rest: Vec<_> = batch.records_from(reached).map(|record| record.unwrap().data().to_vec()).collect();
+/// assert_eq!(rest, [b"b"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordPosition(Cursor);
+
 impl<'a> Records<'a> {
     pub(crate) fn of(frame: &'a [u8], header: &'a Header) -> Self {
         Self { frame, header, cursor: Cursor::new(frame, header) }
+    }
+
+    pub(crate) const fn at(frame: &'a [u8], header: &'a Header, position: RecordPosition) -> Self {
+        Self { frame, header, cursor: position.0 }
+    }
+
+    /// Where the next record begins.
+    pub const fn position(&self) -> RecordPosition {
+        RecordPosition(self.cursor)
     }
 }
 

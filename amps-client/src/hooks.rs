@@ -1,0 +1,264 @@
+//! The application's hooks: what it hears of besides the messages of its subscriptions.
+//!
+//! Owns who listens, and calls it: without any lock held, each panic caught and reported.
+//! Each can be set, replaced and removed at any time; a call under way ends normally.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use amps_protocol::{CommandKind, Message as Raw};
+
+use crate::Client;
+use crate::dispatcher::panic_text;
+use crate::error::{Error, Result};
+use crate::listener::ConnectionState;
+use crate::session::subscription::SubKey;
+use crate::write_failure::FailedWrite;
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the server.
+    Inbound,
+    /// To the server.
+    Outbound,
+}
+
+/// Names a hook, to remove what was set for it; see [`Client::remove_hook`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hook {
+    /// Every listener for connection states.
+    States,
+    /// The listener for errors that have no caller.
+    Errors,
+    /// The listener for messages that no subscription took.
+    Unexpected,
+    /// The listener for messages that were seen before.
+    Duplicates,
+    /// The listener for writes that the server refused.
+    FailedWrites,
+    /// The listener for every message of one kind.
+    Messages(CommandKind),
+    /// What happens after an unexpected disconnect.
+    Disconnect,
+    /// Who sees the raw bytes.
+    Traffic,
+    /// The listener for streams that are full.
+    SlowConsumer,
+}
+
+/// Names a listener for connection states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerId(u64);
+
+pub(crate) type StateListener = Arc<dyn Fn(ConnectionState) + Send + Sync>;
+pub(crate) type ErrorListener = Arc<dyn Fn(&Error) + Send + Sync>;
+pub(crate) type MessageListener = Arc<dyn Fn(&Raw<&[u8]>) + Send + Sync>;
+pub(crate) type WriteListener = Arc<dyn Fn(&FailedWrite<'_>) + Send + Sync>;
+pub(crate) type TrafficListener = Arc<Mutex<dyn FnMut(Direction, &[u8]) + Send>>;
+pub(crate) type SlowListener = Arc<dyn Fn(&SlowConsumer) + Send + Sync>;
+pub(crate) type DisconnectHandler =
+    Arc<Mutex<dyn FnMut(&Client, &Error) -> Result<()> + Send>>;
+
+/// A stream that is full, because nobody reads it as fast as messages come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SlowConsumer {
+    /// The subscription id, as the client gave it.
+    pub subscription: String,
+    /// Unread messages.
+    pub depth: usize,
+}
+
+/// See the module's documentation.
+#[derive(Default)]
+pub(crate) struct Hooks {
+    set: Mutex<Set>,
+    /// One bit for each kind of message that somebody watches.
+    watched: AtomicU32,
+    /// Somebody sees the raw bytes.
+    tapped: AtomicBool,
+}
+
+#[derive(Default)]
+struct Set {
+    states: Vec<(ListenerId, StateListener)>,
+    last_id: u64,
+    error: Option<ErrorListener>,
+    unexpected: Option<MessageListener>,
+    duplicate: Option<MessageListener>,
+    failed_write: Option<WriteListener>,
+    messages: Vec<(CommandKind, MessageListener)>,
+    disconnect: Option<DisconnectHandler>,
+    traffic: Option<TrafficListener>,
+    slow: Option<SlowListener>,
+}
+
+const fn bit(kind: CommandKind) -> u32 {
+    1 << (kind as u8 % 32)
+}
+
+impl Hooks {
+    pub(crate) fn add_state(&self, listener: StateListener) -> ListenerId {
+        let mut set = self.lock();
+        set.last_id += 1;
+        let id = ListenerId(set.last_id);
+        set.states.push((id, listener));
+        id
+    }
+
+    pub(crate) fn remove_state(&self, id: ListenerId) -> bool {
+        let mut set = self.lock();
+        let before = set.states.len();
+        set.states.retain(|(other, _)| *other != id);
+        set.states.len() != before
+    }
+
+    pub(crate) fn set_error(&self, listener: ErrorListener) {
+        self.lock().error = Some(listener);
+    }
+
+    pub(crate) fn set_unexpected(&self, listener: MessageListener) {
+        self.lock().unexpected = Some(listener);
+    }
+
+    pub(crate) fn set_duplicate(&self, listener: MessageListener) {
+        self.lock().duplicate = Some(listener);
+    }
+
+    pub(crate) fn set_failed_write(&self, listener: WriteListener) {
+        self.lock().failed_write = Some(listener);
+    }
+
+    pub(crate) fn set_messages(&self, kind: CommandKind, listener: MessageListener) {
+        let mut set = self.lock();
+        set.messages.retain(|(other, _)| *other != kind);
+        set.messages.push((kind, listener));
+        self.watched.fetch_or(bit(kind), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_disconnect(&self, handler: DisconnectHandler) {
+        self.lock().disconnect = Some(handler);
+    }
+
+    pub(crate) fn set_traffic(&self, listener: TrafficListener) {
+        self.lock().traffic = Some(listener);
+        self.tapped.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_slow(&self, listener: SlowListener) {
+        self.lock().slow = Some(listener);
+    }
+
+    pub(crate) fn remove(&self, hook: Hook) {
+        let mut set = self.lock();
+        match hook {
+            Hook::States => set.states.clear(),
+            Hook::Errors => set.error = None,
+            Hook::Unexpected => set.unexpected = None,
+            Hook::Duplicates => set.duplicate = None,
+            Hook::FailedWrites => set.failed_write = None,
+            Hook::Messages(kind) => {
+                set.messages.retain(|(other, _)| *other != kind);
+                let watched = set.messages.iter().fold(0, |bits, (kind, _)| bits | bit(*kind));
+                self.watched.store(watched, Ordering::Relaxed);
+            }
+            Hook::Disconnect => set.disconnect = None,
+            Hook::Traffic => {
+                set.traffic = None;
+                self.tapped.store(false, Ordering::Relaxed);
+            }
+            Hook::SlowConsumer => set.slow = None,
+        }
+    }
+
+    pub(crate) fn disconnect_handler(&self) -> Option<DisconnectHandler> {
+        self.lock().disconnect.clone()
+    }
+
+    // ----- calls ----------------------------------------------------------------------
+
+    pub(crate) fn report(&self, error: &Error) {
+        let listener = self.lock().error.clone();
+        if let Some(listener) = listener {
+            // A listener's own panic has nobody left to be reported to.
+            let _ = catch_unwind(AssertUnwindSafe(|| listener(error)));
+        }
+    }
+
+    pub(crate) fn state(&self, state: ConnectionState) {
+        let listeners: Vec<StateListener> =
+            self.lock().states.iter().map(|(_, listener)| Arc::clone(listener)).collect();
+        for listener in listeners {
+            self.guarded("a connection state listener", || listener(state));
+        }
+    }
+
+    #[inline]
+    pub(crate) fn watches(&self, kind: CommandKind) -> bool {
+        self.watched.load(Ordering::Relaxed) & bit(kind) != 0
+    }
+
+    pub(crate) fn observe(&self, message: &Raw<&[u8]>) {
+        let kind = message.command();
+        let listener =
+            self.lock().messages.iter().find(|(other, _)| *other == kind).map(|(_, l)| Arc::clone(l));
+        if let Some(listener) = listener {
+            self.guarded("the listener for messages of one kind", || listener(message));
+        }
+    }
+
+    pub(crate) fn unexpected(&self, message: &Raw<&[u8]>) {
+        let listener = self.lock().unexpected.clone();
+        if let Some(listener) = listener {
+            self.guarded("the listener for unexpected messages", || listener(message));
+        }
+    }
+
+    /// Returns whether somebody wanted to know.
+    pub(crate) fn failed_write(&self, ack: &Raw<&[u8]>) -> bool {
+        let Some(listener) = self.lock().failed_write.clone() else { return false };
+        self.guarded("the listener for failed writes", || listener(&FailedWrite::new(ack)));
+        true
+    }
+
+    #[inline]
+    pub(crate) fn is_tapped(&self) -> bool {
+        self.tapped.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn traffic(&self, direction: Direction, bytes: &[u8]) {
+        if !self.is_tapped() || bytes.is_empty() {
+            return;
+        }
+        let listener = self.lock().traffic.clone();
+        if let Some(listener) = listener {
+            self.guarded("the listener for traffic", || {
+                let mut listener = listener.lock().unwrap_or_else(PoisonError::into_inner);
+                listener(direction, bytes);
+            });
+        }
+    }
+
+    pub(crate) fn slow(&self, key: SubKey, depth: usize) {
+        let listener = self.lock().slow.clone();
+        if let Some(listener) = listener {
+            let event = SlowConsumer { subscription: key.to_string(), depth };
+            self.guarded("the listener for slow consumers", || listener(&event));
+        }
+    }
+
+    fn guarded(&self, what: &str, call: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
+            let text = format!("{what} panicked: {}", panic_text(panic));
+            self.report(&Error::Handler { subscription: "none".into(), text });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Set> {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

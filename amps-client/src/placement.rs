@@ -1,0 +1,273 @@
+//! From a described command to a placed one: whose messages go where.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use amps_protocol::CommandKind;
+
+use crate::caller;
+use crate::client::Client;
+use crate::command::{Command, Ends};
+use crate::dispatcher::{Handler, Target};
+use crate::error::{Error, Result};
+use crate::session::commands::Wait;
+use crate::session::outbound::Outbound;
+use crate::session::placing::unknown_subscription;
+use crate::session::shared::Urgency;
+use crate::session::subscription::{Spec, SubKey};
+use crate::session::waiter::{Done, Waiter};
+use crate::stream::{Limits, StreamQueue, WhenFull};
+use crate::subscription::{HandlerSubscription, Subscription};
+
+/// A command, and what is to become of its messages.
+#[derive(Clone, Debug)]
+pub(crate) struct Placement {
+    pub(crate) client: Client,
+    pub(crate) spec: Spec,
+    pub(crate) silent: bool,
+    pub(crate) max_depth: Option<usize>,
+    pub(crate) max_bytes: Option<usize>,
+    pub(crate) when_full: WhenFull,
+    pub(crate) conflates: bool,
+}
+
+/// A command that was written, until the server has answered it.
+struct Begun {
+    client: Client,
+    key: SubKey,
+    waiter: Arc<Waiter>,
+    timeout: Option<Duration>,
+    /// Its messages have somebody to go to.
+    routed: bool,
+    /// It replaces another, whose key it keeps.
+    replaces: Option<SubKey>,
+}
+
+impl Placement {
+    pub(crate) fn new(client: Client, command: Command) -> Self {
+        let mut spec = Spec::new(command);
+        spec.auto_ack = client.auto_ack();
+        Self {
+            client,
+            spec,
+            silent: false,
+            max_depth: None,
+            max_bytes: None,
+            when_full: WhenFull::default(),
+            conflates: false,
+        }
+    }
+
+    /// As an iterator.
+    pub(crate) fn start(self) -> Result<Subscription> {
+        let (begun, finish) = self.begin_stream()?;
+        begun.wait()?;
+        Ok(finish(begun.key()))
+    }
+
+    /// As an iterator that is there once the server has agreed.
+    pub(crate) fn start_future(self) -> Starting {
+        match self.begin_stream() {
+            Ok((begun, finish)) => Starting(StartingState::Begun(Some((begun, finish)))),
+            Err(error) => Starting(StartingState::Failed(Some(error))),
+        }
+    }
+
+    fn begin_stream(mut self) -> Result<(Begun, Finish)> {
+        self.spec.streams = true;
+        let inner = self.client.inner();
+        let queue = Arc::new(StreamQueue::new(Limits {
+            bytes: self.max_bytes.unwrap_or(inner.stream_limit),
+            depth: unlimited(self.max_depth.unwrap_or_else(|| inner.max_depth())),
+            when_full: self.when_full,
+        }));
+        if self.conflates {
+            queue.conflate();
+        }
+        let auto_ack = self.spec.auto_ack;
+        let target = Target::Stream { queue: Arc::clone(&queue), silent: self.silent };
+        let client = self.client.clone();
+        let begun = self.begin(|_| target)?;
+        if !begun.routed {
+            // Nothing comes, so that it has ended.
+            queue.end(None);
+        }
+        Ok((begun, Box::new(move |key| Subscription::new(client, key, queue, auto_ack))))
+    }
+
+    /// With a handler.
+    pub(crate) fn handle(self, handler: Handler) -> Result<HandlerSubscription> {
+        let client = self.client.clone();
+        let begun = self.begin(|sub| Target::Handler { sub, handler })?;
+        begun.wait()?;
+        Ok(HandlerSubscription::new(client, begun.key()))
+    }
+
+    /// With nobody: only whether it succeeded is of interest.
+    pub(crate) fn perform(self) -> Result<Done> {
+        let Self { client, spec, .. } = self;
+        let command = spec.command;
+        command.check()?;
+        let asked = command.asked(false);
+        if !command.waits(asked) {
+            client.with_room(|now, outbound| write(outbound, now, &command, None))?;
+            return Ok(Done::default());
+        }
+        client.may_wait(command.name())?;
+        let timeout = client.timeout_of(&command);
+        client.command(timeout, |outbound, now, waiter| {
+            write(outbound, now, &command, Some(Wait::processed(timeout, waiter)))
+        })
+    }
+
+    fn begin(self, target: impl FnOnce(String) -> Target) -> Result<Begun> {
+        let Self { client, spec, .. } = self;
+        spec.command.check()?;
+        let waits = spec.command.waits(spec.command.asked(spec.streams));
+        if waits {
+            client.may_wait(spec.command.name())?;
+            client.may_be_answered()?;
+        }
+        let timeout = client.timeout_of(&spec.command);
+        let inner = client.inner();
+        let waiter = Arc::new(Waiter::of(caller::current()));
+        let key = inner.shared.with(Outbound::reserve);
+        if spec.command.replaces() {
+            let id = spec.command.get_sub_id().unwrap_or_default().to_owned();
+            let Some(old) = inner.shared.with(|outbound| outbound.key_of(&id)) else {
+                return Err(unknown_subscription(&id));
+            };
+            inner.targets.add_replacement(key, target(id));
+            let now = inner.clock.now();
+            let placed = inner.shared.act(now, Urgency::Now, |outbound| {
+                outbound.replace(now, old, key, |_| Ok(spec), timeout, &waiter)
+            });
+            let begun = Begun { client, key, waiter, timeout, routed: true, replaces: Some(old) };
+            return match placed {
+                Ok(()) => Ok(begun),
+                Err(error) => Err(begun.undo(error)),
+            };
+        }
+        let command = &spec.command;
+        let routed = command.ends() != Ends::WithAcks || !command.get_acks().is_empty();
+        if !routed || command.kind() == CommandKind::Unsubscribe {
+            let wait = waits.then(|| Wait::processed(timeout, &waiter));
+            let written = client.with_room(|now, outbound| write(outbound, now, command, wait.clone()));
+            if !waits {
+                waiter.complete(Ok(Done::default()));
+            }
+            written?;
+            return Ok(Begun { client, key, waiter, timeout, routed: false, replaces: None });
+        }
+        let id = command.wire_ids(key.0)?.name();
+        // Before the command is written, so that no message finds nobody.
+        inner.targets.add(key, target(id));
+        let placed = client.with_room(|now, outbound| outbound.place(now, key, spec.clone(), timeout, &waiter));
+        let begun = Begun { client, key, waiter, timeout, routed: true, replaces: None };
+        match placed {
+            Ok(()) => Ok(begun),
+            Err(error) => Err(begun.undo(error)),
+        }
+    }
+}
+
+/// Zero is any number.
+pub(crate) const fn unlimited(depth: usize) -> usize {
+    if depth == 0 { usize::MAX } else { depth }
+}
+
+/// Writes a command whose messages nobody wants.
+fn write(
+    outbound: &mut Outbound,
+    now: amps_transport::Time,
+    command: &Command,
+    wait: Option<Wait<'_>>,
+) -> Result<()> {
+    if command.kind() == CommandKind::Unsubscribe {
+        return outbound.unsubscribe_ids(now, command, wait);
+    }
+    outbound.perform(now, command, wait)
+}
+
+impl Begun {
+    /// Under which key the messages come.
+    fn key(&self) -> SubKey {
+        self.replaces.unwrap_or(self.key)
+    }
+
+    fn wait(&self) -> Result<()> {
+        let result = self.client.wait(&self.waiter, self.timeout);
+        self.conclude(result)
+    }
+
+    fn conclude(&self, result: Result<Done>) -> Result<()> {
+        match result {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.undo(error)),
+        }
+    }
+
+    /// It came to nothing: whoever was to take the messages is let go.
+    fn undo(&self, error: Error) -> Error {
+        let inner = self.client.inner();
+        if self.replaces.is_some() {
+            drop(inner.targets.take_replacement(self.key));
+        } else if self.routed {
+            inner.shared.act(inner.clock.now(), Urgency::Now, |outbound| outbound.forget(self.key));
+        }
+        error
+    }
+}
+
+type Finish = Box<dyn FnOnce(SubKey) -> Subscription + Send>;
+
+/// A subscription on its way: a future of a [`Subscription`]. The command is written already;
+/// dropping this ends the subscription again.
+#[must_use = "it is a future: await it"]
+pub struct Starting(StartingState);
+
+enum StartingState {
+    Begun(Option<(Begun, Finish)>),
+    Failed(Option<Error>),
+}
+
+impl Future for Starting {
+    type Output = Result<Subscription>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            StartingState::Failed(error) => {
+                Poll::Ready(Err(error.take().unwrap_or(Error::Usage("this future has ended"))))
+            }
+            StartingState::Begun(begun) => {
+                let Some((waiting, _)) = begun else {
+                    return Poll::Ready(Err(Error::Usage("this future has ended")));
+                };
+                let Poll::Ready(result) = waiting.waiter.poll(cx.waker()) else { return Poll::Pending };
+                let Some((waiting, finish)) = begun.take() else { return Poll::Pending };
+                Poll::Ready(waiting.conclude(result).map(|()| finish(waiting.key())))
+            }
+        }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let StartingState::Begun(Some((begun, _))) = &self.0 {
+            let inner = begun.client.inner();
+            let now = inner.clock.now();
+            if begun.replaces.is_none() {
+                inner.shared.act(now, Urgency::Now, |outbound| outbound.unsubscribe(now, begun.key));
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Starting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Starting").finish_non_exhaustive()
+    }
+}

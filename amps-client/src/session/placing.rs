@@ -1,0 +1,210 @@
+//! Placing subscriptions and queries, replacing them, and ending them.
+//!
+//! Owns the table of what is placed: under its key, and by every identifier that it has on
+//! the wire. Whoever takes the messages is told by effects.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use amps_protocol::{AckType, Command as Wire, Id, Message, ReasonClass};
+use amps_transport::Time;
+
+use super::commands::{Purpose, Wait};
+use super::outbound::{Effect, Outbound};
+use super::subscription::{Spec, SubKey, Subscription};
+use super::waiter::{Done, Waiter};
+use crate::command::Command;
+use crate::error::{Error, Result};
+
+impl Outbound {
+    /// Places what has messages for somebody under a reserved key.
+    ///
+    /// # Errors
+    /// No connection, or one of its identifiers is in use.
+    pub(crate) fn place(
+        &mut self,
+        now: Time,
+        key: SubKey,
+        spec: Spec,
+        timeout: Option<Duration>,
+        waiter: &Arc<Waiter>,
+    ) -> Result<()> {
+        self.require_up()?;
+        self.require_room(&spec.command)?;
+        let command = &spec.command;
+        let action = command.describe();
+        let ids = command.wire_ids(key.0)?;
+        if let Some(id) = ids.distinct().find(|id| self.by_id.contains_key(id.as_bytes())) {
+            let reason = format!("subscription id \"{id}\" already exists on this client");
+            return Err(Error::Refused { action, class: ReasonClass::SubscriptionAlreadyExists, reason });
+        }
+        let asked = command.asked(spec.streams);
+        let limit = self.limits.message;
+        command.encode(&mut self.line.wire.tail, &ids, asked, &command.effective_options(), limit)?;
+        self.line.last_sent = now;
+        let (waits, auto_ack) = (command.waits(asked), spec.auto_ack);
+        let (wanted, ends) = (command.get_acks(), command.ends());
+        self.effects.push(Effect::RouteAdded { key, ids: ids.clone(), auto_ack, wanted, ends });
+        for id in ids.distinct() {
+            self.claim(id);
+            self.by_id.insert(id.as_bytes().into(), key);
+        }
+        self.note_name(&ids.command, key.0);
+        self.subscriptions.insert(key, Subscription::new(ids, spec));
+        if waits {
+            self.await_ack(now, key.0, Purpose::Place(key), action, Wait::processed(timeout, waiter));
+        } else {
+            waiter.complete(Ok(Done::default()));
+        }
+        Ok(())
+    }
+
+    /// Replaces what a subscription asks for, keeping its identity. The command bears the
+    /// option `replace`; what is stored does not.
+    ///
+    /// # Errors
+    /// No connection, or no such subscription.
+    pub(crate) fn replace(
+        &mut self,
+        now: Time,
+        key: SubKey,
+        serial: SubKey,
+        change: impl FnOnce(&Spec) -> Result<Spec>,
+        timeout: Option<Duration>,
+        waiter: &Arc<Waiter>,
+    ) -> Result<()> {
+        self.require_up()?;
+        let Some(subscription) = self.subscriptions.get(&key).filter(|subscription| subscription.is_live())
+        else {
+            return Err(unknown_subscription(&key.to_string()));
+        };
+        let mut spec = change(&subscription.spec)?;
+        let mut options = spec.command.effective_options().into_owned();
+        options.set_replace(true);
+        spec.command = spec.command.without_replace();
+        let mut ids = subscription.ids.clone();
+        ids.command = Id::number(serial.0);
+        let asked = spec.command.asked(spec.streams).with(AckType::Processed);
+        let limit = self.limits.message;
+        spec.command.encode(&mut self.line.wire.tail, &ids, asked, &options, limit)?;
+        let action = format!("replace {}", spec.command.describe());
+        let purpose = Purpose::Replace(key, Box::new(spec));
+        self.await_ack(now, serial.0, purpose, action, Wait::processed(timeout, waiter));
+        Ok(())
+    }
+
+    /// A subscription that came to nothing: whoever was to take its messages is let go.
+    pub(crate) fn forget(&mut self, key: SubKey) {
+        if !self.subscriptions.contains_key(&key) {
+            self.effects.push(Effect::RouteRemoved { key });
+        }
+    }
+
+    /// A query has brought everything, or a command every acknowledgement: nothing to end.
+    pub(crate) fn completed(&mut self, key: SubKey) {
+        self.take_out(key);
+    }
+
+    /// Ends a subscription: its pending acknowledgements go out first. Does nothing if it has
+    /// ended already.
+    pub(crate) fn unsubscribe(&mut self, now: Time, key: SubKey) {
+        let Some(mut subscription) = self.take_out(key) else { return };
+        if self.is_up() {
+            self.line.flush_batch(now, &mut subscription.acks);
+            if let Some(end) = subscription.end() {
+                self.line.write(&end.into());
+                self.line.last_sent = now;
+            }
+        }
+        self.effects.push(Effect::RouteRemoved { key });
+    }
+
+    /// Ends subscriptions by a comma list of ids, or `all`. Unknown ones are passed on to the
+    /// server all the same (UN-6).
+    ///
+    /// # Errors
+    /// No connection, and none is coming: what was to be ended has ended with the last one.
+    pub(crate) fn unsubscribe_ids(&mut self, now: Time, command: &Command, wait: Option<Wait<'_>>) -> Result<()> {
+        let list = command.get_sub_id().or(command.get_query_id()).unwrap_or_default();
+        let keys: Vec<SubKey> = if list == "all" {
+            self.subscriptions.iter().filter(|(_, s)| s.is_live()).map(|(key, _)| *key).collect()
+        } else {
+            list.split(',').filter_map(|id| self.by_id.get(id.trim().as_bytes()).copied()).collect()
+        };
+        for key in keys {
+            let Some(mut subscription) = self.take_out(key) else { continue };
+            if self.is_up() {
+                self.line.flush_batch(now, &mut subscription.acks);
+            }
+            self.effects.push(Effect::RouteRemoved { key });
+        }
+        if self.recovering {
+            // The next connection does not know them.
+            if let Some(waiter) = wait.and_then(|wait| wait.waiter) {
+                waiter.complete(Ok(Done::default()));
+            }
+            return Ok(());
+        }
+        self.perform(now, command, wait)
+    }
+
+    /// The subscription that goes by this id.
+    pub(crate) fn key_of(&self, id: &str) -> Option<SubKey> {
+        self.by_id.get(id.as_bytes()).copied()
+    }
+
+    /// Takes it out of the tables.
+    pub(super) fn take_out(&mut self, key: SubKey) -> Option<Subscription> {
+        let subscription = self.subscriptions.remove(&key)?;
+        for id in subscription.ids.distinct() {
+            self.by_id.remove(id.as_bytes());
+        }
+        Some(subscription)
+    }
+
+    /// Writes the end of something that is still in the tables, and asks to be told.
+    pub(super) fn ask_end(&mut self, key: SubKey, cid: u64) -> bool {
+        let end = self.subscriptions.get(&key).and_then(Subscription::end);
+        let Some(end) = end else { return false };
+        self.line.write(&Wire::from(end.ask(cid, AckType::Processed)));
+        true
+    }
+
+    /// A number that the application has taken is not given out again.
+    fn claim(&mut self, id: &Id<'_>) {
+        let number = std::str::from_utf8(id.as_bytes()).ok().and_then(|id| id.parse::<u32>().ok());
+        self.next_id = self.next_id.max(number.map_or(0, u64::from));
+    }
+
+    /// A command id that the application chose.
+    pub(super) fn note_name(&mut self, id: &Id<'_>, serial: u64) {
+        if *id != Id::number(serial) {
+            self.claim(id);
+            self.named.insert(id.as_bytes().into(), serial);
+        }
+    }
+
+    pub(super) fn forget_name(&mut self, serial: u64) {
+        if !self.named.is_empty() {
+            self.named.retain(|_, other| *other != serial);
+        }
+    }
+
+    /// Which command an acknowledgement is about.
+    pub(super) fn serial_of(&self, ack: &Message<&[u8]>) -> Option<u64> {
+        let cid = ack.command_id()?;
+        if let Some(serial) = self.named.get::<[u8]>(cid) {
+            return Some(*serial);
+        }
+        std::str::from_utf8(cid).ok()?.parse().ok()
+    }
+}
+
+pub(crate) fn unknown_subscription(id: &str) -> Error {
+    Error::Refused {
+        action: format!("subscription \"{id}\""),
+        class: ReasonClass::InvalidSubscription,
+        reason: "this client has no such subscription".into(),
+    }
+}
