@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use amps_protocol::{CommandKind, DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, Endpoint, Message as Raw};
 
+use crate::authenticator::Authenticator;
 use crate::client::{Client, EventLoop, Parts};
 use crate::error::{Error, Result};
 use crate::hooks::{Direction, Hooks, SlowConsumer};
@@ -14,7 +15,7 @@ use crate::listener::ConnectionState;
 use crate::reconnect::Reconnect;
 use crate::session::acks::AckSettings;
 use crate::session::line::SendLimits;
-use crate::session::{HeartbeatSettings, SessionConfig, check_endpoint};
+use crate::session::{HeartbeatSettings, LogonSettings, SessionConfig, check_endpoint};
 use crate::stream::DEFAULT_STREAM_LIMIT;
 use crate::write_failure::FailedWrite;
 
@@ -63,6 +64,8 @@ pub struct ClientBuilder {
     max_outbound: usize,
     event_loop: Option<EventLoop>,
     hooks: Hooks,
+    authenticator: Option<Arc<dyn Authenticator>>,
+    logon: LogonSettings,
     max_depth: usize,
 }
 
@@ -87,6 +90,8 @@ impl ClientBuilder {
             max_outbound: DEFAULT_MAX_OUTBOUND,
             event_loop: None,
             hooks: Hooks::default(),
+            authenticator: None,
+            logon: LogonSettings::default(),
             max_depth: 0,
         }
     }
@@ -121,6 +126,32 @@ impl ClientBuilder {
     /// interval; never less than the interval.
     pub fn heartbeat_timeout(mut self, timeout: Duration) -> Self {
         self.heartbeat_timeout = Some(timeout);
+        self
+    }
+
+    /// Sets who makes the credentials of logons; default: user and password of the connection
+    /// string, as they are.
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// A mark of your own for the server's log, made of Base64 characters.
+    pub fn logon_correlation_id(mut self, mark: impl Into<String>) -> Self {
+        self.logon.correlation_id = Some(mark.into());
+        self
+    }
+
+    /// How often the server sends conflated acknowledgements of publishes; it takes 1 s if not
+    /// told.
+    pub fn ack_conflation(mut self, interval: Duration) -> Self {
+        self.logon.ack_conflation = Some(interval);
+        self
+    }
+
+    /// Has the server show binary message types readably, where it can.
+    pub fn pretty(mut self, on: bool) -> Self {
+        self.logon.pretty = on;
         self
     }
 
@@ -289,6 +320,12 @@ impl ClientBuilder {
         if self.name.chars().any(char::is_control) {
             return invalid("the client name contains control characters");
         }
+        if let Some(mark) = &self.logon.correlation_id {
+            let base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+            if mark.is_empty() || !mark.chars().all(base64) {
+                return invalid("the correlation id of the logon must consist of Base64 characters");
+            }
+        }
         if self.servers.is_empty() {
             return invalid("no server was given; call server(\"tcp://host:port/amps/json\")");
         }
@@ -306,6 +343,7 @@ impl ClientBuilder {
             logon_timeout: self.logon_timeout,
             connect_deadline: self.connect_deadline,
             max_inbound: self.max_inbound,
+            logon: self.logon,
             // Different for every client, so that their back-offs differ.
             seed: RandomState::new().build_hasher().finish(),
         };
@@ -315,6 +353,7 @@ impl ClientBuilder {
             auto_ack: self.auto_ack,
             limits: SendLimits { queue: self.send_limit, message: self.max_outbound },
             hooks: self.hooks,
+            authenticator: self.authenticator,
             max_depth: self.max_depth,
             event_loop: self.event_loop,
             command_timeout: self.command_timeout,

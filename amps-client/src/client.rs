@@ -8,6 +8,7 @@ use std::time::Duration;
 use amps_protocol::{AckType, CommandKind, Endpoint, Message as Raw};
 use amps_transport::{Clock, EventLoop as Loop, MachineHandle, Time};
 
+use crate::authenticator::Authenticator;
 use crate::builder::ClientBuilder;
 use crate::caller;
 use crate::command::{Command, refuse_controls};
@@ -21,6 +22,7 @@ use crate::publish::{PublishOptions, Publishing, Receipt};
 use crate::session::acks::{AckOption, AckSettings};
 use crate::session::bugs::Bugs;
 use crate::session::commands::Wait;
+use crate::session::peer::Peer;
 use crate::session::line::{Counters, SendLimits};
 use crate::session::outbound::Outbound;
 use crate::session::shared::Urgency;
@@ -128,6 +130,7 @@ pub(crate) struct Parts {
     pub(crate) auto_ack: bool,
     pub(crate) limits: SendLimits,
     pub(crate) hooks: Hooks,
+    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
     pub(crate) max_depth: usize,
     pub(crate) event_loop: Option<EventLoop>,
     pub(crate) command_timeout: Option<Duration>,
@@ -157,6 +160,7 @@ impl Client {
         let dispatcher = Dispatcher::new(
             Arc::clone(&targets),
             Arc::clone(&hooks),
+            parts.authenticator,
             Arc::clone(&back),
             Arc::clone(&shared),
             clock,
@@ -169,6 +173,8 @@ impl Client {
                 inner.handle.post(Note::Wake);
             }
         }));
+        let tap = Arc::clone(&hooks);
+        shared.on_write(Box::new(move |bytes| tap.traffic(Direction::Outbound, bytes)));
         let inner = Arc::new(Inner {
             name,
             shared,
@@ -487,7 +493,10 @@ impl Client {
         command.check()?;
         let timeout = self.timeout_of(command);
         let done = self.command(timeout, |outbound, now, waiter| {
-            let wait = Wait { until: AckType::Stats, timeout, waiter: Some(waiter) };
+            // Messages of a queue are settled, not counted.
+            let settles = command.get_bookmark().is_some();
+            let until = if settles { AckType::Processed } else { AckType::Stats };
+            let wait = Wait { until, timeout, waiter: Some(waiter) };
             outbound.perform(now, command, Some(wait))
         })?;
         Ok(done.deleted)
@@ -533,6 +542,16 @@ impl Client {
             change(&mut settings);
             outbound.set_ack_settings(now, settings);
         });
+    }
+
+    /// The server of the last logon; `None` before the first.
+    pub fn peer(&self) -> Option<Arc<Peer>> {
+        self.inner.shared.with(|outbound| outbound.peer.clone())
+    }
+
+    /// The state of the connection that listeners heard of last; `None` before the first.
+    pub fn state(&self) -> Option<ConnectionState> {
+        self.inner.hooks.last_state()
     }
 
     /// Whether commands can be sent at this moment.

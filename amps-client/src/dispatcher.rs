@@ -8,10 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use amps_protocol::{CommandKind, Header, Message as Raw};
-use amps_transport::{Clock, Time};
+use amps_transport::{Clock, ConnId, Time};
 use bytes::{Bytes, BytesMut};
 use rustc_hash::FxHashMap;
 
+use crate::authenticator::{Answer, Authenticator, AuthenticatorError, Question, Step};
 use crate::client::Inner;
 use crate::error::{DisconnectCause, Error};
 use crate::hooks::{Direction, Hooks};
@@ -20,7 +21,7 @@ use crate::message::{Message, Origin};
 use crate::session::outbound::Generation;
 use crate::session::shared::Urgency;
 use crate::session::subscription::SubKey;
-use crate::session::{App, Delivery, Disposition, Shared};
+use crate::session::{App, Delivery, Disposition, Note, Shared};
 use crate::stream::{Item, Pushed, StreamQueue};
 
 /// What a message handler returns. An error counts as "not processed".
@@ -79,6 +80,7 @@ pub(crate) struct Dispatcher {
     /// Streams that their policy has ended.
     overrun: Vec<SubKey>,
     listeners: Arc<Hooks>,
+    authenticator: Option<Arc<dyn Authenticator>>,
     client: Arc<OnceLock<Weak<Inner>>>,
     /// Lent to each borrowed message in turn, so that no reference count is touched.
     origin: Option<Origin>,
@@ -101,6 +103,7 @@ impl Dispatcher {
     pub(crate) fn new(
         fresh: Arc<Targets>,
         listeners: Arc<Hooks>,
+        authenticator: Option<Arc<dyn Authenticator>>,
         client: Arc<OnceLock<Weak<Inner>>>,
         shared: Arc<Shared>,
         clock: Clock,
@@ -113,6 +116,7 @@ impl Dispatcher {
             touched: Vec::new(),
             full: Vec::new(),
             listeners,
+            authenticator,
             client,
             origin: None,
             shared,
@@ -363,6 +367,29 @@ impl App for Dispatcher {
 
     fn failed_write(&mut self, ack: &Raw<&[u8]>) -> bool {
         self.listeners.failed_write(ack)
+    }
+
+    fn authenticate(&mut self, conn: ConnId, question: &Question) -> bool {
+        let Some(authenticator) = self.authenticator.clone() else { return false };
+        let (back, question, listeners) = (Arc::clone(&self.client), question.clone(), Arc::clone(&self.listeners));
+        // It may ask other systems and wait, so it must not run here, on the loop.
+        let step = question.step;
+        let spawned = std::thread::Builder::new().name("amps-authenticate".into()).spawn(move || {
+            let user = question.user.clone();
+            let answer = catch_unwind(AssertUnwindSafe(|| question.ask(&*authenticator))).unwrap_or_else(|panic| {
+                let text = format!("the authenticator panicked: {}", panic_text(panic));
+                listeners.report(&Error::Handler { subscription: "none".into(), text: text.clone() });
+                Answer { user, password: Err(Arc::from(AuthenticatorError::from(text))) }
+            });
+            let inner = back.get().and_then(Weak::upgrade).filter(|_| step != Step::Completed);
+            if let Some(inner) = inner {
+                inner.handle.post(Note::Authenticated { conn, answer });
+            }
+        });
+        if let Err(error) = spawned {
+            self.listeners.report(&Error::EventLoop(Arc::new(error)));
+        }
+        true
     }
 
     fn raw_inbound(&mut self, bytes: &[u8]) {

@@ -40,6 +40,17 @@ pub enum Error {
         /// The server's words.
         reason: String,
     },
+    /// The authenticator could not say what to log on with. Nothing was sent.
+    #[error("the authenticator has no credentials for \"{client}\" at {server}: {source}")]
+    Authenticator {
+        /// Where.
+        server: String,
+        /// The client name.
+        client: String,
+        /// What the authenticator said.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
     /// The server kept asking for another logon.
     #[error(
         "{server} answered {attempts} logons of \"{client}\" with another challenge; check the credentials"
@@ -86,6 +97,7 @@ pub enum Error {
     #[error("not connected: {cause}")]
     Disconnected {
         /// How the connection ended, or why there is none.
+        #[source]
         cause: DisconnectCause,
     },
     /// A call that is not allowed here, above all one that would wait for itself.
@@ -170,7 +182,7 @@ pub enum DisconnectCause {
     BadFrame(FrameTooLong),
     /// A connection attempt failed, and no further one is planned.
     #[error("{0}")]
-    GaveUp(Box<Error>),
+    GaveUp(#[source] Box<Error>),
 }
 
 impl From<EncodeError> for Error {
@@ -204,6 +216,7 @@ impl Error {
                 _ => ErrorKind::Connection,
             },
             Self::LogonRefused { class, .. } | Self::Refused { class, .. } => ErrorKind::of(*class),
+            Self::Authenticator { .. } => ErrorKind::Authentication,
             Self::LogonRetries { .. } | Self::TryAgain { .. } => ErrorKind::RetryOperation,
             Self::TimedOut { .. } | Self::Idle { .. } => ErrorKind::TimedOut,
             Self::Disconnected { cause } => match cause {

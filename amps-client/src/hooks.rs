@@ -85,6 +85,7 @@ pub(crate) struct Hooks {
 #[derive(Default)]
 struct Set {
     states: Vec<(ListenerId, StateListener)>,
+    last_state: Option<ConnectionState>,
     last_id: u64,
     error: Option<ErrorListener>,
     unexpected: Option<MessageListener>,
@@ -178,6 +179,10 @@ impl Hooks {
         self.lock().disconnect.clone()
     }
 
+    pub(crate) fn last_state(&self) -> Option<ConnectionState> {
+        self.lock().last_state
+    }
+
     // ----- calls ----------------------------------------------------------------------
 
     pub(crate) fn report(&self, error: &Error) {
@@ -189,8 +194,11 @@ impl Hooks {
     }
 
     pub(crate) fn state(&self, state: ConnectionState) {
-        let listeners: Vec<StateListener> =
-            self.lock().states.iter().map(|(_, listener)| Arc::clone(listener)).collect();
+        let listeners: Vec<StateListener> = {
+            let mut set = self.lock();
+            set.last_state = Some(state);
+            set.states.iter().map(|(_, listener)| Arc::clone(listener)).collect()
+        };
         for listener in listeners {
             self.guarded("a connection state listener", || listener(state));
         }

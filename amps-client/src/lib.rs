@@ -28,6 +28,8 @@
 //! * Ending: [`Client::close`], which finishes the work in hand.
 //! * Errors: [`Error`], sorted by [`ErrorKind`].
 
+mod authenticator;
+pub use authenticator::{Authenticator, AuthenticatorError};
 mod builder;
 pub use builder::ClientBuilder;
 mod caller;
@@ -40,12 +42,16 @@ mod dispatcher;
 pub use dispatcher::HandlerResult;
 mod error;
 pub use error::{DisconnectCause, Error, ErrorKind, Result};
+#[cfg(feature = "async")]
+mod futures_stream;
+#[cfg(feature = "async")]
+pub use futures_stream::MessageStream;
 mod hooks;
 pub use hooks::{Direction, Hook, ListenerId, SlowConsumer};
 mod listener;
 pub use listener::ConnectionState;
 mod message;
-pub use message::Message;
+pub use message::{AckGuard, Message};
 mod placement;
 pub use placement::Starting;
 mod publish;
@@ -56,6 +62,7 @@ mod session;
 pub use session::acks::{AckOption, RawAckOption};
 pub use session::line::Counters;
 pub use session::outbound::PublishState;
+pub use session::peer::Peer;
 mod sow_delete;
 pub use sow_delete::{DeleteStats, SowDelete};
 mod stream;
@@ -70,6 +77,9 @@ pub use write_failure::FailedWrite;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
+
+#[cfg(feature = "async")]
+pub use futures_core;
 
 pub use amps_protocol::{
     AckType, AckTypes, BookmarkNotFound, CommandKind, Message as RawMessage, OofReason, Options, ReasonClass,

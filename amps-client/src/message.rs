@@ -4,10 +4,11 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use amps_protocol::Message as Raw;
+use amps_protocol::{CommandKind, Message as Raw, ReasonClass, Status};
 use amps_transport::{Clock, Time};
 use bytes::Bytes;
 
+use crate::error::{Error, Result};
 use crate::session::Shared;
 use crate::session::acks::AckOption;
 use crate::session::settling::Lease;
@@ -97,6 +98,40 @@ impl<B: AsRef<[u8]>> Message<B> {
         }
     }
 
+    /// Takes the message into a guard, which settles it whatever becomes of the work: done, it
+    /// is acknowledged; dropped before, by an error, a panic or a cancelled future, it goes
+    /// back to its queue.
+    pub fn guard(self) -> AckGuard<B> {
+        self.keep_lease();
+        AckGuard { message: self, done: false }
+    }
+
+    /// Turns an acknowledgement that reports a failure into the error that it means; any
+    /// other message is `Ok`.
+    ///
+    /// # Errors
+    /// `Refused`, or `TryAgain`, with the server's words.
+    pub fn result(&self) -> Result<()> {
+        let failed = self.raw.command() == CommandKind::Ack && self.raw.status().is_some_and(|s| !s.is_success());
+        if !failed {
+            return Ok(());
+        }
+        let action = format!("the command {}", self.raw.command_id().map(ToString::to_string).unwrap_or_default());
+        if self.raw.status() == Some(Status::Retry) {
+            return Err(Error::TryAgain { action });
+        }
+        let reason = self.raw.reason().map_or_else(|| "no reason given".into(), ToString::to_string);
+        Err(Error::Refused { action, class: ReasonClass::of(&reason), reason })
+    }
+
+    /// The data as text.
+    ///
+    /// # Errors
+    /// It is no UTF-8.
+    pub fn data_str(&self) -> std::result::Result<&str, std::str::Utf8Error> {
+        std::str::from_utf8(self.raw.data())
+    }
+
     /// Whether the message bears a lease and has to be acknowledged.
     pub const fn is_leased(&self) -> bool {
         self.origin.lease.is_some()
@@ -125,5 +160,61 @@ impl<B> Deref for Message<B> {
 impl<B: AsRef<[u8]>> fmt::Debug for Message<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.raw.fmt(f)
+    }
+}
+
+/// A message of a queue that is being worked on; see [`Message::guard`].
+///
+/// ```
+/// use amps_client::Client;
+/// # let server = amps_testkit::FakeServer::builder()
+/// #     .queue(amps_testkit::QueueConfig::new("work")).start()?;
+/// # let uri = server.uri("json");
+/// # let client = Client::builder("worker").server(&uri).connect()?;
+/// # fn settle(_: &[u8]) -> Result<(), &'static str> { Err("no money") }
+/// # client.publish("work", "1")?;
+///
+/// let mut work = client.subscribe("work").start()?;
+/// let message = work.next().unwrap()?.guard();
+/// if settle(message.data()).is_ok() {
+///     message.done();
+/// }
+/// // Not done: it is delivered again.
+/// assert_eq!(work.next().unwrap()?.data(), b"1");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a guard that is dropped gives its message back"]
+pub struct AckGuard<B: AsRef<[u8]> = Bytes> {
+    message: Message<B>,
+    done: bool,
+}
+
+impl<B: AsRef<[u8]>> AckGuard<B> {
+    /// The work is done: acknowledges the message.
+    pub fn done(mut self) {
+        self.done = true;
+        self.message.ack();
+    }
+}
+
+impl<B: AsRef<[u8]>> Deref for AckGuard<B> {
+    type Target = Message<B>;
+
+    fn deref(&self) -> &Message<B> {
+        &self.message
+    }
+}
+
+impl<B: AsRef<[u8]>> Drop for AckGuard<B> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.message.cancel();
+        }
+    }
+}
+
+impl<B: AsRef<[u8]>> fmt::Debug for AckGuard<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AckGuard").field(&self.message).finish()
     }
 }

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use amps_protocol::{CommandKind, Message as Raw};
-use amps_transport::{Input, Machine, Sink, Time};
+use amps_transport::{ConnId, Input, Machine, Sink, Time};
 use bytes::Bytes;
 
+use crate::authenticator::Question;
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::listener::ConnectionState;
@@ -27,7 +28,7 @@ use crate::session::settling::Lease;
 use crate::session::shared::Urgency;
 use crate::session::subscription::{Spec, SubKey};
 use crate::session::waiter::Waiter;
-use crate::session::{App, Delivery, Disposition, HeartbeatSettings, Note, Session, SessionConfig, Shared};
+use crate::session::{LogonSettings, App, Delivery, Disposition, HeartbeatSettings, Note, Session, SessionConfig, Shared};
 
 /// Names a subscription of one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,6 +126,9 @@ impl<M: Model> App for Bridge<M> {
     fn failed_write(&mut self, _: &Raw<&[u8]>) -> bool {
         false
     }
+    fn authenticate(&mut self, _: ConnId, _: &Question) -> bool {
+        false
+    }
     fn raw_inbound(&mut self, _: &[u8]) {}
     fn unexpected(&mut self, _: &Raw<&[u8]>) {}
 }
@@ -209,6 +213,7 @@ impl<M: Model> SimClient<M> {
             logon_timeout: Duration::from_secs(5),
             connect_deadline: Duration::from_secs(3600),
             max_inbound: 1 << 20,
+            logon: LogonSettings::default(),
             seed: config.seed,
         };
         let acks = AckSettings { batch_size: config.ack_batch_size, timeout: config.ack_timeout };

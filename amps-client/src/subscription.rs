@@ -10,6 +10,8 @@ use bytes::Bytes;
 use crate::client::Client;
 use crate::command::Command;
 use crate::error::{Error, Result};
+#[cfg(feature = "async")]
+use crate::futures_stream::MessageStream;
 use crate::message::{Message, Origin};
 use crate::placement::unlimited;
 use crate::session::outbound::Outbound;
@@ -232,18 +234,12 @@ impl Subscription {
             let on_loop = inner.handle.is_loop_thread();
             let patience = if on_loop { Some(Duration::ZERO) } else { patience };
             match self.queue.take(patience) {
-                Taken::Entry(Entry::Block(block)) => self.block = Some(block),
-                Taken::Entry(Entry::Single(single)) => {
-                    self.read.messages += 1;
-                    self.read.bytes += single.size();
-                    self.report_read();
-                    return Advance::Message(self.message(single.message, single.lease));
+                Taken::Entry(entry) => {
+                    if let Some(advance) = self.took(entry) {
+                        return advance;
+                    }
                 }
-                Taken::Entry(Entry::Notice(error)) => return Advance::Error(error),
-                Taken::Ended(end) => {
-                    self.ended = true;
-                    return end.map_or(Advance::Ended, Advance::Error);
-                }
+                Taken::Ended(end) => return self.reached(end),
                 Taken::TimedOut if on_loop => {
                     return Advance::Error(Error::Usage(
                         "next would wait for its own event loop; read streams on another thread",
@@ -252,6 +248,63 @@ impl Subscription {
                 Taken::TimedOut => return Advance::TimedOut,
             }
         }
+    }
+
+    /// What an entry of the queue is to the consumer; `None` if it has to be walked through.
+    fn took(&mut self, entry: Entry) -> Option<Advance> {
+        match entry {
+            Entry::Block(block) => {
+                self.block = Some(block);
+                None
+            }
+            Entry::Single(single) => {
+                self.read.messages += 1;
+                self.read.bytes += single.size();
+                self.report_read();
+                Some(Advance::Message(self.message(single.message, single.lease)))
+            }
+            Entry::Notice(error) => Some(Advance::Error(error)),
+        }
+    }
+
+    fn reached(&mut self, end: Option<Error>) -> Advance {
+        self.ended = true;
+        end.map_or(Advance::Ended, Advance::Error)
+    }
+
+    /// As a `futures` stream, for async code. Auto-ack ends here: see [`MessageStream`].
+    #[cfg(feature = "async")]
+    pub fn into_stream(mut self) -> MessageStream {
+        self.auto_ack = false;
+        MessageStream::new(self)
+    }
+
+    /// The next message if it is there; else the waker is called when it may be.
+    #[cfg(feature = "async")]
+    pub(crate) fn poll(&mut self, waker: &std::task::Waker) -> Option<Polled> {
+        let advance = loop {
+            if self.ended {
+                break Advance::Ended;
+            }
+            if let Some(message) = self.next_in_block() {
+                break Advance::Message(message);
+            }
+            self.report_read();
+            match self.queue.poll_take(waker)? {
+                Taken::Entry(entry) => {
+                    if let Some(advance) = self.took(entry) {
+                        break advance;
+                    }
+                }
+                Taken::Ended(end) => break self.reached(end),
+                Taken::TimedOut => {}
+            }
+        };
+        Some(match advance {
+            Advance::Message(message) => Polled::Message(message),
+            Advance::Error(error) => Polled::Error(error),
+            Advance::TimedOut | Advance::Ended => Polled::Ended,
+        })
     }
 
     fn next_in_block(&mut self) -> Option<Message> {
@@ -296,6 +349,14 @@ impl Subscription {
             self.client.inner().shared.wake();
         }
     }
+}
+
+/// What a stream finds.
+#[cfg(feature = "async")]
+pub(crate) enum Polled {
+    Message(Message),
+    Error(Error),
+    Ended,
 }
 
 enum Advance {

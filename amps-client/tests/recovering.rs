@@ -273,8 +273,9 @@ fn a_failing_disconnect_handler_is_reported() {
     let builder = builder.on_disconnect(|client, _| client.connect_to(["nonsense"]));
     let (client, line) = peer.connect(builder);
     drop(line);
-    let kinds: Vec<_> = (0..2).map(|_| reported.recv_timeout(PATIENCE).unwrap().kind()).collect();
-    assert_eq!(kinds, [ErrorKind::Disconnected, ErrorKind::InvalidUri]);
+    let errors: Vec<_> = (0..2).map(|_| reported.recv_timeout(PATIENCE).unwrap()).collect();
+    assert!(errors.iter().all(|error| error.kind() == ErrorKind::Disconnected), "{errors:?}");
+    assert!(errors[1].to_string().contains("nonsense"), "{}", errors[1]);
     assert!(!client.is_connected());
 }
 

@@ -47,6 +47,7 @@ impl Model for Application {
         Handled::Done
     }
     fn ended(&mut self, _: Sub, _: Option<Error>) {}
+    fn replaced(&mut self, _: Sub) {}
     fn interrupted(&mut self, _: Sub) {}
     fn resumed(&mut self, _: Sub, _: bool) {}
     fn draining(&mut self, _: Sub) {}

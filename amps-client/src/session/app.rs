@@ -2,12 +2,13 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use amps_protocol::{CommandKind, Message};
-use amps_transport::Time;
+use amps_transport::{ConnId, Time};
 use bytes::Bytes;
 
 use super::outbound::Generation;
 use super::settling::Lease;
 use super::subscription::SubKey;
+use crate::authenticator::Question;
 use crate::error::Error;
 use crate::listener::ConnectionState;
 
@@ -99,6 +100,10 @@ pub(crate) trait App {
     /// An acknowledgement says that something was not persisted; whether anybody wanted to
     /// know.
     fn failed_write(&mut self, ack: &Message<&[u8]>) -> bool;
+
+    /// Asks what to log on with, or tells that it was right. Without anybody to ask it returns
+    /// `false`; else the answer of a question comes back as a note.
+    fn authenticate(&mut self, conn: ConnId, question: &Question) -> bool;
 
     /// Bytes came, as they were read.
     fn raw_inbound(&mut self, bytes: &[u8]);

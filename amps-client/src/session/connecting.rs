@@ -1,10 +1,11 @@
 //! From a connection string to a logon: attempts, waits, giving up.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use amps_protocol::{
-    AckType, Command, Endpoint, IpPreference, Message, Options, Password, ReasonClass, Scheme, Status,
+    AckType, Command, Endpoint, Field, IpPreference, Message, Options, Password, ReasonClass, Scheme, Status,
 };
 use amps_transport::{AddressFamily, CloseMode, ConnId, Sink, SocketOptions, Target, Time};
 
@@ -13,6 +14,8 @@ use super::heartbeat::Heartbeat;
 use super::inbound::{Session, State};
 use super::servers::NextAttempt;
 use super::waiter::Done;
+use super::peer::Peer;
+use crate::authenticator::{Answer, Question, Step};
 use crate::error::{DisconnectCause, Error, Result};
 use crate::listener::ConnectionState;
 
@@ -83,22 +86,66 @@ impl<A: App> Session<A> {
         self.record = None;
         self.unparsed = 0;
         self.app.state(ConnectionState::Connected);
-        self.log_on(now, conn, 1);
+        let Some(endpoint) = self.servers.current() else { return };
+        let user = endpoint.user.clone().unwrap_or_default();
+        let password = endpoint.password.clone().unwrap_or_else(|| Password::new(""));
+        self.prepare_logon(now, conn, 1, Step::First, Credentials { user, password });
     }
 
-    pub(super) fn log_on(&mut self, now: Time, conn: ConnId, attempts: u32) {
+    /// Logs on, with what an authenticator makes of the credentials if there is one.
+    fn prepare_logon(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        attempts: u32,
+        step: Step,
+        credentials: Credentials,
+    ) {
+        if self.app.authenticate(conn, &credentials.question(step, "")) {
+            self.state = State::Authenticating { conn, attempts };
+            return;
+        }
+        if step == Step::First {
+            self.credentials = credentials;
+        }
+        self.log_on(now, conn, attempts);
+    }
+
+    /// An authenticator has answered.
+    pub(super) fn authenticated<S: Sink>(&mut self, now: Time, conn: ConnId, answer: Answer, sink: &mut S) {
+        let State::Authenticating { conn: asked, attempts } = self.state else { return };
+        if asked != conn {
+            return;
+        }
+        match answer.password {
+            Ok(password) => {
+                self.credentials = Credentials { user: answer.user, password: Password::new(password) };
+                self.log_on(now, conn, attempts);
+            }
+            Err(source) => {
+                let (server, client) = (self.server_name(), self.config.name.clone());
+                self.logon_failed(now, conn, Error::Authenticator { server, client, source }, sink);
+            }
+        }
+    }
+
+    fn log_on(&mut self, now: Time, conn: ConnId, attempts: u32) {
         let Some(endpoint) = self.servers.current() else { return };
-        let name = &self.config.name;
+        let (name, settings, credentials) = (&self.config.name, &self.config.logon, &self.credentials);
         let cid = self.shared.with(|outbound| {
             let cid = outbound.reserve().0;
             let mut options = Options::new();
-            if endpoint.options.pretty {
+            if endpoint.options.pretty || settings.pretty {
                 options.set_pretty(true);
             }
+            if let Some(interval) = settings.ack_conflation {
+                options.set_ack_conflation(interval.into());
+            }
             let logon = Command::logon(cid, name)
-                .user_id(endpoint.user.as_deref().unwrap_or_default())
-                .password(endpoint.password.as_ref().map_or("", Password::reveal))
+                .user_id(&*credentials.user)
+                .password(credentials.password.reveal())
                 .message_type(endpoint.message_type.as_deref().unwrap_or_default())
+                .correlation_id(settings.correlation_id.as_deref().unwrap_or_default())
                 .options(options)
                 .version(concat!(env!("CARGO_PKG_VERSION"), ":rust"));
             outbound.line.write(&logon.into());
@@ -115,9 +162,15 @@ impl<A: App> Session<A> {
             return;
         }
         match ack.status() {
-            Some(Status::Success) => self.logged_on(now, conn),
+            Some(Status::Success) => self.logged_on(now, conn, ack),
             Some(Status::Retry | Status::Other) | None if attempts < MAX_LOGONS => {
-                self.log_on(now, conn, attempts + 1);
+                let said = |field, before: &str| match ack.get(field) {
+                    Some(text) => text.to_string(),
+                    None => before.to_owned(),
+                };
+                let user = said(Field::UserId, &self.credentials.user);
+                let password = Password::new(said(Field::Password, self.credentials.password.reveal()));
+                self.prepare_logon(now, conn, attempts + 1, Step::Retry, Credentials { user, password });
             }
             Some(Status::Retry | Status::Other) | None => {
                 let (server, client) = (self.server_name(), self.config.name.clone());
@@ -134,7 +187,11 @@ impl<A: App> Session<A> {
         }
     }
 
-    pub(super) fn logged_on(&mut self, now: Time, conn: ConnId) {
+    fn logged_on(&mut self, now: Time, conn: ConnId, ack: &Message<&[u8]>) {
+        let reason = ack.reason().map(ToString::to_string).unwrap_or_default();
+        self.app.authenticate(conn, &self.credentials.question(Step::Completed, &reason));
+        let peer = Peer::of(ack, self.servers.current());
+        self.shared.with(|outbound| outbound.peer = Some(Arc::new(peer)));
         self.app.state(ConnectionState::LoggedOn);
         let heartbeat = self.config.heartbeat;
         let seconds = heartbeat.map(|settings| settings.interval.as_secs());
@@ -164,6 +221,26 @@ impl<A: App> Session<A> {
         self.shared.with(|outbound| outbound.connection_lost(&cause, recover));
         self.app.state(ConnectionState::Disconnected);
         self.attempt_failed(now, error, sink);
+    }
+}
+
+/// What a logon says of the user.
+#[derive(Clone, Debug)]
+pub(super) struct Credentials {
+    user: String,
+    password: Password,
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Self { user: String::new(), password: Password::new("") }
+    }
+}
+
+impl Credentials {
+    fn question(&self, step: Step, reason: &str) -> Question {
+        let (user, password) = (self.user.clone(), self.password.reveal().to_owned());
+        Question { step, user, password, reason: reason.to_owned() }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::app::App;
+use super::connecting::Credentials;
 use super::drain::Drain;
 use super::heartbeat::{Heartbeat, HeartbeatSettings, Pulse};
 use super::outbound::{Effect, Generation};
@@ -17,6 +18,7 @@ use super::servers::Servers;
 use super::shared::Shared;
 use super::subscription::SubKey;
 use super::waiter::{Done, Reply};
+use crate::authenticator::Answer;
 use crate::error::{DisconnectCause, Error};
 use crate::listener::ConnectionState;
 use crate::reconnect::{Reconnect, Rng};
@@ -43,12 +45,29 @@ pub(crate) struct SessionConfig {
     /// How long the first `connect` may take, all attempts together.
     pub(crate) connect_deadline: Duration,
     pub(crate) max_inbound: usize,
+    /// What else a logon says.
+    pub(crate) logon: LogonSettings,
     pub(crate) seed: u64,
+}
+
+/// What a logon says besides the connection string.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogonSettings {
+    pub(crate) correlation_id: Option<String>,
+    pub(crate) ack_conflation: Option<Duration>,
+    pub(crate) pretty: bool,
 }
 
 /// What other threads ask of the session.
 #[derive(Debug)]
 pub(crate) enum Note {
+    /// An authenticator has answered.
+    Authenticated {
+        /// For this connection.
+        conn: ConnId,
+        /// What it said.
+        answer: Answer,
+    },
     /// Connect and log on; to other servers than configured, if given.
     Connect {
         /// Replaces the configured servers.
@@ -79,6 +98,8 @@ pub(super) enum State {
     Idle,
     Backoff { until: Time },
     Connecting { conn: ConnId },
+    /// Connected; an authenticator has the word.
+    Authenticating { conn: ConnId, attempts: u32 },
     LoggingOn { conn: ConnId, cid: String, attempts: u32, until: Time },
     Online { conn: ConnId, since: Time, stable: bool },
 }
@@ -87,9 +108,10 @@ impl State {
     pub(super) fn conn(&self) -> Option<ConnId> {
         match self {
             Self::Idle | Self::Backoff { .. } => None,
-            Self::Connecting { conn } | Self::LoggingOn { conn, .. } | Self::Online { conn, .. } => {
-                Some(*conn)
-            }
+            Self::Connecting { conn }
+            | Self::Authenticating { conn, .. }
+            | Self::LoggingOn { conn, .. }
+            | Self::Online { conn, .. } => Some(*conn),
         }
     }
 }
@@ -117,6 +139,8 @@ pub(crate) struct Session<A> {
     pub(super) connector: Option<Connector>,
     pub(super) drain: Option<Drain>,
     pub(super) last_error: Option<Error>,
+    /// What the logon under way, or the last one, said.
+    pub(super) credentials: Credentials,
     pub(super) reading: bool,
     /// The application had no room: nothing is looked at until it has.
     pub(super) stopped: bool,
@@ -151,6 +175,7 @@ impl<A: App> Session<A> {
             connector: None,
             drain: None,
             last_error: None,
+            credentials: Credentials::default(),
             reading: true,
             stopped: false,
             record: None,
@@ -176,6 +201,7 @@ impl<A: App> Session<A> {
             State::Idle => "idle",
             State::Backoff { .. } => "backoff",
             State::Connecting { .. } => "connecting",
+            State::Authenticating { .. } => "authenticating",
             State::LoggingOn { .. } => "logging on",
             State::Online { .. } if self.drain.is_some() => "draining",
             State::Online { .. } => "online",
@@ -203,6 +229,7 @@ impl<A: App> Session<A> {
                 waiter.complete(Ok(Done::default()));
             }
             Note::Wake => {}
+            Note::Authenticated { conn, answer } => self.authenticated(now, conn, answer, sink),
             Note::Shutdown => {
                 self.shared.with(|outbound| outbound.flush_acks(now));
                 self.shut(CloseMode::Flush, sink);
@@ -238,7 +265,7 @@ impl<A: App> Session<A> {
     pub(super) fn lost<S: Sink>(&mut self, now: Time, cause: DisconnectCause, sink: &mut S) {
         match &self.state {
             State::Idle | State::Backoff { .. } | State::Connecting { .. } => return,
-            State::LoggingOn { .. } => {
+            State::Authenticating { .. } | State::LoggingOn { .. } => {
                 return self.logon_ended(now, Error::disconnected(cause), sink);
             }
             State::Online { .. } => {}
@@ -268,7 +295,10 @@ impl<A: App> Session<A> {
     /// The connection ends by our will, and nothing is to follow.
     pub(super) fn shut<S: Sink>(&mut self, mode: CloseMode, sink: &mut S) {
         let conn = self.state.conn();
-        let was_connected = matches!(self.state, State::LoggingOn { .. } | State::Online { .. });
+        let was_connected = matches!(
+            self.state,
+            State::Authenticating { .. } | State::LoggingOn { .. } | State::Online { .. }
+        );
         // Counted while the subscriptions still know.
         let unacknowledged = self.in_hand();
         if let Some(conn) = conn {
@@ -306,7 +336,7 @@ impl<A: App> Session<A> {
             if let Some(conn) = self.state.conn() {
                 sink.close(conn, CloseMode::Abort);
             }
-            if matches!(self.state, State::LoggingOn { .. }) {
+            if matches!(self.state, State::Authenticating { .. } | State::LoggingOn { .. }) {
                 self.app.state(ConnectionState::Disconnected);
             }
             self.last_error.get_or_insert_with(|| Error::TimedOut {
@@ -477,7 +507,7 @@ impl<A: App> Machine for Session<A> {
 
     fn deadline(&self) -> Option<Time> {
         let own = match &self.state {
-            State::Idle | State::Connecting { .. } => None,
+            State::Idle | State::Connecting { .. } | State::Authenticating { .. } => None,
             State::Backoff { until } | State::LoggingOn { until, .. } => Some(*until),
             State::Online { since, stable, .. } => (!stable).then_some(*since + STABLE_AFTER),
         };

@@ -12,6 +12,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use amps_protocol::{AckTypes, Command, FrameTooLong, HeartbeatRequest, Id};
 use amps_transport::{Outlet, Time};
@@ -21,6 +22,7 @@ use super::acks::{AckSettings, Acks};
 use super::bugs::Bugs;
 use super::commands::Pending;
 use super::line::{Line, SendLimits};
+use super::peer::Peer;
 use super::subscription::{Spec, SubKey, Subscription};
 use crate::command::{Ends, WireIds};
 use crate::error::{DisconnectCause, Error, Result};
@@ -73,6 +75,8 @@ pub(crate) struct Outbound {
     pub(super) connection: u64,
     pub(crate) outlet: Option<Outlet>,
     pub(crate) line: Line,
+    /// The server of the last logon.
+    pub(crate) peer: Option<Arc<Peer>>,
     pub(super) limits: SendLimits,
     pub(super) settings: AckSettings,
     pub(super) next_id: u64,
@@ -123,6 +127,7 @@ impl Outbound {
             connection: 0,
             outlet: None,
             line: Line::default(),
+            peer: None,
             limits,
             settings,
             next_id: 0,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use amps_transport::{ConnId, Sink, Time};
 
 use super::outbound::Outbound;
-use super::wire::COALESCE_BYTES;
+use super::wire::{COALESCE_BYTES, Chunk};
 
 /// Two frames closer together than this are "back to back".
 const BURST_GAP: Duration = Duration::from_micros(20);
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     busy: AtomicBool,
     /// Makes the loop look at the session's timers and effects again.
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Sees what is written, before it is.
+    tap: OnceLock<Box<dyn Fn(&[u8]) + Send + Sync>>,
 }
 
 struct Guarded {
@@ -66,12 +68,26 @@ impl Shared {
             held_back: Mutex::default(),
             busy: AtomicBool::new(false),
             wake: OnceLock::new(),
+            tap: OnceLock::new(),
         }
     }
 
     /// Sets how the loop is woken; once.
     pub(crate) fn on_wake(&self, wake: Box<dyn Fn() + Send + Sync>) {
         let _ = self.wake.set(wake);
+    }
+
+    /// Sets who sees what is written; once.
+    pub(crate) fn on_write(&self, tap: Box<dyn Fn(&[u8]) + Send + Sync>) {
+        let _ = self.tap.set(tap);
+    }
+
+    /// Shows bytes on their first way out. One writer is at work at a time, so that they come
+    /// in the order of the wire.
+    fn show(&self, chunk: &Chunk) {
+        if let Some(tap) = self.tap.get().filter(|_| chunk.fresh) {
+            tap(&chunk.bytes);
+        }
     }
 
     /// The threads that would have to read before anything can be received.
@@ -175,6 +191,7 @@ impl Shared {
             self.write_out(guard);
         } else if let Some(conn) = conn {
             while let Some(mut chunk) = guard.outbound.line.wire.take() {
+                self.show(&chunk);
                 sink.send(conn, &chunk.bytes);
                 chunk.bytes.clear();
                 guard.outbound.line.wire.put_back(chunk);
@@ -187,6 +204,7 @@ impl Shared {
         let mut guard = self.lock();
         guard.outbound.line.wire.unblock();
         while let Some(mut chunk) = guard.outbound.line.wire.take() {
+            self.show(&chunk);
             sink.send(conn, &chunk.bytes);
             chunk.bytes.clear();
             guard.outbound.line.wire.put_back(chunk);
@@ -220,6 +238,7 @@ impl Shared {
         let generation = guard.outbound.connection();
         while let Some(mut chunk) = guard.outbound.line.wire.take() {
             drop(guard);
+            self.show(&chunk);
             let written = outlet.try_write(&mut chunk.bytes);
             guard = self.lock();
             if guard.outbound.connection() != generation {

@@ -35,6 +35,8 @@ pub(crate) struct Wire {
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub(crate) bytes: BytesMut,
+    /// Nobody has tried to write these bytes before.
+    pub(crate) fresh: bool,
     size: usize,
 }
 
@@ -59,7 +61,8 @@ impl Wire {
         if self.out.is_some() || self.blocked {
             return None;
         }
-        let bytes = if self.front.is_empty() {
+        let fresh = self.front.is_empty();
+        let bytes = if fresh {
             std::mem::replace(&mut self.tail, std::mem::take(&mut self.spare))
         } else {
             std::mem::take(&mut self.front)
@@ -71,12 +74,12 @@ impl Wire {
         let size = bytes.len();
         self.out = Some(size);
         self.unblocked_meanwhile = false;
-        Some(Chunk { bytes, size })
+        Some(Chunk { bytes, fresh, size })
     }
 
     /// Gives a chunk back; what is left in it was not written because the socket is full.
     pub(crate) fn put_back(&mut self, chunk: Chunk) {
-        let Chunk { mut bytes, size } = chunk;
+        let Chunk { mut bytes, size, .. } = chunk;
         self.out = None;
         self.written += (size - bytes.len()) as u64;
         if bytes.is_empty() {

@@ -94,6 +94,8 @@ impl Model for Worker {
         self.events.push(AppEvent::Ended { sub, failed: error.is_some() });
     }
 
+    fn replaced(&mut self, _: Sub) {}
+
     fn interrupted(&mut self, _: Sub) {
         self.events.push(AppEvent::Interrupted);
     }
