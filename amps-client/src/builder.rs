@@ -296,6 +296,20 @@ impl ClientBuilder {
         self
     }
 
+    /// Runs on the thread that serves the client when a connection begins; see
+    /// [`Client::on_connection_start`].
+    pub fn on_connection_start(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.hooks.set_start(Arc::new(hook));
+        self
+    }
+
+    /// Runs on the thread that serves the client when a connection has ended; see
+    /// [`Client::on_connection_end`].
+    pub fn on_connection_end(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.hooks.set_end(Arc::new(hook));
+        self
+    }
+
     /// Sets what happens after an unexpected disconnect, in place of a reconnect policy. It
     /// runs on a thread of its own, once per disconnect and not for `close`; it may call
     /// `connect`, `connect_to` and `subscribe`. Subscriptions have ended by then.

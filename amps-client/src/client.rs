@@ -638,6 +638,18 @@ impl Client {
         self.inner.hooks.set_slow(Arc::new(listener));
     }
 
+    /// Runs on the thread that serves this client when a connection begins, before anything is
+    /// received on it: to name the thread, or to bind it to a processor. The thread stays the
+    /// same across reconnects, and may serve other clients too.
+    pub fn on_connection_start(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.inner.hooks.set_start(Arc::new(hook));
+    }
+
+    /// Runs on the thread that serves this client when a connection has ended.
+    pub fn on_connection_end(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.inner.hooks.set_end(Arc::new(hook));
+    }
+
     /// Removes what was set for a hook: from the next event on, it is as if it had never been.
     pub fn remove_hook(&self, hook: Hook) {
         self.inner.hooks.remove(hook);

@@ -328,7 +328,14 @@ impl App for Dispatcher {
     }
 
     fn state(&mut self, state: ConnectionState) {
+        // Whoever prepares the thread comes before whoever is told that it serves.
+        if state == ConnectionState::Connected {
+            self.listeners.connection(true);
+        }
         self.listeners.state(state);
+        if state == ConnectionState::Disconnected {
+            self.listeners.connection(false);
+        }
     }
 
     fn report(&mut self, error: &Error) {

@@ -100,6 +100,9 @@ pub enum Error {
         #[source]
         cause: DisconnectCause,
     },
+    /// The client has a connection, or is about to have one.
+    #[error("{0}")]
+    AlreadyConnected(&'static str),
     /// A call that is not allowed here, above all one that would wait for itself.
     #[error("{0}")]
     Usage(&'static str),
@@ -224,6 +227,7 @@ impl Error {
                 DisconnectCause::BadRecords(_) => ErrorKind::Stream,
                 _ => ErrorKind::Disconnected,
             },
+            Self::AlreadyConnected(_) => ErrorKind::AlreadyConnected,
             Self::Usage(_) => ErrorKind::Usage,
             Self::Full { .. } | Self::Overrun { .. } => ErrorKind::Full,
             Self::TooLarge(_) => ErrorKind::InvalidArgument,
@@ -232,6 +236,51 @@ impl Error {
             Self::Unfinished { .. } => ErrorKind::Unfinished,
             Self::EventLoop(_) => ErrorKind::Connection,
         }
+    }
+
+    /// Whether the connection is, or was, the matter: the client may have none any more.
+    pub fn is_connection(&self) -> bool {
+        use ErrorKind as K;
+        matches!(
+            self.kind(),
+            K::AlreadyConnected
+                | K::Authentication
+                | K::Connection
+                | K::ConnectionRefused
+                | K::Disconnected
+                | K::InvalidTransportOptions
+                | K::InvalidUri
+                | K::MessageType
+                | K::NameInUse
+                | K::Protocol
+                | K::RetryOperation
+                | K::Stream
+                | K::TransportType
+        )
+    }
+
+    /// Whether the server refused a command. The client is as usable as before.
+    pub fn is_command(&self) -> bool {
+        use ErrorKind as K;
+        matches!(
+            self.kind(),
+            K::BadFilter
+                | K::BadRegexTopic
+                | K::BadSowKey
+                | K::Command
+                | K::InvalidBookmark
+                | K::InvalidOptions
+                | K::InvalidSubscription
+                | K::InvalidTopic
+                | K::NotEntitled
+                | K::NotLoggedOn
+                | K::SubscriptionAlreadyExists
+        )
+    }
+
+    /// Whether something took too long.
+    pub fn is_timeout(&self) -> bool {
+        self.kind() == ErrorKind::TimedOut
     }
 
     /// Whether trying the same call again later can succeed.
@@ -301,6 +350,8 @@ pub enum ErrorKind {
     RetryOperation,
     /// No answer in time.
     TimedOut,
+    /// The client is connected already.
+    AlreadyConnected,
     /// Misuse of the API.
     Usage,
     /// Too much waits: to be sent, or to be read from a stream that fails then.

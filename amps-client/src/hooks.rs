@@ -47,6 +47,10 @@ pub enum Hook {
     Traffic,
     /// The listener for streams that are full.
     SlowConsumer,
+    /// What runs when a connection begins.
+    ConnectionStart,
+    /// What runs when a connection ends.
+    ConnectionEnd,
 }
 
 /// Names a listener for connection states.
@@ -59,6 +63,7 @@ pub(crate) type MessageListener = Arc<dyn Fn(&Raw<&[u8]>) + Send + Sync>;
 pub(crate) type WriteListener = Arc<dyn Fn(&FailedWrite<'_>) + Send + Sync>;
 pub(crate) type TrafficListener = Arc<Mutex<dyn FnMut(Direction, &[u8]) + Send>>;
 pub(crate) type SlowListener = Arc<dyn Fn(&SlowConsumer) + Send + Sync>;
+pub(crate) type ThreadHook = Arc<dyn Fn() + Send + Sync>;
 pub(crate) type DisconnectHandler =
     Arc<Mutex<dyn FnMut(&Client, &Error) -> Result<()> + Send>>;
 
@@ -95,6 +100,8 @@ struct Set {
     disconnect: Option<DisconnectHandler>,
     traffic: Option<TrafficListener>,
     slow: Option<SlowListener>,
+    start: Option<ThreadHook>,
+    end: Option<ThreadHook>,
 }
 
 const fn bit(kind: CommandKind) -> u32 {
@@ -153,6 +160,14 @@ impl Hooks {
         self.lock().slow = Some(listener);
     }
 
+    pub(crate) fn set_start(&self, hook: ThreadHook) {
+        self.lock().start = Some(hook);
+    }
+
+    pub(crate) fn set_end(&self, hook: ThreadHook) {
+        self.lock().end = Some(hook);
+    }
+
     pub(crate) fn remove(&self, hook: Hook) {
         let mut set = self.lock();
         match hook {
@@ -172,6 +187,8 @@ impl Hooks {
                 self.tapped.store(false, Ordering::Relaxed);
             }
             Hook::SlowConsumer => set.slow = None,
+            Hook::ConnectionStart => set.start = None,
+            Hook::ConnectionEnd => set.end = None,
         }
     }
 
@@ -201,6 +218,16 @@ impl Hooks {
         };
         for listener in listeners {
             self.guarded("a connection state listener", || listener(state));
+        }
+    }
+
+    /// A connection begins or ends, on the thread that serves it.
+    pub(crate) fn connection(&self, begins: bool) {
+        let set = self.lock();
+        let hook = if begins { set.start.clone() } else { set.end.clone() };
+        drop(set);
+        if let Some(hook) = hook {
+            self.guarded("the hook of the receive thread", || hook());
         }
     }
 

@@ -245,7 +245,8 @@ impl<A: App> Session<A> {
         sink: &mut S,
     ) {
         if !matches!(self.state, State::Idle) {
-            waiter.complete(Err(Error::Usage("connect: this client is connected, or connecting, already")));
+            let text = "connect: this client is connected, or connecting, already; close it first";
+            waiter.complete(Err(Error::AlreadyConnected(text)));
             return;
         }
         if let Some(servers) = servers {
