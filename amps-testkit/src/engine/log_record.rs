@@ -428,6 +428,7 @@ impl Engine {
         for index in 0..self.queues.len() {
             self.queues[index].begin_counting();
             self.timers.set(Timer::Queue(index), self.queues[index].deadline());
+            self.show_queue(now, index, &mut Nowhere);
         }
         self.catch_up(now);
     }

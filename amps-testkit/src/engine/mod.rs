@@ -178,7 +178,6 @@ impl Engine {
             sow.push(Table::new(topic, message_type, format, &language)?);
         }
         entitlement::check(&config.entitlements, &language)?;
-        let derived = derive(&config, &mut types, &mut sow)?;
         let mut queues: Vec<Queue> = Vec::new();
         for queue in &config.queues {
             let queue = {
@@ -201,6 +200,7 @@ impl Engine {
             }
             queues.push(queue);
         }
+        let derived = derive(&config, &mut types, &mut sow, &mut queues)?;
         let actions = Actions::new(&config, &mut types)?;
         let restricted = config.closed || !config.entitlements.is_empty();
         let slowness = Slowness::of(&config.slow_clients);

@@ -31,6 +31,7 @@ use super::topic::{TopicPattern, TopicReading, TypeId};
 use super::txlog::{Entry, Position};
 
 mod books;
+mod browse;
 mod owner;
 
 /// Why a message expired.
@@ -176,6 +177,8 @@ pub(crate) struct Queue {
     tail: Position,
     /// What left for good since it was last asked.
     departures: Vec<MessageId>,
+    /// What came into sight, or went out of it; `None` if nobody looks.
+    stirred: Option<Vec<Arc<Entry>>>,
 }
 
 impl Queue {
@@ -254,6 +257,7 @@ impl Queue {
             return_position: switches.return_position,
             tail: 0,
             departures: Vec::new(),
+            stirred: None,
         })
     }
 
@@ -290,6 +294,7 @@ impl Queue {
         while self.messages.len() - self.inactive.len() < depth {
             let Some(position) = self.inactive.pop_first() else { return };
             let Some(message) = self.messages.get(&position) else { continue };
+            let entry = Arc::clone(&message.entry);
             let is_barrier = self.barrier.as_ref().is_some_and(|barrier| {
                 let document = self.format.read(&message.entry.body);
                 barrier.matches(Facts::of(&message.entry, &self.format, &document), now)
@@ -301,6 +306,7 @@ impl Queue {
             } else {
                 self.offer(Place { rank: message.rank, position });
             }
+            self.stir(&entry);
         }
     }
 
@@ -424,9 +430,11 @@ impl Queue {
         if let Some(at) = until {
             self.leases.insert((at, position));
         }
+        let entry = Arc::clone(&message.entry);
         self.leased += 1;
         self.held.entry(holder.sub).or_default().insert(position);
-        Some((Arc::clone(&message.entry), until))
+        self.stir(&entry);
+        Some((entry, until))
     }
 
     /// The message with a bookmark, if it is in the queue.
@@ -621,7 +629,10 @@ impl Queue {
 
     /// Takes the lease off a message, which is then neither leased nor available.
     pub(crate) fn end_lease(&mut self, position: Position) -> Option<Holder> {
-        let lease = self.messages.get_mut(&position)?.lease.take()?;
+        let message = self.messages.get_mut(&position)?;
+        let lease = message.lease.take()?;
+        let entry = Arc::clone(&message.entry);
+        self.stir(&entry);
         if let Some(at) = lease.until {
             self.leases.remove(&(at, position));
         }
@@ -645,6 +656,7 @@ impl Queue {
         self.asked.remove(&position);
         self.by_bookmark.remove(&message.entry.bookmark);
         self.departures.push(message.entry.bookmark);
+        self.stir(&message.entry);
         if let Some(at) = message.expires {
             self.expirations.remove(&(at, position));
         }

@@ -186,7 +186,7 @@ impl Engine {
 
     /// What is to be computed over groups of records (AGG-01, AGG-03).
     fn read_aggregation(
-        &self,
+        &mut self,
         message: &Message<&[u8]>,
         options: &Options,
         pattern: &TopicPattern,
@@ -202,8 +202,6 @@ impl Engine {
         if matches!(message.command(), CommandKind::Subscribe | CommandKind::DeltaSubscribe) {
             return Err(refused("a subscription without a query has no results over groups".to_owned()));
         }
-        let source = self.table_of(message_type, pattern.text()).filter(|_| pattern.is_literal());
-        let Some(source) = source else { return Err(Reason::InvalidTopic.into()) };
         if projection.len() > MAX_PROJECTION {
             return Err(refused(format!("the projection has more than {MAX_PROJECTION} bytes")));
         }
@@ -212,6 +210,15 @@ impl Engine {
         let fields: FieldList = grouping.parse().map_err(|fault: ValueFault| refused(fault.to_string()))?;
         let by = fields.iter().map(|field| Path::parse(field).map_err(|fault| refused(fault.to_string())));
         let by = by.collect::<Result<_, _>>()?;
+        if !pattern.is_literal() {
+            let detail = "results over groups are of one topic, not of a pattern".to_owned();
+            return Err(Refusal::because(Reason::InvalidTopic, detail));
+        }
+        let topic = self.table_of(message_type, pattern.text());
+        let Some(source) = topic.or_else(|| self.table_of_queue(message_type, pattern.text())) else {
+            let detail = format!("\"{}\" is neither a state of the world nor a queue", pattern.text());
+            return Err(Refusal::because(Reason::InvalidTopic, detail));
+        };
         let visible = filter
             .as_ref()
             .and_then(|selector| selector.visible_of(resource_in(&self.sow, message_type, pattern.text())))
@@ -261,7 +268,10 @@ impl Engine {
         message_type: TypeId,
     ) -> Result<Shape, Refusal> {
         let wants_oof = options.contains("oof") || message.flag(amps_protocol::Field::SendOof) == Some(true);
-        if wants_oof && pattern.is_literal() && self.table_of(message_type, pattern.text()).is_none() {
+        // Results over groups of queue messages come and go as records do.
+        let of_queue = || options.contains("grouping") && self.is_queue(message_type, pattern.text());
+        let literal = wants_oof && pattern.is_literal();
+        if literal && self.table_of(message_type, pattern.text()).is_none() && !of_queue() {
             let detail = format!("\"{}\" has no state of the world to be in focus of", pattern.text());
             return Err(Refusal::because(Reason::InvalidOptions, detail));
         }

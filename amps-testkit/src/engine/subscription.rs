@@ -179,8 +179,8 @@ impl Engine {
             Some(key) => key,
             None => self.new_key(),
         };
-        // What follows the log takes nothing out of queues.
-        let covered = match replays {
+        // What follows the log, or computes results, takes nothing out of queues.
+        let covered = match replays || request.aggregation.is_some() {
             true => Vec::new(),
             false => self.queues_covered(&request.pattern, request.message_type),
         };

@@ -22,6 +22,7 @@ use super::table::{Record, Table};
 use crate::engine::Engine;
 use crate::engine::config::{Config, ConfigError, ConflatedTopicConfig, JoinField, ViewConfig, ViewSource};
 use crate::engine::filter::{Context, Language, Path, Projection};
+use crate::engine::queue::Queue;
 use crate::engine::selector::{Facts, Selector};
 use crate::engine::timers::Timer;
 use crate::engine::topic::{MessageTypes, TopicPattern, TopicReading, TypeId};
@@ -84,8 +85,10 @@ pub(crate) fn derive(
     config: &Config,
     types: &mut MessageTypes,
     tables: &mut Vec<Table>,
+    queues: &mut [Queue],
 ) -> Result<Vec<Derived>, ConfigError> {
     let language = config.language();
+    show_queues(config, types, tables, queues);
     let mut derived = Vec::new();
     let mut views: Vec<&ViewConfig> = config.views.iter().collect();
     let mut copies: Vec<&ConflatedTopicConfig> = config.conflated_topics.iter().collect();
@@ -105,7 +108,7 @@ pub(crate) fn derive(
             let message_type = types.id(&copy.message_type);
             let source = tables
                 .iter()
-                .position(|table| table.message_type == message_type && *table.name == *copy.underlying);
+                .position(|table| table.message_type == message_type && table.is_named(&copy.underlying));
             match source {
                 Some(source) => derived.push(add_copy(copy, source, tables, &language)?),
                 None => waiting.push(copy),
@@ -120,6 +123,21 @@ pub(crate) fn derive(
             let missing = missing.or_else(|| copies.first().map(|c| (c.name.clone(), c.underlying.clone())));
             let (topic, source) = missing.unwrap_or_default();
             return Err(ConfigError::NoSource { topic, underlying: source });
+        }
+    }
+}
+
+/// Adds tables of what can be seen of the queues that views are over (VIEW-01).
+fn show_queues(config: &Config, types: &MessageTypes, tables: &mut Vec<Table>, queues: &mut [Queue]) {
+    let sides: Vec<JoinField> = config.views.iter().flat_map(sides).collect();
+    for (index, queue) in queues.iter_mut().enumerate() {
+        let type_name = types.name(queue.message_type);
+        let is_source = sides.iter().any(|side| *side.topic == *queue.name && side.names(type_name));
+        let same = |table: &Table| table.name == queue.name && table.message_type == queue.message_type;
+        // A topic with a state of the world goes before a queue of its name.
+        if is_source && !tables.iter().any(same) {
+            tables.push(Table::of_queue(index, queue));
+            let _ = queue.begin_browsing();
         }
     }
 }

@@ -8,6 +8,7 @@
 //! * `groups` computes one result per group of records, `aggregate` keeps subscriptions to
 //!   them up to date;
 //! * `derived` keeps views and conflated topics, `join` the rows of views over several topics;
+//! * `queued` shows views and aggregates what can be seen of a queue;
 //! * `history` keeps past states that can be queried;
 //! * `enrich` adds fields on the way in;
 //! * `delete` is `sow_delete` on a topic that is no queue.
@@ -23,6 +24,7 @@ mod history;
 mod join;
 mod page;
 mod query;
+mod queued;
 mod table;
 
 pub(crate) use aggregate::Aggregate;

@@ -47,6 +47,11 @@ impl Engine {
         self.sow.iter().position(|table| table.message_type == message_type && table.covers(topic))
     }
 
+    /// The topics of a message type; queues are none.
+    fn tables_of(&self, message_type: TypeId) -> impl Iterator<Item = &Table> {
+        self.sow.iter().filter(move |table| table.queue.is_none() && table.message_type == message_type)
+    }
+
     pub(in crate::engine) fn sow_command<S: Sink>(
         &mut self,
         now: Time,
@@ -226,10 +231,11 @@ impl Engine {
 
     fn can_be_queried(&self, request: &Request) -> bool {
         let topic = request.pattern.text();
-        let is_queue = |queue: &crate::engine::queue::Queue| {
-            queue.message_type == request.message_type && *queue.name == *topic
-        };
-        self.table_of(request.message_type, topic).is_some() || self.queues.iter().any(is_queue)
+        self.table_of(request.message_type, topic).is_some() || self.is_queue(request.message_type, topic)
+    }
+
+    pub(in crate::engine) fn is_queue(&self, message_type: TypeId, topic: &str) -> bool {
+        self.queues.iter().any(|queue| queue.message_type == message_type && *queue.name == *topic)
     }
 
     /// The results of groups, ordered and cut as asked.
@@ -271,7 +277,7 @@ impl Engine {
             })
         };
         let mut sorted = Vec::new();
-        for table in self.sow.iter().filter(|table| table.message_type == message_type) {
+        for table in self.tables_of(message_type) {
             for record in records_of(table, pattern, query.as_of, now) {
                 let document = table.layout.format.read(&record.body);
                 let facts = Facts::of_record(record, &table.layout, &document);
@@ -322,7 +328,7 @@ impl Engine {
             }
             let layout = Layout { format: queue.format.clone(), keys: Vec::new(), resource: Resource::Topic };
             let layout = Arc::new(layout);
-            for (_, message) in queue.active_messages().filter(|(_, message)| message.lease.is_none()) {
+            for message in queue.browsable() {
                 let entry = &message.entry;
                 let document = queue.format.read(&entry.body);
                 let facts = Facts::of(entry, &queue.format, &document).read_as(&queue.name);
@@ -446,7 +452,7 @@ impl Engine {
                 && subscription.selector.as_ref().is_none_or(|selector| selector.matches(facts, now))
         };
         let mut left = Vec::new();
-        for table in self.sow.iter().filter(|table| table.message_type == new.message_type) {
+        for table in self.tables_of(new.message_type) {
             for record in table.records() {
                 let document = table.layout.format.read(&record.body);
                 let facts = Facts::of_record(record, &table.layout, &document);
