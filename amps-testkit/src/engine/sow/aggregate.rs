@@ -52,7 +52,7 @@ impl Aggregate {
         let found = groups.keys();
         let results =
             found.iter().filter_map(|group| groups.result(group, &topic, Sources::One(format), format, now));
-        let results = results.map(|record| (Arc::clone(&record.key), record)).collect();
+        let results: BTreeMap<_, _> = results.map(|record| (Arc::clone(&record.key), record)).collect();
         Self {
             source,
             source_layout: Arc::clone(&table.layout),

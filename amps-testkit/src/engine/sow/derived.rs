@@ -328,9 +328,12 @@ impl Engine {
     ) {
         let table = &self.sow[target];
         let name = Arc::clone(&table.name);
-        let (groups, sources) = match &self.derived[index].how {
+        let (groups, sources) = match &mut self.derived[index].how {
             How::View(groups) => (groups, Sources::One(source)),
-            How::Joined(joined) => (joined.groups(), Sources::Joined(joined.sources())),
+            How::Joined(joined) => {
+                let (groups, sources) = joined.groups();
+                (groups, Sources::Joined(sources))
+            }
             How::Conflated(_) => return,
         };
         let result = match groups.result(group, &name, sources, &table.layout.format, now) {
