@@ -180,8 +180,20 @@ const AGGREGATES: &str = "[SUM(/v) AS /sum,AVG(/v) AS /avg,COUNT(/v) AS /n,MIN(/
 /// A value as JSON writes it: few of them, so that many are equal.
 fn written() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
-        "1", "1.0", "2", "-3", "0.1", "0.2", "1e300", "-1e300", "1e-5", "9007199254740993", "null", "\"7\"",
-        "\"x\"", "true",
+        "1",
+        "1.0",
+        "2",
+        "-3",
+        "0.1",
+        "0.2",
+        "1e300",
+        "-1e300",
+        "1e-5",
+        "9007199254740993",
+        "null",
+        "\"7\"",
+        "\"x\"",
+        "true",
     ])
 }
 

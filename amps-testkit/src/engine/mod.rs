@@ -90,7 +90,7 @@ use queue::Queue;
 use replay::{Replays, WaitingAck};
 use replication::Replication;
 use slow::Slowness;
-use sow::{Derived, Table, derive};
+use sow::{Derived, Table, Watchers, derive};
 use subscription::{SubKey, Subscription};
 use timers::{Timer, Timers};
 use topic::{MessageTypes, Routes};
@@ -127,7 +127,7 @@ pub struct Engine {
     /// Views and conflated topics.
     derived: Vec<Derived>,
     /// Subscriptions that are windows or aggregated.
-    watchers: usize,
+    watchers: Watchers,
     queues: Vec<Queue>,
     /// Queues in which something may be deliverable.
     dirty: BTreeSet<usize>,
@@ -221,7 +221,7 @@ impl Engine {
             waiting_acks: Vec::new(),
             sow,
             derived,
-            watchers: 0,
+            watchers: Watchers::default(),
             queues,
             dirty: BTreeSet::new(),
             actions,

@@ -61,9 +61,7 @@ impl Engine {
     }
 
     fn queue_changed<S: Sink>(&mut self, now: Time, table: usize, change: &Change<'_>, sink: &mut S) {
-        if self.watchers > 0 {
-            self.aggregate(now, table, change, sink);
-        }
+        self.tell_watchers(now, table, change, sink);
         self.follow_up(now, table, change, sink);
     }
 }
