@@ -126,8 +126,10 @@ pub struct Engine {
     sow: Vec<Table>,
     /// Views and conflated topics.
     derived: Vec<Derived>,
-    /// Subscriptions that are windows or aggregated.
+    /// Subscriptions that are windows or aggregated, by what they look at.
     watchers: Watchers,
+    /// Subscriptions that are conflated while their clients are behind.
+    automatic: BTreeSet<SubKey>,
     queues: Vec<Queue>,
     /// Queues in which something may be deliverable.
     dirty: BTreeSet<usize>,
@@ -222,6 +224,7 @@ impl Engine {
             sow,
             derived,
             watchers: Watchers::default(),
+            automatic: BTreeSet::new(),
             queues,
             dirty: BTreeSet::new(),
             actions,

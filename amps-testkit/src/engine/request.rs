@@ -6,13 +6,12 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use amps_protocol::{CommandKind, Conflation, FieldList, MAX_PROJECTION, Message, Options, ValueFault};
 use amps_transport::{ConnId, Time};
 
 use super::Engine;
-use super::conflation::ConflationKey;
+use super::conflation::{ConflationKey, Rhythm};
 use super::entitlement::Rights;
 use super::filter::{OrderBy, Path, Projection};
 use super::format::Select;
@@ -28,9 +27,6 @@ use super::topic::{TopicPattern, TopicReading, TypeId};
 
 /// The largest batch that a query may ask for (QRY-04).
 const MAX_BATCH: u64 = 10_000;
-
-/// What `conflation=auto` means (CNF-08, inferred).
-const AUTO_CONFLATION: Duration = Duration::from_millis(100);
 
 /// Options that a subscribe or a query understands, or may carry without effect.
 const KNOWN_OPTIONS: &[&str] = &[
@@ -67,7 +63,7 @@ pub(crate) struct Request {
     pub(crate) selector: Option<Selector>,
     pub(crate) options: Options,
     pub(crate) shape: Shape,
-    pub(crate) conflation: Option<(Duration, ConflationKey)>,
+    pub(crate) conflation: Option<(Rhythm, ConflationKey)>,
     /// The table, and what is computed of it.
     pub(crate) aggregation: Option<(usize, Arc<Grouping>)>,
     pub(crate) backlog: u32,
@@ -233,31 +229,44 @@ impl Engine {
         pattern: &TopicPattern,
         message_type: TypeId,
         oof: bool,
-    ) -> Result<Option<(Duration, ConflationKey)>, Refusal> {
+    ) -> Result<Option<(Rhythm, ConflationKey)>, Refusal> {
         let refused = |detail: &str| Refusal::because(Reason::InvalidOptions, detail.to_owned());
-        let interval = match options.conflation().map_err(|fault| refused(&fault.to_string()))? {
+        let rhythm = match options.conflation().map_err(|fault| refused(&fault.to_string()))? {
             None | Some(Conflation::None) if options.contains("conflation_key") => {
                 return Err(refused("conflation_key without conflation"));
             }
             None | Some(Conflation::None) => return Ok(None),
-            Some(Conflation::Auto) => AUTO_CONFLATION,
-            Some(Conflation::Every(interval)) => interval.duration(),
+            Some(Conflation::Auto) => Rhythm::Auto(self.config.switches.auto_conflation),
+            Some(Conflation::Every(interval)) => Rhythm::Every(interval.duration()),
         };
-        let table = self.table_of(message_type, pattern.text()).filter(|_| pattern.is_literal());
+        // The topics with record keys that it covers; of a container those that there are.
+        let covered = |table: &&Table| {
+            let names_it = |topic: &Arc<str>| pattern.matches(topic);
+            let covers = match (pattern.is_literal(), table.only_topic()) {
+                (true, _) => table.covers(pattern.text()),
+                (false, Some(topic)) => table.queue.is_none() && names_it(topic),
+                (false, None) => table.records().any(|record| names_it(&record.topic)),
+            };
+            table.message_type == message_type && covers
+        };
         let fields = options.conflation_key().map_err(|fault| refused(&fault.to_string()))?;
         let Some(fields) = fields else {
-            let keyed = table.is_some() || !pattern.is_literal();
+            let keyed = self.sow.iter().any(|table| covered(&table));
             let missing = "a topic without record keys needs a conflation_key";
-            return if keyed { Ok(Some((interval, ConflationKey::Record))) } else { Err(refused(missing)) };
+            return if keyed { Ok(Some((rhythm, ConflationKey::Record))) } else { Err(refused(missing)) };
         };
         let paths: Vec<Path> = fields
             .iter()
             .map(|field| Path::parse(field).map_err(|fault| refused(&format!("{field}: {fault}"))))
             .collect::<Result<_, _>>()?;
-        if oof && table.is_some_and(|table| self.sow[table].layout.keys != paths) {
+        if !oof {
+            return Ok(Some((rhythm, ConflationKey::Fields(paths))));
+        }
+        if self.sow.iter().filter(covered).any(|table| table.layout.keys != paths) {
             return Err(refused("with oof, conflation_key has to be the key of the topic"));
         }
-        Ok(Some((interval, ConflationKey::Fields(paths))))
+        // So it is the record key, of topics too that are not there yet (CNF-02).
+        Ok(Some((rhythm, ConflationKey::Record)))
     }
 
     fn read_shape(

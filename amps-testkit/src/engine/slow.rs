@@ -114,6 +114,7 @@ impl Engine {
 
     /// Closes the connections for which too much waits.
     pub(super) fn close_slow<S: Sink>(&mut self, now: Time, sink: &mut S) {
+        self.look_at_consumers(sink);
         if !self.slowness.sizes {
             return;
         }

@@ -254,13 +254,17 @@ impl Engine {
             cut,
             page: None,
             aggregate: None,
-            conflated: request.conflation.map(|(interval, key)| Conflated::new(interval, key)),
+            conflated: request.conflation.map(|(rhythm, key)| Conflated::new(rhythm, key)),
             options: request.options.to_string().into(),
             pattern: request.pattern,
             backlog: granted.map(|limit| limit.min(request.backlog)),
             // Replacing keeps the leases.
             leased: self.subscriptions.get(&key).map_or(0, |old| old.leased),
             replays,
+        };
+        match subscription.conflated.as_ref().is_some_and(Conflated::is_auto) {
+            true => self.automatic.insert(key),
+            false => self.automatic.remove(&key),
         };
         let old = self.subscriptions.insert(key, subscription);
         if old.as_ref().is_some_and(Subscription::is_watcher) {
@@ -336,6 +340,7 @@ impl Engine {
         if subscription.is_watcher() {
             self.watchers.remove(key);
         }
+        self.automatic.remove(&key);
         self.timers.set(Timer::Conflation(key), None);
         if let Some(connection) = self.connections.get_mut(&subscription.conn) {
             connection.subscriptions.remove(&subscription.id);

@@ -76,7 +76,8 @@ struct Copy {
     /// Records that changed, with the end of their interval.
     due: BTreeSet<(Time, u64)>,
     by_order: BTreeMap<u64, Name>,
-    waiting: BTreeSet<Name>,
+    /// Why each is gone from the source, if it is.
+    waiting: BTreeMap<Name, Option<OofReason>>,
     next: u64,
 }
 
@@ -268,7 +269,7 @@ fn add_copy(
         filter,
         due: BTreeSet::new(),
         by_order: BTreeMap::new(),
-        waiting: BTreeSet::new(),
+        waiting: BTreeMap::new(),
         next: 0,
     };
     Ok(Derived {
@@ -309,7 +310,7 @@ impl Engine {
                     }
                 }
                 How::Conflated(copy) => {
-                    copy.wait(now, change.record());
+                    copy.wait(now, change);
                     let deadline = copy.due.first().map(|(at, _)| *at);
                     self.timers.set(Timer::Derived(index), deadline);
                 }
@@ -354,7 +355,7 @@ impl Engine {
             Outcome::Shown(record) => self.show(now, target, &record, sink),
             Outcome::Gone(key) => {
                 let name = Arc::clone(&self.sow[target].name);
-                self.withdraw(now, target, &name, &key, sink);
+                self.withdraw(now, target, &name, &key, OofReason::Deleted, sink);
             }
         }
     }
@@ -381,7 +382,7 @@ impl Engine {
                 return self.bring_out_late(now, index, sink);
             };
             let (Some(&source), target) = (sources.first(), *target) else { return };
-            let Some((topic, key)) = copy.take_due(now) else { break };
+            let Some(((topic, key), gone)) = copy.take_due(now) else { break };
             let table = &self.sow[source];
             let name = match &copy.names {
                 Some(names) => names.name(&topic),
@@ -412,7 +413,11 @@ impl Engine {
                     let copied = Record { topic: name, bookmark: None, expires: None, ..copied };
                     self.show(now, target, &Arc::new(copied), sink);
                 }
-                None => self.withdraw(now, target, &name, &key, sink),
+                // What is there and not shown does not match the filter any more (OOF-01).
+                None => {
+                    let reason = gone.unwrap_or(OofReason::Match);
+                    self.withdraw(now, target, &name, &key, reason, sink);
+                }
             }
         }
         if let How::Conflated(copy) = &self.derived[index].how {
@@ -435,31 +440,34 @@ impl Engine {
         target: usize,
         topic: &Arc<str>,
         key: &Arc<str>,
+        reason: OofReason,
         sink: &mut S,
     ) {
         if let Some(record) = self.sow[target].remove(topic, key) {
-            let change = Change::Left { record: &record, reason: OofReason::Deleted };
+            let change = Change::Left { record: &record, reason };
             self.changed(now, target, &change, sink);
         }
     }
 }
 
 impl Copy {
-    fn wait(&mut self, now: Time, record: &Record) {
+    fn wait(&mut self, now: Time, change: &Change<'_>) {
+        let record = change.record();
         let name = (Arc::clone(&record.topic), Arc::clone(&record.key));
-        if self.waiting.insert(name.clone()) {
+        if self.waiting.insert(name.clone(), change.left()).is_none() {
             self.next += 1;
             self.due.insert((now + self.interval, self.next));
             self.by_order.insert(self.next, name);
         }
     }
 
-    fn take_due(&mut self, now: Time) -> Option<Name> {
+    /// The next record whose interval is over, and why it is gone from the source, if it is.
+    fn take_due(&mut self, now: Time) -> Option<(Name, Option<OofReason>)> {
         let &(at, order) = self.due.first().filter(|(at, _)| *at <= now)?;
         self.due.remove(&(at, order));
         let name = self.by_order.remove(&order)?;
-        self.waiting.remove(&name);
-        Some(name)
+        let gone = self.waiting.remove(&name)?;
+        Some((name, gone))
     }
 
     fn takes(&self, record: &Record, table: &Table, now: Time) -> bool {
