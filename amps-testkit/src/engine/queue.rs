@@ -206,7 +206,7 @@ impl Queue {
         }
         let entry_filter = match &config.filter {
             Some(text) => Some(
-                Selector::parse(text, language)
+                Selector::parse_steady(text, language)
                     .map_err(|fault| ConfigError::Filter { queue: config.name.clone(), fault })?,
             ),
             None => None,
@@ -220,7 +220,7 @@ impl Queue {
         };
         let barrier = match &config.barrier {
             Some(text) => Some(
-                Selector::parse(text, language)
+                Selector::parse_steady(text, language)
                     .map_err(|fault| ConfigError::Filter { queue: config.name.clone(), fault })?,
             ),
             None => None,

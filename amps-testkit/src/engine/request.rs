@@ -19,7 +19,7 @@ use super::lint::Lint;
 use super::reasons::Reason;
 use super::replay::ReplayRequest;
 use super::reply::Refusal;
-use super::selector::Selector;
+use super::selector::{Selector, UNSTEADY};
 use super::sow::{Grouping, Point, Table, resource_in};
 use super::subscription::{Delta, Shape, text};
 use super::switches::UnknownOptions;
@@ -153,7 +153,9 @@ impl Engine {
         shape.bookmark |= message.bookmark().is_some();
         let conflation = self.read_conflation(&options, &pattern, message_type, shape.oof)?;
         let aggregation = self.read_aggregation(message, &options, &pattern, message_type, &selector)?;
-        if aggregation.is_some() && selector.as_ref().is_some_and(|selector| !selector.is_deterministic()) {
+        // A query looks at each message once, so its filter may follow the clock.
+        let follows = aggregation.is_some() && message.command() != CommandKind::Sow;
+        if follows && selector.as_ref().is_some_and(|selector| !selector.is_deterministic()) {
             return Err(changes_by_itself());
         }
         if aggregation.is_some() && conflation.is_some() {
@@ -385,10 +387,7 @@ impl Engine {
 
 /// What follows the state of the world cannot follow the clock (SUB-10).
 pub(super) fn changes_by_itself() -> Refusal {
-    Refusal::because(
-        Reason::BadFilter,
-        "the filter's result may change without an update (SUB-10)".to_owned(),
-    )
+    Refusal::because(Reason::BadFilter, UNSTEADY.to_owned())
 }
 
 fn number(options: &Options, name: &str) -> Result<Option<u64>, Refusal> {

@@ -46,6 +46,7 @@ impl MessageTypes {
         };
         let format = match config.layout() {
             MessageLayout::Json => Format::Json,
+            MessageLayout::JsonLast => Format::JsonLast,
             MessageLayout::Fix { separator } => Format::Fix { separator: *separator },
             MessageLayout::Nvfix { separator } => Format::Nvfix { separator: *separator },
             MessageLayout::Xml => Format::Xml,

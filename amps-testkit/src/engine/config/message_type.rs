@@ -12,8 +12,11 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MessageLayout {
-    /// As those of `json`.
+    /// As those of `json`: of equal keys in one object the first counts.
     Json,
+    /// JSON that is always read to its end: of equal keys in one object the last counts. AMPS does
+    /// so where `EarlyTerminationOptimization` is `false`.
+    JsonLast,
     /// As those of `fix`, with this byte behind every field.
     Fix {
         /// The byte behind every field; 1 in the built-in type.

@@ -211,7 +211,7 @@ fn add_view(
         .iter()
         .map(|text| Path::parse(text).map_err(|fault| wrong(format!("group \"{text}\": {fault}"))))
         .collect::<Result<_, _>>()?;
-    let filter = view.filter.as_ref().map(|text| Selector::parse(text, language)).transpose();
+    let filter = view.filter.as_ref().map(|text| Selector::parse_steady(text, language)).transpose();
     let filter = filter.map_err(|fault| wrong(format!("filter: {fault}")))?;
     let message_type = types.id(&view.message_type);
     let format = types.format(message_type).clone();
@@ -241,7 +241,7 @@ fn add_copy(
     language: &Language,
 ) -> Result<Derived, ConfigError> {
     let wrong = |fault: &str| ConfigError::Topic { topic: copy.name.clone(), fault: fault.to_owned() };
-    let filter = copy.filter.as_ref().map(|text| Selector::parse(text, language)).transpose();
+    let filter = copy.filter.as_ref().map(|text| Selector::parse_steady(text, language)).transpose();
     let filter = filter.map_err(|fault| wrong(&fault))?;
     let source_table = &tables[source];
     let (message_type, layout) = (source_table.message_type, Arc::clone(&source_table.layout));

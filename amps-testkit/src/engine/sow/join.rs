@@ -91,6 +91,16 @@ impl Joined {
         };
         let field = |text: &str| Path::parse(text).map_err(|fault| format!("join field \"{text}\": {fault}"));
         let mut waiting: Vec<&Join> = joins.iter().collect();
+        for join in joins {
+            let sides = source(&join.left).ok().zip(source(&join.right).ok());
+            if sides.is_some_and(|(left, right)| left.table == right.table) {
+                let topic = &join.left.topic;
+                return Err(format!(
+                    "\"{topic}\" is joined with itself, but of each topic there is one record in a row; write a \
+                     view of \"{topic}\" with the fields that are wanted, and join \"{topic}\" with that"
+                ));
+            }
+        }
         if let Some(first) = waiting.first() {
             sources.push(source(&first.left)?);
         }
