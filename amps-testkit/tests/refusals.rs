@@ -2,8 +2,8 @@
 //! and what to write instead.
 
 use amps_testkit::{
-    ConfigReader, ConflatedTopicConfig, FakeServer, FakeServerBuilder, Join, JoinField, QueueConfig,
-    SowConfig, ViewConfig, ViewSource,
+    ConfigReader, ConflatedTopicConfig, FakeServer, FakeServerBuilder, Join, JoinField, PublishOptions,
+    QueueConfig, Reason, SowConfig, ViewConfig, ViewSource,
 };
 
 fn fault(builder: FakeServerBuilder) -> String {
@@ -75,13 +75,12 @@ fn without_early_termination_the_last_of_equal_keys_counts() {
     let read = |text: &str| ConfigReader::new().environment(false).parse("a.xml", text).unwrap();
     for (early, codes) in [("true", [1, 7]), ("false", [2, 8])] {
         let server = FakeServer::builder().config(read(&file("json", early))).start().unwrap();
-        let options =
-            amps_testkit::PublishOptions { message_type: Some("mine".into()), ..Default::default() };
+        let options = PublishOptions { message_type: Some("mine".into()), ..Default::default() };
         server.publish_as("T", r#"{"id":1,"code":1,"code":2}"#, &options).unwrap();
         let shown = |code: i32| vec![format!("{{\"code\":{code}}}").into_bytes()];
         let bodies = || server.sow("v").into_iter().map(|record| record.body).collect::<Vec<_>>();
         assert_eq!(bodies(), shown(codes[0]), "{early}");
-        let delta = amps_testkit::PublishOptions { delta: true, ..options };
+        let delta = PublishOptions { delta: true, ..options };
         server.publish_as("T", r#"{"id":1,"code":7,"code":8}"#, &delta).unwrap();
         assert_eq!(bodies(), shown(codes[1]), "{early}");
     }
@@ -91,4 +90,20 @@ fn without_early_termination_the_last_of_equal_keys_counts() {
         findings.iter().any(|finding| finding.contains("only messages of the module json")),
         "{findings:?}"
     );
+}
+
+/// server.md CONN-31, CONN-33: nobody but the configuration brings message types along.
+#[test]
+fn a_message_of_an_unknown_type_is_not_published() {
+    let server = FakeServer::builder().start().unwrap();
+    let of_type = |name: &str| PublishOptions { message_type: Some(name.into()), ..Default::default() };
+    let refused = server.publish_as("T", "x", &of_type("nope")).unwrap_err();
+    assert_eq!(refused.reason, Reason::InvalidMessageType);
+    assert_eq!(
+        refused.to_string(),
+        "not published: invalid message type: \"nope\" is neither built in nor configured"
+    );
+    assert_eq!(server.logged_messages().len(), 0);
+    server.publish_as("T", "x", &of_type("bson")).unwrap();
+    assert_eq!(server.logged_messages().len(), 1);
 }

@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::{MessageLayout, MessageTypeConfig};
+use crate::engine::{BUILT_IN_TYPES, MessageLayout, MessageTypeConfig};
 
 use super::reader::Reader;
 use super::schema;
 use super::units;
 use super::xml::Element;
-
-/// The message types that need no definition (CONN-33).
-const BUILT_IN_TYPES: &[&str] = &["json", "fix", "nvfix", "xml", "bflat", "msgpack", "bson", "binary"];
 
 /// The byte behind a field of FIX, unless `FieldSeparator` says otherwise.
 const FIX_SEPARATOR: u8 = 1;

@@ -263,7 +263,9 @@ impl Engine {
 
     /// Binds a listener to one message type. Others take any, which the logon has to name.
     pub fn set_listener_type(&mut self, listener: ListenerId, message_type: impl Into<String>) {
-        self.listeners.entry(listener).or_default().message_type = Some(message_type.into());
+        let message_type = message_type.into();
+        self.types.id(&message_type);
+        self.listeners.entry(listener).or_default().message_type = Some(message_type);
     }
 
     /// Says what is different about the connections of a listener. What it says of a name and of
@@ -278,6 +280,9 @@ impl Engine {
     ) -> Result<(), ConfigError> {
         transport.check(&self.language)?;
         self.slowness.join(&transport.limits.within(&self.config.slow_clients));
+        if let Some(message_type) = &transport.message_type {
+            self.types.id(message_type);
+        }
         self.listeners.insert(listener, transport);
         Ok(())
     }
@@ -352,6 +357,9 @@ impl Engine {
         self.close_links(CloseMode::Abort, sink);
         let old = std::mem::replace(self, fresh);
         (self.observe, self.listeners, self.slowness) = (old.observe, old.listeners, old.slowness);
+        for message_type in self.listeners.values().filter_map(|listener| listener.message_type.as_ref()) {
+            self.types.id(message_type);
+        }
         self.replication.take_over_places(old.replication);
         if kept {
             self.log.record_reset();

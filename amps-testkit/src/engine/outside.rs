@@ -341,7 +341,11 @@ impl Engine {
     }
 
     fn route_outside(&mut self, topic: &str, options: &PublishOptions) -> Result<Arc<Route>, Refusal> {
-        let message_type = self.types.id(message_type(options));
+        let name = message_type(options);
+        let Some(message_type) = self.types.known(name) else {
+            let detail = format!("\"{name}\" is neither built in nor configured");
+            return Err(Refusal::because(Reason::InvalidMessageType, detail));
+        };
         self.publish_route(message_type, Some(topic.as_bytes()))
     }
 

@@ -110,7 +110,8 @@ impl Engine {
         holds(filter, facts, now)
     }
 
-    /// Publishes on behalf of the server, unless that was [halted](Self::halt).
+    /// Publishes on behalf of the server, unless that was [halted](Self::halt). A message of a type
+    /// that is neither built in nor configured goes nowhere.
     pub fn publish<S: Sink>(
         &mut self,
         now: Time,
@@ -123,7 +124,10 @@ impl Engine {
             return;
         }
         self.close_slow(now, sink);
-        let message_type = self.types.id(message_type);
+        let Some(message_type) = self.types.known(message_type) else {
+            self.refusals += 1;
+            return;
+        };
         self.publish_synthetic(now, message_type, topic, body, None, false, sink);
         self.settle(now, sink);
     }

@@ -1,6 +1,10 @@
 //! The configuration of message types beside the built-in ones (server.md 1.4).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+/// The message types that need no definition (CONN-33).
+pub(crate) const BUILT_IN_TYPES: &[&str] =
+    &["json", "fix", "nvfix", "xml", "bflat", "msgpack", "bson", "binary"];
+
 /// How the bodies of a configured message type are written.
 ///
 /// ```

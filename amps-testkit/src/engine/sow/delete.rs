@@ -23,12 +23,15 @@ use crate::engine::subscription::text;
 use crate::engine::topic::{TopicPattern, TopicReading, TypeId};
 use crate::engine::txlog::Deletion;
 
+/// Where a message would be stored: the table, the topic and the key.
+type Named = (usize, Arc<str>, Arc<str>);
+
 /// Which records go.
 enum Which {
     Matching(Selector),
     Keys(Vec<String>),
-    /// Those that this message would be stored in: table, topic and key.
-    Of(Vec<(usize, Arc<str>, Arc<str>)>),
+    /// Those that this message would be stored in.
+    Of(Vec<Named>),
 }
 
 struct Request {
@@ -188,7 +191,7 @@ impl Engine {
         message: &Message<&[u8]>,
         pattern: &TopicPattern,
         tables: &[usize],
-    ) -> Result<Vec<(usize, Arc<str>, Arc<str>)>, Refusal> {
+    ) -> Result<Vec<Named>, Refusal> {
         let mut named = Vec::new();
         let mut refused = None;
         for &index in tables {

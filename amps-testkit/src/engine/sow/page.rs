@@ -31,7 +31,7 @@ pub(crate) struct Page {
 
 impl Page {
     /// The window that a query asks for, over all records that it matches.
-    pub(super) fn over(query: &QueryRequest, layout: &Layout, records: Vec<Arc<Record>>) -> Self {
+    pub(super) fn over(query: &QueryRequest, layout: &Layout, records: &[Arc<Record>]) -> Self {
         let ranked = Ranked::new(query.skip_n, query.top_n.unwrap_or(usize::MAX));
         let mut page = Self { order: query.order.clone(), ranked };
         records.iter().for_each(|record| page.put(layout, record));

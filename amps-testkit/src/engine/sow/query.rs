@@ -131,7 +131,7 @@ impl Engine {
         }
         let replaced = old.is_some();
         if let Some(opened) = self.open(now, key, &query, aggregation, old.as_ref()) {
-            let found = self.found_by(opened.fresh, &opened.layout, opened.matched, &query, found);
+            let found = self.found_by(opened.fresh, &opened.layout, opened.matched, &query, &found);
             self.send_result(now, conn, message, &shape, Some(&sub_id), &query, &found, sink);
             for record in opened.left.iter().filter(|_| shape.oof) {
                 self.send_out_of_focus(now, conn, key, &opened.layout, record, OofReason::Match, sink);
@@ -189,7 +189,7 @@ impl Engine {
         layout: &Arc<Layout>,
         matched: u64,
         query: &QueryRequest,
-        found: Found,
+        found: &Found,
     ) -> Found {
         if !query.is_page() {
             return self.found_groups(fresh, layout, query);

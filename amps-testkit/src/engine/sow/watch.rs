@@ -112,7 +112,7 @@ impl Engine {
         };
         let matched = records.len() as u64;
         let shown = if query.is_page() {
-            let page = Page::over(query, &layout, records);
+            let page = Page::over(query, &layout, &records);
             let shown = page.shown().cloned().collect();
             subscription.page = Some(page);
             shown
