@@ -10,7 +10,7 @@ use std::thread::scope;
 use amps_protocol::{CommandKind, Message};
 use amps_testkit::{FakeServer, SowConfig};
 use serde_json::{Value, json};
-use support::raw_client::RawClient;
+use support::raw_client::{RawClient, framed};
 
 const KEYS: u64 = 50;
 const SUBSCRIPTIONS: usize = 100;
@@ -40,8 +40,7 @@ fn publish(server: &FakeServer, done: &AtomicBool) {
         let mut bytes = Vec::new();
         for _ in 0..100 {
             let frame = format!(r#"{{"c":"p","t":"items"}}{}"#, json!({"id": n % KEYS, "n": n / KEYS}));
-            bytes.extend_from_slice(&(frame.len() as u32).to_be_bytes());
-            bytes.extend_from_slice(frame.as_bytes());
+            bytes.extend(framed(&frame));
             n += 1;
         }
         writer.0.write_all(&bytes).unwrap();
