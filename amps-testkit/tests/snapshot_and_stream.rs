@@ -1,4 +1,4 @@
-//! AC-SOW-08: a query and its subscription begin at one moment, whatever is published meanwhile.
+//! A query and its subscription begin at one moment, whatever is published meanwhile.
 
 mod support;
 
@@ -17,6 +17,7 @@ const SUBSCRIPTIONS: usize = 100;
 /// Updates that each subscription sees before it ends.
 const SEEN: usize = 200;
 
+/// AC-SOW-08
 #[test]
 fn a_result_and_its_stream_have_no_gap_and_no_duplicate() {
     let server = FakeServer::builder().sow(SowConfig::new("items").key("/id")).start().unwrap();
