@@ -9,13 +9,15 @@
 //! ```
 //!
 //! All numbers are big-endian. A server that is killed may leave half a frame behind: the first
-//! frame that is not whole, or not what its checksum says, ends the file, and the rest is cut
-//! off before anything is appended.
+//! frame that is not whole ends the file, and the rest is cut off before anything is appended.
+//! If whole frames follow, it is no such tail: then the file is damaged, and is left as it is.
+//! One server at a time has the file; the system gives it free when the process ends.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use fs4::fs_std::FileExt;
 use nom::error::{Error, ErrorKind};
 use nom::number::complete::be_u32;
 use nom::{Err, IResult};
@@ -48,6 +50,7 @@ impl Store {
         let mut options = OpenOptions::new();
         let mut file =
             options.read(true).write(true).create(true).truncate(false).open(&path).map_err(wrong)?;
+        take(&file).map_err(wrong)?;
         let (records, length) = read(&mut file).map_err(wrong)?;
         if length == 0 {
             file.write_all(&header()).map_err(wrong)?;
@@ -107,7 +110,36 @@ fn read(file: &mut File) -> io::Result<(Vec<LogRecord>, u64)> {
         records.push(record);
         rest = after;
     }
-    Ok((records, (bytes.len() - rest.len()) as u64))
+    let end = bytes.len() - rest.len();
+    match next_frame(rest) {
+        None => Ok((records, end as u64)),
+        Some(next) => {
+            let fault = format!(
+                "the file is damaged from byte {end} to byte {}, in front of records that are whole; put a sound \
+                 copy in its place, or cut it to {end} bytes to go on with the {} records before",
+                end + next,
+                records.len()
+            );
+            Err(io::Error::new(io::ErrorKind::InvalidData, fault))
+        }
+    }
+}
+
+/// Makes the file this server's alone.
+fn take(file: &File) -> io::Result<()> {
+    match FileExt::try_lock_exclusive(file) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(io::Error::new(
+            io::ErrorKind::WouldBlock,
+            "another server keeps its log there; stop it, or give this one a directory of its own",
+        )),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where the next whole frame begins behind one that is not.
+fn next_frame(rest: &[u8]) -> Option<usize> {
+    (1..rest.len()).find(|&start| rest.get(start..).is_some_and(|rest| frame(rest).is_ok()))
 }
 
 // --- Writing ---------------------------------------------------------------------------------

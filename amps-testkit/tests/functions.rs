@@ -6,6 +6,7 @@ use amps_testkit::{
     ConfigFile, ConfigReader, Entitlement, FakeServer, FakeServerBuilder, QueueConfig, SowConfig, StartError,
     Value, ViewConfig, ViewSource,
 };
+use support::http;
 use support::raw_client::RawClient;
 
 fn twice(arguments: &[Value<'_>]) -> Value<'static> {
@@ -170,4 +171,25 @@ fn an_expression_knows_the_instance_and_its_group() {
     server.publish("T", "{}");
     assert!(client.receive().contains(r#""sids":"1""#));
     client.quiet();
+}
+
+#[test]
+fn one_that_panics_ends_the_server_and_nobody_takes_it_for_an_empty_one() {
+    let builder = FakeServer::builder().function("BOOM", None, |_| panic!("a test wants this"));
+    let server = builder.control("127.0.0.1:0").start().unwrap();
+    let control = server.control_addr().unwrap();
+    let mut client = RawClient::named(&server, "a");
+    let ack =
+        client.ask(r#"{"c":"subscribe","cid":"1","sub_id":"s","t":"T","f":"BOOM() = 1","a":"processed"}"#);
+    assert!(ack.contains("success"), "{ack}");
+    assert!(server.is_running());
+    assert_eq!(http::request(control, "GET", "/state", None).status, 200);
+
+    client.send(r#"{"c":"publish","t":"T"}{}"#);
+    client.ends();
+    assert!(!server.is_running());
+    let reply = http::request(control, "GET", "/state", None);
+    assert_eq!(reply.status, 500);
+    assert!(reply.error().contains("its engine has panicked"), "{reply:?}");
+    assert_eq!(http::request(control, "POST", "/stop", None).status, 200, "it can still be ended");
 }

@@ -83,6 +83,52 @@ fn a_file_of_another_kind_is_refused_and_left_alone() {
 }
 
 #[test]
+fn damage_in_front_of_whole_records_is_refused_and_left_alone() {
+    let data = DataDir::new();
+    let first = server(data.path()).start().unwrap();
+    for n in 0..3 {
+        first.publish("T", format!("body {n}"));
+    }
+    drop(first);
+    let file = data.path().join("txlog.bin");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let place = bytes.windows(6).position(|window| window == b"body 1").unwrap();
+    bytes[place] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+
+    let error = server(data.path()).start().unwrap_err();
+    let StartError::Data { source, .. } = &error else { panic!("{error}") };
+    let fault = source.to_string();
+    let number = |after: &str| -> usize {
+        let rest = fault.split_once(after).unwrap().1;
+        rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap()].parse().unwrap()
+    };
+    let (from, to) = (number("from byte "), number("to byte "));
+    assert!((from..to).contains(&place), "{fault}: the byte is {place}");
+    assert_eq!(std::fs::read(&file).unwrap(), bytes);
+
+    // What the error proposes helps.
+    OpenOptions::new().write(true).open(&file).unwrap().set_len(from as u64).unwrap();
+    let second = server(data.path()).start().unwrap();
+    assert_eq!(second.logged_messages().len(), 1);
+}
+
+#[test]
+fn a_directory_has_one_server_at_a_time() {
+    let data = DataDir::new();
+    let first = server(data.path()).start().unwrap();
+    first.publish("T", "1");
+    let error = server(data.path()).start().unwrap_err();
+    assert!(matches!(error, StartError::Data { .. }), "{error}");
+    assert!(error.to_string().contains("another server keeps its log there"), "{error}");
+    first.restart();
+    first.publish("T", "2");
+    drop(first);
+    let second = server(data.path()).start().unwrap();
+    assert_eq!(second.logged_messages().len(), 2);
+}
+
+#[test]
 fn what_is_truncated_stays_away() {
     let data = DataDir::new();
     let first = server(data.path()).start().unwrap();

@@ -299,3 +299,24 @@ fn a_seed_of_the_past_is_of_the_past_in_the_log_of_a_real_clock_too() {
     assert_eq!(logged[0].at, long_ago);
     assert!(logged[1].at > long_ago);
 }
+
+/// TYP-01: values are bytes, whatever they mean.
+#[test]
+fn keys_that_are_no_utf_8_are_told_apart() {
+    let server = FakeServer::builder()
+        .sow(SowConfig::new("T").key("/id").message_type("nvfix"))
+        .view(
+            ViewConfig::new("V", ViewSource::Topic("T".into()))
+                .message_type("nvfix")
+                .field("/id")
+                .field("COUNT(/id) AS /n")
+                .group_by("/id"),
+        )
+        .start()
+        .unwrap();
+    let nvfix = PublishOptions { message_type: Some("nvfix".into()), ..PublishOptions::default() };
+    for id in [b'\xe8', b'\xe9', b'\xe8'] {
+        server.publish_as("T", [b"id=", &[id][..], b"\x01"].concat(), &nvfix).unwrap();
+    }
+    assert_eq!((server.sow("T").len(), server.sow("V").len()), (2, 2));
+}

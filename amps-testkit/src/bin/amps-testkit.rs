@@ -1,8 +1,9 @@
 //! `amps-testkit`: a fake AMPS server as a process.
 //!
 //! Owns the command line, the one line per listener on stdout, and the exit codes (CI-06): 0
-//! for an orderly stop, 2 for a configuration error, 3 when an address cannot be bound, 4 when
-//! a client broke a rule under `--strict`, 5 when the data directory cannot be used.
+//! for an orderly stop, 1 when the engine or the system failed, 2 for a configuration error, 3 when
+//! an address cannot be bound, 4 when a client broke a rule under `--strict`, 5 when the data
+//! directory cannot be used.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -19,6 +20,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+const FAILED: u8 = 1;
 const CONFIG_ERROR: u8 = 2;
 const BIND_FAILURE: u8 = 3;
 const STRICT_VIOLATION: u8 = 4;
@@ -195,7 +197,7 @@ impl From<SetError> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self { code: 1, messages: vec![error.to_string()] }
+        Self { code: FAILED, messages: vec![error.to_string()] }
     }
 }
 
@@ -223,6 +225,10 @@ fn serve(options: Serve) -> Result<(), Failure> {
     if level >= Level::Info {
         let name = signal.and_then(signal_hook::low_level::signal_name).unwrap_or("the control port");
         eprintln!("amps-testkit: stopped by {name}");
+    }
+    if !server.is_running() {
+        let message = "the server has failed: its engine has panicked".to_owned();
+        return Err(Failure { code: FAILED, messages: vec![message] });
     }
     if strict { violations(&server) } else { Ok(()) }
 }

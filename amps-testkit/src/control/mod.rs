@@ -90,6 +90,11 @@ impl Drop for ControlPort {
     }
 }
 
+fn failure() -> http::Answer {
+    let text = "the server has failed: its engine has panicked, see its stderr; start it anew";
+    http::Refused::new(500, text).into()
+}
+
 fn serve(listener: &TcpListener, shared: &Shared, server: &FakeServer) {
     loop {
         let Ok((mut stream, _)) = listener.accept() else {
@@ -103,7 +108,12 @@ fn serve(listener: &TcpListener, shared: &Shared, server: &FakeServer) {
             return;
         }
         let (answer, unread) = match http::read(&mut stream) {
-            Ok(Some(request)) => (routes::answer(server, &request), false),
+            Ok(Some(request)) => {
+                let answer = routes::answer(server, &request);
+                // Whoever asks that a server ends need not know how it is.
+                let failed = !answer.stops && !server.is_running();
+                (if failed { failure() } else { answer }, false)
+            }
             // It said nothing.
             Ok(None) => continue,
             Err(refused) => (refused.into(), true),

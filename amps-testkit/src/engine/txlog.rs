@@ -25,10 +25,26 @@ const FIRST: Position = 1;
 
 /// The hash of a client name in its bookmarks: FNV-1a with 64 bits, never zero (BMK-03).
 pub(crate) fn name_hash(name: &str) -> u64 {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    bytes_hash(name.as_bytes())
+}
+
+/// The same of any bytes.
+pub(crate) fn bytes_hash(bytes: &[u8]) -> u64 {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
     hash.max(1)
+}
+
+/// The key that the server makes of a domain and of values: bytes, whatever they mean (TYP-01).
+/// They are joined by a byte that separates: ("a", "bc") and ("ab", "c") differ (SOW-04).
+pub(crate) fn generated_key(domain: &str, values: &[Vec<u8>]) -> Arc<str> {
+    let mut bytes = domain.as_bytes().to_vec();
+    for value in values {
+        bytes.push(0x1f);
+        bytes.extend_from_slice(value);
+    }
+    bytes_hash(&bytes).to_string().into()
 }
 
 /// One message, as it was published: merged, if it was a delta (PUB-01).

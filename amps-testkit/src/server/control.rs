@@ -50,6 +50,19 @@ impl FakeServer {
         self.stop.changed.notify_all();
     }
 
+    /// Whether the server still works. It does until it is dropped, unless its engine has panicked,
+    /// be it in a function that the test has registered: then it answers nobody, and whatever is
+    /// asked of it here is answered with nothing.
+    ///
+    /// ```
+    /// let server = amps_testkit::FakeServer::builder().start()?;
+    /// assert!(server.is_running());
+    /// # Ok::<(), amps_testkit::StartError>(())
+    /// ```
+    pub fn is_running(&self) -> bool {
+        self.inspect(|_, _| ()).is_some()
+    }
+
     /// Says what is left to say, and closes every connection and listener.
     pub(crate) fn close_all(&self) {
         self.stop_accepting();

@@ -16,7 +16,7 @@ use super::table::{Layout, Record};
 use crate::engine::filter::{Context, Document, Field, Path, Projection};
 use crate::engine::format::{Format, Select};
 use crate::engine::selector::{Facts, Selector};
-use crate::engine::txlog::name_hash;
+use crate::engine::txlog::generated_key;
 
 /// What is computed, and of what.
 #[derive(Debug)]
@@ -207,10 +207,5 @@ fn name_of(record: &Record) -> (Arc<str>, Arc<str>) {
 
 /// The record key of a group.
 pub(crate) fn key_of(group: &GroupKey, topic: &str) -> Arc<str> {
-    let mut text = topic.to_owned();
-    for part in group {
-        text.push('\u{1f}');
-        text.push_str(&String::from_utf8_lossy(part));
-    }
-    name_hash(&text).to_string().into()
+    generated_key(topic, group)
 }

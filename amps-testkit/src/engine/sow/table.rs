@@ -21,7 +21,7 @@ use crate::engine::filter::{Language, Path};
 use crate::engine::format::Format;
 use crate::engine::reasons::Reason;
 use crate::engine::topic::{TopicPattern, TopicReading, TypeId};
-use crate::engine::txlog::name_hash;
+use crate::engine::txlog::generated_key;
 
 /// A record at one moment. It never changes: an update makes a new one.
 #[derive(Debug)]
@@ -225,14 +225,8 @@ impl Table {
             return Ok(String::from_utf8_lossy(chosen).into());
         }
         let texts = format.key_texts(body, keys).ok_or(Reason::ParseError)?;
-        // Joined by a byte that separates: fields ("a", "bc") and ("ab", "c") differ (SOW-04).
         let domain = self.domain.as_deref().unwrap_or(topic);
-        let mut text = domain.to_owned();
-        for part in &texts {
-            text.push('\u{1f}');
-            text.push_str(&String::from_utf8_lossy(part));
-        }
-        Ok(name_hash(&text).to_string().into())
+        Ok(generated_key(domain, &texts))
     }
 
     pub(crate) fn get(&self, topic: &Arc<str>, key: &Arc<str>) -> Option<&Arc<Record>> {
