@@ -21,7 +21,7 @@
 //!     .start()?;
 //!
 //! // Connect a client to `server.uri("json")`, and let something happen.
-//! server.publish("flights", r#"{"flight":"LH400"}"#);
+//! server.publish("flights", r#"{"flight":"LH400"}"#).unwrap();
 //! server.advance(Duration::from_secs(30));
 //!
 //! let work = server.queue("work").expect("it was configured");

@@ -104,8 +104,8 @@ fn the_state_can_be_seen_as_a_whole_and_in_parts() {
     let controlled = Controlled::usual();
     let mut client = controlled.client("app");
     subscribe(&mut client, "work");
-    controlled.server.publish("work", "{\"n\":1}");
-    controlled.server.publish("orders/eu", "{\"id\":1}");
+    controlled.server.publish("work", "{\"n\":1}").unwrap();
+    controlled.server.publish("orders/eu", "{\"id\":1}").unwrap();
     client.receive();
 
     let state = controlled.get("/state");
@@ -144,7 +144,7 @@ fn the_virtual_clock_is_moved_and_what_follows_has_happened() {
     let controlled = Controlled::usual();
     let mut client = controlled.client("app");
     subscribe(&mut client, "work");
-    controlled.server.publish("work", "1");
+    controlled.server.publish("work", "1").unwrap();
     let first = client.receive();
     let now = controlled.post("/clock/advance", &json!({"by": "29999ms"}));
     assert_eq!(now, json!({"now": "20260101T000029.999000Z"}));
@@ -353,7 +353,7 @@ fn what_clients_do_wrong_is_listed() {
 fn messages_of_an_owner_that_is_gone_are_taken_over() {
     let builder = FakeServer::builder().virtual_clock().queue(QueueConfig::new("work"));
     let pair = Pair::start_with(builder.clone(), builder.control("127.0.0.1:0")).unwrap();
-    pair.publish(Side::A, "work", "1");
+    pair.publish(Side::A, "work", "1").unwrap();
     pair.kill(Side::A, false);
     let b = pair.server(Side::B);
     let control = b.control_addr().unwrap();

@@ -180,8 +180,8 @@ fn replay(client: &mut RawClient, from: &str) {
 fn a_replay_begins_earlier_than_it_asks() {
     let server = server(Fault::when(Trigger::accept(2)).then(Action::ReplayDuplicates(2)));
     for n in 1..=4 {
-        server.publish("T", n.to_string());
-        server.publish("U", "-");
+        server.publish("T", n.to_string()).unwrap();
+        server.publish("U", "-").unwrap();
     }
     let mut first = RawClient::named(&server, "a");
     replay(&mut first, "0");
@@ -243,7 +243,7 @@ fn the_next_lease_is_shorter() {
         .unwrap();
     let mut client = RawClient::named(&server, "a");
     client.ask(r#"{"c":"subscribe","cid":"1","sub_id":"s","t":"work","a":"processed"}"#);
-    server.publish("work", "1");
+    server.publish("work", "1").unwrap();
     assert!(client.receive().contains("\"lp\":\"20260101T000001"));
     server.advance(SECOND);
     assert!(client.receive().contains("\"lp\":\"20260101T000031"), "only the next one");

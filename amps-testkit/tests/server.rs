@@ -110,7 +110,7 @@ fn a_client_is_disconnected_when_a_message_waits_too_long_for_it() {
     assert!(slow.receive().contains("success"));
     let body = "x".repeat(1 << 20);
     for _ in 0..MUCH / body.len() {
-        server.publish("T", &*body);
+        server.publish("T", &*body).unwrap();
     }
     server.advance(Duration::from_secs(29));
     assert_eq!(server.connections().len(), 2);
@@ -140,7 +140,7 @@ fn a_transport_may_be_stricter_with_slow_clients_than_the_instance() {
     }
     let body = "x".repeat(1 << 20);
     for _ in 0..MUCH / body.len() {
-        server.publish("T", &*body);
+        server.publish("T", &*body).unwrap();
     }
     server.advance(Duration::from_secs(31));
     let left = server.connections();
@@ -151,7 +151,7 @@ fn a_transport_may_be_stricter_with_slow_clients_than_the_instance() {
 fn a_restart_forgets_everything_and_keeps_the_port() {
     let server = FakeServer::builder().queue(QueueConfig::new("work")).start().unwrap();
     let mut a = client(&server, "a");
-    server.publish("work", "1");
+    server.publish("work", "1").unwrap();
     server.restart_empty();
     assert!(a.is_closed());
     assert!(server.queue("work").unwrap().available.is_empty());
@@ -195,7 +195,7 @@ fn a_snapshot_names_the_holder_of_a_lease() {
     let mut a = client(&server, "a");
     a.send(r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"work","a":"processed"}"#);
     assert!(a.receive().contains("max_backlog=1"));
-    server.publish("work", "{}");
+    server.publish("work", "{}").unwrap();
     assert!(a.receive().contains("\"lp\":\"20260101T000030.000000Z\""));
 
     let queue = server.queue("work").unwrap();

@@ -249,6 +249,11 @@ impl Engine {
         options: &PublishOptions,
         sink: &mut S,
     ) -> Result<Published, NotPublished> {
+        if self.is_halted() {
+            // AMPS has no reason for it: nobody would be there to refuse anything.
+            let refusal = Refusal::because(Reason::NotEntitled, "the server is stopped".to_owned());
+            return Err(self.not_published(refusal));
+        }
         self.close_slow(now, sink);
         let outcome = self.route_outside(topic, options).and_then(|route| {
             let bookmark = if route.logged { Some(self.bookmark_for(options)?) } else { None };
