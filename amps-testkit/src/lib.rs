@@ -82,6 +82,8 @@ mod matcher;
 pub use matcher::{HeaderTest, Matcher};
 mod bell;
 use bell::Bell;
+mod mirror;
+pub use mirror::Mirror;
 mod pair;
 pub use pair::{Direction, Pair, RaceOrder, Side};
 mod port;

@@ -101,6 +101,33 @@ fn a_client_that_does_not_read_is_disconnected_and_nobody_else() {
     assert_eq!(server.connections().len(), 1);
 }
 
+/// CONN-72
+#[test]
+fn a_client_for_which_too_many_frames_wait_is_disconnected_and_nobody_else() {
+    let limits = SlowClientLimits { frames: Some(20), ..Default::default() };
+    let server = FakeServer::builder().no_txlog().slow_clients(limits).start().unwrap();
+    let (mut slow, mut fast) = (client(&server, "slow"), client(&server, "fast"));
+    for client in [&mut slow, &mut fast] {
+        client.send(r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","a":"processed"}"#);
+        assert!(client.receive().contains("success"));
+    }
+    // Many small frames are taken at once, and are no burden to anybody.
+    for n in 0..1000 {
+        fast.send(&format!(r#"{{"c":"publish","t":"T"}}{n}"#));
+        fast.receive();
+    }
+    assert_eq!(server.connections().len(), 2);
+    let body = "x".repeat(64 << 10);
+    for _ in 0..MUCH / body.len() {
+        fast.send(&format!(r#"{{"c":"publish","t":"T"}}{body}"#));
+        assert!(fast.receive().ends_with(&body));
+    }
+    let closed = |entry: &amps_testkit::Entry| matches!(entry.what, What::Closed(Disconnect::SlowClient));
+    let entries = server.wait_for(closed, 1, PATIENCE).unwrap();
+    assert_eq!(entries[0].client.as_deref(), Some("slow"));
+    assert_eq!(server.connections().len(), 1);
+}
+
 #[test]
 fn a_client_is_disconnected_when_a_message_waits_too_long_for_it() {
     let limits = SlowClientLimits { age: Some(Duration::from_secs(30)), ..Default::default() };
