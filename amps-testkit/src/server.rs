@@ -191,7 +191,10 @@ impl FakeServer {
         // Under a real clock what is due meanwhile is due at once.
         let start = plan.clock.unwrap_or(Time::EPOCH);
         let store = match data_dir {
-            Some(dir) => Some(Store::open(dir, |records| engine.restore(start, records))?),
+            Some(dir) => {
+                let keep_past = config.sow.iter().any(|topic| topic.history.is_some());
+                Some(Store::open(dir, keep_past, |records| engine.restore(start, records))?)
+            }
             None => None,
         };
         let event_loop = EventLoop::start("amps-testkit").map_err(StartError::EventLoop)?;
