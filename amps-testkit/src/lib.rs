@@ -61,6 +61,8 @@ pub use engine::{
 
 mod builder;
 pub use builder::FakeServerBuilder;
+mod capture;
+pub use capture::{Capture, CaptureError, PlayError, Turn};
 mod clock;
 pub use clock::{NextTimer, TimerKind};
 mod closest;
