@@ -52,8 +52,8 @@ fn a_topic_is_joined_with_a_view_of_itself() {
     let named =
         named.group_by("[orders]./id").field("[orders]./id AS /id").field("[parents]./name AS /parent");
     let server = server().view(parents).view(named).start().unwrap();
-    server.publish("orders", r#"{"id":1,"name":"x"}"#);
-    server.publish("orders", r#"{"id":2,"name":"y","parent":1}"#);
+    server.publish("orders", r#"{"id":1,"name":"x"}"#).unwrap();
+    server.publish("orders", r#"{"id":2,"name":"y","parent":1}"#).unwrap();
     let bodies: Vec<String> =
         server.sow("named").into_iter().map(|r| String::from_utf8(r.body).unwrap()).collect();
     assert_eq!(bodies, [r#"{"id":1,"parent":null}"#, r#"{"id":2,"parent":"x"}"#]);

@@ -21,7 +21,7 @@ use crate::clock::NextTimer;
 /// use amps_testkit::{FakeServer, SowConfig};
 ///
 /// let server = FakeServer::builder().sow(SowConfig::new("orders").key("/id")).start()?;
-/// server.publish("orders", "{\"id\":1}");
+/// server.publish("orders", "{\"id\":1}").unwrap();
 /// let records = server.sow("orders");
 /// assert_eq!(records[0].body, b"{\"id\":1}");
 /// assert_eq!(records[0].expires, None);
