@@ -29,7 +29,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 fn feed(server: &FakeServer, count: u32) {
     for id in 1..=count {
-        server.publish("work", format!(r#"{{"id":{id},"even":{}}}"#, id % 2 == 0));
+        server.publish("work", format!(r#"{{"id":{id},"even":{}}}"#, id % 2 == 0)).unwrap();
     }
 }
 

@@ -40,7 +40,7 @@ fn a_client_puts_frames_together_that_come_in_pieces() {
     let client = client(&server, "a").connect().unwrap();
     let mut work = client.subscribe("work").start().unwrap();
     for n in 0..20 {
-        server.publish("work", n.to_string());
+        server.publish("work", n.to_string()).unwrap();
     }
     for n in 0..20 {
         let message = work.next_within(PATIENCE).unwrap().unwrap();
@@ -57,7 +57,7 @@ fn a_client_whose_connections_are_cut_within_frames_gets_everything() {
     let client = client(&server, "a").connect().unwrap();
     let mut work = client.subscribe("work").start().unwrap();
     for n in 0..40 {
-        server.publish("work", n.to_string());
+        server.publish("work", n.to_string()).unwrap();
     }
     let mut received = std::collections::BTreeSet::new();
     while received.len() < 40 {

@@ -206,7 +206,7 @@ impl FakeServerBuilder {
     /// };
     /// let orders = SowConfig::new("orders").key("/id").enrich("TWICE(/n) AS /m");
     /// let server = FakeServer::builder().function("TWICE", Some(1), twice).sow(orders).start()?;
-    /// server.publish("orders", r#"{"id":1,"n":7}"#);
+    /// server.publish("orders", r#"{"id":1,"n":7}"#).unwrap();
     /// assert_eq!(server.logged_messages()[0].body, br#"{"id":1,"n":7,"m":14}"#);
     /// # Ok::<(), amps_testkit::StartError>(())
     /// ```

@@ -18,7 +18,7 @@ use amps_transport::Time;
 ///     .virtual_clock()
 ///     .start()?;
 /// assert_eq!(server.next_timer(), None);
-/// server.publish("work", "{}");
+/// server.publish("work", "{}").unwrap();
 /// let next = server.next_timer().expect("the message expires");
 /// assert_eq!(next.at, server.now() + Duration::from_secs(5));
 /// assert!(matches!(next.kind, TimerKind::QueueExpiration { .. }));

@@ -21,7 +21,7 @@
 //!     .start()?;
 //!
 //! // Connect a client to `server.uri("json")`, and let something happen.
-//! server.publish("flights", r#"{"flight":"LH400"}"#);
+//! server.publish("flights", r#"{"flight":"LH400"}"#).unwrap();
 //! server.advance(Duration::from_secs(30));
 //!
 //! let work = server.queue("work").expect("it was configured");
@@ -61,6 +61,8 @@ pub use engine::{
 
 mod builder;
 pub use builder::FakeServerBuilder;
+mod capture;
+pub use capture::{Capture, CaptureError, PlayError, Turn};
 mod clock;
 pub use clock::{NextTimer, TimerKind};
 mod closest;
@@ -82,6 +84,8 @@ mod matcher;
 pub use matcher::{HeaderTest, Matcher};
 mod bell;
 use bell::Bell;
+mod mirror;
+pub use mirror::Mirror;
 mod pair;
 pub use pair::{Direction, Pair, RaceOrder, Side};
 mod port;

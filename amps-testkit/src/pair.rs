@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use crate::Bell;
 use crate::builder::FakeServerBuilder;
-use crate::engine::{DestinationConfig, Exchange, Exchanges, LinkChange, LinkState, SyncMode};
+use crate::engine::{
+    DestinationConfig, Exchange, Exchanges, LinkChange, LinkState, NotPublished, Published, SyncMode,
+};
 use crate::server::{FakeServer, StartError};
 
 /// How long two servers may take to say to each other what there is to say, in real time.
@@ -109,7 +111,7 @@ pub enum RaceOrder {
 /// let pair = Pair::start(FakeServerBuilder::default().virtual_clock())?;
 /// pair.pause(Direction::AToB);
 /// for n in 0..3 {
-///     pair.publish(Side::A, "orders", n.to_string());
+///     pair.publish(Side::A, "orders", n.to_string()).unwrap();
 /// }
 /// assert_eq!(pair.server(Side::B).logged_messages().len(), 0);
 /// pair.deliver(Direction::AToB, 2);
@@ -184,38 +186,43 @@ impl Pair {
     }
 
     /// Publishes a JSON message on behalf of a server.
-    pub fn publish(&self, side: Side, topic: &str, body: impl AsRef<[u8]>) {
-        self.server(side).publish(topic, body);
+    ///
+    /// # Errors
+    /// The server is stopped, or the publish of a client would be refused; nothing was done.
+    pub fn publish(
+        &self,
+        side: Side,
+        topic: &str,
+        body: impl AsRef<[u8]>,
+    ) -> Result<Published, NotPublished> {
+        let published = self.server(side).publish(topic, body);
         self.settle();
+        published
     }
 
     /// Publishes a message on each server, "at the same time": in whatever order is to be seen.
     /// Both links have to be up.
+    ///
+    /// # Errors
+    /// What one of the servers refuses; the other has its message all the same.
     pub fn publish_race(
         &self,
         order: RaceOrder,
         topic: &str,
         on_a: impl AsRef<[u8]>,
         on_b: impl AsRef<[u8]>,
-    ) {
-        match order {
-            RaceOrder::AFirst => {
-                self.publish(Side::A, topic, on_a);
-                self.publish(Side::B, topic, on_b);
-            }
-            RaceOrder::BFirst => {
-                self.publish(Side::B, topic, on_b);
-                self.publish(Side::A, topic, on_a);
-            }
-            RaceOrder::EachOwnFirst => {
-                self.pause(Direction::AToB);
-                self.pause(Direction::BToA);
-                self.publish(Side::A, topic, on_a);
-                self.publish(Side::B, topic, on_b);
-                self.resume(Direction::AToB);
-                self.resume(Direction::BToA);
-            }
-        }
+    ) -> Result<(), NotPublished> {
+        let own_first = order == RaceOrder::EachOwnFirst;
+        let links = [Direction::AToB, Direction::BToA].into_iter().filter(|_| own_first);
+        links.clone().for_each(|link| self.pause(link));
+        let on_a = || self.publish(Side::A, topic, on_a);
+        let on_b = || self.publish(Side::B, topic, on_b);
+        let published = match order {
+            RaceOrder::AFirst | RaceOrder::EachOwnFirst => [on_a(), on_b()],
+            RaceOrder::BFirst => [on_b(), on_a()],
+        };
+        links.for_each(|link| self.resume(link));
+        published.into_iter().try_for_each(|published| published.map(drop))
     }
 
     /// Moves the clocks of both servers; timers of both fire in the order of their deadlines,

@@ -17,7 +17,8 @@ use crate::builder::{FakeServerBuilder, Listen, Plan, Rules};
 use crate::config::ConfigFileError;
 use crate::control::ControlPort;
 use crate::engine::{
-    ConfigError, Counters, Engine, Entitlement, LogCut, LogRecord, LoggedMessage, QueueSnapshot,
+    ConfigError, Counters, Engine, Entitlement, LogCut, LogRecord, LoggedMessage, NotPublished,
+    PublishOptions, Published, QueueSnapshot,
 };
 use crate::fault::FaultLayer;
 use crate::form::FaultError;
@@ -106,7 +107,7 @@ pub enum StartError {
 ///     .queue(QueueConfig::new("work").lease(Duration::from_secs(30)).max_backlog(10))
 ///     .virtual_clock()
 ///     .start()?;
-/// server.publish("work", "{\"job\":1}");
+/// server.publish("work", "{\"job\":1}").unwrap();
 /// assert!(server.uri("json").starts_with("tcp://127.0.0.1:"));
 /// assert_eq!(server.queue("work").unwrap().available.len(), 1);
 /// # Ok::<(), amps_testkit::StartError>(())
@@ -190,7 +191,10 @@ impl FakeServer {
         // Under a real clock what is due meanwhile is due at once.
         let start = plan.clock.unwrap_or(Time::EPOCH);
         let store = match data_dir {
-            Some(dir) => Some(Store::open(dir, |records| engine.restore(start, records))?),
+            Some(dir) => {
+                let keep_past = config.sow.iter().any(|topic| topic.history.is_some());
+                Some(Store::open(dir, keep_past, |records| engine.restore(start, records))?)
+            }
             None => None,
         };
         let event_loop = EventLoop::start("amps-testkit").map_err(StartError::EventLoop)?;
@@ -279,10 +283,12 @@ impl FakeServer {
 
     /// Publishes a JSON message on behalf of the server. To publish under another message
     /// type, or in another name, see [`FakeServer::publish_as`].
-    pub fn publish(&self, topic: &str, body: impl AsRef<[u8]>) {
-        let (message_type, topic, body) = ("json".to_owned(), topic.to_owned(), body.as_ref().to_vec());
-        self.ask(|done| Note::Publish { message_type, topic, body, done });
-        self.handed_over();
+    ///
+    /// # Errors
+    /// The publish of a client would be refused, for the same reason: a view is not published to, and a
+    /// record needs its key. Nothing was done.
+    pub fn publish(&self, topic: &str, body: impl AsRef<[u8]>) -> Result<Published, NotPublished> {
+        self.publish_as(topic, body, &PublishOptions::default())
     }
 
     /// Ends every connection of a client; `false` if there was none.

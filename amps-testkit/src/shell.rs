@@ -31,12 +31,6 @@ type Inspection = Box<dyn FnOnce(&Engine, Time) + Send>;
 pub(crate) enum Note {
     Inspect(Inspection),
     Advance(Duration, SyncSender<()>),
-    Publish {
-        message_type: String,
-        topic: String,
-        body: Vec<u8>,
-        done: SyncSender<()>,
-    },
     Drop {
         client: String,
         mode: CloseMode,
@@ -182,10 +176,6 @@ impl Shell {
             Note::Inspect(inspect) => inspect(&self.engine, now),
             Note::Advance(by, done) => {
                 self.advance(by, sink);
-                let _ = done.try_send(());
-            }
-            Note::Publish { message_type, topic, body, done } => {
-                self.engine.publish(now, &message_type, &topic, &body, through);
                 let _ = done.try_send(());
             }
             Note::Drop { client, mode, done } => {

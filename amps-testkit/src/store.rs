@@ -12,6 +12,10 @@
 //! frame that is not whole ends the file, and the rest is cut off before anything is appended.
 //! If whole frames follow, it is no such tail: then the file is damaged, and is left as it is.
 //! One server at a time has the file; the system gives it free when the process ends.
+//!
+//! What does not count any more (`live`) is not handed over. When that is most of the file it is written
+//! anew at the start, beside the old one, whose place it takes when it is whole and on the disk: whoever is
+//! killed meanwhile leaves a sound log, and perhaps a file that the next start removes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -25,7 +29,19 @@ use nom::{Err, IResult};
 use crate::engine::{LogRecord, RecordTooLong, put_record, read_record};
 use crate::server::StartError;
 
+mod live;
+use live::live;
+
 const FILE_NAME: &str = "txlog.bin";
+
+/// What is written anew, until it is whole.
+const NEW_FILE_NAME: &str = "txlog.bin.new";
+
+const WRITTEN_AT_ONCE: usize = 1 << 20;
+
+/// Smaller files are left as they are.
+const LEAST_TO_REWRITE: u64 = 64 << 10;
+
 const MAGIC: &[u8; 8] = b"AMPSTLOG";
 const VERSION: u32 = 2;
 const HEADER_LEN: usize = MAGIC.len() + 4;
@@ -36,14 +52,24 @@ pub(crate) struct Store {
     file: File,
     path: PathBuf,
     buffer: Vec<u8>,
+    /// Earlier states of records count.
+    keep_past: bool,
+    /// The file that this one took the place of. It stays taken: another server may have opened it before
+    /// it lost its name.
+    _replaced: Option<File>,
 }
 
 impl Store {
-    /// Opens the file in a directory, makes it if there is none, and hands over what it holds.
+    /// Opens the file in a directory, makes it if there is none, and hands over what of it still counts;
+    /// `keep_past`: earlier states of records do.
     ///
     /// # Errors
-    /// The system refused something, or the file is of another kind or version.
-    pub(crate) fn open(dir: &Path, restore: impl FnOnce(Vec<LogRecord>)) -> Result<Self, StartError> {
+    /// The system refused something, or the file is of another kind or version, or damaged.
+    pub(crate) fn open(
+        dir: &Path,
+        keep_past: bool,
+        restore: impl FnOnce(Vec<LogRecord>),
+    ) -> Result<Self, StartError> {
         let path = dir.join(FILE_NAME);
         let wrong = |source| StartError::Data { path: path.clone(), source };
         std::fs::create_dir_all(dir).map_err(wrong)?;
@@ -51,6 +77,12 @@ impl Store {
         let mut file =
             options.read(true).write(true).create(true).truncate(false).open(&path).map_err(wrong)?;
         take(&file).map_err(wrong)?;
+        let beside = dir.join(NEW_FILE_NAME);
+        // Of a server that was killed while it wrote it. Nobody else is here.
+        match std::fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(wrong(error)),
+            _ => {}
+        }
         let (records, length) = read(&mut file).map_err(wrong)?;
         if length == 0 {
             file.write_all(&header()).map_err(wrong)?;
@@ -58,17 +90,27 @@ impl Store {
             file.set_len(length).map_err(wrong)?;
             file.seek(SeekFrom::End(0)).map_err(wrong)?;
         }
+        let all = records.len();
+        let records = live(records, keep_past);
+        let mut replaced = None;
+        if length >= LEAST_TO_REWRITE && records.len() <= all / 2 {
+            // Where that is impossible the old file does as well.
+            match rewrite(&beside, &path, &records) {
+                Ok(new) => replaced = Some(std::mem::replace(&mut file, new)),
+                Err(_) => _ = std::fs::remove_file(&beside),
+            }
+        }
         restore(records);
-        Ok(Self { file, path, buffer: Vec::new() })
+        Ok(Self { file, path, buffer: Vec::new(), keep_past, _replaced: replaced })
     }
 
-    /// All that was appended, read from the file.
+    /// All that was appended and still counts, read from the file.
     ///
     /// # Errors
     /// The system refused something.
     pub(crate) fn read_again(&self) -> io::Result<Vec<LogRecord>> {
         let mut file = File::open(&self.path)?;
-        Ok(read(&mut file)?.0)
+        Ok(live(read(&mut file)?.0, self.keep_past))
     }
 
     /// Appends records. They are in the file when this returns, if not yet on the disk.
@@ -85,6 +127,29 @@ impl Store {
         }
         self.file.write_all(&self.buffer)
     }
+}
+
+/// Writes records into a file beside the log's, and puts it in its place. The new file is this server's
+/// before it has the name.
+fn rewrite(beside: &Path, path: &Path, records: &[LogRecord]) -> io::Result<File> {
+    let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(beside)?;
+    take(&file)?;
+    let mut buffer = header();
+    for record in records {
+        put_frame(&mut buffer, record)?;
+        if buffer.len() >= WRITTEN_AT_ONCE {
+            file.write_all(&buffer)?;
+            buffer.clear();
+        }
+    }
+    file.write_all(&buffer)?;
+    file.sync_all()?;
+    std::fs::rename(beside, path)?;
+    // The name has to be on the disk too; where directories cannot be opened, it is when the system likes.
+    if let Some(dir) = path.parent().and_then(|dir| File::open(dir).ok()) {
+        let _best_effort = dir.sync_all();
+    }
+    Ok(file)
 }
 
 fn header() -> Vec<u8> {

@@ -3,12 +3,12 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 
 const PRODUCTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/production.xml");
 
 use support::data_dir::DataDir;
+use support::raw_client::RawClient;
 
 /// Ends the process with the test, however that ends.
 struct Process(Child);
@@ -28,20 +28,14 @@ fn testkit(arguments: &[&str]) -> Process {
 
 /// Sends frames after a logon, and returns the answers to as many as ask for one.
 fn talk(address: &str, frames: &[&str], answers: usize) -> Vec<String> {
-    let mut client = TcpStream::connect(address).unwrap();
+    let mut client = connect(address);
     let logon = r#"{"c":"logon","client_name":"a","mt":"json"}"#;
-    for frame in std::iter::once(&logon).chain(frames) {
-        client.write_all(&(frame.len() as u32).to_be_bytes()).unwrap();
-        client.write_all(frame.as_bytes()).unwrap();
-    }
-    let mut answer = || {
-        let mut prefix = [0; 4];
-        client.read_exact(&mut prefix).unwrap();
-        let mut bytes = vec![0; u32::from_be_bytes(prefix) as usize];
-        client.read_exact(&mut bytes).unwrap();
-        String::from_utf8(bytes).unwrap()
-    };
-    (0..answers).map(|_| answer()).collect()
+    std::iter::once(&logon).chain(frames).for_each(|frame| client.send(frame));
+    (0..answers).map(|_| client.receive()).collect()
+}
+
+fn connect(address: &str) -> RawClient {
+    RawClient::connect_to(address.parse().unwrap())
 }
 
 /// The address in the line `ready any-tcp tcp://ADDRESS/amps`.
@@ -65,25 +59,6 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Logs a client on, and returns the ack.
-fn log_on(client: &mut TcpStream) -> String {
-    send(client, r#"{"c":"logon","cid":"1","client_name":"a","mt":"json","a":"processed"}"#);
-    receive(client)
-}
-
-fn send(client: &mut TcpStream, frame: &str) {
-    client.write_all(&(frame.len() as u32).to_be_bytes()).unwrap();
-    client.write_all(frame.as_bytes()).unwrap();
-}
-
-fn receive(client: &mut TcpStream) -> String {
-    let mut prefix = [0; 4];
-    client.read_exact(&mut prefix).unwrap();
-    let mut frame = vec![0; u32::from_be_bytes(prefix) as usize];
-    client.read_exact(&mut frame).unwrap();
-    text(&frame)
-}
-
 fn signal(process: &Process, signal: &str) {
     let id = process.0.id().to_string();
     assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
@@ -95,8 +70,8 @@ fn serve_says_where_answers_and_stops_orderly() {
         let mut process = testkit(&["serve", "--listen", "tcp://127.0.0.1:0/amps", "--queue", "work"]);
         let address = ready_address(&mut process);
 
-        let mut client = TcpStream::connect(address).unwrap();
-        assert!(log_on(&mut client).contains(r#""status":"success""#));
+        let mut client = connect(&address);
+        assert!(client.log_on("a").contains(r#""status":"success""#));
         self::signal(&process, signal);
         assert_eq!(process.0.wait().unwrap().code(), Some(0));
         let mut rest = String::new();
@@ -156,8 +131,8 @@ fn each_transport_of_a_file_has_a_ready_line_and_can_be_connected_to() {
         stdout.read_line(&mut line).unwrap();
         let uri = line.trim_end().strip_prefix("ready ").unwrap().strip_prefix(name).expect(&line);
         let address = uri.strip_prefix(" tcp://").unwrap().strip_suffix(path).expect(&line);
-        let mut client = TcpStream::connect(address).unwrap();
-        assert!(log_on(&mut client).contains("success"));
+        let mut client = connect(address);
+        assert!(client.log_on("a").contains("success"));
     }
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
@@ -228,12 +203,12 @@ fn flags_add_topics_and_queues_and_turn_switches() {
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--sow", "orders:/id", "--queue", "work:jobs"];
     let more = ["--txlog", ".*", "--virtual-clock", "--set", "reason.bad_filter=what", "--log", "error"];
     let mut process = testkit(&[&arguments[..], &more].concat());
-    let mut client = TcpStream::connect(ready_address(&mut process)).unwrap();
-    log_on(&mut client);
-    send(&mut client, r#"{"c":"subscribe","cid":"2","t":"x","f":"/a && /b","a":"processed"}"#);
-    assert!(receive(&mut client).contains(r#""reason":"what""#));
-    send(&mut client, r#"{"c":"sow","cid":"3","t":"orders","a":"processed"}"#);
-    assert!(receive(&mut client).contains(r#""status":"success""#));
+    let mut client = connect(&ready_address(&mut process));
+    client.log_on("a");
+    client.send(r#"{"c":"subscribe","cid":"2","t":"x","f":"/a && /b","a":"processed"}"#);
+    assert!(client.receive().contains(r#""reason":"what""#));
+    client.send(r#"{"c":"sow","cid":"3","t":"orders","a":"processed"}"#);
+    assert!(client.receive().contains(r#""status":"success""#));
 }
 
 #[test]
@@ -274,10 +249,10 @@ fn help_lists_every_switch() {
 fn a_client_that_breaks_a_rule_makes_a_strict_server_exit_with_4() {
     for (options, code) in [("", 0), (r#","o":"frobnicate""#, 4)] {
         let mut process = testkit(&["serve", "--listen", "127.0.0.1:0", "--strict"]);
-        let mut client = TcpStream::connect(ready_address(&mut process)).unwrap();
-        log_on(&mut client);
-        send(&mut client, &format!(r#"{{"c":"subscribe","cid":"2","t":"x","a":"processed"{options}}}"#));
-        assert!(receive(&mut client).contains("success"));
+        let mut client = connect(&ready_address(&mut process));
+        client.log_on("a");
+        client.send(&format!(r#"{{"c":"subscribe","cid":"2","t":"x","a":"processed"{options}}}"#));
+        assert!(client.receive().contains("success"));
         signal(&process, "-TERM");
         assert_eq!(process.0.wait().unwrap().code(), Some(code));
         let mut stderr = String::new();
@@ -291,10 +266,10 @@ fn a_client_that_breaks_a_rule_makes_a_strict_server_exit_with_4() {
 fn ac_ci_16_an_acknowledgement_of_nothing_makes_a_strict_server_exit_with_4() {
     let mut process =
         testkit(&["serve", "--listen", "127.0.0.1:0", "--queue", "work", "--seed", "7", "--strict"]);
-    let mut client = TcpStream::connect(ready_address(&mut process)).unwrap();
-    log_on(&mut client);
-    send(&mut client, r#"{"c":"sow_delete","cid":"2","t":"work","bm":"1|1|","a":"processed"}"#);
-    assert!(receive(&mut client).contains("success"));
+    let mut client = connect(&ready_address(&mut process));
+    client.log_on("a");
+    client.send(r#"{"c":"sow_delete","cid":"2","t":"work","bm":"1|1|","a":"processed"}"#);
+    assert!(client.receive().contains("success"));
     signal(&process, "-TERM");
     assert_eq!(process.0.wait().unwrap().code(), Some(4));
     let mut stderr = String::new();

@@ -122,10 +122,10 @@ fn a_production_file_is_served_on_free_ports_of_loopback() {
         assert!(![0, 9007, 9010].contains(&listening.addr.port()));
     }
     assert!(listeners[0].uri.ends_with("/amps/json") && listeners[1].uri.ends_with("/amps"));
-    server.publish("jobs", r#"{"id":1}"#);
+    server.publish("jobs", r#"{"id":1}"#).unwrap();
     assert_eq!(server.queue("work").unwrap().available.len(), 1);
-    server.publish("jobs.direct", r#"{"urgency":9}"#);
-    server.publish("jobs.direct", r#"{"urgency":1}"#);
+    server.publish("jobs.direct", r#"{"urgency":9}"#).unwrap();
+    server.publish("jobs.direct", r#"{"urgency":1}"#).unwrap();
     assert_eq!(server.queue("urgent").unwrap().available.len(), 1);
 }
 
@@ -448,8 +448,8 @@ fn what_a_file_says_and_what_a_builder_says_add_up() {
 
     let server =
         FakeServer::builder().config(file).txlog("tasks").queue(QueueConfig::new("jobs")).start().unwrap();
-    server.publish("tasks", "1");
-    server.publish("jobs", "2");
+    server.publish("tasks", "1").unwrap();
+    server.publish("jobs", "2").unwrap();
     assert_eq!(server.queue("work").unwrap().available.len(), 1);
     assert_eq!(server.queue("jobs").unwrap().available.len(), 1);
 }

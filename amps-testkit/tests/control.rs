@@ -104,8 +104,8 @@ fn the_state_can_be_seen_as_a_whole_and_in_parts() {
     let controlled = Controlled::usual();
     let mut client = controlled.client("app");
     subscribe(&mut client, "work");
-    controlled.server.publish("work", "{\"n\":1}");
-    controlled.server.publish("orders/eu", "{\"id\":1}");
+    controlled.server.publish("work", "{\"n\":1}").unwrap();
+    controlled.server.publish("orders/eu", "{\"id\":1}").unwrap();
     client.receive();
 
     let state = controlled.get("/state");
@@ -144,7 +144,7 @@ fn the_virtual_clock_is_moved_and_what_follows_has_happened() {
     let controlled = Controlled::usual();
     let mut client = controlled.client("app");
     subscribe(&mut client, "work");
-    controlled.server.publish("work", "1");
+    controlled.server.publish("work", "1").unwrap();
     let first = client.receive();
     let now = controlled.post("/clock/advance", &json!({"by": "29999ms"}));
     assert_eq!(now, json!({"now": "20260101T000029.999000Z"}));
@@ -353,7 +353,7 @@ fn what_clients_do_wrong_is_listed() {
 fn messages_of_an_owner_that_is_gone_are_taken_over() {
     let builder = FakeServer::builder().virtual_clock().queue(QueueConfig::new("work"));
     let pair = Pair::start_with(builder.clone(), builder.control("127.0.0.1:0")).unwrap();
-    pair.publish(Side::A, "work", "1");
+    pair.publish(Side::A, "work", "1").unwrap();
     pair.kill(Side::A, false);
     let b = pair.server(Side::B);
     let control = b.control_addr().unwrap();
@@ -493,10 +493,38 @@ fn a_request_may_come_in_single_bytes_and_break_off() {
 }
 
 #[test]
-fn a_server_ends_while_somebody_holds_its_control_port() {
+fn those_who_are_slow_hold_up_nobody_until_all_places_are_taken() {
     let controlled = Controlled::usual();
-    let mut silent = TcpStream::connect(controlled.control).unwrap();
-    silent.write_all(b"GET /sta").unwrap();
+    let silent = || {
+        let mut stream = TcpStream::connect(controlled.control).unwrap();
+        stream.write_all(b"GET /sta").unwrap();
+        stream
+    };
+    let mut inside: Vec<TcpStream> = (0..12).map(|_| silent()).collect();
+    controlled.get("/state/counters");
+    controlled.post("/publish", &json!({"topic": "T"}));
+    let reply = loop {
+        inside.push(silent());
+        let reply = http::request(controlled.control, "GET", "/state/counters", None);
+        if reply.status != 200 {
+            break reply;
+        }
+        assert!(inside.len() < 32, "there is no limit");
+    };
+    assert_eq!((reply.status, reply.error().starts_with("16 requests are being served")), (503, true));
+    assert!(reply.head.starts_with("HTTP/1.1 503 Service Unavailable"), "{}", reply.head);
+    inside.clear();
+    // Their threads see that they are gone, each in its time.
+    while http::request(controlled.control, "GET", "/state/counters", None).status == 503 {}
+    controlled.get("/state/counters");
+}
+
+#[test]
+fn a_server_ends_while_many_hold_its_control_port() {
+    let controlled = Controlled::usual();
+    let mut silent: Vec<TcpStream> =
+        (0..20).map(|_| TcpStream::connect(controlled.control).unwrap()).collect();
+    silent.iter_mut().for_each(|stream| stream.write_all(b"GET /sta").unwrap());
     let control = controlled.control;
     drop(controlled);
     assert!(TcpStream::connect(control).is_err(), "the port is closed when the server is gone");

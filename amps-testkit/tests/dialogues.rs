@@ -9,24 +9,11 @@ use support::in_process::InProcess;
 use support::over_tcp::OverTcp;
 use support::pair_in_process::PairInProcess;
 use support::pair_over_tcp::PairOverTcp;
-use support::script::{Dialogue, parse};
-
-const TRANSCRIPTS: &[&str] = &[
-    include_str!("dialogues/connection.txt"),
-    include_str!("dialogues/publish.txt"),
-    include_str!("dialogues/queue.txt"),
-    include_str!("dialogues/queue_limits.txt"),
-    include_str!("dialogues/log.txt"),
-    include_str!("dialogues/sow.txt"),
-    include_str!("dialogues/rights.txt"),
-    include_str!("dialogues/pair.txt"),
-    include_str!("dialogues/actions.txt"),
-    include_str!("dialogues/past_and_joins.txt"),
-    include_str!("dialogues/switches.txt"),
-];
+use support::script::Dialogue;
+use support::transcripts::{TRANSCRIPTS, dialogues};
 
 fn each(play: impl Fn(&Dialogue)) {
-    for dialogue in TRANSCRIPTS.iter().flat_map(|text| parse(text)) {
+    for dialogue in dialogues() {
         println!("{}", dialogue.title);
         play(&dialogue);
     }

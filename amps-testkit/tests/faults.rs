@@ -94,8 +94,8 @@ fn a_fault_fires_after_so_many_bytes() {
 fn an_outbound_frame_is_held_and_what_follows_queues_behind_it() {
     let server = server(Fault::when(deliveries()).then(Action::Delay(SECOND)));
     let mut client = subscribed(&server, "a", "T");
-    server.publish("T", "1");
-    server.publish("T", "2");
+    server.publish("T", "1").unwrap();
+    server.publish("T", "2").unwrap();
     client.send(FLUSH);
     server.settle(PATIENCE).unwrap();
     assert_eq!(server.next_timer().unwrap().at, server.now() + SECOND);
@@ -132,7 +132,7 @@ fn delays_and_leases_end_in_the_order_of_their_times() {
         .unwrap();
     let mut client = RawClient::named(&server, "a");
     client.ask(r#"{"c":"subscribe","cid":"1","sub_id":"s","t":"work","a":"processed"}"#);
-    server.publish("work", "1");
+    server.publish("work", "1").unwrap();
     server.advance(5 * SECOND);
     let leases: Vec<String> = (0..3).map(|_| client.receive()).collect();
     for (delivery, end) in leases.iter().zip(["000002", "000004", "000006"]) {
@@ -210,7 +210,7 @@ fn chance_is_drawn_from_the_seed() {
         let server = FakeServer::builder().virtual_clock().seed(seed).fault(fault).start().unwrap();
         let mut client = RawClient::named(&server, "a");
         client.ask(r#"{"c":"subscribe","cid":"1","t":"^T$","sub_id":"s","a":"processed"}"#);
-        (0..32).for_each(|n| server.publish("T", n.to_string()));
+        (0..32).for_each(|n| _ = server.publish("T", n.to_string()).unwrap());
         client.send(FLUSH);
         let mut received = Vec::new();
         loop {
@@ -258,7 +258,7 @@ fn bytes_are_altered_inserted_and_sent_again() {
 fn a_header_is_replaced_and_the_body_stays() {
     let server = server(Fault::when(deliveries()).then(Action::BadHeader(r#"{"c":"#.to_owned())));
     let mut client = subscribed(&server, "a", "T");
-    server.publish("T", r#"{"id":1}"#);
+    server.publish("T", r#"{"id":1}"#).unwrap();
     assert_eq!(client.receive(), r#"{"c":{"id":1}"#);
 }
 
@@ -266,7 +266,7 @@ fn a_header_is_replaced_and_the_body_stays() {
 fn a_window_of_frames_is_reordered() {
     let server = server(Fault::when(deliveries()).then(Action::Reorder { window: 4, acks_only: false }));
     let mut client = subscribed(&server, "a", "T");
-    (1..=4).for_each(|n| server.publish("T", n.to_string()));
+    (1..=4).for_each(|n| _ = server.publish("T", n.to_string()).unwrap());
     let mut bodies: Vec<char> = (0..4).filter_map(|_| client.receive().chars().last()).collect();
     assert_ne!(bodies, ['1', '2', '3', '4']);
     bodies.sort_unstable();
@@ -369,7 +369,7 @@ fn ac_ci_04_a_hundred_runs_of_one_seed_are_the_same_to_the_byte() {
         client.send(r#"{"c":"logon","cid":"1","client_name":"a","mt":"json","a":"processed"}"#);
         client.send(r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","a":"processed"}"#);
         server.settle(PATIENCE).unwrap();
-        (0..10).for_each(|n| server.publish("T", n.to_string()));
+        (0..10).for_each(|n| _ = server.publish("T", n.to_string()).unwrap());
         server.advance(SECOND);
         server.settle(PATIENCE).unwrap();
         let mut journal = Vec::new();
@@ -427,8 +427,8 @@ fn the_engine_does_not_notice_what_happens_to_what_it_sent() {
             server.add_fault(Fault::when(Trigger::any_outbound()).always().then(action)).unwrap();
         }
         for n in 0..4 {
-            server.publish("T", n.to_string());
-            server.publish("work", n.to_string());
+            server.publish("T", n.to_string()).unwrap();
+            server.publish("work", n.to_string()).unwrap();
         }
         server.advance(SECOND);
         let connections = server.connections().into_iter().map(|connection| connection.subscriptions);

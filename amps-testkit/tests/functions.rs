@@ -38,8 +38,8 @@ fn a_filter_calls_them_in_any_case_with_the_first_of_many_values() {
         r#"{{"c":"subscribe","cid":"1","sub_id":"s","t":"T","f":"{filter}","a":"processed"}}"#
     ));
     assert!(ack.contains("success"), "{ack}");
-    server.publish("T", r#"{"n":8,"m":1}"#);
-    server.publish("T", r#"{"n":[7,8],"m":1}"#);
+    server.publish("T", r#"{"n":8,"m":1}"#).unwrap();
+    server.publish("T", r#"{"n":[7,8],"m":1}"#).unwrap();
     assert!(client.receive().ends_with(r#"{"n":[7,8],"m":1}"#));
     for wrong in ["TWICE()", "TWICE(/a, /b)", "THRICE(/n)", "LAST_READ('x') = 1", "VALUE_LOOKUP('l', /n)"] {
         let ack = client.ask(&format!(
@@ -73,8 +73,8 @@ fn enrichment_views_queues_and_entitlements_call_them() {
         .entitle(Entitlement::read("*", ".*"))
         .start()
         .unwrap();
-    server.publish("T", r#"{"id":1,"kind":"a","n":1}"#);
-    server.publish("T", r#"{"id":2,"kind":"a","n":2}"#);
+    server.publish("T", r#"{"id":1,"kind":"a","n":1}"#).unwrap();
+    server.publish("T", r#"{"id":2,"kind":"a","n":2}"#).unwrap();
     let body = server.logged_messages()[0].body.clone();
     assert_eq!(String::from_utf8(body).unwrap(), r#"{"id":1,"kind":"a","n":1,"key":2,"m":4}"#);
     let mut client = RawClient::named(&server, "a");
@@ -129,7 +129,7 @@ fn what_a_file_declares_gives_null_until_the_test_says_what_it_computes() {
     assert_eq!(gaps[1..], [format!("a.xml:4: {gap}"), format!("a.xml:5: {gap}")]);
     for (builder, expected) in [(FakeServer::builder(), "\"none\""), (builder(), "4")] {
         let server = builder.config(file.clone()).start().unwrap();
-        server.publish("T", r#"{"id":1,"n":2}"#);
+        server.publish("T", r#"{"id":1,"n":2}"#).unwrap();
         let body = server.logged_messages()[0].body.clone();
         assert_eq!(String::from_utf8(body).unwrap(), format!(r#"{{"id":1,"n":2,"m":{expected}}}"#));
     }
@@ -168,7 +168,7 @@ fn an_expression_knows_the_instance_and_its_group() {
         ));
         assert!(ack.contains("success"), "{ack}");
     }
-    server.publish("T", "{}");
+    server.publish("T", "{}").unwrap();
     assert!(client.receive().contains(r#""sids":"1""#));
     client.quiet();
 }

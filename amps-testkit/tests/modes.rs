@@ -15,7 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn with_records(builder: FakeServerBuilder) -> FakeServer {
     let server = builder.virtual_clock().sow(SowConfig::new("orders").key("/id")).start().unwrap();
     for id in 0..20 {
-        server.publish("orders", format!("{{\"id\":{id}}}"));
+        server.publish("orders", format!("{{\"id\":{id}}}")).unwrap();
     }
     server
 }
@@ -58,7 +58,7 @@ fn ac_sow_24_shuffled_results_differ_in_order_and_in_nothing_else() {
 fn again_first(server: &FakeServer) -> Vec<u64> {
     server.reset().unwrap();
     for id in 0..20 {
-        server.publish("orders", format!("{{\"id\":{id}}}"));
+        server.publish("orders", format!("{{\"id\":{id}}}")).unwrap();
     }
     query(&mut RawClient::named(server, "app"), "")
 }
@@ -83,7 +83,7 @@ fn session(seed: u64) -> Vec<Vec<u8>> {
         .ask(r#"{"c":"subscribe","cid":"1","sub_id":"s","t":"work","o":"max_backlog=100","a":"processed"}"#);
     query(&mut client, "");
     for n in 1..=40 {
-        server.publish("work", n.to_string());
+        server.publish("work", n.to_string()).unwrap();
     }
     client.send(r#"{"c":"publish","s":1,"t":"T","a":"persisted"}x"#);
     server.settle(20 * SECOND).unwrap();
@@ -106,7 +106,7 @@ fn deliveries(semantics: Semantics) -> Vec<u32> {
         .ask(r#"{"c":"subscribe","cid":"1","sub_id":"s","t":"work","o":"max_backlog=100","a":"processed"}"#);
     let mut counts = vec![0; 40];
     for n in 0..40 {
-        server.publish("work", format!("n{n}"));
+        server.publish("work", format!("n{n}")).unwrap();
     }
     client.send(r#"{"c":"flush","cid":"last","a":"processed"}"#);
     loop {
@@ -134,7 +134,7 @@ fn a_message_that_was_delivered_twice_is_acknowledged_once() {
     client
         .ask(r#"{"c":"subscribe","cid":"1","sub_id":"s","t":"work","o":"max_backlog=100","a":"processed"}"#);
     for n in 0..40 {
-        server.publish("work", n.to_string());
+        server.publish("work", n.to_string()).unwrap();
     }
     let leased = server.queue("work").unwrap().leased;
     assert!(leased.iter().any(|message| message.deliveries == 2));
@@ -153,7 +153,7 @@ fn a_client_that_acknowledges_every_delivery_breaks_no_rule() {
     client
         .ask(r#"{"c":"subscribe","cid":"1","sub_id":"s","t":"work","o":"max_backlog=100","a":"processed"}"#);
     for n in 0..40 {
-        server.publish("work", n.to_string());
+        server.publish("work", n.to_string()).unwrap();
     }
     let deliveries: u32 = server.queue("work").unwrap().leased.iter().map(|message| message.deliveries).sum();
     assert!(deliveries > 40);
@@ -197,7 +197,7 @@ fn views_of_a_chaotic_server_are_late_and_complete() {
     let mut client = RawClient::named(&server, "app");
     client.ask(r#"{"c":"subscribe","cid":"1","sub_id":"s","t":"totals","a":"processed"}"#);
     for id in 0..3 {
-        server.publish("orders", format!(r#"{{"id":{id},"kind":"a"}}"#));
+        server.publish("orders", format!(r#"{{"id":{id},"kind":"a"}}"#)).unwrap();
     }
     // Nothing has come of it yet.
     assert!(client.ask(r#"{"c":"flush","cid":"f","a":"processed"}"#).contains(r#""c":"ack""#));

@@ -2,16 +2,17 @@
 
 mod support;
 
+use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
 use amps_protocol::CommandKind;
 use amps_testkit::{
-    Action, FakeServer, Fault, HeaderTest, JournalMode, JournalQuery, Lint, Matcher, QueueConfig, TimerKind,
-    Trigger,
+    Action, ConfigFile, FakeServer, Fault, HeaderTest, JournalMode, JournalQuery, Lint, Matcher, QueueConfig,
+    TimerKind, Trigger,
 };
 use amps_transport::Time;
-use support::raw_client::{PATIENCE, RawClient};
+use support::raw_client::{PATIENCE, RawClient, framed};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -41,7 +42,7 @@ fn ac_ci_03_a_lease_ends_to_the_millisecond_of_the_virtual_clock() {
     let server = FakeServer::builder().virtual_clock().queue(queue).start().unwrap();
     let mut client = RawClient::named(&server, "a");
     client.ask(r#"{"c":"subscribe","cid":"1","sub_id":"s","t":"work","a":"processed"}"#);
-    server.publish("work", "1");
+    server.publish("work", "1").unwrap();
     let first = client.receive();
     server.advance(Duration::from_millis(29_999));
     client.quiet();
@@ -189,6 +190,44 @@ fn findings(server: &FakeServer) -> Vec<Lint> {
 }
 
 #[test]
+fn a_chain_of_actions_without_an_end_is_ended_and_named_and_nobody_elses() {
+    let file = r#"<AMPSConfig><Name>a</Name>
+        <Transports><Transport><Name>t</Name><Type>tcp</Type><InetAddr>0</InetAddr><Protocol>amps</Protocol></Transport></Transports>
+        <Actions><Action>
+            <On><Module>amps-action-on-publish-message</Module>
+                <Options><MessageType>json</MessageType><Topic>gone</Topic><Filter>/n = 0</Filter></Options></On>
+            <Do><Module>amps-action-do-publish-message</Module>
+                <Options><MessageType>json</MessageType><Topic>gone</Topic><Data>{{AMPS_DATA}}</Data></Options></Do>
+        </Action></Actions></AMPSConfig>"#;
+    let server = FakeServer::builder()
+        .config(ConfigFile::parse("loop.xml", file).unwrap())
+        .txlog(".*")
+        .queue(QueueConfig::new("work").expiration(Duration::from_secs(10)).dead_letter("gone"))
+        .virtual_clock()
+        .start()
+        .unwrap();
+    let mut client = RawClient::named(&server, "a");
+    // More than one chain may do.
+    let jobs = 0..=10_000;
+    let publishes = jobs.clone().flat_map(|n| framed(&format!(r#"{{"c":"p","t":"work"}}{{"n":{n}}}"#)));
+    client.0.write_all(&publishes.collect::<Vec<u8>>()).unwrap();
+    client.quiet();
+    server.advance(Duration::from_secs(10));
+
+    let mut letters = std::collections::BTreeMap::<u64, u64>::new();
+    for message in server.logged_messages().into_iter().filter(|message| message.topic == "gone") {
+        let body: serde_json::Value = serde_json::from_slice(&message.body).unwrap();
+        *letters.entry(body["n"].as_u64().unwrap()).or_default() += 1;
+    }
+    assert!(jobs.clone().skip(1).all(|n| letters.get(&n) == Some(&1)), "each other job has its letter");
+    let found = server.lint();
+    assert_eq!(found.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [Lint::EndlessActions]);
+    let named = "loop.xml:3: Action: when \"gone\" is published to (/n = 0): publish to \"gone\"";
+    assert!(found[0].text.ends_with(named), "{}", found[0]);
+    assert!(found[0].to_string().contains(": endless_actions: 10000 actions"), "{}", found[0]);
+}
+
+#[test]
 fn each_kind_of_finding_is_found() {
     let queue = QueueConfig::new("work");
     let server = FakeServer::builder().virtual_clock().queue(queue).start().unwrap();
@@ -261,7 +300,7 @@ fn the_clock_starts_where_it_is_told_and_is_set() {
     assert_eq!((server.now(), server.next_timer()), (start, None));
     let mut client = RawClient::named(&server, "a");
     client.ask(r#"{"c":"subscribe","cid":"1","sub_id":"s","t":"work","a":"processed"}"#);
-    server.publish("work", "1");
+    server.publish("work", "1").unwrap();
     let next = server.next_timer().unwrap();
     assert_eq!(next.at, start + 30 * SECOND);
     assert!(matches!(next.kind, TimerKind::Lease { ref client, .. } if client == "a"), "{}", next.kind);

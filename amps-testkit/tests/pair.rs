@@ -26,14 +26,14 @@ fn bodies(pair: &Pair, side: Side) -> Vec<String> {
 fn without_auto_nothing_is_replicated_but_while_the_clock_is_moved() {
     let pair = pair();
     pair.auto(false);
-    pair.publish(Side::A, "T", "1");
-    pair.publish(Side::A, "T", "2");
+    pair.publish(Side::A, "T", "1").unwrap();
+    pair.publish(Side::A, "T", "2").unwrap();
     assert_eq!((bodies(&pair, Side::B).len(), pair.server(Side::A).links()[0].waiting), (0, 2));
     pair.deliver(Direction::AToB, 1);
     assert_eq!(bodies(&pair, Side::B), ["1"]);
     pair.advance(Duration::ZERO);
     assert_eq!(bodies(&pair, Side::B), ["1", "2"]);
-    pair.publish(Side::B, "T", "3");
+    pair.publish(Side::B, "T", "3").unwrap();
     assert_eq!(bodies(&pair, Side::A).len(), 2);
     pair.auto(true);
     assert_eq!(bodies(&pair, Side::A), ["1", "2", "3"]);
@@ -45,13 +45,13 @@ fn entries_arrive_after_the_lag_of_their_link_each_at_its_time() {
     let pair = pair();
     pair.lag(Direction::AToB, Duration::from_millis(50));
     let start = pair.server(Side::A).now();
-    pair.publish(Side::A, "T", "1");
+    pair.publish(Side::A, "T", "1").unwrap();
     let next = pair.server(Side::A).next_timer().unwrap();
     assert_eq!(next.at.saturating_since(start), Duration::from_millis(50));
     assert_eq!(next.kind.to_string(), "an entry may be sent to B");
     pair.advance(Duration::from_millis(20));
-    pair.publish(Side::A, "T", "2");
-    pair.publish(Side::B, "T", "3");
+    pair.publish(Side::A, "T", "2").unwrap();
+    pair.publish(Side::B, "T", "3").unwrap();
     assert_eq!(bodies(&pair, Side::A), ["1", "2", "3"], "the other direction has no lag");
     pair.advance(Duration::from_millis(29));
     assert_eq!(bodies(&pair, Side::B), ["3"]);
@@ -77,10 +77,10 @@ fn a_pair_keeps_its_logs_in_files_and_comes_back_from_them() {
         Pair::start_with(a, b).unwrap()
     };
     let pair = start();
-    pair.publish(Side::A, "T", "1");
+    pair.publish(Side::A, "T", "1").unwrap();
     pair.partition();
-    pair.publish(Side::A, "T", "2");
-    pair.publish(Side::B, "T", "3");
+    pair.publish(Side::A, "T", "2").unwrap();
+    pair.publish(Side::B, "T", "3").unwrap();
     drop(pair);
 
     let pair = start();
@@ -99,7 +99,7 @@ fn a_pair_keeps_its_logs_in_files_and_comes_back_from_them() {
 fn a_server_that_is_down_is_shown_as_such() {
     let pair = pair();
     pair.kill(Side::B, true);
-    pair.publish(Side::A, "T", "1");
+    pair.publish(Side::A, "T", "1").unwrap();
     let link = &pair.server(Side::A).links()[0];
     assert_eq!(
         (link.connected, link.state, link.waiting, link.mode),
@@ -247,6 +247,17 @@ fn nobody_is_taken_for_who_belongs_to_the_other_port() {
             stream.read_to_end(&mut rest).map_or_else(|error| error.kind(), |_| ErrorKind::ConnectionReset);
         assert_eq!((ended, rest.as_slice()), (ErrorKind::ConnectionReset, &b""[..]));
     }
-    pair.publish(Side::A, "T", "1");
+    pair.publish(Side::A, "T", "1").unwrap();
     assert_eq!(bodies(&pair, Side::B), ["1"]);
+}
+
+#[test]
+fn a_server_that_is_stopped_publishes_nothing() {
+    let pair = pair();
+    pair.stop(Side::A);
+    let refused = pair.publish(Side::A, "T", "1").unwrap_err();
+    assert!(refused.to_string().ends_with("the server is stopped"), "{refused}");
+    pair.restart(Side::A).unwrap();
+    pair.publish(Side::A, "T", "2").unwrap();
+    assert_eq!(pair.server(Side::B).logged_messages().len(), 1);
 }

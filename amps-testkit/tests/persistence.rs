@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use amps_testkit::{FakeServer, FakeServerBuilder, QueueConfig, SowConfig, StartError};
 use support::data_dir::DataDir;
+use support::raw_client::RawClient;
 
 fn server(data: &Path) -> FakeServerBuilder {
     FakeServer::builder()
@@ -24,10 +25,10 @@ fn a_server_begins_with_what_another_kept() {
     let data = DataDir::new();
     let first = server(data.path()).start().unwrap();
     for n in 0..3 {
-        first.publish("work", n.to_string());
+        first.publish("work", n.to_string()).unwrap();
     }
     first.advance(Duration::from_secs(60));
-    first.publish("orders", r#"{"id":1}"#);
+    first.publish("orders", r#"{"id":1}"#).unwrap();
     let (log, now) = (first.logged_messages(), first.now());
     assert_eq!(log.len(), 4);
     drop(first);
@@ -37,12 +38,12 @@ fn a_server_begins_with_what_another_kept() {
     assert_eq!(second.queue("work").unwrap().available.len(), 3);
     assert_eq!(second.now(), now, "time does not go back");
     // What comes next is named by no bookmark that was used before.
-    second.publish("work", "3");
+    second.publish("work", "3").unwrap();
     let again = second.logged_messages();
     assert!(log.iter().all(|message| message.bookmark != again[4].bookmark));
     second.restart_empty();
     assert_eq!(second.logged_messages(), []);
-    second.publish("work", "4");
+    second.publish("work", "4").unwrap();
     drop(second);
 
     let third = server(data.path()).start().unwrap();
@@ -54,8 +55,8 @@ fn a_server_begins_with_what_another_kept() {
 fn a_torn_end_is_cut_off_and_appended_to() {
     let data = DataDir::new();
     let first = server(data.path()).start().unwrap();
-    first.publish("T", "1");
-    first.publish("T", "2");
+    first.publish("T", "1").unwrap();
+    first.publish("T", "2").unwrap();
     drop(first);
     let file = data.path().join("txlog.bin");
     let length = std::fs::metadata(&file).unwrap().len();
@@ -63,7 +64,7 @@ fn a_torn_end_is_cut_off_and_appended_to() {
 
     let second = server(data.path()).start().unwrap();
     assert_eq!(second.logged_messages().len(), 1);
-    second.publish("T", "3");
+    second.publish("T", "3").unwrap();
     drop(second);
     let third = server(data.path()).start().unwrap();
     let bodies: Vec<_> = third.logged_messages().into_iter().map(|message| message.body).collect();
@@ -87,7 +88,7 @@ fn damage_in_front_of_whole_records_is_refused_and_left_alone() {
     let data = DataDir::new();
     let first = server(data.path()).start().unwrap();
     for n in 0..3 {
-        first.publish("T", format!("body {n}"));
+        first.publish("T", format!("body {n}")).unwrap();
     }
     drop(first);
     let file = data.path().join("txlog.bin");
@@ -117,12 +118,12 @@ fn damage_in_front_of_whole_records_is_refused_and_left_alone() {
 fn a_directory_has_one_server_at_a_time() {
     let data = DataDir::new();
     let first = server(data.path()).start().unwrap();
-    first.publish("T", "1");
+    first.publish("T", "1").unwrap();
     let error = server(data.path()).start().unwrap_err();
     assert!(matches!(error, StartError::Data { .. }), "{error}");
     assert!(error.to_string().contains("another server keeps its log there"), "{error}");
     first.restart();
-    first.publish("T", "2");
+    first.publish("T", "2").unwrap();
     drop(first);
     let second = server(data.path()).start().unwrap();
     assert_eq!(second.logged_messages().len(), 2);
@@ -133,7 +134,7 @@ fn what_is_truncated_stays_away() {
     let data = DataDir::new();
     let first = server(data.path()).start().unwrap();
     for n in 0..5 {
-        first.publish("T", n.to_string());
+        first.publish("T", n.to_string()).unwrap();
     }
     first.truncate_before(amps_testkit::LogCut::Time(first.now()));
     assert_eq!(first.logged_messages().len(), 5);
@@ -146,4 +147,60 @@ fn what_is_truncated_stays_away() {
     second.restart();
     assert_eq!(second.logged_messages(), []);
     assert_eq!(second.data_error(), None);
+}
+
+#[test]
+fn a_file_that_is_mostly_dead_is_written_anew() {
+    let data = DataDir::new();
+    let file = data.path().join("txlog.bin");
+    let size = || std::fs::metadata(&file).unwrap().len();
+    let first = server(data.path()).start().unwrap();
+    let mut client = RawClient::named(&first, "a");
+    for n in 1..=200 {
+        client.send(&format!(r#"{{"c":"p","t":"T","s":{n}}}"{}""#, "x".repeat(1000)));
+    }
+    client.quiet();
+    for n in 0..3 {
+        first.publish("work", n.to_string()).unwrap();
+    }
+    first.truncate_before(amps_testkit::LogCut::Newest(3));
+    let left = first.logged_messages();
+    drop(first);
+    let before = size();
+    assert!(before > 200_000, "{before}");
+
+    // As a server leaves it that is killed while it writes.
+    let beside = data.path().join("txlog.bin.new");
+    std::fs::write(&beside, b"AMPSTLOG and no more").unwrap();
+    let second = server(data.path()).start().unwrap();
+    assert!(size() < before / 100, "{} of {before}", size());
+    assert!(!beside.exists());
+    assert_eq!(second.logged_messages(), left);
+    assert_eq!(second.queue("work").unwrap().available.len(), 3);
+    // What it is from then on is in the new file, which nobody else may have.
+    second.publish("T", "new").unwrap();
+    let error = server(data.path()).start().unwrap_err();
+    assert!(error.to_string().contains("another server keeps its log there"), "{error}");
+    second.restart();
+    assert_eq!((second.logged_messages().len(), second.data_error()), (4, None));
+    drop(second);
+    let third = server(data.path()).start().unwrap();
+    assert_eq!(third.logged_messages().len(), 4);
+    // The numbers of what is gone are known.
+    assert!(RawClient::connect(&third).log_on("a").contains(r#""s":200"#));
+}
+
+#[test]
+fn a_file_in_which_most_counts_is_left_alone() {
+    let data = DataDir::new();
+    let file = data.path().join("txlog.bin");
+    let first = server(data.path()).start().unwrap();
+    for n in 0..100 {
+        first.publish("T", format!("{n}{}", "x".repeat(1000))).unwrap();
+    }
+    first.truncate_before(amps_testkit::LogCut::Newest(60));
+    drop(first);
+    let before = std::fs::read(&file).unwrap();
+    drop(server(data.path()).start().unwrap());
+    assert!(std::fs::read(&file).unwrap().starts_with(&before));
 }

@@ -173,7 +173,83 @@ fn an_order_has_many_fields() {
     }
 }
 
+/// Every aggregate at once: what they remember differs.
+const AGGREGATES: &str = "[SUM(/v) AS /sum,AVG(/v) AS /avg,COUNT(/v) AS /n,MIN(/v) AS /lo,MAX(/v) AS /hi,\
+    ANY(/v) AS /any,COUNT_DISTINCT(/v) AS /kinds,STDDEV_POP(/v) AS /dev,STDDEV_SAMP(/v) AS /sdev]";
+
+/// A value as JSON writes it: few of them, so that many are equal.
+fn written() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "1",
+        "1.0",
+        "2",
+        "-3",
+        "0.1",
+        "0.2",
+        "1e300",
+        "-1e300",
+        "1e-5",
+        "9007199254740993",
+        "null",
+        "\"7\"",
+        "\"x\"",
+        "true",
+    ])
+}
+
 proptest! {
+    /// Groups that messages come to and leave, in any order, against groups that are computed anew.
+    #[test]
+    fn what_left_a_group_leaves_nothing_behind(
+        numbers in any::<bool>(),
+        steps in prop::collection::vec((written(), prop::option::weighted(0.5, any::<prop::sample::Index>())), 1..40),
+    ) {
+        let context = Context::default();
+        let body = |value: &str| format!("{{\"v\":{value}}}");
+        for projection in Projection::parse_list(AGGREGATES).unwrap() {
+            let mut group = projection.accumulator();
+            let mut members: Vec<&str> = Vec::new();
+            for (value, leaves) in &steps {
+                if numbers && !value.starts_with(|first: char| first.is_ascii_digit() || first == '-') {
+                    continue;
+                }
+                if let Some(index) = leaves.filter(|_| !members.is_empty()) {
+                    let gone = body(members.remove(index.index(members.len())));
+                    projection.remove(&mut group, &JsonDocument::new(gone.as_bytes()), &context);
+                }
+                members.push(value);
+                projection.add(&mut group, &JsonDocument::new(body(value).as_bytes()), &context);
+                let bodies: Vec<String> = members.iter().map(|value| body(value)).collect();
+                if group.is_stale() {
+                    let each = |see: &mut dyn FnMut(&dyn Document)| {
+                        bodies.iter().for_each(|body| see(&JsonDocument::new(body.as_bytes())));
+                    };
+                    projection.renew(&mut group, each, &context);
+                }
+                let mut anew = projection.accumulator();
+                for body in &bodies {
+                    projection.add(&mut anew, &JsonDocument::new(body.as_bytes()), &context);
+                }
+                let (kept, naive) = (projection.finish(&group), projection.finish(&anew));
+                prop_assert_eq!(text_of(kept), text_of(naive), "{} of {:?}", projection.field(), members);
+            }
+        }
+    }
+
+    /// The best of the others is not asked for where it cannot have changed.
+    #[test]
+    fn the_greatest_is_found_again_only_if_it_left(values in prop::collection::vec(0u32..100, 2..20), index in any::<prop::sample::Index>()) {
+        let (greatest, context) = (Projection::parse("MAX(/v) AS /hi").unwrap(), Context::default());
+        let mut group = greatest.accumulator();
+        let bodies: Vec<String> = values.iter().map(|value| format!("{{\"v\":{value}}}")).collect();
+        bodies.iter().for_each(|body| greatest.add(&mut group, &JsonDocument::new(body.as_bytes()), &context));
+        let gone = index.index(values.len());
+        greatest.remove(&mut group, &JsonDocument::new(bodies[gone].as_bytes()), &context);
+        let most = values.iter().max().unwrap();
+        let was_the_only_one = values[gone] == *most && values.iter().filter(|value| *value == most).count() == 1;
+        prop_assert_eq!(group.is_stale(), was_the_only_one);
+    }
+
     #[test]
     fn nothing_here_panics(text in r#"[/a\[\]0-9'. ,()ASOFDESCUM-]{0,40}"#) {
         let _ = (Path::parse(&text), OrderBy::parse(&text), Projection::parse(&text), Projection::parse_list(&text));

@@ -1,6 +1,6 @@
 //! Whatever clients do, a queue keeps its books: every message is in exactly one of
 //! available, leased and gone; nobody holds more than the granted backlog; nothing is leased
-//! twice at a time, or lost.
+//! twice at a time, or lost. A view over it shows what is available (server.md VIEW-01, Q-15).
 
 mod support;
 
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use amps_protocol::{CommandKind, Message};
-use amps_testkit::{Fairness, FakeServer, QueueConfig, QueueSnapshot, Semantics};
+use amps_testkit::{Fairness, FakeServer, QueueConfig, QueueSnapshot, Semantics, ViewConfig, ViewSource};
 use proptest::prelude::*;
 use support::in_process::InProcess;
 use support::stage::Stage;
@@ -74,7 +74,11 @@ struct Play {
 impl Play {
     fn start(queue: QueueConfig) -> Self {
         let once = QueueConfig::new("once").underlying("T").semantics(Semantics::AtMostOnce).max_backlog(9);
-        let stage = InProcess::start(FakeServer::builder().queue(queue).queue(once), None);
+        let open = ViewConfig::new("open", ViewSource::Topic("work".into()))
+            .group_by("/kind")
+            .field("/kind")
+            .field("COUNT(/kind) AS /n");
+        let stage = InProcess::start(FakeServer::builder().queue(queue).queue(once).view(open), None);
         let mut play =
             Self { stage, connections: Vec::new(), connected: 0, published: 0, delivered: Vec::new() };
         for client in 0..CLIENTS {
@@ -153,6 +157,16 @@ impl Play {
         let expired: u64 = queue.counters.expired.values().sum();
         let here = (queue.available.len() + queue.leased.len()) as u64;
         assert_eq!(here + expired + queue.counters.acknowledged, self.published, "none lost, none twice");
+        let mut open: BTreeMap<String, usize> = BTreeMap::new();
+        for message in &queue.available {
+            let kind = String::from_utf8(message.body.clone()).unwrap();
+            *open.entry(kind.replace('}', ",\"n\":")).or_default() += 1;
+        }
+        let open: Vec<String> = open.into_iter().map(|(kind, n)| format!("{kind}{n}}}")).collect();
+        let shown = self.stage.engine().sow("open").into_iter();
+        let mut shown: Vec<String> = shown.map(|record| String::from_utf8(record.body).unwrap()).collect();
+        shown.sort_unstable();
+        assert_eq!(shown, open, "the view shows what is available");
         let distinct: BTreeSet<_> =
             queue.available.iter().chain(&queue.leased).map(|message| &message.bookmark).collect();
         assert_eq!(distinct.len() as u64, here, "every message is there once");
@@ -200,4 +214,22 @@ proptest! {
             play.check(backlog);
         }
     }
+}
+
+/// server.md Q-70: what is beyond the target depth is not considered by a view either.
+#[test]
+fn a_view_does_not_see_beyond_the_target_depth_of_its_queue() {
+    let queue = QueueConfig::new("work").underlying("T").target_depth(1000);
+    let mut play = Play::start(queue);
+    for _ in 0..1002 {
+        play.perform(&Operation::Publish { kind: 0 });
+    }
+    let shown = |play: &Play, n: u32| {
+        let bodies: Vec<_> = play.stage.engine().sow("open").into_iter().map(|record| record.body).collect();
+        assert_eq!(bodies, [format!("{{\"kind\":0,\"n\":{n}}}").into_bytes()]);
+    };
+    shown(&play, 1000);
+    let all = frame(r#"{"c":"sow_delete","t":"work","f":"/kind = 0"}"#);
+    play.stage.send(play.connections[0], &all, 1);
+    shown(&play, 2);
 }

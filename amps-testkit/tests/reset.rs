@@ -35,7 +35,7 @@ fn use_it(server: &FakeServer) -> RawClient {
     client.send(r#"{"c":"flush","cid":"2","a":"processed"}"#);
     client.quiet();
     client.send(r#"{"c":"publish","s":7,"t":"orders"}{"id":1}"#);
-    server.publish("work", "1");
+    server.publish("work", "1").unwrap();
     client.receive();
     server.advance(10 * SECOND);
     server.reset_entitlements("somebody", [Entitlement::read("somebody", "x")]).unwrap();
@@ -70,7 +70,7 @@ fn ac_ci_10_a_server_that_was_reset_says_what_a_new_one_says() {
         let first = client.ask(r#"{"c":"subscribe","cid":"1","sub_id":"s","t":"work","a":"processed"}"#);
         client.send(r#"{"c":"flush","cid":"2","a":"processed"}"#);
         server.settle(20 * SECOND).unwrap();
-        server.publish("work", "1");
+        server.publish("work", "1").unwrap();
         vec![first, client.receive()]
     };
     let new = said(&configured());
@@ -109,11 +109,11 @@ fn the_clock_goes_back_where_it_started_and_time_goes_on() {
         .start()
         .unwrap();
     let start = server.now();
-    server.publish("work", "1");
+    server.publish("work", "1").unwrap();
     server.advance(Duration::from_secs(3600));
     server.reset().unwrap();
     assert_eq!((server.now(), server.next_timer()), (start, None));
-    server.publish("work", "1");
+    server.publish("work", "1").unwrap();
     server.advance(SECOND);
     assert!(server.queue("work").unwrap().available.is_empty());
 }
@@ -123,9 +123,9 @@ fn a_data_directory_is_empty_after_a_reset() {
     let dir = DataDir::new();
     let start = || FakeServer::builder().virtual_clock().data_dir(dir.path()).start().unwrap();
     let server = start();
-    server.publish("T", "1");
+    server.publish("T", "1").unwrap();
     server.reset().unwrap();
-    server.publish("T", "2");
+    server.publish("T", "2").unwrap();
     assert_eq!(server.data_error(), None);
     drop(server);
     let bodies: Vec<Vec<u8>> = start().logged_messages().into_iter().map(|message| message.body).collect();

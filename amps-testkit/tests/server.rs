@@ -1,7 +1,9 @@
 //! The handle of a fake server.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+mod support;
+
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use amps_protocol::CommandKind;
@@ -10,40 +12,11 @@ use amps_testkit::{
     TransportLimits, What,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+use support::raw_client::{PATIENCE, RawClient, framed};
 
 /// A client that has logged on.
-fn client(server: &FakeServer, name: &str) -> TcpStream {
-    client_at(server.addr(), name)
-}
-
-fn client_at(addr: SocketAddr, name: &str) -> TcpStream {
-    let mut client = TcpStream::connect(addr).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.set_nodelay(true).unwrap();
-    send(
-        &mut client,
-        &format!(r#"{{"c":"logon","cid":"1","client_name":"{name}","mt":"json","a":"processed"}}"#),
-    );
-    assert!(receive(&mut client).contains("success"));
-    client
-}
-
-fn send(client: &mut TcpStream, frame: &str) {
-    client.write_all(&(frame.len() as u32).to_be_bytes()).unwrap();
-    client.write_all(frame.as_bytes()).unwrap();
-}
-
-fn receive(client: &mut TcpStream) -> String {
-    let mut prefix = [0; 4];
-    client.read_exact(&mut prefix).unwrap();
-    let mut frame = vec![0; u32::from_be_bytes(prefix) as usize];
-    client.read_exact(&mut frame).unwrap();
-    String::from_utf8(frame).unwrap()
-}
-
-fn is_closed(client: &mut TcpStream) -> bool {
-    !matches!(client.read(&mut [0; 16]), Ok(1..))
+fn client(server: &FakeServer, name: &str) -> RawClient {
+    RawClient::named(server, name)
 }
 
 #[test]
@@ -53,7 +26,7 @@ fn dropping_a_connection_closes_it_and_says_whether_there_was_one() {
         let mut a = client(&server, "a");
         assert!(!server.drop_connection("b", how));
         assert!(server.drop_connection("a", how));
-        assert!(is_closed(&mut a));
+        assert!(a.is_closed());
         let closed = |entry: &amps_testkit::Entry| matches!(entry.what, What::Closed(Disconnect::Dropped));
         let entries = server.wait_for(closed, 1, PATIENCE).unwrap();
         assert_eq!(entries[0].client.as_deref(), Some("a"));
@@ -70,19 +43,17 @@ fn a_user_whose_rights_change_is_disconnected_and_logs_on_with_the_new_ones() {
         .start()
         .unwrap();
     let log_on = |user: &str| {
-        let mut client = TcpStream::connect(server.addr()).unwrap();
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut client = RawClient::connect(&server);
         let logon = r#"{"c":"logon","cid":"1","client_name":"NAME","user_id":"NAME","pw":"p","a":"processed","mt":"json"}"#;
-        send(&mut client, &logon.replace("NAME", user));
-        assert!(receive(&mut client).contains("success"));
+        client.send(&logon.replace("NAME", user));
+        assert!(client.receive().contains("success"));
         client
     };
-    let subscribe = |client: &mut TcpStream, topic: &str| {
-        send(
-            client,
-            &format!(r#"{{"c":"subscribe","cid":"2","sub_id":"{topic}","t":"{topic}","a":"processed"}}"#),
-        );
-        receive(client)
+    let subscribe = |client: &mut RawClient, topic: &str| {
+        client.send(&format!(
+            r#"{{"c":"subscribe","cid":"2","sub_id":"{topic}","t":"{topic}","a":"processed"}}"#
+        ));
+        client.receive()
     };
     let (mut u, mut v) = (log_on("u"), log_on("v"));
     assert!(subscribe(&mut u, "closed").contains("not entitled"));
@@ -96,7 +67,7 @@ fn a_user_whose_rights_change_is_disconnected_and_logs_on_with_the_new_ones() {
     let reset =
         |entry: &amps_testkit::Entry| matches!(entry.what, What::Closed(Disconnect::EntitlementReset));
     assert_eq!(server.wait_for(reset, 1, PATIENCE).unwrap()[0].client.as_deref(), Some("u"));
-    assert!(is_closed(&mut u));
+    assert!(u.is_closed());
     let mut u = log_on("u");
     assert!(subscribe(&mut u, "closed").contains("success"));
     assert!(subscribe(&mut u, "open").contains("success"));
@@ -114,14 +85,14 @@ fn a_client_that_does_not_read_is_disconnected_and_nobody_else() {
     let limits = SlowClientLimits { disk: Some(1 << 20), capacity_percent: 100, ..Default::default() };
     let server = FakeServer::builder().no_txlog().slow_clients(limits).start().unwrap();
     let (mut slow, mut fast) = (client(&server, "slow"), client(&server, "fast"));
-    send(&mut slow, r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","a":"processed"}"#);
-    assert!(receive(&mut slow).contains("success"));
-    send(&mut fast, r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","a":"processed"}"#);
-    assert!(receive(&mut fast).contains("success"));
+    slow.send(r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","a":"processed"}"#);
+    assert!(slow.receive().contains("success"));
+    fast.send(r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","a":"processed"}"#);
+    assert!(fast.receive().contains("success"));
     let body = "x".repeat(64 << 10);
     for _ in 0..MUCH / body.len() {
-        send(&mut fast, &format!(r#"{{"c":"publish","t":"T"}}{body}"#));
-        assert!(receive(&mut fast).ends_with(&body));
+        fast.send(&format!(r#"{{"c":"publish","t":"T"}}{body}"#));
+        assert!(fast.receive().ends_with(&body));
     }
     let closed = |entry: &amps_testkit::Entry| matches!(entry.what, What::Closed(_));
     let entries = server.wait_for(closed, 1, PATIENCE).unwrap();
@@ -130,24 +101,51 @@ fn a_client_that_does_not_read_is_disconnected_and_nobody_else() {
     assert_eq!(server.connections().len(), 1);
 }
 
+/// CONN-72
+#[test]
+fn a_client_for_which_too_many_frames_wait_is_disconnected_and_nobody_else() {
+    let limits = SlowClientLimits { frames: Some(20), ..Default::default() };
+    let server = FakeServer::builder().no_txlog().slow_clients(limits).start().unwrap();
+    let (mut slow, mut fast) = (client(&server, "slow"), client(&server, "fast"));
+    for client in [&mut slow, &mut fast] {
+        client.send(r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","a":"processed"}"#);
+        assert!(client.receive().contains("success"));
+    }
+    // Many small frames are taken at once, and are no burden to anybody.
+    for n in 0..1000 {
+        fast.send(&format!(r#"{{"c":"publish","t":"T"}}{n}"#));
+        fast.receive();
+    }
+    assert_eq!(server.connections().len(), 2);
+    let body = "x".repeat(64 << 10);
+    for _ in 0..MUCH / body.len() {
+        fast.send(&format!(r#"{{"c":"publish","t":"T"}}{body}"#));
+        assert!(fast.receive().ends_with(&body));
+    }
+    let closed = |entry: &amps_testkit::Entry| matches!(entry.what, What::Closed(Disconnect::SlowClient));
+    let entries = server.wait_for(closed, 1, PATIENCE).unwrap();
+    assert_eq!(entries[0].client.as_deref(), Some("slow"));
+    assert_eq!(server.connections().len(), 1);
+}
+
 #[test]
 fn a_client_is_disconnected_when_a_message_waits_too_long_for_it() {
     let limits = SlowClientLimits { age: Some(Duration::from_secs(30)), ..Default::default() };
     let server = FakeServer::builder().no_txlog().slow_clients(limits).virtual_clock().start().unwrap();
     let (mut slow, mut fast) = (client(&server, "slow"), client(&server, "fast"));
-    send(&mut slow, r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","a":"processed"}"#);
-    assert!(receive(&mut slow).contains("success"));
+    slow.send(r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","a":"processed"}"#);
+    assert!(slow.receive().contains("success"));
     let body = "x".repeat(1 << 20);
     for _ in 0..MUCH / body.len() {
-        server.publish("T", &*body);
+        server.publish("T", &*body).unwrap();
     }
     server.advance(Duration::from_secs(29));
     assert_eq!(server.connections().len(), 2);
     server.advance(Duration::from_secs(1));
     let closed = |entry: &amps_testkit::Entry| matches!(entry.what, What::Closed(Disconnect::SlowClient));
     assert_eq!(server.wait_for(closed, 1, PATIENCE).unwrap()[0].client.as_deref(), Some("slow"));
-    send(&mut fast, r#"{"c":"sow","cid":"2","t":"T","a":"processed"}"#);
-    assert!(receive(&mut fast).contains("failure"));
+    fast.send(r#"{"c":"sow","cid":"2","t":"T","a":"processed"}"#);
+    assert!(fast.receive().contains("failure"));
 }
 
 #[test]
@@ -161,14 +159,15 @@ fn a_transport_may_be_stricter_with_slow_clients_than_the_instance() {
         .start()
         .unwrap();
     let addresses: Vec<_> = server.listeners().into_iter().map(|listener| listener.addr).collect();
-    let mut slow: Vec<_> = addresses.iter().map(|addr| client_at(*addr, "slow")).collect();
+    let mut slow: Vec<_> = addresses.iter().map(|addr| RawClient::connect_to(*addr)).collect();
+    slow.iter_mut().for_each(|client| assert!(client.log_on("slow").contains("success")));
     for client in &mut slow {
-        send(client, r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","a":"processed"}"#);
-        assert!(receive(client).contains("success"));
+        client.send(r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"T","a":"processed"}"#);
+        assert!(client.receive().contains("success"));
     }
     let body = "x".repeat(1 << 20);
     for _ in 0..MUCH / body.len() {
-        server.publish("T", &*body);
+        server.publish("T", &*body).unwrap();
     }
     server.advance(Duration::from_secs(31));
     let left = server.connections();
@@ -179,9 +178,9 @@ fn a_transport_may_be_stricter_with_slow_clients_than_the_instance() {
 fn a_restart_forgets_everything_and_keeps_the_port() {
     let server = FakeServer::builder().queue(QueueConfig::new("work")).start().unwrap();
     let mut a = client(&server, "a");
-    server.publish("work", "1");
+    server.publish("work", "1").unwrap();
     server.restart_empty();
-    assert!(is_closed(&mut a));
+    assert!(a.is_closed());
     assert!(server.queue("work").unwrap().available.is_empty());
     assert_eq!(server.counters().published, 0);
     client(&server, "a");
@@ -193,8 +192,8 @@ fn a_server_that_stops_accepting_can_accept_again() {
     let mut a = client(&server, "a");
     server.stop_accepting();
     assert!(TcpStream::connect(server.addr()).is_err());
-    send(&mut a, r#"{"c":"flush","cid":"2","a":"processed"}"#);
-    assert!(receive(&mut a).contains("success"));
+    a.send(r#"{"c":"flush","cid":"2","a":"processed"}"#);
+    assert!(a.receive().contains("success"));
     server.resume_accepting().unwrap();
     client(&server, "b");
 }
@@ -204,13 +203,13 @@ fn a_stalled_client_is_served_later() {
     let server = FakeServer::builder().start().unwrap();
     let mut a = client(&server, "a");
     assert!(server.stall_reads("a", true));
-    send(&mut a, r#"{"c":"flush","cid":"2","a":"processed"}"#);
+    a.send(r#"{"c":"flush","cid":"2","a":"processed"}"#);
     let flushes = |entry: &amps_testkit::Entry| entry.is_command(CommandKind::Flush);
     let error = server.wait_for(flushes, 1, Duration::from_millis(50)).unwrap_err();
     assert!(error.to_string().contains("0 of 1 awaited"), "{error}");
     assert!(error.to_string().contains("logged on"), "{error}");
     assert!(server.stall_reads("a", false));
-    assert!(receive(&mut a).contains("success"));
+    assert!(a.receive().contains("success"));
 }
 
 #[test]
@@ -221,10 +220,10 @@ fn a_snapshot_names_the_holder_of_a_lease() {
         .start()
         .unwrap();
     let mut a = client(&server, "a");
-    send(&mut a, r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"work","a":"processed"}"#);
-    assert!(receive(&mut a).contains("max_backlog=1"));
-    server.publish("work", "{}");
-    assert!(receive(&mut a).contains("\"lp\":\"20260101T000030.000000Z\""));
+    a.send(r#"{"c":"subscribe","cid":"2","sub_id":"s","t":"work","a":"processed"}"#);
+    assert!(a.receive().contains("max_backlog=1"));
+    server.publish("work", "{}").unwrap();
+    assert!(a.receive().contains("\"lp\":\"20260101T000030.000000Z\""));
 
     let queue = server.queue("work").unwrap();
     assert_eq!(queue.leased[0].holder.as_deref(), Some("a"));
@@ -242,7 +241,7 @@ fn dropping_the_server_closes_its_connections_at_once() {
     let before = Instant::now();
     drop(server);
     assert!(before.elapsed() < Duration::from_millis(900), "it waited for its clients");
-    assert!(clients.iter_mut().all(is_closed));
+    assert!(clients.iter_mut().all(RawClient::is_closed));
 }
 
 #[test]
@@ -253,26 +252,25 @@ fn twenty_thousand_messages_go_through_a_queue_quickly() {
     let mut batch = Vec::new();
     for sequence in 1..=20_000 {
         let frame = format!(r#"{{"c":"p","s":{sequence},"t":"work"}}{{"n":{sequence}}}"#);
-        batch.extend_from_slice(&(frame.len() as u32).to_be_bytes());
-        batch.extend_from_slice(frame.as_bytes());
+        batch.extend(framed(&frame));
     }
-    publisher.write_all(&batch).unwrap();
-    send(&mut publisher, r#"{"c":"flush","cid":"2","a":"processed"}"#);
-    assert!(receive(&mut publisher).contains("success"));
+    publisher.0.write_all(&batch).unwrap();
+    publisher.send(r#"{"c":"flush","cid":"2","a":"processed"}"#);
+    assert!(publisher.receive().contains("success"));
     let mut worker = client(&server, "worker");
-    send(&mut worker, r#"{"c":"subscribe","sub_id":"s","t":"work","o":"max_backlog=100"}"#);
+    worker.send(r#"{"c":"subscribe","sub_id":"s","t":"work","o":"max_backlog=100"}"#);
     let mut acknowledged = 0;
     while acknowledged < 20_000 {
         let mut bookmarks = Vec::new();
         for _ in 0..100 {
-            let delivery = receive(&mut worker);
+            let delivery = worker.receive();
             bookmarks.push(delivery.split("\"bm\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned());
         }
-        send(&mut worker, &format!(r#"{{"c":"sow_delete","t":"work","bm":"{}"}}"#, bookmarks.join(",")));
+        worker.send(&format!(r#"{{"c":"sow_delete","t":"work","bm":"{}"}}"#, bookmarks.join(",")));
         acknowledged += bookmarks.len();
     }
-    send(&mut worker, r#"{"c":"flush","cid":"3","a":"processed"}"#);
-    assert!(receive(&mut worker).contains("success"));
+    worker.send(r#"{"c":"flush","cid":"3","a":"processed"}"#);
+    assert!(worker.receive().contains("success"));
     assert_eq!(server.counters().acknowledged, 20_000);
     println!("20,000 messages in {:?}", before.elapsed());
     assert!(before.elapsed() < Duration::from_secs(10));

@@ -1,4 +1,4 @@
-//! AC-SOW-08: a query and its subscription begin at one moment, whatever is published meanwhile.
+//! A query and its subscription begin at one moment, whatever is published meanwhile.
 
 mod support;
 
@@ -10,13 +10,14 @@ use std::thread::scope;
 use amps_protocol::{CommandKind, Message};
 use amps_testkit::{FakeServer, SowConfig};
 use serde_json::{Value, json};
-use support::raw_client::RawClient;
+use support::raw_client::{RawClient, framed};
 
 const KEYS: u64 = 50;
 const SUBSCRIPTIONS: usize = 100;
 /// Updates that each subscription sees before it ends.
 const SEEN: usize = 200;
 
+/// AC-SOW-08
 #[test]
 fn a_result_and_its_stream_have_no_gap_and_no_duplicate() {
     let server = FakeServer::builder().sow(SowConfig::new("items").key("/id")).start().unwrap();
@@ -40,8 +41,7 @@ fn publish(server: &FakeServer, done: &AtomicBool) {
         let mut bytes = Vec::new();
         for _ in 0..100 {
             let frame = format!(r#"{{"c":"p","t":"items"}}{}"#, json!({"id": n % KEYS, "n": n / KEYS}));
-            bytes.extend_from_slice(&(frame.len() as u32).to_be_bytes());
-            bytes.extend_from_slice(frame.as_bytes());
+            bytes.extend(framed(&frame));
             n += 1;
         }
         writer.0.write_all(&bytes).unwrap();

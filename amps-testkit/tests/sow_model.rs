@@ -121,6 +121,25 @@ impl Model {
             .collect()
     }
 
+    fn first_groups(&self, size: usize) -> Vec<Value> {
+        let mut groups = self.groups();
+        groups.sort_by_key(|group| (-group["sum"].as_i64().unwrap(), group["cat"].as_u64()));
+        groups.truncate(size);
+        groups
+    }
+
+    /// Groups without a field to group by but the value itself: smallest, greatest and all of it.
+    fn extremes(&self) -> Vec<Value> {
+        let values = || self.items.values().map(|(_, v, _)| *v);
+        let kinds: std::collections::BTreeSet<i32> = values().collect();
+        let found = values().min().zip(values().max()).map(|(lo, hi)| {
+            let sum: i32 = values().sum();
+            let avg = f64::from(sum) / f64::from(u32::try_from(self.items.len()).unwrap());
+            json!({"lo": lo, "hi": hi, "avg": avg, "kinds": kinds.len()})
+        });
+        found.into_iter().collect()
+    }
+
     fn joined(&self) -> Vec<Value> {
         let items = self.items.iter();
         items.map(|(id, (cat, v, _))| json!({"id": id, "v": v, "name": self.labels.get(cat)})).collect()
@@ -132,18 +151,27 @@ impl Model {
 enum Kind {
     Focused(u8),
     Deltas(u8),
-    Page { skip: usize, size: usize },
+    Page {
+        skip: usize,
+        size: usize,
+    },
     Groups,
+    /// The groups with the greatest sums.
+    FirstGroups(usize),
+    /// One group of all records.
+    Extremes,
     View,
     Joined,
 }
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 9] = [
     Kind::Focused(1),
     Kind::Focused(2),
     Kind::Deltas(1),
     Kind::Page { skip: 1, size: 2 },
     Kind::Groups,
+    Kind::FirstGroups(2),
+    Kind::Extremes,
     Kind::View,
     Kind::Joined,
 ];
@@ -169,6 +197,17 @@ impl Kind {
                     "oof,projection=[/cat AS /cat,COUNT(/id) AS /n,SUM(/v) AS /sum,MAX(/v) AS /hi],grouping=[/cat]"
                 );
             }
+            Self::FirstGroups(size) => {
+                command["orderby"] = json!("/sum DESC, /cat");
+                command["o"] = json!(format!(
+                    "oof,top_n={size},skip_n=0,projection=[/cat AS /cat,COUNT(/id) AS /n,SUM(/v) AS /sum,MAX(/v) AS /hi],grouping=[/cat]"
+                ));
+            }
+            Self::Extremes => {
+                command["o"] = json!(
+                    "oof,projection=[MIN(/v) AS /lo,MAX(/v) AS /hi,AVG(/v) AS /avg,COUNT_DISTINCT(/v) AS /kinds],grouping=[/none]"
+                );
+            }
             Self::View | Self::Joined => {}
         }
         command
@@ -179,6 +218,8 @@ impl Kind {
             Self::Focused(cat) | Self::Deltas(cat) => model.bodies(|other| other == cat),
             Self::Page { skip, size } => model.window(skip, size),
             Self::Groups | Self::View => model.groups(),
+            Self::FirstGroups(size) => model.first_groups(size),
+            Self::Extremes => model.extremes(),
             Self::Joined => model.joined(),
         }
     }

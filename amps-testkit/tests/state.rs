@@ -39,7 +39,7 @@ fn the_state_has_everything_at_one_moment() {
     subscribe(&mut client, "s", "work", r#","o":"max_backlog=5,timestamp","f":"/n > 0""#);
     client.send(r#"{"c":"publish","s":7,"t":"orders","e":60,"x":"mark"}{"id":1}"#);
     for n in [1, 2, 0] {
-        server.publish("jobs", format!("{{\"n\":{n}}}"));
+        server.publish("jobs", format!("{{\"n\":{n}}}")).unwrap();
     }
     client.receive();
 
@@ -101,7 +101,7 @@ fn the_state_has_everything_at_one_moment() {
 fn two_looks_at_a_server_at_rest_are_the_same() {
     let server = busy_server();
     let _client = RawClient::named(&server, "app");
-    server.publish("jobs", "{}");
+    server.publish("jobs", "{}").unwrap();
     assert_eq!(server.state(), server.state());
     assert_ne!(server.state(), ServerState::default());
 }
@@ -114,7 +114,7 @@ fn what_a_connection_has_not_taken_is_pending() {
     subscribe(&mut client, "s", "T", "");
     let stalled = Fault::when(Trigger::any_outbound()).then(Action::StallWrites(Lasting::UntilRemoved));
     let fault = server.add_fault(stalled).unwrap();
-    server.publish("T", "a body");
+    server.publish("T", "a body").unwrap();
     assert!(server.connections()[0].pending_bytes > "a body".len());
     assert!(server.remove_fault(fault));
     assert!(client.receive().ends_with("a body"));
@@ -126,7 +126,7 @@ fn what_a_connection_has_not_taken_is_pending() {
 fn a_bookmark_subscription_shows_where_it_stands() {
     let server = FakeServer::builder().virtual_clock().start().unwrap();
     let mut client = RawClient::named(&server, "app");
-    server.publish("T", "1");
+    server.publish("T", "1").unwrap();
     let first = server.logged_messages()[0].bookmark;
     subscribe(&mut client, "s", "T", r#","bm":"0""#);
     client.receive();
@@ -134,8 +134,8 @@ fn a_bookmark_subscription_shows_where_it_stands() {
     let replay = |remaining, paused| Some(ReplaySnapshot { after: Some(first), remaining, paused });
     assert_eq!(server.subscriptions()[0].replay, replay(0, false));
     client.ask(r#"{"c":"subscribe","cid":"p","sub_id":"s","o":"pause","a":"processed"}"#);
-    server.publish("T", "2");
-    server.publish("T", "3");
+    server.publish("T", "2").unwrap();
+    server.publish("T", "3").unwrap();
     assert_eq!(server.subscriptions()[0].replay, replay(2, true));
 }
 
@@ -283,6 +283,8 @@ fn the_server_publishes_in_anybodys_name() {
     let refused = server.publish_as("/AMPS/Anything", "{}", &PublishOptions::default()).unwrap_err();
     assert_eq!(refused.reason, Reason::InvalidTopic);
     assert!(refused.to_string().contains("a topic of the server's own"), "{refused}");
+    let refused = server.publish("/AMPS/Anything", "{}").unwrap_err();
+    assert_eq!(refused.reason, Reason::InvalidTopic);
     let fix = PublishOptions { message_type: Some("fix".into()), ..PublishOptions::default() };
     server.publish_as("orders", "1=2\u{1}", &fix).unwrap();
     assert_eq!(server.sow("orders").len(), 1, "the topic of another message type is another topic");
@@ -294,7 +296,7 @@ fn a_seed_of_the_past_is_of_the_past_in_the_log_of_a_real_clock_too() {
     let server = FakeServer::builder().start().unwrap();
     let long_ago = Time::from_unix_nanos(1_000_000_000);
     server.seed_log([SeedMessage::new("T", "1").at(long_ago)]).unwrap();
-    server.publish("T", "2");
+    server.publish("T", "2").unwrap();
     let logged = server.logged_messages();
     assert_eq!(logged[0].at, long_ago);
     assert!(logged[1].at > long_ago);
@@ -319,4 +321,24 @@ fn keys_that_are_no_utf_8_are_told_apart() {
         server.publish_as("T", [b"id=", &[id][..], b"\x01"].concat(), &nvfix).unwrap();
     }
     assert_eq!((server.sow("T").len(), server.sow("V").len()), (2, 2));
+}
+
+/// TOP-08
+#[test]
+fn the_server_publishes_to_no_view() {
+    let server = FakeServer::builder()
+        .sow(SowConfig::new("orders").key("/id"))
+        .view(
+            ViewConfig::new("totals", ViewSource::Topic("orders".into()))
+                .group_by("/s")
+                .field("SUM(/n) AS /n"),
+        )
+        .start()
+        .unwrap();
+    let refused = server.publish("totals", r#"{"s":1}"#).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "not published: invalid topic: totals follows other topics and is not published to"
+    );
+    assert!(server.sow("totals").is_empty());
 }

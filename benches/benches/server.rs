@@ -4,40 +4,55 @@ use std::time::Duration;
 
 use benches::server;
 
+/// A case: its name, how many messages, and what takes that long for them.
+type Case = (&'static str, u64, fn(u64) -> Duration);
+
+const RATES: [Case; 5] = [
+    ("one to one", 2_000_000, server::plain),
+    ("one to one, SOW and log", 1_000_000, server::kept),
+    ("1,000 filters, one value each", 500_000, server::many_values),
+    ("1,000 filters, a range each", 50_000, server::many_ranges),
+    ("queue, 4 consumers, acked", 500_000, server::queue),
+];
+
 fn main() {
     let only = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let wanted = |name: &str| only.as_ref().is_none_or(|only| name.contains(only.as_str()));
-    let rate = |name: &str, count: u64, run: fn(u64) -> Duration| {
+    let case = |name: &str, measured: &dyn Fn() -> String| {
         if wanted(name) {
-            let mut rates: Vec<f64> = (0..3).map(|_| count as f64 / run(count).as_secs_f64()).collect();
-            rates.sort_by(f64::total_cmp);
-            println!("{name:<30} {:>12.0} /s (of three runs: {:.0} to {:.0})", rates[1], rates[0], rates[2]);
+            println!("{name:<30} {}", measured());
         }
     };
-    rate("one to one", 2_000_000, server::plain);
-    rate("one to one, SOW and log", 1_000_000, server::kept);
-    rate("1,000 filters, one value each", 500_000, server::many_values);
-    rate("1,000 filters, a range each", 50_000, server::many_ranges);
-    rate("queue, 4 consumers, acked", 500_000, server::queue);
-    if wanted("start") {
-        let mut times: Vec<Duration> = (0..20).map(|_| server::start()).collect();
-        times.sort();
-        println!("{:<30} {:>12.1?} (of 20: up to {:.1?})", "start to first answer", times[10], times[19]);
+    for (name, count, run) in RATES {
+        case(name, &|| {
+            let [least, middle, most] = sorted(|| count as f64 / run(count).as_secs_f64(), f64::total_cmp);
+            format!("{middle:>12.0} /s (of three runs: {least:.0} to {most:.0})")
+        });
     }
-    if wanted("idle") {
+    case("start to first answer", &|| {
+        let times: [Duration; 20] = sorted(server::start, Duration::cmp);
+        format!("{:>12.1?} (of 20: up to {:.1?})", times[10], times[19])
+    });
+    case("1,000 idle connections", &|| {
         let (memory, threads) = server::idle(1000);
-        println!(
-            "{:<30} {:>8.1} MiB, {threads} threads more",
-            "1,000 idle connections",
-            memory as f64 / 1048576.0
-        );
-    }
-    if wanted("table") {
+        format!("{:>8.1} MiB, {threads} threads more", mebibytes(memory))
+    });
+    case("table of 1,000,000 records", &|| {
         let (memory, query) = server::big_table(1_000_000);
-        println!(
-            "{:<30} {:>8.1} MiB, equality query {query:.1?}",
-            "1,000,000 records",
-            memory as f64 / 1048576.0
-        );
-    }
+        format!("{:>8.1} MiB, equality query {query:.1?}", mebibytes(memory))
+    });
+}
+
+/// The results of `N` runs, in order.
+fn sorted<T, const N: usize>(
+    mut run: impl FnMut() -> T,
+    order: impl FnMut(&T, &T) -> std::cmp::Ordering,
+) -> [T; N] {
+    let mut results = std::array::from_fn(|_| run());
+    results.sort_by(order);
+    results
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / 1_048_576.0
 }

@@ -1,59 +1,114 @@
 //! Whether every acceptance check of the fake server has a test.
 //!
-//! Owns the reading of the list; a test names what it checks in its name, its title or a comment.
+//! Owns the reading of the list, and what counts as naming a check: the title of a dialogue, the name of a
+//! test, and the doc comment of a test. Any other mention proves nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 /// All checks, a line each.
 const LIST: &str = "amps-testkit/tests/acceptance.txt";
 
-/// Where tests are.
+/// Where tests are. Of the client's, for what takes a client.
 const PLACES: &[&str] = &["amps-testkit/tests", "amps-testkit/src", "amps-client/tests"];
 
-/// Adds a finding for each check without a test, and for each that has one against what the list
-/// says.
+/// Where dialogues are, among them.
+const DIALOGUES: &str = "amps-testkit/tests/dialogues";
+
+/// Adds a finding for each check without a test, for each that has one against what the list says, and for
+/// each that a test names and the list does not know.
 pub fn check(findings: &mut Vec<String>) {
     let Ok(list) = fs::read_to_string(LIST) else { return findings.push(format!("{LIST}: cannot be read")) };
-    let mut texts = String::new();
-    PLACES.iter().for_each(|place| gather(Path::new(place), &mut texts));
+    let mut named = BTreeSet::new();
+    PLACES.iter().for_each(|place| gather(Path::new(place), &mut named));
     for line in list.lines().filter(|line| line.starts_with("AC-")) {
         let (id, later) = line.split_once(' ').unwrap_or((line, ""));
-        match (is_named(&texts, id), later.is_empty()) {
+        match (named.remove(id), later.is_empty()) {
             (false, true) => findings.push(format!("{LIST}: no test names {id}")),
             (true, false) => findings.push(format!("{LIST}: {id} has a test; remove \"{later}\"")),
             _ => {}
         }
     }
+    findings.extend(named.into_iter().map(|id| format!("{LIST}: a test names {id}, which is no check")));
 }
 
-/// Whether the id stands there, and not only a longer one.
-fn is_named(texts: &str, id: &str) -> bool {
-    texts
-        .match_indices(id)
-        .any(|(at, _)| !texts[at + id.len()..].starts_with(|next: char| next.is_ascii_digit()))
-}
-
-fn gather(place: &Path, texts: &mut String) {
+fn gather(place: &Path, named: &mut BTreeSet<String>) {
     for entry in fs::read_dir(place).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
-            gather(&path, texts);
-        } else if path.extension().is_some_and(|kind| kind == "rs" || kind == "txt")
-            && path != Path::new(LIST)
-        {
-            texts.push_str(&fs::read_to_string(&path).unwrap_or_default());
+            gather(&path, named);
+            continue;
+        }
+        let text = || fs::read_to_string(&path).unwrap_or_default();
+        if path.extension().is_some_and(|kind| kind == "rs") {
+            of_tests(&text(), named);
+        } else if path.parent() == Some(Path::new(DIALOGUES)) {
+            of_dialogues(&text(), named);
+        }
+    }
+}
+
+/// What the titles of dialogues name.
+fn of_dialogues(text: &str, named: &mut BTreeSet<String>) {
+    text.lines().filter_map(|line| line.strip_prefix("## ")).for_each(|title| ids(title, named));
+}
+
+/// What the names and the doc comments of tests name.
+fn of_tests(text: &str, named: &mut BTreeSet<String>) {
+    let (mut docs, mut is_test) = (String::new(), false);
+    for line in text.lines().map(str::trim) {
+        if let Some(doc) = line.strip_prefix("///") {
+            docs += doc;
+        } else if line.starts_with("#[test]") {
+            is_test = true;
+        } else if line.starts_with("#[") {
+            // Other attributes stand between a test and its comment.
+        } else {
+            if let Some(name) = line.strip_prefix("fn ").filter(|_| is_test) {
+                ids(&docs, named);
+                ids(name, named);
+            }
+            docs.clear();
+            is_test = false;
+        }
+    }
+}
+
+/// Every `AC-Q-12`, or in a name `ac_q_12`.
+fn ids(text: &str, named: &mut BTreeSet<String>) {
+    let plain = text.to_ascii_uppercase().replace('_', "-");
+    let words = plain.split(|c: char| c != '-' && !c.is_ascii_alphanumeric());
+    for word in words {
+        let mut parts = word.split('-');
+        if let (Some("AC"), Some(area), Some(number)) = (parts.next(), parts.next(), parts.next()) {
+            if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) {
+                named.insert(format!("AC-{area}-{number}"));
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_named;
+    use super::{of_dialogues, of_tests};
+
+    fn found(read: fn(&str, &mut std::collections::BTreeSet<String>), text: &str) -> Vec<String> {
+        let mut named = std::collections::BTreeSet::new();
+        read(text, &mut named);
+        named.into_iter().collect()
+    }
 
     #[test]
-    fn an_id_is_not_found_in_a_longer_one() {
-        assert!(is_named("## AC-Q-1 a title", "AC-Q-1"));
-        assert!(!is_named("## AC-Q-12 a title", "AC-Q-1"));
+    fn titles_of_dialogues_name_checks_and_nothing_else_in_them_does() {
+        let text = "# AC-Q-01\n## AC-Q-12, AC-Q-13: a title\n-- A logs on AC-Q-02\n";
+        assert_eq!(found(of_dialogues, text), ["AC-Q-12", "AC-Q-13"]);
+    }
+
+    #[test]
+    fn names_and_comments_of_tests_name_checks_and_nothing_else_does() {
+        let text = "//! AC-Q-01\n/// AC-Q-02\nfn helper() {}\n/// AC-Q-03\n/// (AC-CI-04).\n#[test]\n\
+                    #[cfg(unix)]\nfn ac_pub_05_holds() {\n// AC-Q-06\n\"AC-Q-07\";\n}\n/// AC-Q-08\nstruct S;";
+        assert_eq!(found(of_tests, text), ["AC-CI-04", "AC-PUB-05", "AC-Q-03"]);
     }
 }

@@ -59,6 +59,7 @@ pub(super) fn action(reader: &mut Reader, scope: &Scope, element: &Element) -> O
         return None;
     };
     let mut action = ActionConfig::new(trigger);
+    action.place = format!("{}:{}: {}", element.place.file, element.place.line, element.name);
     if let Some(message_type) = message_type {
         action = action.message_type(message_type);
     }

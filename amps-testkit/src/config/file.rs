@@ -441,6 +441,7 @@ fn read_limits(reader: &mut Reader, root: &Element, parts: &mut Parts) {
         capacity_percent: reader
             .value(root, "ClientMaxCapacity", units::percent)
             .unwrap_or(defaults.capacity_percent),
+        frames: None,
     };
     parts.slow_clients = (limits != defaults).then_some(limits);
     for name in ["SOWStatsInterval", "SOWStatisticsInterval"] {

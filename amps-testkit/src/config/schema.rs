@@ -117,7 +117,7 @@ pub(super) const MESSAGE_TYPE: Table = &[
     ("HeaderSeparator", Ignored),
     ("MessageSeparator", Ignored),
     ("AMPSVersionCompliance", One),
-    ("EarlyTerminationOptimization", Ignored),
+    ("EarlyTerminationOptimization", One),
     ("Options", Ignored),
     ("Type", Ignored),
     ("ProtoPath", Ignored),

@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::{MessageLayout, MessageTypeConfig};
+use crate::engine::{BUILT_IN_TYPES, MessageLayout, MessageTypeConfig};
 
 use super::reader::Reader;
 use super::schema;
 use super::units;
 use super::xml::Element;
-
-/// The message types that need no definition (CONN-33).
-const BUILT_IN_TYPES: &[&str] = &["json", "fix", "nvfix", "xml", "bflat", "msgpack", "bson", "binary"];
 
 /// The byte behind a field of FIX, unless `FieldSeparator` says otherwise.
 const FIX_SEPARATOR: u8 = 1;
@@ -96,6 +93,10 @@ impl Scope {
 
     fn layout(&self, reader: &mut Reader, element: &Element, module: &str) -> Option<MessageLayout> {
         let separator = reader.value(element, "FieldSeparator", units::byte).unwrap_or(FIX_SEPARATOR);
+        let early = reader.value(element, "EarlyTerminationOptimization", units::boolean).unwrap_or(true);
+        if let (Some(child), true) = (element.get("EarlyTerminationOptimization"), module != "json") {
+            reader.ignored(child, "only messages of the module json are read in part");
+        }
         let mut parts = Vec::new();
         for part in element.all(&["MessageType"]) {
             let Some(name) = reader.text(part) else { continue };
@@ -113,7 +114,8 @@ impl Scope {
             reader.error(module, "has no parts; write composite-local or composite-global");
         }
         Some(match module {
-            "json" => MessageLayout::Json,
+            "json" if early => MessageLayout::Json,
+            "json" => MessageLayout::JsonLast,
             "fix" => MessageLayout::Fix { separator },
             "nvfix" => MessageLayout::Nvfix { separator },
             "xml" => MessageLayout::Xml,

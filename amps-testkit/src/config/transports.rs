@@ -61,6 +61,7 @@ fn rules(reader: &mut Reader, scope: &Scope, element: &Element) -> TransportConf
         disk: reader.value(element, "MessageDiskLimit", units::size),
         age: reader.value(element, "ClientMessageAgeLimit", units::interval),
         capacity_percent: reader.value(element, "ClientMaxCapacity", units::percent),
+        frames: None,
     };
     TransportConfig { authentication, access, limits, disabled: enabled == Some(false), ..Default::default() }
 }

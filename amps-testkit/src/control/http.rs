@@ -238,6 +238,8 @@ const fn phrase(status: u16) -> &'static str {
         408 => "Request Timeout",
         409 => "Conflict",
         413 => "Content Too Large",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
         _ => "Not Implemented",
     }
 }

@@ -1,17 +1,19 @@
 //! The control port: HTTP/1.1 and JSON on loopback, for those who do not write Rust (server.md
 //! 8.5).
 //!
-//! Owns one thread, which serves one request after the other. Reading order: `http` reads
-//! requests and writes answers, `routes` is the table of all paths, `look` and `act` are what
+//! Owns a thread that lets connections in, and one for each that is in, so that nobody waits for
+//! somebody who is slow; there are so many places and no more. Reading order: `http` reads requests and
+//! writes answers, `routes` is the table of all paths, `look` and `act` are what
 //! they do, by the same handle that a test holds. It knows nothing of the engine.
 //!
 //! Whoever can connect to it can do everything. So it listens on loopback only, and refuses what
 //! a browser sends on behalf of a web page.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -25,7 +27,13 @@ mod routes;
 /// How long it may take to reach the own port at the end.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// The control port of one server. When it is dropped its thread has ended.
+/// The most connections that are served at a time.
+const MOST_SERVED: usize = 16;
+
+/// The most beyond these that are told so. Others are closed without a word.
+const MOST_TURNED_AWAY: usize = 16;
+
+/// The control port of one server. When it is dropped its threads have ended.
 pub(crate) struct ControlPort {
     addr: SocketAddr,
     shared: Arc<Shared>,
@@ -35,13 +43,47 @@ pub(crate) struct ControlPort {
 #[derive(Default)]
 struct Shared {
     ending: AtomicBool,
-    /// The connection that is being served.
-    current: Mutex<Option<TcpStream>>,
+    inside: Mutex<Inside>,
+}
+
+/// The connections that have a thread.
+#[derive(Default)]
+struct Inside {
+    next: u64,
+    streams: BTreeMap<u64, TcpStream>,
+}
+
+/// The place of one connection. It is free when this is dropped.
+struct Place {
+    shared: Arc<Shared>,
+    number: u64,
+    /// Whether it is served, or told that others are.
+    is_served: bool,
 }
 
 impl Shared {
-    fn set_current(&self, stream: Option<TcpStream>) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = stream;
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place, if there is one.
+    fn enter(self: &Arc<Self>, stream: &TcpStream) -> Option<Place> {
+        let stream = stream.try_clone().ok()?;
+        let mut inside = self.inside();
+        let others = inside.streams.len();
+        if others >= MOST_SERVED + MOST_TURNED_AWAY {
+            return None;
+        }
+        let number = inside.next;
+        inside.next += 1;
+        inside.streams.insert(number, stream);
+        Some(Place { shared: Arc::clone(self), number, is_served: others < MOST_SERVED })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.inside().streams.remove(&self.number);
     }
 }
 
@@ -64,7 +106,7 @@ impl ControlPort {
         let serving = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("amps-testkit control".to_owned())
-            .spawn(move || serve(&listener, &serving, &server))
+            .spawn(move || let_in(&listener, &serving, &Arc::new(server)))
             .map_err(bind)?;
         Ok(Self { addr: bound, shared, thread: Some(thread) })
     }
@@ -77,8 +119,7 @@ impl ControlPort {
 impl Drop for ControlPort {
     fn drop(&mut self) {
         self.shared.ending.store(true, Ordering::SeqCst);
-        let current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(stream) = current {
+        for stream in self.shared.inside().streams.values() {
             let _gone_already = stream.shutdown(Shutdown::Both);
         }
         // The thread waits for a connection: here is one.
@@ -95,19 +136,38 @@ fn failure() -> http::Answer {
     http::Refused::new(500, text).into()
 }
 
-fn serve(listener: &TcpListener, shared: &Shared, server: &FakeServer) {
+fn crowded() -> http::Answer {
+    let text = format!("{MOST_SERVED} requests are being served; ask again when one of them has ended");
+    http::Refused::new(503, text).into()
+}
+
+/// Gives each connection a thread, until the port is dropped. When this returns they have ended.
+fn let_in(listener: &TcpListener, shared: &Arc<Shared>, server: &Arc<FakeServer>) {
+    let mut threads: Vec<JoinHandle<()>> = Vec::new();
     loop {
-        let Ok((mut stream, _)) = listener.accept() else {
-            if shared.ending.load(Ordering::SeqCst) {
-                return;
-            }
-            continue;
-        };
-        shared.set_current(stream.try_clone().ok());
+        let accepted = listener.accept();
+        threads.retain(|thread| !thread.is_finished());
+        let place = accepted.ok().and_then(|(stream, _)| Some((shared.enter(&stream)?, stream)));
+        // Behind `enter`, so that whoever is not shut down by the drop is seen here.
         if shared.ending.load(Ordering::SeqCst) {
-            return;
+            break;
         }
-        let (answer, unread) = match http::read(&mut stream) {
+        let Some((place, mut stream)) = place else { continue };
+        let server = Arc::clone(server);
+        let named = thread::Builder::new().name("amps-testkit control".to_owned());
+        // If the system has no thread to spare, the connection ends.
+        threads.extend(named.spawn(move || serve(&mut stream, &place, &server)));
+    }
+    for thread in threads {
+        let _panicked = thread.join();
+    }
+}
+
+/// Serves the one request of a connection.
+fn serve(stream: &mut TcpStream, place: &Place, server: &FakeServer) {
+    let (answer, unread) = match place.is_served {
+        false => (crowded(), true),
+        true => match http::read(stream) {
             Ok(Some(request)) => {
                 let answer = routes::answer(server, &request);
                 // Whoever asks that a server ends need not know how it is.
@@ -115,14 +175,13 @@ fn serve(listener: &TcpListener, shared: &Shared, server: &FakeServer) {
                 (if failed { failure() } else { answer }, false)
             }
             // It said nothing.
-            Ok(None) => continue,
+            Ok(None) => return,
             Err(refused) => (refused.into(), true),
-        };
-        // Whoever asked may have gone.
-        let _gone = http::write(&mut stream, &answer, unread);
-        shared.set_current(None);
-        if answer.stops {
-            server.request_stop();
-        }
+        },
+    };
+    // Whoever asked may have gone.
+    let _gone = http::write(stream, &answer, unread);
+    if answer.stops {
+        server.request_stop();
     }
 }

@@ -3,10 +3,10 @@
 //!
 //! Owns the compiled actions, and those that have been triggered and wait until the step that
 //! triggered them is over. What an action publishes may trigger another; such a chain ends after
-//! so many links, as AMPS supports none that do not end.
+//! so many links, as AMPS supports none that do not end. That is noted, and other chains go on.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,22 +14,38 @@ use amps_transport::{Sink, Time};
 
 use super::Engine;
 use super::config::{ActionConfig, ActionStep, ActionTrigger, Config, ConfigError};
+use super::event::Event;
 use super::filter::Language;
+use super::lint::Lint;
 use super::queue::ExpiryReason;
 use super::selector::{Facts, Selector};
 use super::timers::Timer;
 use super::topic::{MessageTypes, TopicPattern, TopicReading, TypeId};
 
-/// Actions that one step may run before the rest is dropped.
+/// Actions that may run because of one happening, before the rest of what follows from it is dropped.
 const MOST_IN_A_CHAIN: usize = 10_000;
+
+/// All that follows from one happening that no action has caused.
+type ChainId = u64;
 
 /// The actions of an engine.
 #[derive(Debug, Default)]
 pub(crate) struct Actions {
     compiled: Vec<Action>,
-    triggered: VecDeque<(usize, Happening)>,
-    /// Run since the last input.
-    run: usize,
+    triggered: VecDeque<Triggered>,
+    /// How many of each chain have run, while any is waiting.
+    run: BTreeMap<ChainId, usize>,
+    /// The chain to which belongs what happens now: that of the action that ran last, until everything
+    /// that follows from it has been done.
+    cause: Option<ChainId>,
+    chains: ChainId,
+}
+
+#[derive(Debug)]
+struct Triggered {
+    action: usize,
+    chain: ChainId,
+    happening: Happening,
 }
 
 #[derive(Debug)]
@@ -37,6 +53,8 @@ struct Action {
     message_type: TypeId,
     trigger: Trigger,
     steps: Vec<ActionStep>,
+    /// What it does and where it was configured, for notes.
+    described: String,
 }
 
 #[derive(Debug)]
@@ -64,7 +82,9 @@ impl Actions {
         // A dead letter is an action too.
         let letters = config.queues.iter().filter_map(|queue| {
             let action = ActionConfig::on_expired(&queue.name).message_type(&queue.message_type);
-            Some(action.publish(queue.dead_letter.as_ref()?, "{{AMPS_DATA}}"))
+            let mut action = action.publish(queue.dead_letter.as_ref()?, "{{AMPS_DATA}}");
+            action.place = format!("dead letters of \"{}\"", queue.name);
+            Some(action)
         });
         let actions = letters.chain(config.actions.iter().cloned());
         let compiled =
@@ -75,6 +95,18 @@ impl Actions {
     /// What was triggered is not done.
     pub(crate) fn forget(&mut self) {
         self.triggered.clear();
+        self.run.clear();
+        self.cause = None;
+    }
+
+    /// Something happened that these actions are about.
+    fn trigger(&mut self, found: Vec<usize>, happening: &Happening) {
+        let chain = self.cause.unwrap_or_else(|| {
+            self.chains += 1;
+            self.chains
+        });
+        let triggered = |action| Triggered { action, chain, happening: happening.clone() };
+        self.triggered.extend(found.into_iter().map(triggered));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -90,6 +122,7 @@ fn compile(
     let wrong = |fault: String| ConfigError::Action { fault };
     let pattern = |text: &str| TopicPattern::parse(text, TopicReading::Guess, true).map_err(wrong);
     let filter = |text: &str| Selector::parse(text, language).map_err(wrong);
+    let described = config.described();
     let trigger = match config.trigger {
         ActionTrigger::Expired { topic, reasons } => Trigger::Expired { topic, reasons },
         ActionTrigger::Published { topic, filter: text } => {
@@ -103,7 +136,7 @@ fn compile(
             filter(&fill(text, &Happening::default(), "", Duration::ZERO))?;
         }
     }
-    Ok(Action { message_type: types.id(&config.message_type), trigger, steps: config.steps })
+    Ok(Action { message_type: types.id(&config.message_type), trigger, steps: config.steps, described })
 }
 
 impl Engine {
@@ -126,7 +159,7 @@ impl Engine {
         let found: Vec<usize> = self.actions_that(concerns);
         if !found.is_empty() {
             let happening = Happening { topic: topic.to_owned(), reason: reason.as_str(), ..happening() };
-            self.actions.triggered.extend(found.into_iter().map(|index| (index, happening.clone())));
+            self.actions.trigger(found, &happening);
         }
     }
 
@@ -150,7 +183,7 @@ impl Engine {
                 bookmark: facts.bookmark.map(|bookmark| bookmark.to_string()).unwrap_or_default(),
                 reason: "",
             };
-            self.actions.triggered.extend(found.into_iter().map(|index| (index, happening.clone())));
+            self.actions.trigger(found, &happening);
         }
     }
 
@@ -161,7 +194,6 @@ impl Engine {
 
     /// Begins to count the time until scheduled actions are due.
     pub(super) fn arm_actions(&mut self, now: Time) {
-        self.actions.run = 0;
         for index in 0..self.config.actions.len() {
             if !self.timers.is_set(Timer::Action(index)) {
                 self.arm_action(now, index);
@@ -181,23 +213,41 @@ impl Engine {
     pub(super) fn action_timer(&mut self, now: Time, index: usize) {
         // The dead letters stand in front of what was configured.
         let letters = self.actions.compiled.len() - self.config.actions.len();
-        self.actions.triggered.push_back((letters + index, Happening::default()));
+        self.actions.trigger(vec![letters + index], &Happening::default());
         self.arm_action(now, index);
     }
 
     /// Runs the next action that was triggered; `false` if there is none.
     pub(super) fn run_action<S: Sink>(&mut self, now: Time, sink: &mut S) -> bool {
-        let Some((index, happening)) = self.actions.triggered.pop_front() else { return false };
-        self.actions.run += 1;
-        if self.actions.run > MOST_IN_A_CHAIN {
-            self.actions.triggered.clear();
+        let Some(Triggered { action, chain, happening }) = self.actions.triggered.pop_front() else {
+            self.actions.run.clear();
+            self.actions.cause = None;
             return false;
+        };
+        self.actions.cause = Some(chain);
+        let run = self.actions.run.entry(chain).or_default();
+        *run += 1;
+        if *run > MOST_IN_A_CHAIN {
+            self.end_chain(now, action, chain);
+            return true;
         }
-        let steps = self.actions.compiled.get(index).map(|action| action.steps.clone());
+        let steps = self.actions.compiled.get(action).map(|action| action.steps.clone());
         for step in steps.unwrap_or_default() {
             self.take_step(now, &step, &happening, sink);
         }
         true
+    }
+
+    /// Drops what else a chain would do, and says so.
+    fn end_chain(&mut self, now: Time, action: usize, chain: ChainId) {
+        let before = self.actions.triggered.len();
+        self.actions.triggered.retain(|triggered| triggered.chain != chain);
+        let dropped = before - self.actions.triggered.len() + 1;
+        let described = self.actions.compiled.get(action).map_or("", |action| &action.described);
+        let text = format!(
+            "{MOST_IN_A_CHAIN} actions followed from one another; {dropped} more are dropped, the first of them: {described}"
+        );
+        self.note(now, Event::NOBODY, Lint::EndlessActions, text);
     }
 
     fn take_step<S: Sink>(&mut self, now: Time, step: &ActionStep, happening: &Happening, sink: &mut S) {

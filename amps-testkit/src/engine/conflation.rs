@@ -32,10 +32,20 @@ pub(crate) enum ConflationKey {
     Fields(Vec<Path>),
 }
 
+/// How long updates are held back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rhythm {
+    Every(Duration),
+    /// Not at all, as long as the client takes what it is sent; else so long (CNF-08, inferred).
+    Auto(Duration),
+}
+
 /// What a conflated subscription holds back.
 #[derive(Debug)]
 pub(crate) struct Conflated {
-    interval: Duration,
+    rhythm: Rhythm,
+    /// The client had not taken all that it was sent before the present step.
+    is_behind: bool,
     key: ConflationKey,
     held: BTreeMap<Vec<u8>, Held>,
     due: BTreeSet<(Time, u64)>,
@@ -58,9 +68,10 @@ struct Held {
 }
 
 impl Conflated {
-    pub(crate) const fn new(interval: Duration, key: ConflationKey) -> Self {
+    pub(crate) const fn new(rhythm: Rhythm, key: ConflationKey) -> Self {
         Self {
-            interval,
+            rhythm,
+            is_behind: false,
             key,
             held: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -68,6 +79,25 @@ impl Conflated {
             received: BTreeMap::new(),
             next: 0,
         }
+    }
+
+    /// Whether it matters if the client is behind.
+    pub(crate) const fn is_auto(&self) -> bool {
+        matches!(self.rhythm, Rhythm::Auto(_))
+    }
+
+    const fn interval(&self) -> Duration {
+        match self.rhythm {
+            Rhythm::Every(interval) => interval,
+            Rhythm::Auto(interval) if self.is_behind => interval,
+            Rhythm::Auto(_) => Duration::ZERO,
+        }
+    }
+
+    /// Whether nothing tells which other messages a message takes the place of: then it takes
+    /// none's.
+    fn is_alone(&self, record_key: &str) -> bool {
+        matches!(self.key, ConflationKey::Record) && record_key.is_empty()
     }
 
     fn key_of(&self, facts: Facts<'_>, record_key: &str) -> Vec<u8> {
@@ -99,6 +129,7 @@ impl Conflated {
     }
 
     fn put(&mut self, now: Time, key: Vec<u8>, mut update: Held) {
+        let interval = self.interval();
         match self.held.get_mut(&key) {
             Some(held) => {
                 if let (Some(earlier), Some(later)) = (&held.delta, &update.delta) {
@@ -114,7 +145,7 @@ impl Conflated {
             }
             None => {
                 self.next += 1;
-                self.due.insert((now + self.interval, self.next));
+                self.due.insert((now + interval, self.next));
                 self.by_order.insert(self.next, key.clone());
                 self.held.insert(key, update);
             }
@@ -141,9 +172,36 @@ impl Conflated {
 
 impl Engine {
     /// Holds the news back for a conflated subscription.
-    pub(super) fn hold(&mut self, now: Time, key: SubKey, role: Role, news: &News<'_>) {
+    pub(super) fn hold<S: Sink>(
+        &mut self,
+        now: Time,
+        key: SubKey,
+        role: Role,
+        news: &News<'_>,
+        sink: &mut S,
+    ) {
+        let subscription = self.subscriptions.get(&key);
+        let conflated = subscription.and_then(|subscription| subscription.conflated.as_ref());
+        if conflated.is_some_and(|conflated| conflated.is_alone(news.key.unwrap_or_default())) {
+            // A pattern may cover topics whose messages have no key (CNF-01, inferred).
+            if let Some(conn) = subscription.map(|subscription| subscription.conn) {
+                return self.tell(now, conn, key, news, sink);
+            }
+        }
         self.put_aside(now, key, role, news);
-        self.arm_conflation(key);
+        self.release(now, key, sink);
+    }
+
+    /// Notes which clients have not taken what they were sent: before the step that sends them
+    /// more, when the driver has had its chance to write.
+    pub(super) fn look_at_consumers<S: Sink>(&mut self, sink: &S) {
+        for key in &self.automatic {
+            let Some(subscription) = self.subscriptions.get_mut(key) else { continue };
+            let is_behind = sink.unsent(subscription.conn) > 0;
+            if let Some(conflated) = &mut subscription.conflated {
+                conflated.is_behind = is_behind;
+            }
+        }
     }
 
     /// Sees to it that what is held is sent when its interval ends.
@@ -176,6 +234,7 @@ impl Engine {
             left: None,
         };
         self.put_aside(entry.at, key, Role::Whole, &news);
+        self.release_until(now, entry.at, key, sink);
     }
 
     fn put_aside(&mut self, now: Time, key: SubKey, role: Role, news: &News<'_>) {

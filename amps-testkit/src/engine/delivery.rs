@@ -34,6 +34,7 @@ impl Engine {
                 self.dispatch(queue, now, sink);
                 self.log_departures(now, queue);
                 self.settle_ownership(now, queue, sink);
+                self.show_queue(now, queue, sink);
                 self.timers.set(Timer::Queue(queue), self.queues[queue].deadline());
             }
             if !self.run_action(now, sink) {

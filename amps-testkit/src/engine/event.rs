@@ -82,6 +82,11 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The connection of what concerns none.
+    pub(crate) const NOBODY: ConnId = ConnId(u64::MAX);
+}
+
 /// Why a connection ended (server.md CONN-80).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

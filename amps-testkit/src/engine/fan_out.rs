@@ -67,7 +67,7 @@ impl Engine {
         for &key in &route.conflated {
             let role = self.subscriptions.get(&key).and_then(|subscription| role(subscription, news, now));
             if let Some(role) = role {
-                self.hold(now, key, role, news);
+                self.hold(now, key, role, news, sink);
             }
         }
         for (conn, keys) in &*route.audience.concerned(news.old, news.new, now) {

@@ -21,7 +21,7 @@ use crate::clock::NextTimer;
 /// use amps_testkit::{FakeServer, SowConfig};
 ///
 /// let server = FakeServer::builder().sow(SowConfig::new("orders").key("/id")).start()?;
-/// server.publish("orders", "{\"id\":1}");
+/// server.publish("orders", "{\"id\":1}").unwrap();
 /// let records = server.sow("orders");
 /// assert_eq!(records[0].body, b"{\"id\":1}");
 /// assert_eq!(records[0].expires, None);
@@ -117,9 +117,10 @@ impl Engine {
     /// The records of a topic, or of a container of topics, in the order of their insertion.
     pub fn sow(&self, topic: &str) -> Vec<SowRecord> {
         let mut records = self.all_records();
-        let of_container = self.sow.iter().any(|table| *table.name == *topic && table.only_topic().is_none());
+        let of_container =
+            self.topic_tables().any(|table| *table.name == *topic && table.only_topic().is_none());
         if of_container {
-            let tables = self.sow.iter().filter(|table| *table.name == *topic);
+            let tables = self.topic_tables().filter(|table| *table.name == *topic);
             return tables.flat_map(|table| self.records_in(table)).collect();
         }
         records.retain(|record| record.topic == topic);
@@ -128,7 +129,12 @@ impl Engine {
 
     /// Every record, by topic in the order of the configuration.
     pub fn all_records(&self) -> Vec<SowRecord> {
-        self.sow.iter().flat_map(|table| self.records_in(table)).collect()
+        self.topic_tables().flat_map(|table| self.records_in(table)).collect()
+    }
+
+    /// What can be seen of queues is no topic.
+    fn topic_tables(&self) -> impl Iterator<Item = &super::Table> {
+        self.sow.iter().filter(|table| table.queue.is_none())
     }
 
     fn records_in<'e>(&'e self, table: &'e super::Table) -> impl Iterator<Item = SowRecord> + 'e {
@@ -154,7 +160,7 @@ impl Engine {
             derived: table.is_derived,
             logged: !table.is_derived && self.log.covers(table.message_type, &table.name),
         };
-        self.sow.iter().map(snapshot).collect()
+        self.topic_tables().map(snapshot).collect()
     }
 
     /// The names of all queues, in the order of the configuration.

@@ -50,11 +50,14 @@ pub enum Lint {
     Refused,
     /// Something was asked for that this server does not do.
     Unsupported,
+    /// What one action does triggered others, or itself, without an end, so that it was ended here. No
+    /// client did that: the configuration is wrong.
+    EndlessActions,
 }
 
 impl Lint {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AckOfUnknownBookmark,
         Self::PublishWithoutSequence,
         Self::MissingLogonAck,
@@ -64,6 +67,7 @@ impl Lint {
         Self::SubscriptionWithoutProcessed,
         Self::Refused,
         Self::Unsupported,
+        Self::EndlessActions,
     ];
 
     /// Whether it fails a strict server.
@@ -73,7 +77,8 @@ impl Lint {
             | Self::PublishWithoutSequence
             | Self::MissingLogonAck
             | Self::UnknownOption
-            | Self::NotBase64 => true,
+            | Self::NotBase64
+            | Self::EndlessActions => true,
             Self::HeartbeatLate | Self::SubscriptionWithoutProcessed | Self::Refused | Self::Unsupported => {
                 false
             }
@@ -92,7 +97,15 @@ impl Lint {
             Self::SubscriptionWithoutProcessed => "subscription_without_processed",
             Self::Refused => "refused",
             Self::Unsupported => "unsupported",
+            Self::EndlessActions => "endless_actions",
         }
+    }
+}
+
+impl Lint {
+    /// Whether it is about a connection.
+    pub(crate) const fn is_of_a_client(self) -> bool {
+        !matches!(self, Self::EndlessActions)
     }
 }
 

@@ -25,7 +25,7 @@ use super::txlog::{Deletion, Entry, Item, LogChange, Position, Via};
 /// use amps_testkit::FakeServer;
 ///
 /// let server = FakeServer::builder().virtual_clock().start()?;
-/// server.publish("orders", "{\"id\":1}");
+/// server.publish("orders", "{\"id\":1}").unwrap();
 /// let messages = server.logged_messages();
 /// assert_eq!((messages[0].topic.as_str(), messages[0].body.as_slice()), ("orders", &b"{\"id\":1}"[..]));
 /// assert_eq!(messages[0].bookmark.sequence, 1);
@@ -62,7 +62,7 @@ pub struct LoggedMessage {
 /// use amps_testkit::{FakeServer, LogRecord};
 ///
 /// let server = FakeServer::builder().virtual_clock().start()?;
-/// server.publish("orders", "{}");
+/// server.publish("orders", "{}").unwrap();
 /// assert!(matches!(server.log()[..], [LogRecord::Message(_)]));
 /// # Ok::<(), amps_testkit::StartError>(())
 /// ```
@@ -159,7 +159,7 @@ pub enum LogRecord {
 ///
 /// let server = FakeServer::builder().virtual_clock().start()?;
 /// for n in 0..5 {
-///     server.publish("orders", n.to_string());
+///     server.publish("orders", n.to_string()).unwrap();
 /// }
 /// server.truncate_before(LogCut::Newest(2));
 /// assert_eq!(server.logged_messages().len(), 2);
@@ -355,7 +355,7 @@ impl Engine {
     /// use amps_transport::Time;
     ///
     /// let server = FakeServer::builder().virtual_clock().start()?;
-    /// server.publish("orders", "1");
+    /// server.publish("orders", "1").unwrap();
     /// let mut again = FakeServer::builder().engine()?;
     /// again.restore(Time::EPOCH, server.log());
     /// assert_eq!(again.logged(), 1);
@@ -428,6 +428,7 @@ impl Engine {
         for index in 0..self.queues.len() {
             self.queues[index].begin_counting();
             self.timers.set(Timer::Queue(index), self.queues[index].deadline());
+            self.show_queue(now, index, &mut Nowhere);
         }
         self.catch_up(now);
     }

@@ -18,13 +18,14 @@ use super::reasons::Reason;
 use super::reply::AckFrame;
 use super::status::About;
 use super::subscription::{field_text, text};
+use super::topic::TypeId;
 use super::txlog::name_hash;
 
 /// What a logon that is accepted amounts to.
 struct Admission {
     user: Arc<str>,
     name: Arc<str>,
-    message_type: String,
+    message_type: TypeId,
     rights: Option<Arc<Rights>>,
 }
 
@@ -80,7 +81,7 @@ impl Engine {
             return Err((Disconnect::Auth, Reason::LogonRequired));
         }
         let fixed = self.transport(conn).and_then(|transport| transport.message_type.clone());
-        let message_type = fixed.unwrap_or_else(|| "json".to_owned());
+        let message_type = self.types.id(fixed.as_deref().unwrap_or("json"));
         let rights = self.rights_of(conn, "");
         if rights.as_ref().is_some_and(|rights| !rights.may_log_on()) {
             return Err((Disconnect::Entitlement, Reason::NotEntitled));
@@ -104,12 +105,12 @@ impl Engine {
 
     /// # Errors
     /// What is recorded, and the reason for refusing as the client will read it.
-    fn admit(&self, conn: ConnId, message: &Message<&[u8]>) -> Result<Admission, (Disconnect, String)> {
-        let refused = |recorded, reason| (recorded, self.config.reasons.text(reason).to_owned());
+    fn admit(&mut self, conn: ConnId, message: &Message<&[u8]>) -> Result<Admission, (Disconnect, String)> {
         let user = self.authenticate(conn, message).map_err(|reason| (Disconnect::Auth, reason))?;
-        let message_type = self.agreed_type(conn, message);
-        let message_type =
-            message_type.ok_or_else(|| refused(Disconnect::Auth, Reason::InvalidMessageType))?;
+        let agreed = self.agreed_type(conn, message).and_then(|name| self.types.known(&name));
+        let Some(message_type) = agreed else {
+            return Err(self.refused(Disconnect::Auth, Reason::InvalidMessageType));
+        };
         let name: Arc<str> = match message.client_name().filter(|name| !name.is_empty()) {
             Some(name) => text(Some(name)).into(),
             None => self.generated_name(conn),
@@ -119,13 +120,17 @@ impl Engine {
             identity.is_some_and(|identity| identity.user != user)
         };
         if self.log.exists() && self.clients_named(&name).any(other_user) {
-            return Err(refused(Disconnect::NameInUse, Reason::NameInUse));
+            return Err(self.refused(Disconnect::NameInUse, Reason::NameInUse));
         }
         let rights = self.rights_of(conn, &user);
         if rights.as_ref().is_some_and(|rights| !rights.may_log_on()) {
-            return Err(refused(Disconnect::Entitlement, Reason::NotEntitled));
+            return Err(self.refused(Disconnect::Entitlement, Reason::NotEntitled));
         }
         Ok(Admission { user, name, message_type, rights })
+    }
+
+    fn refused(&self, recorded: Disconnect, reason: Reason) -> (Disconnect, String) {
+        (recorded, self.config.reasons.text(reason).to_owned())
     }
 
     fn authenticate(&self, conn: ConnId, message: &Message<&[u8]>) -> Result<Arc<str>, String> {
@@ -206,7 +211,6 @@ impl Engine {
     ) -> u64 {
         let Admission { user, name, message_type, rights } = admission;
         let hash = self.client_hash(&name);
-        let message_type = self.types.id(&message_type);
         let server_hash = name_hash(&format!("{name}@{}", self.config.instance));
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.client_name = Arc::clone(&name);

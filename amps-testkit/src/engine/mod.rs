@@ -90,7 +90,7 @@ use queue::Queue;
 use replay::{Replays, WaitingAck};
 use replication::Replication;
 use slow::Slowness;
-use sow::{Derived, Table, derive};
+use sow::{Derived, Table, Watchers, derive};
 use subscription::{SubKey, Subscription};
 use timers::{Timer, Timers};
 use topic::{MessageTypes, Routes};
@@ -126,8 +126,10 @@ pub struct Engine {
     sow: Vec<Table>,
     /// Views and conflated topics.
     derived: Vec<Derived>,
-    /// Subscriptions that are windows or aggregated.
-    watchers: usize,
+    /// Subscriptions that are windows or aggregated, by what they look at.
+    watchers: Watchers,
+    /// Subscriptions that are conflated while their clients are behind.
+    automatic: BTreeSet<SubKey>,
     queues: Vec<Queue>,
     /// Queues in which something may be deliverable.
     dirty: BTreeSet<usize>,
@@ -178,7 +180,6 @@ impl Engine {
             sow.push(Table::new(topic, message_type, format, &language)?);
         }
         entitlement::check(&config.entitlements, &language)?;
-        let derived = derive(&config, &mut types, &mut sow)?;
         let mut queues: Vec<Queue> = Vec::new();
         for queue in &config.queues {
             let queue = {
@@ -201,6 +202,7 @@ impl Engine {
             }
             queues.push(queue);
         }
+        let derived = derive(&config, &mut types, &mut sow, &mut queues)?;
         let actions = Actions::new(&config, &mut types)?;
         let restricted = config.closed || !config.entitlements.is_empty();
         let slowness = Slowness::of(&config.slow_clients);
@@ -221,7 +223,8 @@ impl Engine {
             waiting_acks: Vec::new(),
             sow,
             derived,
-            watchers: 0,
+            watchers: Watchers::default(),
+            automatic: BTreeSet::new(),
             queues,
             dirty: BTreeSet::new(),
             actions,
@@ -260,7 +263,9 @@ impl Engine {
 
     /// Binds a listener to one message type. Others take any, which the logon has to name.
     pub fn set_listener_type(&mut self, listener: ListenerId, message_type: impl Into<String>) {
-        self.listeners.entry(listener).or_default().message_type = Some(message_type.into());
+        let message_type = message_type.into();
+        self.types.id(&message_type);
+        self.listeners.entry(listener).or_default().message_type = Some(message_type);
     }
 
     /// Says what is different about the connections of a listener. What it says of a name and of
@@ -275,6 +280,9 @@ impl Engine {
     ) -> Result<(), ConfigError> {
         transport.check(&self.language)?;
         self.slowness.join(&transport.limits.within(&self.config.slow_clients));
+        if let Some(message_type) = &transport.message_type {
+            self.types.id(message_type);
+        }
         self.listeners.insert(listener, transport);
         Ok(())
     }
@@ -349,6 +357,9 @@ impl Engine {
         self.close_links(CloseMode::Abort, sink);
         let old = std::mem::replace(self, fresh);
         (self.observe, self.listeners, self.slowness) = (old.observe, old.listeners, old.slowness);
+        for message_type in self.listeners.values().filter_map(|listener| listener.message_type.as_ref()) {
+            self.types.id(message_type);
+        }
         self.replication.take_over_places(old.replication);
         if kept {
             self.log.record_reset();

@@ -249,6 +249,11 @@ impl Engine {
         options: &PublishOptions,
         sink: &mut S,
     ) -> Result<Published, NotPublished> {
+        if self.is_halted() {
+            // AMPS has no reason for it: nobody would be there to refuse anything.
+            let refusal = Refusal::because(Reason::NotEntitled, "the server is stopped".to_owned());
+            return Err(self.not_published(refusal));
+        }
         self.close_slow(now, sink);
         let outcome = self.route_outside(topic, options).and_then(|route| {
             let bookmark = if route.logged { Some(self.bookmark_for(options)?) } else { None };
@@ -268,19 +273,22 @@ impl Engine {
         seed: &SeedMessage,
         sink: &mut S,
     ) -> Result<Published, SeedError> {
-        let outcome = self.put_seed(now, kind, seed, sink);
+        let outcome = self.placed(now, kind, seed).and_then(|(route, at, bookmark)| {
+            let put = self.put(at, &route, &seed.body, &seed.options, bookmark, sink);
+            put.map(|()| Published { bookmark }).map_err(|refusal| self.not_published(refusal).into())
+        });
         self.settle(now, sink);
         outcome
     }
 
-    fn put_seed<S: Sink>(
+    /// Where a seed goes, when it is said to have come, and the bookmark that is its own from now on.
+    fn placed(
         &mut self,
         now: Time,
         kind: SeedKind,
         seed: &SeedMessage,
-        sink: &mut S,
-    ) -> Result<Published, SeedError> {
-        let SeedMessage { topic, body, options, bookmark, at } = seed;
+    ) -> Result<(Arc<Route>, Time, Option<MessageId>), SeedError> {
+        let SeedMessage { topic, options, bookmark, at, .. } = seed;
         let is_queue = |queue: &super::queue::Queue| {
             *queue.name == **topic && self.types.name(queue.message_type) == message_type(options)
         };
@@ -289,38 +297,30 @@ impl Engine {
         }
         let route = self.route_outside(topic, options).map_err(|refusal| self.not_published(refusal))?;
         let at = at.unwrap_or(now);
-        let bookmark = match kind {
-            SeedKind::Record if route.table.is_none() => {
-                return Err(SeedError::NoRecords { topic: topic.clone() });
+        if kind == SeedKind::Record {
+            return match &route.table {
+                None => Err(SeedError::NoRecords { topic: topic.clone() }),
+                Some(_) if at > now => Err(SeedError::Time { at, first: Time::EPOCH, last: now }),
+                Some(_) => Ok((route, at, None)),
+            };
+        }
+        if !route.logged {
+            return Err(SeedError::NotLogged { topic: topic.clone() });
+        }
+        let first = self.last_logged_at().unwrap_or(Time::EPOCH);
+        if at < first || at > now {
+            return Err(SeedError::Time { at, first, last: now });
+        }
+        let chosen = bookmark.or_else(|| self.chosen_bookmark(options));
+        if let Some(MessageId { publisher, sequence }) = chosen {
+            let known = self.log.highest(publisher);
+            if sequence <= known {
+                return Err(SeedError::Sequence { sequence, known });
             }
-            SeedKind::Record if at > now => {
-                return Err(SeedError::Time { at, first: Time::EPOCH, last: now });
-            }
-            SeedKind::Record => None,
-            SeedKind::Log | SeedKind::Queue if !route.logged => {
-                return Err(SeedError::NotLogged { topic: topic.clone() });
-            }
-            SeedKind::Log | SeedKind::Queue => {
-                let first = self.last_logged_at().unwrap_or(Time::EPOCH);
-                if at < first || at > now {
-                    return Err(SeedError::Time { at, first, last: now });
-                }
-                let chosen = bookmark.or_else(|| self.chosen_bookmark(options));
-                if let Some(MessageId { publisher, sequence }) = chosen {
-                    let known = self.log.highest(publisher);
-                    if sequence <= known {
-                        return Err(SeedError::Sequence { sequence, known });
-                    }
-                }
-                Some(
-                    chosen
-                        .map_or_else(|| self.bookmark_for(options), Ok)
-                        .map_err(|r| self.not_published(r))?,
-                )
-            }
-        };
-        self.put(at, &route, body, options, bookmark, sink).map_err(|refusal| self.not_published(refusal))?;
-        Ok(Published { bookmark })
+        }
+        let bookmark = chosen.map_or_else(|| self.bookmark_for(options), Ok);
+        let bookmark = bookmark.map_err(|refusal| self.not_published(refusal))?;
+        Ok((route, at, Some(bookmark)))
     }
 
     /// Lets a publisher's next sequence number be the one after this.
@@ -341,7 +341,11 @@ impl Engine {
     }
 
     fn route_outside(&mut self, topic: &str, options: &PublishOptions) -> Result<Arc<Route>, Refusal> {
-        let message_type = self.types.id(message_type(options));
+        let name = message_type(options);
+        let Some(message_type) = self.types.known(name) else {
+            let detail = format!("\"{name}\" is neither built in nor configured");
+            return Err(Refusal::because(Reason::InvalidMessageType, detail));
+        };
         self.publish_route(message_type, Some(topic.as_bytes()))
     }
 

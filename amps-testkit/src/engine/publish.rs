@@ -15,6 +15,7 @@ use super::Engine;
 use super::audience::{Audience, ByConnection};
 use super::fan_out::News;
 use super::filter::Context;
+use super::outside::{NotPublished, PublishOptions, Published};
 use super::reasons::Reason;
 use super::reply::{AckFrame, Refusal};
 use super::selector::{Facts, holds};
@@ -110,7 +111,10 @@ impl Engine {
         holds(filter, facts, now)
     }
 
-    /// Publishes on behalf of the server, unless that was [halted](Self::halt).
+    /// Publishes on behalf of the server.
+    ///
+    /// # Errors
+    /// A publish of that kind would be refused, or the server was [halted](Self::halt).
     pub fn publish<S: Sink>(
         &mut self,
         now: Time,
@@ -118,14 +122,9 @@ impl Engine {
         topic: &str,
         body: &[u8],
         sink: &mut S,
-    ) {
-        if self.is_halted() {
-            return;
-        }
-        self.close_slow(now, sink);
-        let message_type = self.types.id(message_type);
-        self.publish_synthetic(now, message_type, topic, body, None, false, sink);
-        self.settle(now, sink);
+    ) -> Result<Published, NotPublished> {
+        let options = PublishOptions { message_type: Some(message_type.to_owned()), ..Default::default() };
+        self.publish_as(now, topic, body, &options, sink)
     }
 
     #[expect(clippy::too_many_arguments, reason = "what, where, and how")]

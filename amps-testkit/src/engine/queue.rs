@@ -31,6 +31,8 @@ use super::topic::{TopicPattern, TopicReading, TypeId};
 use super::txlog::{Entry, Position};
 
 mod books;
+mod browse;
+mod ends;
 mod owner;
 
 /// Why a message expired.
@@ -176,6 +178,8 @@ pub(crate) struct Queue {
     tail: Position,
     /// What left for good since it was last asked.
     departures: Vec<MessageId>,
+    /// What came into sight, or went out of it; `None` if nobody looks.
+    stirred: Option<Vec<Arc<Entry>>>,
 }
 
 impl Queue {
@@ -203,7 +207,7 @@ impl Queue {
         }
         let entry_filter = match &config.filter {
             Some(text) => Some(
-                Selector::parse(text, language)
+                Selector::parse_steady(text, language)
                     .map_err(|fault| ConfigError::Filter { queue: config.name.clone(), fault })?,
             ),
             None => None,
@@ -217,7 +221,7 @@ impl Queue {
         };
         let barrier = match &config.barrier {
             Some(text) => Some(
-                Selector::parse(text, language)
+                Selector::parse_steady(text, language)
                     .map_err(|fault| ConfigError::Filter { queue: config.name.clone(), fault })?,
             ),
             None => None,
@@ -254,6 +258,7 @@ impl Queue {
             return_position: switches.return_position,
             tail: 0,
             departures: Vec::new(),
+            stirred: None,
         })
     }
 
@@ -290,6 +295,7 @@ impl Queue {
         while self.messages.len() - self.inactive.len() < depth {
             let Some(position) = self.inactive.pop_first() else { return };
             let Some(message) = self.messages.get(&position) else { continue };
+            let entry = Arc::clone(&message.entry);
             let is_barrier = self.barrier.as_ref().is_some_and(|barrier| {
                 let document = self.format.read(&message.entry.body);
                 barrier.matches(Facts::of(&message.entry, &self.format, &document), now)
@@ -301,6 +307,7 @@ impl Queue {
             } else {
                 self.offer(Place { rank: message.rank, position });
             }
+            self.stir(&entry);
         }
     }
 
@@ -424,9 +431,11 @@ impl Queue {
         if let Some(at) = until {
             self.leases.insert((at, position));
         }
+        let entry = Arc::clone(&message.entry);
         self.leased += 1;
         self.held.entry(holder.sub).or_default().insert(position);
-        Some((Arc::clone(&message.entry), until))
+        self.stir(&entry);
+        Some((entry, until))
     }
 
     /// The message with a bookmark, if it is in the queue.
@@ -449,132 +458,6 @@ impl Queue {
     /// The part of the queue that can be delivered, looked at, and acknowledged by filter.
     pub(crate) fn active_messages(&self) -> impl Iterator<Item = (Position, &QueueMessage)> {
         self.messages().filter(|(position, _)| !self.inactive.contains(position))
-    }
-
-    /// A message is done. Returns who held it.
-    pub(crate) fn acknowledge(&mut self, position: Position, now: Time) -> Option<Holder> {
-        let holder = self.end_lease(position);
-        if self.forget_message(position, now).is_some() {
-            self.counters.acknowledged += 1;
-        }
-        holder
-    }
-
-    /// At-most-once: a message that was sent is done. Returns whose backlog it was on.
-    pub(crate) fn acknowledge_sent(
-        &mut self,
-        bookmark: MessageId,
-        allowed: impl Fn(Holder) -> bool,
-    ) -> Option<Holder> {
-        let holder = *self.sent.get(&bookmark)?;
-        if !allowed(holder) {
-            return None;
-        }
-        self.sent.remove(&bookmark);
-        self.counters.acknowledged += 1;
-        Some(holder)
-    }
-
-    /// Remembers the acknowledgement of a message that has not come yet.
-    pub(crate) fn defer(&mut self, bookmark: MessageId, now: Time) {
-        let until = now + self.config.deferred_ack_expiration;
-        if let Some(old) = self.deferred.insert(bookmark, until) {
-            self.forget.remove(&(old, bookmark));
-        }
-        self.forget.insert((until, bookmark));
-    }
-
-    /// A lease ends without acknowledgement. Returns who held it, and the message with the
-    /// reason if it expires instead of becoming available.
-    pub(crate) fn give_back(
-        &mut self,
-        position: Position,
-        how: Unsuccessful,
-        now: Time,
-    ) -> (Option<Holder>, Option<(Arc<Entry>, ExpiryReason)>) {
-        let holder = self.end_lease(position);
-        if holder.is_none() {
-            return (None, None);
-        }
-        match how {
-            Unsuccessful::TimedOut => self.counters.expired_leases += 1,
-            Unsuccessful::HolderLeft => self.counters.returned_leases += 1,
-            Unsuccessful::Cancelled => self.counters.cancels += 1,
-        }
-        let Some(message) = self.messages.get_mut(&position) else { return (holder, None) };
-        message.cancels += u32::from(how == Unsuccessful::Cancelled);
-        if message.owner.is_some() {
-            self.elsewhere.insert(position);
-            return (holder, None);
-        }
-        if let Some(reason) = Self::limit_reached(message, &self.config, self.max_cancels, now) {
-            return (holder, self.expire(position, reason, now));
-        }
-        if let Some(at) = message.expires {
-            self.expirations.insert((at, position));
-        }
-        let position = self.place_of_return(position);
-        self.offer(self.place_of(position));
-        (holder, None)
-    }
-
-    fn limit_reached(
-        message: &QueueMessage,
-        config: &QueueConfig,
-        max_cancels: MaxCancels,
-        now: Time,
-    ) -> Option<ExpiryReason> {
-        let cancels_allowed = match max_cancels {
-            MaxCancels::Reach => message.cancels < config.max_cancels,
-            MaxCancels::Exceed => message.cancels <= config.max_cancels,
-        };
-        if config.max_cancels > 0 && message.cancels > 0 && !cancels_allowed {
-            return Some(ExpiryReason::MaxCancels);
-        }
-        if config.max_deliveries > 0 && message.deliveries >= config.max_deliveries {
-            return Some(ExpiryReason::MaxDeliveries);
-        }
-        message.expires.is_some_and(|at| at <= now).then_some(ExpiryReason::TimeLimit)
-    }
-
-    /// Moves a message to the tail if returned messages go there.
-    fn place_of_return(&mut self, position: Position) -> Position {
-        if self.return_position == ReturnPosition::Original || position == self.tail {
-            return position;
-        }
-        let Some(message) = self.messages.remove(&position) else { return position };
-        if let Some(at) = message.expires {
-            self.expirations.remove(&(at, position));
-            self.expirations.insert((at, self.tail + 1));
-        }
-        self.tail += 1;
-        self.by_bookmark.insert(message.entry.bookmark, self.tail);
-        self.messages.insert(self.tail, message);
-        self.tail
-    }
-
-    /// A message leaves by expiring. Ends its lease, if there is one, without counting it.
-    pub(crate) fn expire(
-        &mut self,
-        position: Position,
-        reason: ExpiryReason,
-        now: Time,
-    ) -> Option<(Arc<Entry>, ExpiryReason)> {
-        let message = self.forget_message(position, now)?;
-        *self.counters.expired.entry(reason).or_default() += 1;
-        Some((message.entry, reason))
-    }
-
-    /// Gives a lease a new end; `false` if there is no lease.
-    pub(crate) fn extend(&mut self, position: Position, until: Time) -> bool {
-        let Some(lease) = self.messages.get_mut(&position).and_then(|message| message.lease.as_mut()) else {
-            return false;
-        };
-        if let Some(old) = lease.until.replace(until) {
-            self.leases.remove(&(old, position));
-        }
-        self.leases.insert((until, position));
-        true
     }
 
     /// What a subscription holds, in queue order.
@@ -621,7 +504,10 @@ impl Queue {
 
     /// Takes the lease off a message, which is then neither leased nor available.
     pub(crate) fn end_lease(&mut self, position: Position) -> Option<Holder> {
-        let lease = self.messages.get_mut(&position)?.lease.take()?;
+        let message = self.messages.get_mut(&position)?;
+        let lease = message.lease.take()?;
+        let entry = Arc::clone(&message.entry);
+        self.stir(&entry);
         if let Some(at) = lease.until {
             self.leases.remove(&(at, position));
         }
@@ -645,6 +531,7 @@ impl Queue {
         self.asked.remove(&position);
         self.by_bookmark.remove(&message.entry.bookmark);
         self.departures.push(message.entry.bookmark);
+        self.stir(&message.entry);
         if let Some(at) = message.expires {
             self.expirations.remove(&(at, position));
         }

@@ -6,13 +6,12 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use amps_protocol::{CommandKind, Conflation, FieldList, MAX_PROJECTION, Message, Options, ValueFault};
 use amps_transport::{ConnId, Time};
 
 use super::Engine;
-use super::conflation::ConflationKey;
+use super::conflation::{ConflationKey, Rhythm};
 use super::entitlement::Rights;
 use super::filter::{OrderBy, Path, Projection};
 use super::format::Select;
@@ -20,7 +19,7 @@ use super::lint::Lint;
 use super::reasons::Reason;
 use super::replay::ReplayRequest;
 use super::reply::Refusal;
-use super::selector::Selector;
+use super::selector::{Selector, UNSTEADY};
 use super::sow::{Grouping, Point, Table, resource_in};
 use super::subscription::{Delta, Shape, text};
 use super::switches::UnknownOptions;
@@ -28,9 +27,6 @@ use super::topic::{TopicPattern, TopicReading, TypeId};
 
 /// The largest batch that a query may ask for (QRY-04).
 const MAX_BATCH: u64 = 10_000;
-
-/// What `conflation=auto` means (CNF-08, inferred).
-const AUTO_CONFLATION: Duration = Duration::from_millis(100);
 
 /// Options that a subscribe or a query understands, or may carry without effect.
 const KNOWN_OPTIONS: &[&str] = &[
@@ -67,7 +63,7 @@ pub(crate) struct Request {
     pub(crate) selector: Option<Selector>,
     pub(crate) options: Options,
     pub(crate) shape: Shape,
-    pub(crate) conflation: Option<(Duration, ConflationKey)>,
+    pub(crate) conflation: Option<(Rhythm, ConflationKey)>,
     /// The table, and what is computed of it.
     pub(crate) aggregation: Option<(usize, Arc<Grouping>)>,
     pub(crate) backlog: u32,
@@ -157,7 +153,9 @@ impl Engine {
         shape.bookmark |= message.bookmark().is_some();
         let conflation = self.read_conflation(&options, &pattern, message_type, shape.oof)?;
         let aggregation = self.read_aggregation(message, &options, &pattern, message_type, &selector)?;
-        if aggregation.is_some() && selector.as_ref().is_some_and(|selector| !selector.is_deterministic()) {
+        // A query looks at each message once, so its filter may follow the clock.
+        let follows = aggregation.is_some() && message.command() != CommandKind::Sow;
+        if follows && selector.as_ref().is_some_and(|selector| !selector.is_deterministic()) {
             return Err(changes_by_itself());
         }
         if aggregation.is_some() && conflation.is_some() {
@@ -186,7 +184,7 @@ impl Engine {
 
     /// What is to be computed over groups of records (AGG-01, AGG-03).
     fn read_aggregation(
-        &self,
+        &mut self,
         message: &Message<&[u8]>,
         options: &Options,
         pattern: &TopicPattern,
@@ -202,8 +200,6 @@ impl Engine {
         if matches!(message.command(), CommandKind::Subscribe | CommandKind::DeltaSubscribe) {
             return Err(refused("a subscription without a query has no results over groups".to_owned()));
         }
-        let source = self.table_of(message_type, pattern.text()).filter(|_| pattern.is_literal());
-        let Some(source) = source else { return Err(Reason::InvalidTopic.into()) };
         if projection.len() > MAX_PROJECTION {
             return Err(refused(format!("the projection has more than {MAX_PROJECTION} bytes")));
         }
@@ -212,6 +208,15 @@ impl Engine {
         let fields: FieldList = grouping.parse().map_err(|fault: ValueFault| refused(fault.to_string()))?;
         let by = fields.iter().map(|field| Path::parse(field).map_err(|fault| refused(fault.to_string())));
         let by = by.collect::<Result<_, _>>()?;
+        if !pattern.is_literal() {
+            let detail = "results over groups are of one topic, not of a pattern".to_owned();
+            return Err(Refusal::because(Reason::InvalidTopic, detail));
+        }
+        let topic = self.table_of(message_type, pattern.text());
+        let Some(source) = topic.or_else(|| self.table_of_queue(message_type, pattern.text())) else {
+            let detail = format!("\"{}\" is neither a state of the world nor a queue", pattern.text());
+            return Err(Refusal::because(Reason::InvalidTopic, detail));
+        };
         let visible = filter
             .as_ref()
             .and_then(|selector| selector.visible_of(resource_in(&self.sow, message_type, pattern.text())))
@@ -226,31 +231,44 @@ impl Engine {
         pattern: &TopicPattern,
         message_type: TypeId,
         oof: bool,
-    ) -> Result<Option<(Duration, ConflationKey)>, Refusal> {
+    ) -> Result<Option<(Rhythm, ConflationKey)>, Refusal> {
         let refused = |detail: &str| Refusal::because(Reason::InvalidOptions, detail.to_owned());
-        let interval = match options.conflation().map_err(|fault| refused(&fault.to_string()))? {
+        let rhythm = match options.conflation().map_err(|fault| refused(&fault.to_string()))? {
             None | Some(Conflation::None) if options.contains("conflation_key") => {
                 return Err(refused("conflation_key without conflation"));
             }
             None | Some(Conflation::None) => return Ok(None),
-            Some(Conflation::Auto) => AUTO_CONFLATION,
-            Some(Conflation::Every(interval)) => interval.duration(),
+            Some(Conflation::Auto) => Rhythm::Auto(self.config.switches.auto_conflation),
+            Some(Conflation::Every(interval)) => Rhythm::Every(interval.duration()),
         };
-        let table = self.table_of(message_type, pattern.text()).filter(|_| pattern.is_literal());
+        // The topics with record keys that it covers; of a container those that there are.
+        let covered = |table: &&Table| {
+            let names_it = |topic: &Arc<str>| pattern.matches(topic);
+            let covers = match (pattern.is_literal(), table.only_topic()) {
+                (true, _) => table.covers(pattern.text()),
+                (false, Some(topic)) => table.queue.is_none() && names_it(topic),
+                (false, None) => table.records().any(|record| names_it(&record.topic)),
+            };
+            table.message_type == message_type && covers
+        };
         let fields = options.conflation_key().map_err(|fault| refused(&fault.to_string()))?;
         let Some(fields) = fields else {
-            let keyed = table.is_some() || !pattern.is_literal();
+            let keyed = self.sow.iter().any(|table| covered(&table));
             let missing = "a topic without record keys needs a conflation_key";
-            return if keyed { Ok(Some((interval, ConflationKey::Record))) } else { Err(refused(missing)) };
+            return if keyed { Ok(Some((rhythm, ConflationKey::Record))) } else { Err(refused(missing)) };
         };
         let paths: Vec<Path> = fields
             .iter()
             .map(|field| Path::parse(field).map_err(|fault| refused(&format!("{field}: {fault}"))))
             .collect::<Result<_, _>>()?;
-        if oof && table.is_some_and(|table| self.sow[table].layout.keys != paths) {
+        if !oof {
+            return Ok(Some((rhythm, ConflationKey::Fields(paths))));
+        }
+        if self.sow.iter().filter(covered).any(|table| table.layout.keys != paths) {
             return Err(refused("with oof, conflation_key has to be the key of the topic"));
         }
-        Ok(Some((interval, ConflationKey::Fields(paths))))
+        // So it is the record key, of topics too that are not there yet (CNF-02).
+        Ok(Some((rhythm, ConflationKey::Record)))
     }
 
     fn read_shape(
@@ -261,7 +279,10 @@ impl Engine {
         message_type: TypeId,
     ) -> Result<Shape, Refusal> {
         let wants_oof = options.contains("oof") || message.flag(amps_protocol::Field::SendOof) == Some(true);
-        if wants_oof && pattern.is_literal() && self.table_of(message_type, pattern.text()).is_none() {
+        // Results over groups of queue messages come and go as records do.
+        let of_queue = || options.contains("grouping") && self.is_queue(message_type, pattern.text());
+        let literal = wants_oof && pattern.is_literal();
+        if literal && self.table_of(message_type, pattern.text()).is_none() && !of_queue() {
             let detail = format!("\"{}\" has no state of the world to be in focus of", pattern.text());
             return Err(Refusal::because(Reason::InvalidOptions, detail));
         }
@@ -366,10 +387,7 @@ impl Engine {
 
 /// What follows the state of the world cannot follow the clock (SUB-10).
 pub(super) fn changes_by_itself() -> Refusal {
-    Refusal::because(
-        Reason::BadFilter,
-        "the filter's result may change without an update (SUB-10)".to_owned(),
-    )
+    Refusal::because(Reason::BadFilter, UNSTEADY.to_owned())
 }
 
 fn number(options: &Options, name: &str) -> Result<Option<u64>, Refusal> {

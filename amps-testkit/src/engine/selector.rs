@@ -16,6 +16,10 @@ use super::format::{Body, Format, Select};
 use super::sow::{Layout, Record};
 use super::txlog::Entry;
 
+/// What is wrong with a filter that follows the clock, where that cannot be (SUB-10).
+pub(crate) const UNSTEADY: &str = "its result may change without an update, by a function such as \
+    UNIX_TIMESTAMP; compare fields of the message instead (SUB-10)";
+
 /// What a filter can see of a message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts<'a> {
@@ -84,6 +88,18 @@ impl Selector {
     pub(crate) fn parse(text: &str, language: &Language) -> Result<Self, String> {
         let filter = Filter::parse_in(text, language).map_err(|error| error.to_string())?;
         Ok(Self { filter: Some(filter), rights: None })
+    }
+
+    /// As [`Self::parse`], for what has to give the same result for a message each time (SUB-10).
+    ///
+    /// # Errors
+    /// As [`Self::parse`], and if the result may change without an update.
+    pub(crate) fn parse_steady(text: &str, language: &Language) -> Result<Self, String> {
+        let selector = Self::parse(text, language)?;
+        match selector.is_deterministic() {
+            true => Ok(selector),
+            false => Err(UNSTEADY.to_owned()),
+        }
     }
 
     /// What a user with these rights may have of it; `None` if that is everything.

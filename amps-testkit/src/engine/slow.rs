@@ -1,6 +1,6 @@
 //! Clients that do not take what they are sent (server.md 1.8).
 //!
-//! Owns the limits: how much may wait for one client, and for how long. What waits is what the
+//! Owns the limits: how much may wait for one client, how many frames, and for how long. What waits is what the
 //! socket has not taken, so it is looked at before the next input, when the driver has had its
 //! chance to write. Replays pace themselves and rarely come here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -24,7 +24,7 @@ pub(crate) enum Pace {
     Clients,
 }
 
-/// What one connection was sent, for as long as its age matters.
+/// What one connection was sent, for as long as its age or its number matters.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     /// All bytes so far.
@@ -43,11 +43,21 @@ impl Waiting {
 
     /// Since when the oldest frame waits that the socket has not wholly taken.
     fn since(&mut self, unsent: usize) -> Option<Time> {
+        self.forget_taken(unsent);
+        self.frames.front().map(|(_, at)| *at)
+    }
+
+    /// How many frames the socket has not wholly taken.
+    fn count(&mut self, unsent: usize) -> usize {
+        self.forget_taken(unsent);
+        self.frames.len()
+    }
+
+    fn forget_taken(&mut self, unsent: usize) {
         let taken = self.sent.saturating_sub(unsent as u64);
         while self.frames.front().is_some_and(|(end, _)| *end <= taken) {
             self.frames.pop_front();
         }
-        self.frames.front().map(|(_, at)| *at)
     }
 }
 
@@ -64,11 +74,12 @@ fn share(limits: &SlowClientLimits) -> Option<u64> {
 pub(super) struct Slowness {
     sizes: bool,
     ages: bool,
+    frames: bool,
 }
 
 impl Slowness {
     pub(super) fn of(limits: &SlowClientLimits) -> Self {
-        Self { sizes: share(limits).is_some(), ages: limits.age.is_some() }
+        Self { sizes: share(limits).is_some(), ages: limits.age.is_some(), frames: limits.frames.is_some() }
     }
 
     /// There are these limits too.
@@ -76,6 +87,7 @@ impl Slowness {
         let other = Self::of(limits);
         self.sizes |= other.sizes;
         self.ages |= other.ages;
+        self.frames |= other.frames;
     }
 }
 
@@ -96,12 +108,20 @@ impl Engine {
         if self.slowness.sizes { share(&self.limits(conn)) } else { None }
     }
 
+    /// How many frames may wait for a client.
+    fn most_frames(&self, conn: ConnId) -> Option<usize> {
+        if self.slowness.frames { self.limits(conn).frames } else { None }
+    }
+
     /// A frame is on its way.
     pub(super) fn has_sent(&mut self, now: Time, conn: ConnId, bytes: usize, pace: Pace) {
-        let Some(age) = self.most_age(conn) else { return };
+        let age = self.most_age(conn);
+        if age.is_none() && self.most_frames(conn).is_none() {
+            return;
+        }
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         connection.waiting.add(now, bytes, pace);
-        if pace == Pace::Servers && !self.timers.is_set(Timer::Slow(conn)) {
+        if let Some(age) = age.filter(|_| pace == Pace::Servers && !self.timers.is_set(Timer::Slow(conn))) {
             self.timers.set(Timer::Slow(conn), Some(now + age));
         }
     }
@@ -114,12 +134,23 @@ impl Engine {
 
     /// Closes the connections for which too much waits.
     pub(super) fn close_slow<S: Sink>(&mut self, now: Time, sink: &mut S) {
-        if !self.slowness.sizes {
+        self.look_at_consumers(sink);
+        if !self.slowness.sizes && !self.slowness.frames {
             return;
         }
-        let too_slow =
+        let too_much =
             |conn: &ConnId| self.most_bytes(*conn).is_some_and(|most| sink.unsent(*conn) as u64 > most);
-        let slow: Vec<ConnId> = self.connections.keys().copied().filter(too_slow).collect();
+        let mut slow: Vec<ConnId> = self.connections.keys().copied().filter(too_much).collect();
+        if self.slowness.frames {
+            let limits: Vec<_> =
+                self.connections.keys().filter_map(|conn| Some((*conn, self.most_frames(*conn)?))).collect();
+            for (conn, most) in limits {
+                let Some(connection) = self.connections.get_mut(&conn) else { continue };
+                if connection.waiting.count(sink.unsent(conn)) > most && !slow.contains(&conn) {
+                    slow.push(conn);
+                }
+            }
+        }
         for &conn in &slow {
             // Nothing more goes out, and what waits is dropped (CONN-81).
             self.close(now, conn, Disconnect::SlowClient, CloseMode::Abort, sink);

@@ -158,7 +158,8 @@ impl Engine {
                 .iter()
                 .any(|known| known.unified_tags && *known.name == *self.types.name(message_type));
             let body_of = |table: &Table| self.statistics(now, table, format, unified);
-            let bodies: Vec<Vec<u8>> = self.sow.iter().filter_map(body_of).collect();
+            let bodies: Vec<Vec<u8>> =
+                self.sow.iter().filter(|table| table.queue.is_none()).filter_map(body_of).collect();
             for body in bodies {
                 self.publish_internal(now, message_type, SOW_TOPIC, &body, sink);
             }

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use amps_protocol::{Field, Message};
+use amps_protocol::{Field, Message, Options};
 use amps_transport::{ConnId, Sink, Time};
 
 use super::Engine;
@@ -17,7 +17,7 @@ use super::format::Select;
 use super::queue::{Member, Unsuccessful};
 use super::reasons::Reason;
 use super::reply::{AckFrame, Refusal};
-use super::request::Request;
+use super::request::{QueryRequest, Request};
 use super::selector::Selector;
 use super::sow::{Aggregate, Page};
 use super::status::About;
@@ -37,6 +37,8 @@ pub(crate) struct Subscription {
     pub(crate) selector: Option<Selector>,
     pub(crate) options: Arc<str>,
     pub(crate) shape: Shape,
+    /// How its query was ordered and cut.
+    pub(crate) cut: Cut,
     /// It is a window over an ordered result.
     pub(crate) page: Option<Page>,
     /// It gets results over groups of records.
@@ -72,6 +74,68 @@ pub(crate) struct Delta {
     pub(crate) keys: bool,
 }
 
+/// Which of the options of a query were given that say which part of the result is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cut {
+    top: bool,
+    skip: bool,
+    order: bool,
+}
+
+impl Cut {
+    const fn of(query: &QueryRequest) -> Self {
+        Self { top: query.top_n.is_some(), skip: query.skips, order: query.order.is_some() }
+    }
+
+    const fn is_page(self) -> bool {
+        self.top && self.skip
+    }
+
+    /// Whether everything is there that was there.
+    const fn has_all_of(self, old: Self) -> bool {
+        self.top >= old.top && self.skip >= old.skip && self.order >= old.order
+    }
+}
+
+/// What may take the place of what (REP-04, AGG-03, PAG-05).
+fn check_replacement(old: &Subscription, new: &Request, cut: Cut) -> Result<(), Refusal> {
+    let refused = |detail: &str| Err(Refusal::because(Reason::InvalidOptions, detail.to_owned()));
+    if !cut.has_all_of(old.cut) {
+        return refused("of top_n, skip_n and orderby, what the subscription had its replacement has too");
+    }
+    let same_topic = old.pattern.text() == new.pattern.text();
+    if old.page.is_some() && !(cut.is_page() && same_topic) {
+        return refused("what replaces a paginated subscription has a page too, and the same topic");
+    }
+    if old.aggregate.is_none() && new.aggregation.is_none() {
+        return Ok(());
+    }
+    let text = |selector: &Option<Selector>| selector.as_ref().and_then(|s| s.text().map(str::to_owned));
+    let settled = same_topic
+        && text(&old.selector) == text(&new.selector)
+        && computed(&Options::parse(&old.options)) == computed(&new.options)
+        && old.shape.asks_as(&new.shape);
+    if old.aggregate.is_some() && new.aggregation.is_some() && settled {
+        return Ok(());
+    }
+    refused("of a subscription to results over groups only the page can be replaced")
+}
+
+/// The options that make the results, as they were written.
+fn computed(options: &Options) -> [Option<String>; 2] {
+    ["projection", "grouping"].map(|name| options.get(name).map(ToString::to_string))
+}
+
+impl Shape {
+    /// Whether its messages are the same, and tell of the same changes.
+    fn asks_as(&self, other: &Self) -> bool {
+        let plain = |shape: &Self| {
+            (shape.timestamp, shape.bookmark, shape.no_sowkey, shape.oof, shape.delta, shape.select.is_none())
+        };
+        plain(self) == plain(other)
+    }
+}
+
 impl Subscription {
     /// Whether another queue message may be delivered.
     pub(crate) fn has_room(&self) -> bool {
@@ -102,8 +166,7 @@ impl Engine {
         let registered = self.read_request(now, conn, message).and_then(|mut request| {
             let id = self.subscription_id(message);
             let replay = request.replay.take();
-            self.before_replacement(now, conn, &id, &request, sink);
-            Ok((self.register(conn, id, request, replay.is_some())?, replay))
+            Ok((self.register(now, conn, id, request, None, replay.is_some(), sink)?, replay))
         });
         let ((key, old), replay) = match registered {
             Ok(registered) => registered,
@@ -143,44 +206,41 @@ impl Engine {
         self.acknowledge(now, conn, message, AckFrame { sub_id, max_backlog, ..AckFrame::new() }, sink);
     }
 
-    /// What the subscription that is to be replaced holds back is sent first (REP-06).
-    pub(super) fn before_replacement<S: Sink>(
-        &mut self,
-        now: Time,
-        conn: ConnId,
-        id: &Arc<str>,
-        request: &Request,
-        sink: &mut S,
-    ) {
-        let connection = self.connections.get(&conn).filter(|_| request.replaces);
-        if let Some(&key) = connection.and_then(|connection| connection.subscriptions.get(id)) {
-            self.release_all(now, key, sink);
-        }
-    }
-
     /// Puts a subscription in place, or another in the place of one with its id. Returns the
     /// one that was replaced.
     ///
     /// # Errors
-    /// The id is taken.
-    pub(super) fn register(
+    /// The id is taken, or its subscription cannot be replaced by this one.
+    #[expect(clippy::too_many_arguments, reason = "who, what, and how")]
+    pub(super) fn register<S: Sink>(
         &mut self,
+        now: Time,
         conn: ConnId,
         id: Arc<str>,
         request: Request,
+        query: Option<&QueryRequest>,
         replays: bool,
+        sink: &mut S,
     ) -> Result<(SubKey, Option<Subscription>), Refusal> {
         let Some(connection) = self.connections.get(&conn) else { return Err(Reason::LogonRequired.into()) };
         let existing = connection.subscriptions.get(&id).copied();
-        if existing.is_some() && !request.replaces {
-            return Err(Reason::SubscriptionExists.into());
+        let cut = query.map(Cut::of).unwrap_or_default();
+        if let Some(key) = existing {
+            if !request.replaces {
+                return Err(Reason::SubscriptionExists.into());
+            }
+            if let Some(old) = self.subscriptions.get(&key) {
+                check_replacement(old, &request, cut)?;
+            }
+            // What it holds back is sent first (REP-06).
+            self.release_all(now, key, sink);
         }
         let key = match existing {
             Some(key) => key,
             None => self.new_key(),
         };
-        // What follows the log takes nothing out of queues.
-        let covered = match replays {
+        // What follows the log, or computes results, takes nothing out of queues.
+        let covered = match replays || request.aggregation.is_some() {
             true => Vec::new(),
             false => self.queues_covered(&request.pattern, request.message_type),
         };
@@ -191,9 +251,10 @@ impl Engine {
             message_type: request.message_type,
             selector: request.selector,
             shape: request.shape,
+            cut,
             page: None,
             aggregate: None,
-            conflated: request.conflation.map(|(interval, key)| Conflated::new(interval, key)),
+            conflated: request.conflation.map(|(rhythm, key)| Conflated::new(rhythm, key)),
             options: request.options.to_string().into(),
             pattern: request.pattern,
             backlog: granted.map(|limit| limit.min(request.backlog)),
@@ -201,7 +262,14 @@ impl Engine {
             leased: self.subscriptions.get(&key).map_or(0, |old| old.leased),
             replays,
         };
+        match subscription.conflated.as_ref().is_some_and(Conflated::is_auto) {
+            true => self.automatic.insert(key),
+            false => self.automatic.remove(&key),
+        };
         let old = self.subscriptions.insert(key, subscription);
+        if old.as_ref().is_some_and(Subscription::is_watcher) {
+            self.watchers.remove(key);
+        }
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.subscriptions.insert(id, key);
         }
@@ -269,7 +337,10 @@ impl Engine {
         let Some(subscription) = self.subscriptions.remove(&key) else { return };
         let about = About { sub_id: Some(&subscription.id), ..About::default() };
         self.report(now, subscription.conn, "unsubscribe", about);
-        self.watchers -= usize::from(subscription.is_watcher());
+        if subscription.is_watcher() {
+            self.watchers.remove(key);
+        }
+        self.automatic.remove(&key);
         self.timers.set(Timer::Conflation(key), None);
         if let Some(connection) = self.connections.get_mut(&subscription.conn) {
             connection.subscriptions.remove(&subscription.id);

@@ -81,6 +81,9 @@ pub struct Switches {
     /// `queue.transfer_delay`: how long the owner of a queue message keeps it that another
     /// instance would deliver and nobody here can take. Default 0.
     pub transfer_delay: Duration,
+    /// How long a subscription with `conflation=auto` holds updates back while its client has not
+    /// taken what it was sent (CNF-08, inferred). `conflation.auto_interval`, default 100 ms.
+    pub auto_conflation: Duration,
     /// `bookmark.hash`: the first part of the bookmarks of certain client names, for example
     /// to reproduce captured traffic. Other names are hashed by FNV-1a. Default: none.
     pub bookmark_hash: BTreeMap<String, u64>,
@@ -127,6 +130,7 @@ impl Default for Switches {
             bookmark_after_end: AfterEnd::Silent,
             bookmark_persisted_interval: None,
             transfer_delay: Duration::ZERO,
+            auto_conflation: Duration::from_millis(100),
             bookmark_hash: BTreeMap::new(),
             null_logic: NullLogic::Amps,
             nan: NanComparison::AlwaysFalse,

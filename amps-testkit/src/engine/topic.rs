@@ -11,7 +11,7 @@ use std::sync::Arc;
 use fancy_regex::Regex;
 
 use super::audience::Audience;
-use super::config::{MessageLayout, MessageTypeConfig};
+use super::config::{BUILT_IN_TYPES, MessageLayout, MessageTypeConfig};
 use super::format::Format;
 use super::subscription::SubKey;
 
@@ -25,11 +25,19 @@ pub(crate) const INTERNAL: &str = "/AMPS";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TypeId(pub(crate) usize);
 
-/// The names of the message types seen so far, and how their bodies are read.
+/// The names of the message types seen so far, and how their bodies are read. What clients say adds
+/// none: they name those that are built in, or that the configuration speaks of.
 #[derive(Debug, Default)]
 pub(crate) struct MessageTypes(Vec<(String, Format)>);
 
 impl MessageTypes {
+    /// The type that somebody names who does not configure the server; `None` if there is none of
+    /// that name.
+    pub(crate) fn known(&mut self, name: &str) -> Option<TypeId> {
+        let is_known = BUILT_IN_TYPES.contains(&name) || self.0.iter().any(|(known, _)| known == name);
+        is_known.then(|| self.id(name))
+    }
+
     pub(crate) fn id(&mut self, name: &str) -> TypeId {
         let known = self.0.iter().position(|(known, _)| known == name);
         TypeId(known.unwrap_or_else(|| {
@@ -46,6 +54,7 @@ impl MessageTypes {
         };
         let format = match config.layout() {
             MessageLayout::Json => Format::Json,
+            MessageLayout::JsonLast => Format::JsonLast,
             MessageLayout::Fix { separator } => Format::Fix { separator: *separator },
             MessageLayout::Nvfix { separator } => Format::Nvfix { separator: *separator },
             MessageLayout::Xml => Format::Xml,

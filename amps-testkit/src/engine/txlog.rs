@@ -79,7 +79,7 @@ impl Entry {
 /// use amps_testkit::{FakeServerBuilder, Pair, Side};
 ///
 /// let pair = Pair::start(FakeServerBuilder::default().virtual_clock())?;
-/// pair.publish(Side::A, "orders", "1");
+/// pair.publish(Side::A, "orders", "1").unwrap();
 /// let messages = pair.server(Side::B).logged_messages();
 /// let via = messages[0].via.as_ref().expect("it was published on A");
 /// assert_eq!(via.path, ["A"]);

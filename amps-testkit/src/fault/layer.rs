@@ -19,9 +19,6 @@ use super::{Count, Fault, FaultId, FaultStatus, Firing, Scope};
 use crate::engine::{Engine, Event, Observe};
 use crate::sim::Rng;
 
-/// The connection of what concerns none.
-const NOBODY: ConnId = ConnId(u64::MAX);
-
 pub(crate) struct FaultLayer {
     faults: Vec<Installed>,
     next_id: u64,
@@ -273,7 +270,7 @@ impl FaultLayer {
             let covered = |(_, link): &(&ConnId, &Link)| armed.scope.covers(link, &self.names, None);
             let conns: Vec<ConnId> = self.links.iter().filter(covered).map(|(conn, _)| *conn).collect();
             if armed.action.target() == Target::Server || conns.is_empty() {
-                let event = Event::Fault { conn: NOBODY, firing: firing(&armed.action) };
+                let event = Event::Fault { conn: Event::NOBODY, firing: firing(&armed.action) };
                 self.record(now, event);
             }
             if let Action::LoseEntries(count) = armed.action {

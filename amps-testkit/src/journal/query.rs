@@ -191,7 +191,7 @@ pub struct LintFinding {
     pub sequence: u64,
     /// The server's time.
     pub time: Time,
-    /// The number of the connection.
+    /// The number of the connection; 0 as well if the case is of no client.
     pub connection: u64,
     /// The name of the client.
     pub client: Option<Arc<str>>,
@@ -199,6 +199,9 @@ pub struct LintFinding {
 
 impl fmt::Display for LintFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.kind.is_of_a_client() {
+            return write!(f, "#{}: {}: {}", self.sequence, self.kind, self.text);
+        }
         let client = self.client.as_deref().unwrap_or("not logged on");
         write!(f, "#{} conn {} ({client}): {}: {}", self.sequence, self.connection, self.kind, self.text)
     }

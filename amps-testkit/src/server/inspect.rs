@@ -59,8 +59,8 @@ impl FakeServer {
     ///
     /// let work = QueueConfig::new("work").expiration(Duration::from_secs(5));
     /// let server = FakeServer::builder().queue(work).virtual_clock().start()?;
-    /// server.publish("work", "1");
-    /// server.publish("work", "2");
+    /// server.publish("work", "1").unwrap();
+    /// server.publish("work", "2").unwrap();
     /// assert_eq!(server.timers().len(), 2);
     /// # Ok::<(), amps_testkit::StartError>(())
     /// ```

@@ -111,4 +111,15 @@ impl FakeServer {
     pub fn journal_json_lines(&self, mut writer: impl Write) -> io::Result<()> {
         self.journal().iter().try_for_each(|entry| writeln!(writer, "{}", entry.to_json()))
     }
+
+    /// Writes the frames of the journal as a packet capture, for tools that show such, and to be
+    /// [played](crate::Capture::play) again. The packets around the frames are made up. It is whole with
+    /// [`JournalMode::All`](crate::JournalMode::All) only, and frames are as they were sent: with their
+    /// passwords.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn journal_pcap(&self, mut writer: impl Write) -> io::Result<()> {
+        crate::capture::write(&mut writer, &self.journal())
+    }
 }

@@ -99,7 +99,7 @@ impl FakeServer {
     ///
     /// let server = FakeServer::builder().virtual_clock().start()?;
     /// let (port, start) = (server.addr(), server.now());
-    /// server.publish("orders", "{}");
+    /// server.publish("orders", "{}").unwrap();
     /// server.advance(std::time::Duration::from_secs(60));
     /// server.reset()?;
     /// assert_eq!((server.addr(), server.now()), (port, start));

@@ -19,7 +19,7 @@ pub(crate) mod json;
 /// use amps_testkit::{FakeServer, SowConfig};
 ///
 /// let server = FakeServer::builder().sow(SowConfig::new("orders").key("/id")).virtual_clock().start()?;
-/// server.publish("orders", "{\"id\":1}");
+/// server.publish("orders", "{\"id\":1}").unwrap();
 /// let state = server.state();
 /// assert_eq!((state.records.len(), state.log.len(), state.counters.published), (1, 1, 1));
 /// assert_eq!(state.to_json()["records"][0]["body"], "{\"id\":1}");

@@ -169,7 +169,7 @@ impl Stage for InProcess {
     }
 
     fn publish(&mut self, topic: &str, body: &str) {
-        self.engine.publish(self.now, "json", topic, body.as_bytes(), &mut self.outbox);
+        self.engine.publish(self.now, "json", topic, body.as_bytes(), &mut self.outbox).unwrap();
         self.go_on();
     }
 

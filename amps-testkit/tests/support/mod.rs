@@ -14,3 +14,4 @@ pub(crate) mod raw_client;
 pub(crate) mod script;
 pub(crate) mod stage;
 pub(crate) mod target;
+pub(crate) mod transcripts;

@@ -123,7 +123,7 @@ impl Stage for OverTcp {
     }
 
     fn publish(&mut self, topic: &str, body: &str) {
-        self.server.publish(topic, body);
+        self.server.publish(topic, body).unwrap();
     }
 
     fn queue(&mut self, name: &str) -> QueueSnapshot {

@@ -206,7 +206,7 @@ impl PairInProcess {
 
     fn publish_on(&mut self, side: Side, topic: &str, body: &str) {
         self.with(side, |engine, now, outbox| {
-            engine.publish(now, "json", topic, body.as_bytes(), outbox);
+            engine.publish(now, "json", topic, body.as_bytes(), outbox).unwrap();
         });
     }
 

@@ -114,7 +114,7 @@ impl Stage for PairOverTcp {
     }
 
     fn publish(&mut self, topic: &str, body: &str) {
-        self.pair.publish(self.side, topic, body);
+        self.pair.publish(self.side, topic, body).unwrap();
     }
 
     fn queue(&mut self, name: &str) -> QueueSnapshot {
@@ -157,7 +157,9 @@ impl Stage for PairOverTcp {
             PairChange::Restart { side, early: false } => pair.restart(side).unwrap(),
             PairChange::Restart { side, early: true } => pair.restart_early(side).unwrap(),
             PairChange::Proxied { side, queue, on } => assert!(pair.proxied_transfer(side, &queue, on)),
-            PairChange::Race { order, topic, on_a, on_b } => pair.publish_race(order, &topic, on_a, on_b),
+            PairChange::Race { order, topic, on_a, on_b } => {
+                pair.publish_race(order, &topic, on_a, on_b).unwrap();
+            }
         }
         assert!(pair.settle(), "{change:?} does not come to an end");
         for side in [Side::A, Side::B] {

@@ -86,6 +86,11 @@ impl RawClient {
         assert!(ack.contains("quiet?"), "{ack}");
     }
 
+    /// Whether the connection ended, in whatever way, with nothing sent before.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        !matches!(self.0.read(&mut [0; 16]), Ok(1..))
+    }
+
     pub(crate) fn ends(&mut self) {
         assert_eq!(self.rest(), (Vec::new(), false));
     }

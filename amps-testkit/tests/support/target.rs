@@ -235,7 +235,8 @@ impl Stage for Target<'_> {
     fn close_reason(&mut self, _: usize) -> String {
         unreachable!("such dialogues are left out")
     }
-    /// By a client, for the server does not publish by itself; until it has taken it.
+    /// By a client, for the server does not publish by itself. The ack says that it has taken it; that the
+    /// client leaves is nothing to wait for.
     fn publish(&mut self, topic: &str, body: &str) {
         self.pause();
         let mut publisher = Target::at(&self.address);
@@ -250,7 +251,6 @@ impl Stage for Target<'_> {
                 publisher.receive(0).is_some_and(|ack| String::from_utf8_lossy(&ack).contains("success"))
             );
         }
-        publisher.disconnect(0);
     }
     fn queue(&mut self, _: &str) -> QueueSnapshot {
         unreachable!("such dialogues are left out")

@@ -1,6 +1,7 @@
 //! The configuration of what the server does of its own accord (server.md 8.7, `Actions`).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::engine::queue::ExpiryReason;
@@ -119,6 +120,33 @@ pub enum ActionStep {
     },
 }
 
+impl fmt::Display for ActionTrigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expired { topic, reasons } if reasons.is_empty() => write!(f, "when \"{topic}\" expires"),
+            Self::Expired { topic, reasons } => {
+                let reasons: Vec<&str> = reasons.iter().map(|reason| reason.as_str()).collect();
+                write!(f, "when \"{topic}\" expires ({})", reasons.join(", "))
+            }
+            Self::Published { topic, filter: None } => write!(f, "when \"{topic}\" is published to"),
+            Self::Published { topic, filter: Some(filter) } => {
+                write!(f, "when \"{topic}\" is published to ({filter})")
+            }
+            Self::Scheduled(_) => f.write_str("when its time comes"),
+        }
+    }
+}
+
+impl fmt::Display for ActionStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Publish { topic, delta: false, .. } => write!(f, "publish to \"{topic}\""),
+            Self::Publish { topic, delta: true, .. } => write!(f, "publish a delta to \"{topic}\""),
+            Self::DeleteRecords { topic, filter, .. } => write!(f, "delete from \"{topic}\" ({filter})"),
+        }
+    }
+}
+
 /// Something that the server does of its own accord.
 ///
 /// ```
@@ -133,7 +161,7 @@ pub enum ActionStep {
 ///     )
 ///     .virtual_clock()
 ///     .start()?;
-/// server.publish("jobs", "{\"n\":1}");
+/// server.publish("jobs", "{\"n\":1}").unwrap();
 /// server.advance(Duration::from_secs(10));
 /// let failed = server.logged_messages().into_iter().find(|message| message.topic == "failed");
 /// assert_eq!(failed.unwrap().body, br#"{"job":{"n":1},"why":"time_limit"}"#);
@@ -143,17 +171,29 @@ pub enum ActionStep {
 /// # let _ = nightly;
 /// # Ok::<(), amps_testkit::StartError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ActionConfig {
     pub(crate) trigger: ActionTrigger,
     pub(crate) message_type: String,
     pub(crate) steps: Vec<ActionStep>,
+    /// File, line and element of the configuration that has it; empty if no file does.
+    pub(crate) place: String,
 }
+
+/// Equal are two that do the same, wherever they were configured.
+impl PartialEq for ActionConfig {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { trigger, message_type, steps, place: _ } = self;
+        (trigger, message_type, steps) == (&other.trigger, &other.message_type, &other.steps)
+    }
+}
+
+impl Eq for ActionConfig {}
 
 impl ActionConfig {
     /// An action that does nothing yet.
     pub fn new(trigger: ActionTrigger) -> Self {
-        Self { trigger, message_type: "json".to_owned(), steps: Vec::new() }
+        Self { trigger, message_type: "json".to_owned(), steps: Vec::new(), place: String::new() }
     }
 
     /// When a record of a topic, or a message of a queue, expires, whatever the reason.
@@ -190,6 +230,13 @@ impl ActionConfig {
     pub fn delete_records(self, topic: impl Into<String>, filter: impl Into<String>) -> Self {
         let message_type = self.message_type.clone();
         self.then(ActionStep::DeleteRecords { message_type, topic: topic.into(), filter: filter.into() })
+    }
+
+    /// What it does, and where that was configured.
+    pub(crate) fn described(&self) -> String {
+        let steps: Vec<String> = self.steps.iter().map(ToString::to_string).collect();
+        let place = if self.place.is_empty() { String::new() } else { format!("{}: ", self.place) };
+        format!("{place}{}: {}", self.trigger, steps.join(", "))
     }
 
     /// Does this as well, after what it does already.

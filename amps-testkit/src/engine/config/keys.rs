@@ -209,6 +209,16 @@ const OPEN: &[Open] = &[
         },
     },
     Open {
+        key: "conflation.auto_interval",
+        about: "how long conflation=auto holds updates back while the client is behind",
+        default: "100ms",
+        expected: "an interval such as 100ms",
+        set: |switches, value| {
+            switches.auto_conflation = interval(value)?;
+            Some(())
+        },
+    },
+    Open {
         key: "bookmark.hash",
         about: "the first part of the bookmarks of a client, as CLIENT:NUMBER; repeatable",
         default: "",

@@ -25,13 +25,16 @@ pub struct SlowClientLimits {
     pub disk: Option<u64>,
     /// How long a message may wait for its client.
     pub age: Option<Duration>,
+    /// How many frames may wait for one client, beyond which it is disconnected; those of a replay do not
+    /// count. AMPS has no such limit, and its files cannot say it (server.md CONN-72, inferred).
+    pub frames: Option<usize>,
     /// The share of the limits that one client may use up, in percent. Default 50.
     pub capacity_percent: u8,
 }
 
 impl Default for SlowClientLimits {
     fn default() -> Self {
-        Self { memory: None, disk: None, age: None, capacity_percent: 50 }
+        Self { memory: None, disk: None, age: None, frames: None, capacity_percent: 50 }
     }
 }
 

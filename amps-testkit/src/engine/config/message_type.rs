@@ -1,6 +1,10 @@
 //! The configuration of message types beside the built-in ones (server.md 1.4).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+/// The message types that need no definition (CONN-33).
+pub(crate) const BUILT_IN_TYPES: &[&str] =
+    &["json", "fix", "nvfix", "xml", "bflat", "msgpack", "bson", "binary"];
+
 /// How the bodies of a configured message type are written.
 ///
 /// ```
@@ -12,8 +16,11 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MessageLayout {
-    /// As those of `json`.
+    /// As those of `json`: of equal keys in one object the first counts.
     Json,
+    /// JSON that is always read to its end: of equal keys in one object the last counts. AMPS does
+    /// so where `EarlyTerminationOptimization` is `false`.
+    JsonLast,
     /// As those of `fix`, with this byte behind every field.
     Fix {
         /// The byte behind every field; 1 in the built-in type.

@@ -28,6 +28,7 @@ pub use entitlement::{Entitlement, EntitlementKind};
 pub use keys::{SetError, Setting};
 pub use limits::{RecoveryPoint, SlowClientLimits};
 pub use log::{LogTopics, LoggedTopic};
+pub(crate) use message_type::BUILT_IN_TYPES;
 pub use message_type::{MessageLayout, MessageTypeConfig};
 pub use queue::{ExpirationModel, Fairness, Leasing, QueueConfig, QueueKind, Semantics};
 pub use replication::{DestinationConfig, ReplicatedTopic, SyncMode};

@@ -124,6 +124,8 @@ pub struct TransportLimits {
     pub disk: Option<u64>,
     /// How long a message may wait for its client.
     pub age: Option<Duration>,
+    /// How many frames may wait for one client; see [`SlowClientLimits::frames`].
+    pub frames: Option<usize>,
     /// The share of the limits that one client may use up, in percent.
     pub capacity_percent: Option<u8>,
 }
@@ -135,6 +137,7 @@ impl TransportLimits {
             memory: self.memory.or(instance.memory),
             disk: self.disk.or(instance.disk),
             age: self.age.or(instance.age),
+            frames: self.frames.or(instance.frames),
             capacity_percent: self.capacity_percent.unwrap_or(instance.capacity_percent),
         }
     }

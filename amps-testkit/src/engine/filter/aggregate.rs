@@ -5,13 +5,14 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
-use super::ast::{Comparison, Expr, Operator};
+use super::ast::{Comparison, Expr};
 use super::error::FilterError;
 use super::eval::{Evaluation, Operand};
+use super::exact::ExactSum;
 use super::language::Language;
 use super::parser::{self, Place};
 use super::path::Path;
@@ -154,24 +155,69 @@ impl Projection {
 
     /// Adds a message to a group.
     pub fn add(&self, accumulator: &mut Accumulator, document: &dyn Document, context: &Context<'_>) {
-        let dialect = self.0.dialect;
-        let evaluation = Evaluation { document, context: *context, dialect, slots: &[] };
+        let evaluation = self.evaluation(document, context);
         for (slot, state) in self.0.slots.iter().zip(&mut accumulator.0) {
             match state {
                 State::Last(last) => *last = evaluation.operand(&slot.argument).into_owned(),
-                State::Running(running) => running.add(evaluation.scalar(&slot.argument), dialect),
+                State::Running(running) => running.add(evaluation.scalar(&slot.argument), self.0.dialect),
             }
         }
     }
 
-    /// Adds a message only as the last one: what is aggregated does not count it.
-    pub fn add_last(&self, accumulator: &mut Accumulator, document: &dyn Document, context: &Context<'_>) {
-        let evaluation = Evaluation { document, context: *context, dialect: self.0.dialect, slots: &[] };
+    /// Takes a message out of a group that was added. What the last message decided stays as it is
+    /// (AGG-02). Where the message was the smallest, say, only the others know which is now: then
+    /// the accumulator [is stale](Accumulator::is_stale) until it is [renewed](Self::renew).
+    ///
+    /// ```
+    /// use amps_testkit::filter::{Context, JsonDocument, Projection};
+    ///
+    /// let context = Context::default();
+    /// let (one, two) = (JsonDocument::new(br#"{"n":1}"#), JsonDocument::new(br#"{"n":2.5}"#));
+    /// let least = Projection::parse("MIN(/n) + SUM(/n) AS /x")?;
+    /// let mut group = least.accumulator();
+    /// for document in [&one, &two] {
+    ///     least.add(&mut group, document, &context);
+    /// }
+    /// least.remove(&mut group, &one, &context);
+    /// assert!(group.is_stale());
+    /// least.renew(&mut group, |see| see(&two), &context);
+    /// assert_eq!(least.finish(&group).into_text().as_ref(), b"5");
+    /// # Ok::<(), amps_testkit::filter::FilterError>(())
+    /// ```
+    pub fn remove(&self, accumulator: &mut Accumulator, document: &dyn Document, context: &Context<'_>) {
+        let evaluation = self.evaluation(document, context);
         for (slot, state) in self.0.slots.iter().zip(&mut accumulator.0) {
-            if let State::Last(last) = state {
-                *last = evaluation.operand(&slot.argument).into_owned();
+            if let State::Running(running) = state {
+                running.remove(evaluation.scalar(&slot.argument), self.0.dialect);
             }
         }
+    }
+
+    /// Computes anew what is stale: `each` has to show every message of the group, in the order
+    /// in which they were added.
+    pub fn renew(
+        &self,
+        accumulator: &mut Accumulator,
+        each: impl FnOnce(&mut dyn FnMut(&dyn Document)),
+        context: &Context<'_>,
+    ) {
+        let stale: Vec<bool> = accumulator.0.iter().map(State::is_stale).collect();
+        for state in accumulator.0.iter_mut().filter(|state| state.is_stale()) {
+            state.restart();
+        }
+        each(&mut |document| {
+            let evaluation = self.evaluation(document, context);
+            let slots = self.0.slots.iter().zip(&mut accumulator.0).zip(&stale);
+            for ((slot, state), _) in slots.filter(|(_, stale)| **stale) {
+                if let State::Running(running) = state {
+                    running.add(evaluation.scalar(&slot.argument), self.0.dialect);
+                }
+            }
+        });
+    }
+
+    fn evaluation<'e>(&self, document: &'e dyn Document, context: &Context<'e>) -> Evaluation<'e> {
+        Evaluation { document, context: *context, dialect: self.0.dialect, slots: &[] }
     }
 
     /// The value for the messages added so far.
@@ -215,6 +261,14 @@ fn into_slot(expr: &mut Expr, aggregate: Option<Aggregate>, slots: &mut Vec<Slot
 #[derive(Clone, Debug)]
 pub struct Accumulator(Vec<State>);
 
+impl Accumulator {
+    /// Whether a message was taken out that only the others can replace; see
+    /// [`Projection::renew`].
+    pub fn is_stale(&self) -> bool {
+        self.0.iter().any(State::is_stale)
+    }
+}
+
 #[derive(Clone, Debug)]
 enum State {
     Last(Operand<'static>),
@@ -226,6 +280,16 @@ impl State {
         match aggregate {
             None => Self::Last(Operand::One(Field::NULL)),
             Some(aggregate) => Self::Running(Running::new(aggregate)),
+        }
+    }
+
+    fn is_stale(&self) -> bool {
+        matches!(self, Self::Running(running) if running.stale)
+    }
+
+    fn restart(&mut self) {
+        if let Self::Running(running) = self {
+            *running = Running::new(running.aggregate);
         }
     }
 
@@ -242,25 +306,51 @@ impl State {
 struct Running {
     aggregate: Aggregate,
     count: u32,
-    sum: Value<'static>,
-    /// For the deviation, by Welford's method: the mean, and the squared distances from it.
-    mean: f64,
-    distances: f64,
-    best: Field<'static>,
-    distinct: BTreeSet<Vec<u8>>,
+    memory: Memory,
+    /// A value was taken out, and the others have to say what is left.
+    stale: bool,
+}
+
+/// What has to be remembered of the values.
+#[derive(Clone, Debug)]
+enum Memory {
+    Nothing,
+    Sum(ExactSum),
+    Best(Best),
+    /// Each with the number of values that are equal to it.
+    Distinct(BTreeMap<Vec<u8>, u32>),
+    /// By Welford's method: the mean, and the squared distances from it.
+    Deviation {
+        mean: f64,
+        distances: f64,
+    },
+}
+
+/// One of the values: the least, the greatest, or the first.
+#[derive(Clone, Debug)]
+struct Best {
+    field: Field<'static>,
+    /// How many values beside it are the same, spelling and all.
+    same: u32,
+    /// Other values would be as good, and are spelled in another way.
+    is_rivalled: bool,
+    /// There was something but numbers: not all comparisons fit together.
+    is_mixed: bool,
 }
 
 impl Running {
     fn new(aggregate: Aggregate) -> Self {
-        Self {
-            aggregate,
-            count: 0,
-            sum: Value::Int(0),
-            mean: 0.0,
-            distances: 0.0,
-            best: Field::NULL,
-            distinct: BTreeSet::new(),
-        }
+        let memory = match aggregate {
+            Aggregate::Count => Memory::Nothing,
+            Aggregate::Sum | Aggregate::Avg => Memory::Sum(ExactSum::default()),
+            Aggregate::Min | Aggregate::Max | Aggregate::Any => {
+                let field = Field::NULL;
+                Memory::Best(Best { field, same: 0, is_rivalled: false, is_mixed: false })
+            }
+            Aggregate::CountDistinct => Memory::Distinct(BTreeMap::new()),
+            Aggregate::StdDevPop | Aggregate::StdDevSamp => Memory::Deviation { mean: 0.0, distances: 0.0 },
+        };
+        Self { aggregate, count: 0, memory, stale: false }
     }
 
     fn add(&mut self, field: Field<'_>, dialect: Dialect) {
@@ -268,56 +358,125 @@ impl Running {
             return;
         }
         self.count = self.count.saturating_add(1);
-        match self.aggregate {
-            Aggregate::Count => {}
-            Aggregate::Sum | Aggregate::Avg => {
-                self.sum = value::arithmetic(Operator::Add, &self.sum, field.value());
-            }
-            Aggregate::Min => self.keep(field, Comparison::Less, dialect),
-            Aggregate::Max => self.keep(field, Comparison::Greater, dialect),
-            Aggregate::Any => {
-                if self.count == 1 {
-                    self.best = field.into_owned();
+        let order = order_of(self.aggregate);
+        match &mut self.memory {
+            Memory::Nothing => {}
+            Memory::Sum(sum) => field.value().number().into_iter().for_each(|number| sum.add(number)),
+            // What beats a value that was taken out beats all that are left.
+            Memory::Best(best) if self.stale => {
+                best.is_mixed = best.is_mixed || !is_plain(&field);
+                let beats = order.is_some_and(|order| best.is_beaten(&field, order, dialect));
+                if !best.is_mixed && beats {
+                    *best = Best { field: field.into_owned(), same: 0, is_rivalled: false, is_mixed: false };
+                    self.stale = false;
                 }
             }
-            Aggregate::CountDistinct => {
-                self.distinct.insert(distinct_text(field));
-            }
-            Aggregate::StdDevPop | Aggregate::StdDevSamp => {
+            Memory::Best(best) => best.add(field, order, dialect),
+            Memory::Distinct(distinct) => *distinct.entry(distinct_text(field)).or_default() += 1,
+            Memory::Deviation { mean, distances } => {
                 let number = field.value().number().map_or(f64::NAN, value::Number::float);
-                let before = number - self.mean;
-                self.mean += before / f64::from(self.count);
-                self.distances += before * (number - self.mean);
+                let before = number - *mean;
+                *mean += before / f64::from(self.count);
+                *distances += before * (number - *mean);
             }
         }
     }
 
-    /// Keeps the field that compares so with all before it. NaN stays once it was seen: any
-    /// NaN makes the result NaN.
-    fn keep(&mut self, field: Field<'_>, comparison: Comparison, dialect: Dialect) {
-        if self.best.value().is_null()
-            || field.value().is_nan()
-            || (!self.best.value().is_nan() && value::holds(comparison, &field, &self.best, dialect))
-        {
-            self.best = field.into_owned();
+    fn remove(&mut self, field: Field<'_>, dialect: Dialect) {
+        if field.value().is_null() {
+            return;
+        }
+        self.count = self.count.saturating_sub(1);
+        match &mut self.memory {
+            Memory::Nothing => {}
+            Memory::Sum(sum) => field.value().number().into_iter().for_each(|number| sum.remove(number)),
+            Memory::Best(best) => {
+                self.stale = self.stale || !best.survives(&field, order_of(self.aggregate), dialect);
+            }
+            Memory::Distinct(distinct) => {
+                let text = distinct_text(field);
+                if let Some(count) = distinct.get_mut(&text) {
+                    *count = count.saturating_sub(1);
+                    if *count == 0 {
+                        distinct.remove(&text);
+                    }
+                }
+            }
+            // It cannot be taken back without losing digits.
+            Memory::Deviation { .. } => self.stale = true,
+        }
+        if self.count == 0 {
+            *self = Self::new(self.aggregate);
         }
     }
 
     fn finish(&self) -> Field<'static> {
         let count = f64::from(self.count);
-        let value = match self.aggregate {
-            Aggregate::Count => Value::Int(i64::from(self.count)),
-            Aggregate::CountDistinct => Value::Int(i64::try_from(self.distinct.len()).unwrap_or(i64::MAX)),
-            Aggregate::Min | Aggregate::Max | Aggregate::Any => return self.best.clone(),
+        let value = match (self.aggregate, &self.memory) {
+            (_, Memory::Best(best)) => return best.field.clone(),
+            (_, Memory::Distinct(distinct)) => Value::Int(i64::try_from(distinct.len()).unwrap_or(i64::MAX)),
+            (_, Memory::Nothing) => Value::Int(i64::from(self.count)),
             // One value has no deviation from a sample of itself.
-            Aggregate::StdDevSamp if self.count == 1 => Value::Null,
+            (Aggregate::StdDevSamp, _) if self.count == 1 => Value::Null,
             _ if self.count == 0 => Value::Null,
-            Aggregate::Sum => self.sum.clone(),
-            Aggregate::Avg => Value::Float(self.sum.number().map_or(f64::NAN, value::Number::float) / count),
-            Aggregate::StdDevPop => Value::Float((self.distances / count).sqrt()),
-            Aggregate::StdDevSamp => Value::Float((self.distances / (count - 1.0)).sqrt()),
+            (Aggregate::Avg, Memory::Sum(sum)) => Value::Float(sum.float() / count),
+            (_, Memory::Sum(sum)) => sum.value(),
+            (Aggregate::StdDevSamp, Memory::Deviation { distances, .. }) => {
+                Value::Float((distances / (count - 1.0)).sqrt())
+            }
+            (_, Memory::Deviation { distances, .. }) => Value::Float((distances / count).sqrt()),
         };
         Field::new(value)
+    }
+}
+
+/// How the value compares with all others that is kept; nothing if it is the first.
+fn order_of(aggregate: Aggregate) -> Option<Comparison> {
+    match aggregate {
+        Aggregate::Min => Some(Comparison::Less),
+        Aggregate::Max => Some(Comparison::Greater),
+        _ => None,
+    }
+}
+
+/// Whether it is a number, and of one meaning in every comparison.
+fn is_plain(field: &Field<'_>) -> bool {
+    matches!(field.value(), Value::Int(_) | Value::UInt(_) | Value::Float(_)) && !field.value().is_nan()
+}
+
+impl Best {
+    fn is_beaten(&self, field: &Field<'_>, order: Comparison, dialect: Dialect) -> bool {
+        value::holds(order, field, &self.field, dialect)
+    }
+
+    /// NaN stays once it was seen: any NaN makes the result NaN.
+    fn add(&mut self, field: Field<'_>, order: Option<Comparison>, dialect: Dialect) {
+        self.is_mixed = self.is_mixed || !is_plain(&field);
+        let wins = |order| {
+            field.value().is_nan() || (!self.field.value().is_nan() && self.is_beaten(&field, order, dialect))
+        };
+        if self.field.value().is_null() || order.is_some_and(wins) {
+            (self.same, self.is_rivalled, self.field) = (0, false, field.into_owned());
+        } else if self.field == field {
+            self.same = self.same.saturating_add(1);
+        } else {
+            // Of those that are as good, the first counts.
+            let as_good = order.is_none_or(|order| !value::holds(order, &self.field, &field, dialect));
+            self.is_rivalled = self.is_rivalled || as_good;
+        }
+    }
+
+    /// Takes a value out. False if it was this one, and it is not known which is next.
+    fn survives(&mut self, field: &Field<'_>, order: Option<Comparison>, dialect: Dialect) -> bool {
+        if self.field == *field {
+            let others = self.same > 0 && !self.is_rivalled && (order.is_none() || !self.is_mixed);
+            self.same = self.same.saturating_sub(1);
+            return others;
+        }
+        match order {
+            None => true,
+            Some(order) => !self.is_mixed && value::holds(order, &self.field, field, dialect),
+        }
     }
 }
 

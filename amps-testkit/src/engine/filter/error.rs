@@ -66,6 +66,14 @@ pub enum FilterError {
         /// Its name as written.
         name: String,
     },
+    /// A function inside an aggregate that gives another value each time it is called.
+    #[error("function '{name}' at offset {offset} changes without an update, an aggregate cannot use it")]
+    Unsteady {
+        /// Where.
+        offset: usize,
+        /// Its name as written.
+        name: String,
+    },
     /// Too few or too many arguments.
     #[error("function {name} at offset {offset} takes {expected}, not {found}")]
     ArgumentCount {

@@ -10,7 +10,7 @@
 //! * `json` gives access to JSON; the other formats of [`Format`] implement [`Document`]
 //!   likewise;
 //! * `path` is identifiers, `expression` fields that are made, `aggregate` those made of many
-//!   messages, `order` the order of records.
+//!   messages with `exact` sums, `order` the order of records.
 //!
 //! ```
 //! use amps_testkit::filter::{Context, Filter, JsonDocument};
@@ -34,6 +34,7 @@ mod ast;
 mod equality;
 mod error;
 mod eval;
+mod exact;
 mod expression;
 mod functions;
 mod json;

@@ -497,6 +497,9 @@ impl<'t> Parser<'t> {
             }
             return Err(FilterError::UnknownFunction { offset, name: name.to_owned() });
         };
+        if self.in_aggregate && !signature.function.is_deterministic() {
+            return Err(FilterError::Unsteady { offset, name: name.to_owned() });
+        }
         self.advance()?;
         self.deterministic &= signature.function.is_deterministic();
         self.call(signature, offset)

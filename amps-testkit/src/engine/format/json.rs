@@ -6,19 +6,27 @@
 
 use std::collections::BTreeMap;
 
-use super::super::filter::{Field, JsonEntry, JsonKind, JsonNode, Step, Value, is_json_number};
+use super::super::filter::{
+    DuplicateKeys, Field, JsonEntry, JsonKind, JsonNode, Step, Value, is_json_number,
+};
 use super::select::Wish;
 use super::tree::{Below, Tree, text};
 use super::{DeltaNull, Difference, cut};
 
 /// Delta publish: fields of the delta replace those of the record leaf by leaf, new ones are
 /// appended (DP-01, DP-03, DP-07).
-pub(super) fn merge(stored: &[u8], delta: &[u8], null: DeltaNull) -> Option<Vec<u8>> {
+pub(super) fn merge(
+    stored: &[u8],
+    delta: &[u8],
+    null: DeltaNull,
+    duplicates: DuplicateKeys,
+) -> Option<Vec<u8>> {
     let (old, new) = (JsonNode::parse(stored)?, JsonNode::parse(delta)?);
     if !matches!((&old.kind, &new.kind), (JsonKind::Object(_), JsonKind::Object(_))) {
         return None;
     }
-    let mut merge = Merge { stored, delta, null, out: Vec::with_capacity(stored.len() + delta.len()) };
+    let out = Vec::with_capacity(stored.len() + delta.len());
+    let mut merge = Merge { stored, delta, null, duplicates, out };
     merge.out.extend_from_slice(cut(stored, 0..old.span.start));
     merge.value(&old, &new);
     merge.out.extend_from_slice(cut(stored, old.span.end..stored.len()));
@@ -29,6 +37,7 @@ struct Merge<'t> {
     stored: &'t [u8],
     delta: &'t [u8],
     null: DeltaNull,
+    duplicates: DuplicateKeys,
     out: Vec<u8>,
 }
 
@@ -37,14 +46,15 @@ impl Merge<'_> {
         let (JsonKind::Object(old_entries), JsonKind::Object(new_entries)) = (&old.kind, &new.kind) else {
             return self.out.extend_from_slice(cut(self.delta, new.span.clone()));
         };
-        let mut changes: BTreeMap<&[u8], &JsonEntry<'_>> = BTreeMap::new();
-        for entry in new_entries {
-            if self.null == DeltaNull::SetNull || has_value(&entry.value) {
-                changes.entry(&entry.key).or_insert(entry);
-            }
-        }
+        let wanted = |entry: &&JsonEntry<'_>| self.null == DeltaNull::SetNull || has_value(&entry.value);
+        let mut changes = by_key(new_entries.iter().filter(wanted), self.duplicates);
+        let stored = by_key(old_entries, self.duplicates);
         let mut copied = old.span.start;
         for entry in old_entries {
+            // Of equal keys only one is the value.
+            if !stored.get(entry.key.as_ref()).is_some_and(|value| std::ptr::eq(*value, entry)) {
+                continue;
+            }
             if let Some(change) = changes.remove(entry.key.as_ref()) {
                 self.out.extend_from_slice(cut(self.stored, copied..entry.value.span.start));
                 self.value(&entry.value, &change.value);
@@ -77,13 +87,19 @@ fn has_value(node: &JsonNode<'_>) -> bool {
 }
 
 /// Delta subscribe: what changed from one record to the next (DS-01, DS-07).
-pub(super) fn difference(old: &[u8], new: &[u8], keys: &[&[Step]], with_keys: bool) -> Option<Difference> {
+pub(super) fn difference(
+    old: &[u8],
+    new: &[u8],
+    keys: &[&[Step]],
+    with_keys: bool,
+    duplicates: DuplicateKeys,
+) -> Option<Difference> {
     let (old_root, new_root) = (JsonNode::parse(old)?, JsonNode::parse(new)?);
     let (JsonKind::Object(old_entries), JsonKind::Object(new_entries)) = (&old_root.kind, &new_root.kind)
     else {
         return None;
     };
-    let mut compare = Compare { new, with_keys, changed: false, out: Vec::new() };
+    let mut compare = Compare { new, with_keys, duplicates, changed: false, out: Vec::new() };
     compare.objects(old_entries, new_entries, keys);
     Some(Difference { body: compare.out, changed: compare.changed })
 }
@@ -91,6 +107,7 @@ pub(super) fn difference(old: &[u8], new: &[u8], keys: &[&[Step]], with_keys: bo
 struct Compare<'t> {
     new: &'t [u8],
     with_keys: bool,
+    duplicates: DuplicateKeys,
     changed: bool,
     out: Vec<u8>,
 }
@@ -98,17 +115,17 @@ struct Compare<'t> {
 impl Compare<'_> {
     /// Writes an object of what differs; false if that is nothing.
     fn objects(&mut self, old: &[JsonEntry<'_>], new: &[JsonEntry<'_>], keys: &[&[Step]]) -> bool {
-        let (before, after) = (members(old), members(new));
+        let (before, after) = (by_key(old, self.duplicates), by_key(new, self.duplicates));
         let mut first = true;
         self.out.push(b'{');
         for entry in new {
-            // Of two equal keys the first is the value; the other is nothing.
-            if !after.get(entry.key.as_ref()).is_some_and(|value| std::ptr::eq(*value, &entry.value)) {
+            // Of two equal keys one is the value; the other is nothing.
+            if !after.get(entry.key.as_ref()).is_some_and(|value| std::ptr::eq(*value, entry)) {
                 continue;
             }
-            let previous = before.get(entry.key.as_ref()).copied();
+            let previous = before.get(entry.key.as_ref()).map(|previous| &previous.value);
             let below = Below::of(keys, &entry.key);
-            let same = previous.is_some_and(|previous| equal(previous, &entry.value));
+            let same = previous.is_some_and(|previous| equal(previous, &entry.value, self.duplicates));
             self.changed |= !same;
             if below.ends {
                 if self.with_keys {
@@ -145,32 +162,39 @@ impl Compare<'_> {
     }
 }
 
-/// The members of an object by key; the first of equal keys.
-fn members<'n, 'p>(entries: &'n [JsonEntry<'p>]) -> BTreeMap<&'n [u8], &'n JsonNode<'p>> {
+/// The members of an object by key; of equal keys the one that counts.
+fn by_key<'n, 'p: 'n>(
+    entries: impl IntoIterator<Item = &'n JsonEntry<'p>>,
+    duplicates: DuplicateKeys,
+) -> BTreeMap<&'n [u8], &'n JsonEntry<'p>> {
     let mut members = BTreeMap::new();
     for entry in entries {
-        members.entry(entry.key.as_ref()).or_insert(&entry.value);
+        match duplicates {
+            DuplicateKeys::First => _ = members.entry(entry.key.as_ref()).or_insert(entry),
+            DuplicateKeys::Last => _ = members.insert(entry.key.as_ref(), entry),
+        }
     }
     members
 }
 
 /// Whether two values are the same: numbers by their text, objects in any order.
-fn equal(left: &JsonNode<'_>, right: &JsonNode<'_>) -> bool {
+fn equal(left: &JsonNode<'_>, right: &JsonNode<'_>, duplicates: DuplicateKeys) -> bool {
     match (&left.kind, &right.kind) {
         (JsonKind::Null, JsonKind::Null) => true,
         (JsonKind::Bool(left), JsonKind::Bool(right)) => left == right,
         (JsonKind::Number(left), JsonKind::Number(right)) => left == right,
         (JsonKind::String(left), JsonKind::String(right)) => left == right,
         (JsonKind::Array(left), JsonKind::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| equal(left, right))
+            left.len() == right.len()
+                && left.iter().zip(right).all(|(left, right)| equal(left, right, duplicates))
         }
         (JsonKind::Object(left), JsonKind::Object(right)) => {
-            let (left, right) = (members(left), members(right));
-            left.len() == right.len()
-                && left
-                    .iter()
-                    .zip(&right)
-                    .all(|((left_key, left), (right_key, right))| left_key == right_key && equal(left, right))
+            let (left, right) = (by_key(left, duplicates), by_key(right, duplicates));
+            let same = |((left_key, left), (right_key, right)): ((&&[u8], _), (&&[u8], _))| {
+                let (left, right): (&&JsonEntry<'_>, &&JsonEntry<'_>) = (left, right);
+                left_key == right_key && equal(&left.value, &right.value, duplicates)
+            };
+            left.len() == right.len() && left.iter().zip(&right).all(same)
         }
         _ => false,
     }

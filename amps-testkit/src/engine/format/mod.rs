@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use amps_protocol::FIX_SEPARATOR;
 
-use super::filter::{Document, Field, JsonDocument, Path, Step};
+use super::filter::{Document, DuplicateKeys, Field, JsonDocument, Path, Step};
 use composite::PartsDocument;
 use fix::{FlatDocument, Layout};
 use select::Wish;
@@ -43,8 +43,10 @@ use xml::XmlDocument;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// JSON.
+    /// JSON; of equal keys in one object the first counts.
     Json,
+    /// JSON; of equal keys in one object the last counts.
+    JsonLast,
     /// `tag=value` fields; the tags are numbers.
     Fix {
         /// The byte behind every field.
@@ -111,6 +113,7 @@ impl Format {
     pub fn read<'b>(&self, body: &'b [u8]) -> Body<'b> {
         Body(match self {
             Self::Json => Inner::Json(JsonDocument::new(body)),
+            Self::JsonLast => Inner::Json(JsonDocument::with_duplicates(body, DuplicateKeys::Last)),
             Self::Fix { separator } => Inner::Flat(FlatDocument::new(body, Layout::fix(*separator))),
             Self::Nvfix { separator } => Inner::Flat(FlatDocument::new(body, Layout::nvfix(*separator))),
             Self::Xml => Inner::Xml(XmlDocument::new(body)),
@@ -180,7 +183,8 @@ impl Format {
     /// `None` where nothing can be merged.
     fn edit(&self, stored: &[u8], delta: &[u8], null: DeltaNull) -> Option<Vec<u8>> {
         match self {
-            Self::Json => json::merge(stored, delta, null),
+            Self::Json => json::merge(stored, delta, null, DuplicateKeys::First),
+            Self::JsonLast => json::merge(stored, delta, null, DuplicateKeys::Last),
             Self::Fix { separator } => Layout::fix(*separator).merge(stored, delta, null),
             Self::Nvfix { separator } => Layout::nvfix(*separator).merge(stored, delta, null),
             Self::Xml => xml::merge(stored, delta, null),
@@ -191,7 +195,8 @@ impl Format {
 
     fn difference_at(&self, old: &[u8], new: &[u8], keys: &[&[Step]], with_keys: bool) -> Difference {
         let difference = match self {
-            Self::Json => json::difference(old, new, keys, with_keys),
+            Self::Json => json::difference(old, new, keys, with_keys, DuplicateKeys::First),
+            Self::JsonLast => json::difference(old, new, keys, with_keys, DuplicateKeys::Last),
             Self::Fix { separator } => Layout::fix(*separator).difference(old, new, keys, with_keys),
             Self::Nvfix { separator } => Layout::nvfix(*separator).difference(old, new, keys, with_keys),
             Self::Xml => xml::difference(old, new, keys, with_keys),
@@ -206,7 +211,7 @@ impl Format {
             return body.to_vec();
         }
         let selected = match self {
-            Self::Json => json::select(body, wish),
+            Self::Json | Self::JsonLast => json::select(body, wish),
             Self::Fix { separator } => Layout::fix(*separator).select(body, wish),
             Self::Nvfix { separator } => Layout::nvfix(*separator).select(body, wish),
             Self::Xml => xml::select(body, wish),
@@ -223,7 +228,7 @@ impl Format {
 
     fn compose_at(&self, fields: &[(&[Step], &Field<'_>)]) -> Vec<u8> {
         match self {
-            Self::Json => json::compose(fields),
+            Self::Json | Self::JsonLast => json::compose(fields),
             Self::Fix { separator } => Layout::fix(*separator).compose(fields),
             Self::Nvfix { separator } => Layout::nvfix(*separator).compose(fields),
             Self::Xml => xml::compose(fields),

@@ -153,13 +153,17 @@ impl Engine {
         let not_found = option(options.bookmark_not_found())?.unwrap_or_default();
         let (mut start, mut not_before) = self.begin(&start, not_found)?;
         if let (CommandKind::SowAndSubscribe, false, Some(history)) = (command, is_now, history) {
-            // What the query tells is continued without a gap, and nothing of it is told again (HIS-04).
-            let point = self.read_point(now, text, options)?.map(|point| history.saved_point(point));
+            // What the query tells is continued without a gap: what it does not show because it was
+            // not saved is told, with all that came after (HIS-04, inferred for states that were not
+            // saved).
+            let point = self.read_point(now, text, options)?;
             start = match point {
                 Some(Point::Time(time)) => self.log.first_at(time + MOMENT),
                 Some(Point::Message(position, _)) => position + 1,
                 None => self.log.end(),
             };
+            let missed = point.and_then(|point| history.missed_at(point, now));
+            start = missed.map_or(start, |missed| missed.min(start));
             not_before = None;
         }
         if let Some(earlier) = self.rewound(start, &topics, message_type) {

@@ -22,9 +22,10 @@ use crate::engine::subscription::SubKey;
 /// The groups of one subscription, and the results that it knows.
 #[derive(Debug)]
 pub(crate) struct Aggregate {
-    source: usize,
     source_layout: Arc<Layout>,
     topic: Arc<str>,
+    /// Only records of this topic count, where the table has those of many.
+    only: Option<Arc<str>>,
     groups: Groups,
     /// How a result is read: its key is made of the grouping fields.
     layout: Arc<Layout>,
@@ -35,28 +36,30 @@ impl Aggregate {
     /// The groups of all records that there are, or were.
     pub(crate) fn over(
         now: Time,
-        source: usize,
         table: &Table,
+        topic: &str,
         as_of: Option<Point>,
         grouping: Arc<Grouping>,
     ) -> Self {
-        let topic = Arc::clone(table.only_topic().unwrap_or(&table.name));
+        let only: Option<Arc<str>> = table.only_topic().is_none().then(|| topic.into());
         let format = &table.layout.format;
         let keys = grouping.by.clone();
         // What the reader may not see did not come into the results.
         let layout = Layout { format: format.clone(), keys, resource: Resource::Computed };
         let mut groups = Groups::new(grouping);
-        for record in table.records_at(as_of, now) {
+        let counts = |record: &&Arc<Record>| only.as_ref().is_none_or(|only| record.topic == *only);
+        for record in table.records_at(as_of, now).filter(counts) {
             groups.add(now, &table.layout, record);
         }
+        let topic: Arc<str> = topic.into();
         let found = groups.keys();
         let results =
             found.iter().filter_map(|group| groups.result(group, &topic, Sources::One(format), format, now));
-        let results = results.map(|record| (Arc::clone(&record.key), record)).collect();
+        let results: BTreeMap<_, _> = results.map(|record| (Arc::clone(&record.key), record)).collect();
         Self {
-            source,
             source_layout: Arc::clone(&table.layout),
             topic,
+            only,
             groups,
             layout: Arc::new(layout),
             results,
@@ -75,28 +78,15 @@ impl Aggregate {
 }
 
 impl Engine {
-    /// A record changed: results over its topic follow.
-    pub(in crate::engine) fn aggregate<S: Sink>(
-        &mut self,
-        now: Time,
-        index: usize,
-        change: &Change<'_>,
-        sink: &mut S,
-    ) {
-        let over = |key: &SubKey| {
-            let aggregate = self.subscriptions.get(key).and_then(|s| s.aggregate.as_ref());
-            aggregate.is_some_and(|aggregate| aggregate.source == index)
-        };
-        let keys: Vec<SubKey> = self.subscriptions.keys().filter(|key| over(key)).copied().collect();
-        for key in keys {
-            self.follow(now, key, change, sink);
-        }
-    }
-
-    fn follow<S: Sink>(&mut self, now: Time, key: SubKey, change: &Change<'_>, sink: &mut S) {
+    /// A record changed: the results of a subscription over its topic follow.
+    pub(super) fn follow<S: Sink>(&mut self, now: Time, key: SubKey, change: &Change<'_>, sink: &mut S) {
         let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
         let (conn, wants_oof) = (subscription.conn, subscription.shape.oof);
+        let is_page = subscription.page.is_some();
         let Some(aggregate) = &mut subscription.aggregate else { return };
+        if aggregate.only.as_ref().is_some_and(|only| change.record().topic != *only) {
+            return;
+        }
         let layout = Arc::clone(&aggregate.layout);
         let format = &layout.format;
         let mut told = Vec::new();
@@ -111,6 +101,14 @@ impl Engine {
         }
         for (old, new) in told {
             match (old, new) {
+                (old, Some(new)) if is_page => {
+                    let change = Change::Published { old: old.as_ref(), new: &new };
+                    self.turn_page(now, key, &layout, &change, sink);
+                }
+                (Some(old), None) if is_page => {
+                    let change = Change::Left { record: &old, reason: OofReason::Deleted };
+                    self.turn_page(now, key, &layout, &change, sink);
+                }
                 (old, Some(new)) => {
                     let former = old.as_ref().map(|old| (old, format.read(&old.body)));
                     let document = format.read(&new.body);

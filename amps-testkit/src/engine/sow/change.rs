@@ -2,8 +2,8 @@
 //! 4.7, 4.9).
 //!
 //! Owns the step from an event to the [`Change`] of a record, and the order in which it is
-//! told: plain subscriptions, then windows. Who hears what is the business of `fan_out` and
-//! `page`.
+//! told: plain subscriptions, then those that look at whole topics. Who hears what is the business
+//! of `fan_out` and `watch`.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::sync::Arc;
@@ -104,10 +104,7 @@ impl Engine {
             };
             self.fan_out(now, &route, &news, sink);
         }
-        if self.watchers > 0 {
-            self.turn_pages(now, table, change, sink);
-            self.aggregate(now, table, change, sink);
-        }
+        self.tell_watchers(now, table, change, sink);
         if !self.derived.is_empty() {
             self.follow_up(now, table, change, sink);
         }

@@ -5,6 +5,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use amps_protocol::{AckType, Message, MessageId, OofReason, SowKeys};
@@ -22,12 +23,15 @@ use crate::engine::subscription::text;
 use crate::engine::topic::{TopicPattern, TopicReading, TypeId};
 use crate::engine::txlog::Deletion;
 
+/// Where a message would be stored: the table, the topic and the key.
+type Named = (usize, Arc<str>, Arc<str>);
+
 /// Which records go.
 enum Which {
     Matching(Selector),
     Keys(Vec<String>),
-    /// The one that this message would be stored in.
-    Of(Arc<str>),
+    /// Those that this message would be stored in.
+    Of(Vec<Named>),
 }
 
 struct Request {
@@ -66,7 +70,7 @@ impl Engine {
             if message.acks().contains(AckType::Stats) {
                 examined += table.records().filter(of_topic).filter(|record| may(record)).count() as u64;
             }
-            let mut doomed = chosen(table, &request, now);
+            let mut doomed = chosen(index, table, &request, now);
             doomed.retain(may);
             gone.extend(doomed.into_iter().map(|record| (index, record)));
         }
@@ -166,24 +170,7 @@ impl Engine {
             (None, Some(keys), None, true) => {
                 Which::Keys(SowKeys::new(keys).map(|key| text(Some(key))).collect())
             }
-            (None, None, None, _) => {
-                let key = message.sow_key().map(|key| &**key);
-                let table = &self.sow[first];
-                let body = match &table.enrichment {
-                    Some(enrichment) => {
-                        let incoming = Incoming {
-                            topic: &topic,
-                            body,
-                            correlation: message.correlation_id().map(|x| &**x),
-                            publisher: self.connections.get(&conn).map_or("", |c| &c.client_name),
-                            instance: &self.config.instance,
-                        };
-                        enrichment.preprocess(&table.layout.format, body, incoming.context(now))
-                    }
-                    None => Cow::Borrowed(body),
-                };
-                Which::Of(table.key_of(&topic, &body, key)?)
-            }
+            (None, None, None, _) => Which::Of(self.read_named(now, conn, message, &pattern, &tables)?),
             // Only queues know bookmarks.
             (None, None, Some(_), true) => return Err(Reason::InvalidTopic.into()),
             _ => {
@@ -193,6 +180,54 @@ impl Engine {
         };
         let message_type = self.sow[first].message_type;
         Ok(Request { message_type, pattern, tables, which })
+    }
+
+    /// The records that a message would be stored in, had it been published to each of these topics
+    /// (DEL-21, DEL-24).
+    fn read_named(
+        &self,
+        now: Time,
+        conn: ConnId,
+        message: &Message<&[u8]>,
+        pattern: &TopicPattern,
+        tables: &[usize],
+    ) -> Result<Vec<Named>, Refusal> {
+        let mut named = Vec::new();
+        let mut refused = None;
+        for &index in tables {
+            let table = &self.sow[index];
+            let topics: BTreeSet<Arc<str>> = match (pattern, table.only_topic()) {
+                (TopicPattern::Literal(topic), _) | (_, Some(topic)) => [Arc::clone(topic)].into(),
+                (_, None) => {
+                    let of_topic = |record: &&Arc<Record>| pattern.matches(&record.topic);
+                    table.records().filter(of_topic).map(|record| Arc::clone(&record.topic)).collect()
+                }
+            };
+            for topic in topics {
+                let body = match &table.enrichment {
+                    Some(enrichment) => {
+                        let incoming = Incoming {
+                            topic: &topic,
+                            body: message.data(),
+                            correlation: message.correlation_id().map(|x| &**x),
+                            publisher: self.connections.get(&conn).map_or("", |c| &c.client_name),
+                            instance: &self.config.instance,
+                        };
+                        enrichment.preprocess(&table.layout.format, message.data(), incoming.context(now))
+                    }
+                    None => Cow::Borrowed(message.data()),
+                };
+                match table.key_of(&topic, &body, message.sow_key().map(|key| &**key)) {
+                    Ok(key) => named.push((index, topic, key)),
+                    Err(reason) => refused = Some(reason),
+                }
+            }
+        }
+        // A topic whose keys publishers choose is no obstacle to the others.
+        match refused {
+            Some(reason) if named.is_empty() => Err(reason.into()),
+            _ => Ok(named),
+        }
     }
 
     fn is_logged(&self, request: &Request) -> bool {
@@ -221,18 +256,19 @@ fn may_delete(rights: &Rights, table: &Table, record: &Record, now: Time) -> boo
     right.filter.is_none_or(|filter| holds(filter, Facts::of_record(record, layout, &document), now))
 }
 
-fn chosen(table: &Table, request: &Request, now: Time) -> Vec<Arc<Record>> {
-    if let (TopicPattern::Literal(topic), Which::Of(key)) = (&request.pattern, &request.which) {
-        return table.get(topic, key).cloned().into_iter().collect();
+fn chosen(index: usize, table: &Table, request: &Request, now: Time) -> Vec<Arc<Record>> {
+    if let Which::Of(named) = &request.which {
+        let here = named.iter().filter(|(table, ..)| *table == index);
+        return here.filter_map(|(_, topic, key)| table.get(topic, key).cloned()).collect();
     }
     let of_topic = |record: &&Arc<Record>| request.pattern.matches(&record.topic);
     let wanted = |record: &&Arc<Record>| match &request.which {
         Which::Keys(keys) => keys.iter().any(|key| **key == *record.key),
-        Which::Of(key) => record.key == *key,
         Which::Matching(selector) => {
             let document = table.layout.format.read(&record.body);
             selector.matches(Facts::of_record(record, &table.layout, &document), now)
         }
+        Which::Of(_) => false,
     };
     table.records().filter(of_topic).filter(wanted).cloned().collect()
 }

@@ -22,6 +22,7 @@ use super::table::{Record, Table};
 use crate::engine::Engine;
 use crate::engine::config::{Config, ConfigError, ConflatedTopicConfig, JoinField, ViewConfig, ViewSource};
 use crate::engine::filter::{Context, Language, Path, Projection};
+use crate::engine::queue::Queue;
 use crate::engine::selector::{Facts, Selector};
 use crate::engine::timers::Timer;
 use crate::engine::topic::{MessageTypes, TopicPattern, TopicReading, TypeId};
@@ -75,7 +76,8 @@ struct Copy {
     /// Records that changed, with the end of their interval.
     due: BTreeSet<(Time, u64)>,
     by_order: BTreeMap<u64, Name>,
-    waiting: BTreeSet<Name>,
+    /// Why each is gone from the source, if it is.
+    waiting: BTreeMap<Name, Option<OofReason>>,
     next: u64,
 }
 
@@ -84,8 +86,10 @@ pub(crate) fn derive(
     config: &Config,
     types: &mut MessageTypes,
     tables: &mut Vec<Table>,
+    queues: &mut [Queue],
 ) -> Result<Vec<Derived>, ConfigError> {
     let language = config.language();
+    show_queues(config, types, tables, queues);
     let mut derived = Vec::new();
     let mut views: Vec<&ViewConfig> = config.views.iter().collect();
     let mut copies: Vec<&ConflatedTopicConfig> = config.conflated_topics.iter().collect();
@@ -105,7 +109,7 @@ pub(crate) fn derive(
             let message_type = types.id(&copy.message_type);
             let source = tables
                 .iter()
-                .position(|table| table.message_type == message_type && *table.name == *copy.underlying);
+                .position(|table| table.message_type == message_type && table.is_named(&copy.underlying));
             match source {
                 Some(source) => derived.push(add_copy(copy, source, tables, &language)?),
                 None => waiting.push(copy),
@@ -120,6 +124,21 @@ pub(crate) fn derive(
             let missing = missing.or_else(|| copies.first().map(|c| (c.name.clone(), c.underlying.clone())));
             let (topic, source) = missing.unwrap_or_default();
             return Err(ConfigError::NoSource { topic, underlying: source });
+        }
+    }
+}
+
+/// Adds tables of what can be seen of the queues that views are over (VIEW-01).
+fn show_queues(config: &Config, types: &MessageTypes, tables: &mut Vec<Table>, queues: &mut [Queue]) {
+    let sides: Vec<JoinField> = config.views.iter().flat_map(sides).collect();
+    for (index, queue) in queues.iter_mut().enumerate() {
+        let type_name = types.name(queue.message_type);
+        let is_source = sides.iter().any(|side| *side.topic == *queue.name && side.names(type_name));
+        let same = |table: &Table| table.name == queue.name && table.message_type == queue.message_type;
+        // A topic with a state of the world goes before a queue of its name.
+        if is_source && !tables.iter().any(same) {
+            tables.push(Table::of_queue(index, queue));
+            let _ = queue.begin_browsing();
         }
     }
 }
@@ -192,7 +211,7 @@ fn add_view(
         .iter()
         .map(|text| Path::parse(text).map_err(|fault| wrong(format!("group \"{text}\": {fault}"))))
         .collect::<Result<_, _>>()?;
-    let filter = view.filter.as_ref().map(|text| Selector::parse(text, language)).transpose();
+    let filter = view.filter.as_ref().map(|text| Selector::parse_steady(text, language)).transpose();
     let filter = filter.map_err(|fault| wrong(format!("filter: {fault}")))?;
     let message_type = types.id(&view.message_type);
     let format = types.format(message_type).clone();
@@ -222,7 +241,7 @@ fn add_copy(
     language: &Language,
 ) -> Result<Derived, ConfigError> {
     let wrong = |fault: &str| ConfigError::Topic { topic: copy.name.clone(), fault: fault.to_owned() };
-    let filter = copy.filter.as_ref().map(|text| Selector::parse(text, language)).transpose();
+    let filter = copy.filter.as_ref().map(|text| Selector::parse_steady(text, language)).transpose();
     let filter = filter.map_err(|fault| wrong(&fault))?;
     let source_table = &tables[source];
     let (message_type, layout) = (source_table.message_type, Arc::clone(&source_table.layout));
@@ -250,7 +269,7 @@ fn add_copy(
         filter,
         due: BTreeSet::new(),
         by_order: BTreeMap::new(),
-        waiting: BTreeSet::new(),
+        waiting: BTreeMap::new(),
         next: 0,
     };
     Ok(Derived {
@@ -291,7 +310,7 @@ impl Engine {
                     }
                 }
                 How::Conflated(copy) => {
-                    copy.wait(now, change.record());
+                    copy.wait(now, change);
                     let deadline = copy.due.first().map(|(at, _)| *at);
                     self.timers.set(Timer::Derived(index), deadline);
                 }
@@ -310,9 +329,12 @@ impl Engine {
     ) {
         let table = &self.sow[target];
         let name = Arc::clone(&table.name);
-        let (groups, sources) = match &self.derived[index].how {
+        let (groups, sources) = match &mut self.derived[index].how {
             How::View(groups) => (groups, Sources::One(source)),
-            How::Joined(joined) => (joined.groups(), Sources::Joined(joined.sources())),
+            How::Joined(joined) => {
+                let (groups, sources) = joined.groups();
+                (groups, Sources::Joined(sources))
+            }
             How::Conflated(_) => return,
         };
         let result = match groups.result(group, &name, sources, &table.layout.format, now) {
@@ -333,7 +355,7 @@ impl Engine {
             Outcome::Shown(record) => self.show(now, target, &record, sink),
             Outcome::Gone(key) => {
                 let name = Arc::clone(&self.sow[target].name);
-                self.withdraw(now, target, &name, &key, sink);
+                self.withdraw(now, target, &name, &key, OofReason::Deleted, sink);
             }
         }
     }
@@ -360,7 +382,7 @@ impl Engine {
                 return self.bring_out_late(now, index, sink);
             };
             let (Some(&source), target) = (sources.first(), *target) else { return };
-            let Some((topic, key)) = copy.take_due(now) else { break };
+            let Some(((topic, key), gone)) = copy.take_due(now) else { break };
             let table = &self.sow[source];
             let name = match &copy.names {
                 Some(names) => names.name(&topic),
@@ -391,7 +413,11 @@ impl Engine {
                     let copied = Record { topic: name, bookmark: None, expires: None, ..copied };
                     self.show(now, target, &Arc::new(copied), sink);
                 }
-                None => self.withdraw(now, target, &name, &key, sink),
+                // What is there and not shown does not match the filter any more (OOF-01).
+                None => {
+                    let reason = gone.unwrap_or(OofReason::Match);
+                    self.withdraw(now, target, &name, &key, reason, sink);
+                }
             }
         }
         if let How::Conflated(copy) = &self.derived[index].how {
@@ -414,31 +440,34 @@ impl Engine {
         target: usize,
         topic: &Arc<str>,
         key: &Arc<str>,
+        reason: OofReason,
         sink: &mut S,
     ) {
         if let Some(record) = self.sow[target].remove(topic, key) {
-            let change = Change::Left { record: &record, reason: OofReason::Deleted };
+            let change = Change::Left { record: &record, reason };
             self.changed(now, target, &change, sink);
         }
     }
 }
 
 impl Copy {
-    fn wait(&mut self, now: Time, record: &Record) {
+    fn wait(&mut self, now: Time, change: &Change<'_>) {
+        let record = change.record();
         let name = (Arc::clone(&record.topic), Arc::clone(&record.key));
-        if self.waiting.insert(name.clone()) {
+        if self.waiting.insert(name.clone(), change.left()).is_none() {
             self.next += 1;
             self.due.insert((now + self.interval, self.next));
             self.by_order.insert(self.next, name);
         }
     }
 
-    fn take_due(&mut self, now: Time) -> Option<Name> {
+    /// The next record whose interval is over, and why it is gone from the source, if it is.
+    fn take_due(&mut self, now: Time) -> Option<(Name, Option<OofReason>)> {
         let &(at, order) = self.due.first().filter(|(at, _)| *at <= now)?;
         self.due.remove(&(at, order));
         let name = self.by_order.remove(&order)?;
-        self.waiting.remove(&name);
-        Some(name)
+        let gone = self.waiting.remove(&name)?;
+        Some((name, gone))
     }
 
     fn takes(&self, record: &Record, table: &Table, now: Time) -> bool {

@@ -1,8 +1,9 @@
 //! Records in groups, and one result per group (server.md 4.11).
 //!
 //! Owns which records belong to which group, and in which order they were processed last. It
-//! knows nothing of who looks at the results. Invariant: a record is in at most one group, and
-//! a group without records does not exist.
+//! knows nothing of who looks at the results. Invariants: a record is in at most one group, a group
+//! without records does not exist, and what is remembered of a group is what its rows together make.
+//! A change costs what its record costs, unless it takes away what only the other rows can replace.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use amps_transport::Time;
 use super::change::Change;
 use super::join::{RowDocument, Source};
 use super::table::{Layout, Record};
-use crate::engine::filter::{Context, Document, Field, Path, Projection};
+use crate::engine::filter::{Accumulator, Context, Document, Field, Path, Projection};
 use crate::engine::format::{Format, Select};
 use crate::engine::selector::{Facts, Selector};
 use crate::engine::txlog::generated_key;
@@ -57,33 +58,46 @@ pub(crate) enum Sources<'s> {
     Joined(&'s [Source]),
 }
 
+impl Sources<'_> {
+    /// Shows a row as one document.
+    fn show(&self, row: &Row, see: &mut dyn FnMut(&dyn Document)) {
+        match (self, row) {
+            (Sources::One(format), Row::One(record)) => see(&format.read(&record.body)),
+            (Sources::Joined(sources), row) => see(&RowDocument::of(sources, row)),
+            // A view is of one kind or the other.
+            (Sources::One(_), Row::Joined(_)) => {}
+        }
+    }
+}
+
 /// The groups of one source.
 #[derive(Debug)]
 pub(crate) struct Groups {
     grouping: Arc<Grouping>,
-    members: BTreeMap<GroupKey, BTreeMap<u64, Row>>,
-    /// The row of each group that was processed last, be it gone meanwhile (AGG-02).
-    last: BTreeMap<GroupKey, Row>,
+    members: BTreeMap<GroupKey, Group>,
     places: BTreeMap<(Arc<str>, Arc<str>), (GroupKey, u64)>,
     processed: u64,
 }
 
+/// The rows of one group, and what is known of them all.
+#[derive(Debug)]
+struct Group {
+    rows: BTreeMap<u64, Row>,
+    /// For each projection. They know the row too that was processed last, be it gone meanwhile
+    /// (AGG-02).
+    accumulators: Vec<Accumulator>,
+}
+
 impl Groups {
     pub(crate) const fn new(grouping: Arc<Grouping>) -> Self {
-        Self {
-            grouping,
-            members: BTreeMap::new(),
-            last: BTreeMap::new(),
-            places: BTreeMap::new(),
-            processed: 0,
-        }
+        Self { grouping, members: BTreeMap::new(), places: BTreeMap::new(), processed: 0 }
     }
 
     /// Takes a change in. Returns the groups that it concerns, the one that a record leaves
     /// first (AGG-06).
     pub(crate) fn apply(&mut self, now: Time, layout: &Layout, change: &Change<'_>) -> Vec<GroupKey> {
         let record = change.record();
-        let before = self.take_out(record);
+        let before = self.take_out(&layout.format, record);
         let after = match change.left() {
             None => self.add(now, layout, record),
             Some(_) => None,
@@ -107,14 +121,14 @@ impl Groups {
         };
         let group = format.key_texts(&record.body, &self.grouping.by)?;
         let name = name_of(&record);
-        let place = self.put(&group, Row::One(record));
+        let place = self.put(&group, Row::One(record), Sources::One(format));
         self.places.insert(name, (group.clone(), place));
         Some(group)
     }
 
-    fn take_out(&mut self, record: &Arc<Record>) -> Option<GroupKey> {
+    fn take_out(&mut self, format: &Format, record: &Arc<Record>) -> Option<GroupKey> {
         let (group, place) = self.places.remove(&name_of(record))?;
-        self.take(&group, place);
+        self.take(&group, place, Sources::One(format));
         Some(group)
     }
 
@@ -129,22 +143,35 @@ impl Groups {
     }
 
     /// Puts a row into its group, behind those that were there before. Returns its place.
-    pub(crate) fn put(&mut self, group: &GroupKey, row: Row) -> u64 {
+    pub(crate) fn put(&mut self, group: &GroupKey, row: Row, sources: Sources<'_>) -> u64 {
         self.processed += 1;
-        self.last.insert(group.clone(), row.clone());
-        self.members.entry(group.clone()).or_default().insert(self.processed, row);
+        let projections = &self.grouping.projections;
+        let group = self.members.entry(group.clone()).or_insert_with(|| Group {
+            rows: BTreeMap::new(),
+            accumulators: projections.iter().map(Projection::accumulator).collect(),
+        });
+        sources.show(&row, &mut |document| {
+            for (projection, accumulator) in projections.iter().zip(&mut group.accumulators) {
+                projection.add(accumulator, document, &Context::default());
+            }
+        });
+        group.rows.insert(self.processed, row);
         self.processed
     }
 
     /// Takes a row out of its group.
-    pub(crate) fn take(&mut self, group: &GroupKey, place: u64) {
-        if let Some(members) = self.members.get_mut(group) {
-            members.remove(&place);
-            if members.is_empty() {
-                self.members.remove(group);
-                self.last.remove(group);
-            }
+    pub(crate) fn take(&mut self, key: &GroupKey, place: u64, sources: Sources<'_>) {
+        let Some(group) = self.members.get_mut(key) else { return };
+        let Some(row) = group.rows.remove(&place) else { return };
+        if group.rows.is_empty() {
+            self.members.remove(key);
+            return;
         }
+        sources.show(&row, &mut |document| {
+            for (projection, accumulator) in self.grouping.projections.iter().zip(&mut group.accumulators) {
+                projection.remove(accumulator, document, &Context::default());
+            }
+        });
     }
 
     /// Every group, in the order of its values.
@@ -154,37 +181,25 @@ impl Groups {
 
     /// The result of a group as a record of `topic`; `None` if it has no records any more.
     pub(crate) fn result(
-        &self,
+        &mut self,
         group: &GroupKey,
         topic: &Arc<str>,
         sources: Sources<'_>,
         target: &Format,
         now: Time,
     ) -> Option<Arc<Record>> {
-        let members = self.members.get(group)?;
+        let Group { rows, accumulators } = self.members.get_mut(group)?;
         let projections = &self.grouping.projections;
-        let mut accumulators: Vec<_> = projections.iter().map(Projection::accumulator).collect();
-        let context = Context::default();
-        let last = self.last.get(group).map(|row| (row, true));
-        for (row, only_last) in members.values().map(|row| (row, false)).chain(last) {
-            let mut add = |document: &dyn Document| {
-                for (projection, accumulator) in projections.iter().zip(&mut accumulators) {
-                    match only_last {
-                        true => projection.add_last(accumulator, document, &context),
-                        false => projection.add(accumulator, document, &context),
-                    }
-                }
-            };
-            match (sources, row) {
-                (Sources::One(format), Row::One(record)) => add(&format.read(&record.body)),
-                (Sources::Joined(sources), row) => add(&RowDocument::of(sources, row)),
-                // A view is of one kind or the other.
-                (Sources::One(_), Row::Joined(_)) => {}
+        for (projection, accumulator) in projections.iter().zip(accumulators.iter_mut()) {
+            if accumulator.is_stale() {
+                let each =
+                    |see: &mut dyn FnMut(&dyn Document)| rows.values().for_each(|row| sources.show(row, see));
+                projection.renew(accumulator, each, &Context::default());
             }
         }
         let fields: Vec<(Path, Field<'_>)> = projections
             .iter()
-            .zip(&accumulators)
+            .zip(&*accumulators)
             .map(|(projection, accumulator)| (projection.field().clone(), projection.finish(accumulator)))
             .collect();
         Some(Arc::new(Record {

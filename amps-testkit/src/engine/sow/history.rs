@@ -1,9 +1,10 @@
 //! Past states of a topic (server.md 4.8).
 //!
-//! Owns the versions of records that can still be queried. With a granularity, a version is kept
-//! if it was the present one at a multiple of it, and a query is answered as of the last such
-//! moment: the state that it tells is then exactly the one that a replay from there continues
-//! (HIS-02, HIS-04; that the moments are the same for all records is inferred).
+//! Owns the versions of records that can still be queried. With a granularity, a version is saved
+//! when it arrives, if it is the first of its record, or the first since a multiple of the
+//! granularity; others are forgotten when the next one comes (HIS-02; that the multiples are the
+//! same for all records is inferred). Deletes are always saved. What a query does not show because
+//! it was not saved, a replay that continues the query does (HIS-04).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -60,13 +61,16 @@ impl Point {
     }
 }
 
-/// A record as it was for some time.
+/// A record as it was from some time on.
 #[derive(Debug)]
 struct Version {
-    record: Arc<Record>,
+    /// `None`: it was deleted.
+    record: Option<Arc<Record>>,
     from: Moment,
-    /// `None` if it is the present one.
-    until: Option<Moment>,
+    /// It stays when the next one comes.
+    saved: bool,
+    /// The first version after it that was not saved, and is forgotten.
+    missed: Option<Moment>,
 }
 
 /// The versions of the records of one topic, by record key.
@@ -86,20 +90,25 @@ impl History {
 
     /// Takes down what happened to a record.
     pub(crate) fn note(&mut self, change: &Change<'_>, at: Moment) {
-        let record = change.record();
+        let (record, step) = (change.record(), self.step());
         let versions = self.versions.entry(Arc::clone(&record.key)).or_default();
-        if let Some(last) = versions.back_mut().filter(|last| last.until.is_none()) {
-            last.until = Some(at);
-            if !spans_boundary(self.granularity, last.from.time, at.time) {
-                versions.pop_back();
+        if versions.back().is_some_and(|last| !last.saved) {
+            let forgotten = versions.pop_back();
+            if let Some(last) = versions.back_mut() {
+                last.missed = last.missed.or(forgotten.map(|version| version.from));
             }
         }
-        if change.left().is_none() {
-            versions.push_back(Version { record: Arc::clone(record), from: at, until: None });
-        }
+        let record = change.left().is_none().then(|| Arc::clone(record));
+        let saved = versions.back().is_none_or(|last| {
+            let is_later = last.from.time.as_unix_nanos() / step < at.time.as_unix_nanos() / step;
+            is_later || record.is_none() || last.record.is_none()
+        });
+        // Without a granularity everything is saved, however fast it comes.
+        let saved = saved || self.granularity.is_zero();
+        versions.push_back(Version { record, from: at, saved, missed: None });
         forget(versions, self.window, at.time);
         if versions.is_empty() {
-            self.versions.remove(&record.key);
+            self.versions.remove(&change.record().key);
         }
         self.changes += 1;
         if self.changes >= SWEEP {
@@ -112,45 +121,40 @@ impl History {
         }
     }
 
-    /// The last point at or before this one that can be queried.
-    pub(crate) fn saved_point(&self, point: Point) -> Point {
-        match u64::try_from(self.granularity.as_nanos()) {
-            Ok(0) | Err(_) => point,
-            Ok(granularity) => {
-                let nanos = point.time().as_unix_nanos();
-                Point::Time(Time::from_unix_nanos(nanos - nanos % granularity))
-            }
-        }
+    /// The granularity in nanoseconds.
+    fn step(&self) -> u64 {
+        u64::try_from(self.granularity.as_nanos()).unwrap_or(u64::MAX).max(1)
     }
 
-    /// The records as they were; none if that is too long ago.
+    /// The records as they were saved; none if that is too long ago.
     pub(crate) fn records_at(&self, point: Point, now: Time) -> impl Iterator<Item = &Arc<Record>> {
+        self.versions_at(point, now).filter_map(|version| version.record.as_ref())
+    }
+
+    /// Where in the log the first change is that was made by then, and that a query as of then
+    /// does not show.
+    pub(crate) fn missed_at(&self, point: Point, now: Time) -> Option<Position> {
+        let missed = self.versions_at(point, now).filter_map(|version| version.missed);
+        missed.filter(|missed| point.has_seen(*missed)).map(|missed| missed.position).min()
+    }
+
+    fn versions_at(&self, point: Point, now: Time) -> impl Iterator<Item = &Version> {
         let known = point.time() + self.window >= now;
-        let point = self.saved_point(point);
-        let present = move |version: &&Version| {
-            point.has_seen(version.from) && !version.until.is_some_and(|until| point.has_seen(until))
-        };
         let versions = self.versions.values().filter(move |_| known);
         versions
-            .filter_map(move |versions| versions.iter().rev().find(present))
-            .map(|version| &version.record)
+            .filter_map(move |versions| versions.iter().rev().find(|version| point.has_seen(version.from)))
     }
 }
 
-/// Whether a version that lived from one time to another was there at a moment that is kept.
-fn spans_boundary(granularity: Duration, from: Time, until: Time) -> bool {
-    let Ok(granularity) = u64::try_from(granularity.as_nanos()) else { return false };
-    if granularity == 0 {
-        return true;
-    }
-    // The first multiple that is not before it began.
-    let first = from.as_unix_nanos().div_ceil(granularity).saturating_mul(granularity);
-    first < until.as_unix_nanos()
-}
-
+/// Drops what no query can ask for any more: as of the oldest point of the window, and of every
+/// later one, another version is the last.
 fn forget(versions: &mut VecDeque<Version>, window: Duration, now: Time) {
-    let is_old = |version: &Version| version.until.is_some_and(|until| until.time + window < now);
-    while versions.front().is_some_and(is_old) {
+    let is_old = |version: &Version| version.from.time + window < now;
+    // What was not saved goes when the next one comes, and the one before is the last again.
+    while versions.get(1).is_some_and(|next| next.saved && is_old(next)) {
         versions.pop_front();
+    }
+    if versions.len() == 1 && versions.front().is_some_and(|only| only.record.is_none() && is_old(only)) {
+        versions.clear();
     }
 }

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::groups::{GroupKey, Groups, Row};
+use super::groups::{GroupKey, Groups, Row, Sources};
 use super::table::{Layout, Record, Table};
 use crate::engine::config::{Join, JoinField};
 use crate::engine::filter::{Document, Field, Path};
@@ -91,6 +91,16 @@ impl Joined {
         };
         let field = |text: &str| Path::parse(text).map_err(|fault| format!("join field \"{text}\": {fault}"));
         let mut waiting: Vec<&Join> = joins.iter().collect();
+        for join in joins {
+            let sides = source(&join.left).ok().zip(source(&join.right).ok());
+            if sides.is_some_and(|(left, right)| left.table == right.table) {
+                let topic = &join.left.topic;
+                return Err(format!(
+                    "\"{topic}\" is joined with itself, but of each topic there is one record in a row; write a \
+                     view of \"{topic}\" with the fields that are wanted, and join \"{topic}\" with that"
+                ));
+            }
+        }
         if let Some(first) = waiting.first() {
             sources.push(source(&first.left)?);
         }
@@ -127,12 +137,9 @@ impl Joined {
         Ok(Self { sources, nulls_agree, groups, roots: BTreeMap::new(), interest: BTreeMap::new() })
     }
 
-    pub(crate) fn sources(&self) -> &[Source] {
-        &self.sources
-    }
-
-    pub(crate) const fn groups(&self) -> &Groups {
-        &self.groups
+    /// The groups of its rows, and how those are read.
+    pub(crate) fn groups(&mut self) -> (&mut Groups, &[Source]) {
+        (&mut self.groups, &self.sources)
     }
 
     /// Takes a change of a record of a table in; `new` is the record from now on. Returns the
@@ -188,7 +195,7 @@ impl Joined {
     fn replace(&mut self, name: Name, record: Option<Arc<Record>>, concerned: &mut Vec<GroupKey>) {
         if let Some(root) = self.roots.remove(&name) {
             for (group, place) in root.rows {
-                self.groups.take(&group, place);
+                self.groups.take(&group, place, Sources::Joined(&self.sources));
                 concerned.push(group);
             }
             for looked_for in root.looked_for {
@@ -212,7 +219,7 @@ impl Joined {
             let document = RowDocument::of(&self.sources, &row);
             let group = self.groups.key_of(&document);
             drop(document);
-            let place = self.groups.put(&group, row);
+            let place = self.groups.put(&group, row, Sources::Joined(&self.sources));
             concerned.push(group.clone());
             placed.push((group, place));
         }

@@ -4,10 +4,12 @@
 //! * `table` keeps the records;
 //! * `query` answers queries, in batches, ordered and cut as asked;
 //! * `change` is what a publish, a delete or time does to a record, and who hears of it;
-//! * `page` keeps windows over ordered results;
+//! * `watch` are the subscriptions that look at whole topics;
+//! * `page` keeps windows over ordered results, `ranked` the order;
 //! * `groups` computes one result per group of records, `aggregate` keeps subscriptions to
 //!   them up to date;
 //! * `derived` keeps views and conflated topics, `join` the rows of views over several topics;
+//! * `queued` shows views and aggregates what can be seen of a queue;
 //! * `history` keeps past states that can be queried;
 //! * `enrich` adds fields on the way in;
 //! * `delete` is `sow_delete` on a topic that is no queue.
@@ -23,7 +25,10 @@ mod history;
 mod join;
 mod page;
 mod query;
+mod queued;
+mod ranked;
 mod table;
+mod watch;
 
 pub(crate) use aggregate::Aggregate;
 pub(crate) use change::Change;
@@ -33,3 +38,4 @@ pub(crate) use groups::Grouping;
 pub(crate) use history::Point;
 pub(crate) use page::Page;
 pub(crate) use table::{Layout, Record, Resource, Table, resource_in};
+pub(crate) use watch::Watchers;

@@ -3,7 +3,7 @@
 //!
 //! Owns the windows. The subscriber sees the world as if only the records of its window
 //! existed: what enters is published, what leaves is out of focus, what happens outside is
-//! silent. The window is computed anew for each change of the topic.
+//! silent. The result is that of a topic, or of groups of its records.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::sync::Arc;
@@ -12,135 +12,125 @@ use amps_protocol::OofReason;
 use amps_transport::{ConnId, Sink, Time};
 
 use super::change::Change;
-use super::table::{Record, Table};
+use super::ranked::{Ranked, Turn};
+use super::table::{Layout, Record};
 use crate::engine::Engine;
 use crate::engine::fan_out::News;
 use crate::engine::filter::OrderBy;
+use crate::engine::request::QueryRequest;
 use crate::engine::selector::{Facts, Selector};
 use crate::engine::subscription::SubKey;
 use crate::engine::switches::PageOrder;
 
-/// A window over the records of one topic.
+/// A window over the records of one topic, as the subscriber knows it.
 #[derive(Debug)]
 pub(crate) struct Page {
-    pub(crate) order: Option<OrderBy>,
-    pub(crate) skip: usize,
-    pub(crate) size: usize,
-    /// As the subscriber knows it, in order.
-    pub(crate) window: Vec<Arc<Record>>,
+    order: Option<OrderBy>,
+    ranked: Ranked,
 }
 
 impl Page {
-    /// The records that the window shows.
-    pub(crate) fn look(&self, table: &Table, selector: Option<&Selector>, now: Time) -> Vec<Arc<Record>> {
-        let format = &table.layout.format;
-        let mut matching: Vec<_> = table
-            .records()
-            .filter_map(|record| {
-                let document = format.read(&record.body);
-                let facts = Facts::of_record(record, &table.layout, &document);
-                let wanted = selector.is_none_or(|selector| selector.matches(facts, now));
-                wanted.then(|| (self.order.as_ref().map(|order| order.key(&document)), Arc::clone(record)))
-            })
-            .collect();
-        // By record key where nothing else decides (PAG-01).
-        matching.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.key.cmp(&y.key)));
-        matching.into_iter().map(|(_, record)| record).skip(self.skip).take(self.size).collect()
+    /// The window that a query asks for, over all records that it matches.
+    pub(super) fn over(query: &QueryRequest, layout: &Layout, records: &[Arc<Record>]) -> Self {
+        let ranked = Ranked::new(query.skip_n, query.top_n.unwrap_or(usize::MAX));
+        let mut page = Self { order: query.order.clone(), ranked };
+        records.iter().for_each(|record| page.put(layout, record));
+        let _ = page.ranked.turn("");
+        page
+    }
+
+    /// The records in the window, in order.
+    pub(super) fn shown(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.ranked.shown()
+    }
+
+    fn put(&mut self, layout: &Layout, record: &Arc<Record>) {
+        let order = self.order.as_ref().map(|order| order.key(&layout.format.read(&record.body)));
+        self.ranked.insert(order, Arc::clone(record));
+    }
+
+    /// Takes a change in. A filter that follows the clock was refused (SUB-10), so what matched
+    /// before still does.
+    fn apply(
+        &mut self,
+        now: Time,
+        layout: &Layout,
+        selector: Option<&Selector>,
+        change: &Change<'_>,
+    ) -> Turn {
+        let record = change.record();
+        self.ranked.remove(&record.key);
+        let document = layout.format.read(&record.body);
+        let facts = Facts::of_record(record, layout, &document);
+        if change.left().is_none() && selector.is_none_or(|selector| selector.matches(facts, now)) {
+            self.put(layout, record);
+        }
+        self.ranked.turn(&record.key)
     }
 }
 
 impl Engine {
-    /// A record changed: windows over its topic move.
-    pub(in crate::engine) fn turn_pages<S: Sink>(
+    /// A record changed: a window over its topic moves.
+    pub(super) fn turn_page<S: Sink>(
         &mut self,
         now: Time,
-        index: usize,
-        change: &Change<'_>,
-        sink: &mut S,
-    ) {
-        let topic = &change.record().topic;
-        let paged = |key: &SubKey| {
-            self.subscriptions.get(key).is_some_and(|s| {
-                s.page.is_some() && s.message_type == self.sow[index].message_type && s.pattern.matches(topic)
-            })
-        };
-        let keys: Vec<SubKey> = self.subscriptions.keys().filter(|key| paged(key)).copied().collect();
-        for key in keys {
-            self.turn_page(now, index, key, change, sink);
-        }
-    }
-
-    fn turn_page<S: Sink>(
-        &mut self,
-        now: Time,
-        index: usize,
         key: SubKey,
+        layout: &Arc<Layout>,
         change: &Change<'_>,
         sink: &mut S,
     ) {
         let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
+        // The filter of results over groups was about what they are computed of (AGG-03).
+        let selector = subscription.selector.as_ref().filter(|_| subscription.aggregate.is_none());
         let Some(page) = &mut subscription.page else { return };
-        let shown = page.look(&self.sow[index], subscription.selector.as_ref(), now);
-        let before = std::mem::replace(&mut page.window, shown.clone());
+        let turn = page.apply(now, layout, selector, change);
         let (conn, wants_oof) = (subscription.conn, subscription.shape.oof);
-        let layout = Arc::clone(&self.sow[index].layout);
-        let is_allowed = |record: &Record| {
-            let document = layout.format.read(&record.body);
-            let facts = Facts::of_record(record, &layout, &document);
-            subscription.selector.as_ref().is_none_or(|selector| selector.allows(facts, now))
-        };
-        let hidden = change.left().is_none() && !is_allowed(change.record());
-        let shows = |window: &[Arc<Record>], key: &str| window.iter().any(|record| *record.key == *key);
         let changed = change.record();
+        let document = layout.format.read(&changed.body);
+        let facts = Facts::of_record(changed, layout, &document);
+        let hidden = change.left().is_none() && selector.is_some_and(|selector| !selector.allows(facts, now));
         let in_first = self.config.switches.page_order == PageOrder::InFirst;
         if in_first {
-            self.tell_what_enters(now, index, (conn, key), change, &before, &shown, sink);
+            self.tell_what_enters(now, layout, (conn, key), change, &turn, sink);
         }
         // What leaves comes first, each in the order of its window (PAG-04).
-        for record in before.iter().filter(|record| wants_oof && !shows(&shown, &record.key)) {
+        for record in turn.left.iter().filter(|_| wants_oof) {
             let is_changed = record.key == changed.key;
             let (reason, state) = match (is_changed, change.left()) {
-                (true, Some(reason)) => (reason, Arc::clone(record)),
+                (true, Some(reason)) => (reason, record),
                 // Its last visible state: it may not be seen any more (OOF-01).
-                (true, None) if hidden => (OofReason::Entitlement, Arc::clone(record)),
-                (true, None) => (OofReason::Match, Arc::clone(changed)),
-                (false, _) => (OofReason::Match, Arc::clone(record)),
+                (true, None) if hidden => (OofReason::Entitlement, record),
+                (true, None) => (OofReason::Match, changed),
+                (false, _) => (OofReason::Match, record),
             };
-            self.send_out_of_focus(now, conn, key, &layout, &state, reason, sink);
+            self.send_out_of_focus(now, conn, key, layout, state, reason, sink);
         }
         if !in_first {
-            self.tell_what_enters(now, index, (conn, key), change, &before, &shown, sink);
+            self.tell_what_enters(now, layout, (conn, key), change, &turn, sink);
         }
     }
 
     /// Tells a subscription of the records that its window did not show before, or that changed.
-    #[expect(clippy::too_many_arguments, reason = "a part of `turn_page`, with its variables")]
     fn tell_what_enters<S: Sink>(
         &mut self,
         now: Time,
-        index: usize,
+        layout: &Arc<Layout>,
         (conn, key): (ConnId, SubKey),
         change: &Change<'_>,
-        before: &[Arc<Record>],
-        shown: &[Arc<Record>],
+        turn: &Turn,
         sink: &mut S,
     ) {
-        let layout = Arc::clone(&self.sow[index].layout);
-        let changed = change.record();
-        for record in shown {
-            let known = before.iter().any(|other| *other.key == *record.key);
-            let updated = record.key == changed.key && change.left().is_none();
-            if known && !updated {
-                continue;
-            }
+        let entered = turn.entered.iter().map(|record| (record, None));
+        // A record that stays leaves no room for others to enter.
+        let stayed = turn.stayed.iter().map(|record| (record, change.old()));
+        for (record, old) in entered.chain(stayed) {
             let document = layout.format.read(&record.body);
-            let old = change.old().filter(|_| known);
             let former = old.map(|old| (old, layout.format.read(&old.body)));
             let news = News {
                 key: Some(&record.key),
-                layout: Some(&layout),
-                old: former.as_ref().map(|(old, body)| Facts::of_record(old, &layout, body)),
-                new: Some(Facts::of_record(record, &layout, &document)),
+                layout: Some(layout),
+                old: former.as_ref().map(|(old, body)| Facts::of_record(old, layout, body)),
+                new: Some(Facts::of_record(record, layout, &document)),
                 left: None,
             };
             self.tell(now, conn, key, &news, sink);

@@ -13,7 +13,6 @@ use amps_transport::{ConnId, Sink, Time};
 
 use super::aggregate::Aggregate;
 use super::history::Point;
-use super::page::Page;
 use super::table::{Layout, Record, Resource, Table};
 use crate::engine::Engine;
 use crate::engine::reasons::Reason;
@@ -47,6 +46,11 @@ impl Engine {
         self.sow.iter().position(|table| table.message_type == message_type && table.covers(topic))
     }
 
+    /// The topics of a message type; queues are none.
+    fn tables_of(&self, message_type: TypeId) -> impl Iterator<Item = &Table> {
+        self.sow.iter().filter(move |table| table.queue.is_none() && table.message_type == message_type)
+    }
+
     pub(in crate::engine) fn sow_command<S: Sink>(
         &mut self,
         now: Time,
@@ -71,9 +75,9 @@ impl Engine {
         self.acknowledge(now, conn, message, ack, sink);
         let found = match &request.aggregation {
             Some((source, grouping)) => {
-                let table = &self.sow[*source];
-                let aggregate = Aggregate::over(now, *source, table, query.as_of, Arc::clone(grouping));
-                self.found_groups(&aggregate, &query)
+                let (table, topic) = (&self.sow[*source], request.pattern.text());
+                let aggregate = Aggregate::over(now, table, topic, query.as_of, Arc::clone(grouping));
+                self.found_groups(aggregate.results(), aggregate.layout(), &query)
             }
             None => {
                 let selector = request.selector.as_ref();
@@ -96,14 +100,11 @@ impl Engine {
         let placed = self.read_request(now, conn, message).and_then(|mut request| {
             let query = self.read_query(now, message, &request, Some(&id))?;
             let replay = request.replay.take();
-            if replay.is_some() && query.is_page() {
-                let detail = "a page shows records, and has no place in the log".to_owned();
-                return Err(Refusal::because(Reason::InvalidOptions, detail));
-            }
-            self.check_page(conn, &id, &request, &query)?;
+            self.check_page(&request, &query, replay.is_some())?;
             let aggregation = request.aggregation.clone();
-            self.before_replacement(now, conn, &id, &request, sink);
-            let (key, old) = self.register(conn, Arc::clone(&id), request, replay.is_some())?;
+            let replays = replay.is_some();
+            let (key, old) =
+                self.register(now, conn, Arc::clone(&id), request, Some(&query), replays, sink)?;
             Ok((query, key, old, aggregation, replay))
         });
         let (query, key, old, aggregation, replay) = match placed {
@@ -119,124 +120,94 @@ impl Engine {
         let max_backlog = subscription.backlog;
         let named = self.config.switches.processed_sub_id.then_some(&*sub_id);
         self.acknowledge(now, conn, message, AckFrame { sub_id: named, max_backlog, ..ack }, sink);
-        let mut found = self.find(now, &pattern, message_type, selector.as_ref(), &query, old.as_ref());
+        let found = match aggregation {
+            None => self.find(now, &pattern, message_type, selector.as_ref(), &query, old.as_ref()),
+            Some(_) => Found::default(),
+        };
         if let Some(subscription) = self.subscriptions.get_mut(&key).filter(|s| s.shape.oof) {
             if let Some(conflated) = &mut subscription.conflated {
                 found.rows.iter().for_each(|row| conflated.has_received(&row.layout, &row.record));
             }
         }
-        if let Some((source, grouping)) = aggregation {
-            let aggregate = Aggregate::over(now, source, &self.sow[source], None, grouping);
-            found = self.found_groups(&aggregate, &query);
-            if let Some(subscription) = self.subscriptions.get_mut(&key) {
-                subscription.aggregate = Some(aggregate);
-                self.watchers += 1;
-                self.routes.clear();
-            }
-            self.watchers -= usize::from(old.as_ref().is_some_and(Subscription::is_watcher));
-            return self.send_result(now, conn, message, &shape, Some(&sub_id), &query, &found, sink);
-        }
-        let left = self.open_page(now, key, &query, old.as_ref(), &mut found);
-        self.send_result(now, conn, message, &shape, Some(&sub_id), &query, &found, sink);
         let replaced = old.is_some();
-        match (old, left) {
-            (Some(_), Some((layout, left))) => {
-                for record in left.iter().filter(|_| shape.oof) {
-                    self.send_out_of_focus(now, conn, key, &layout, record, OofReason::Match, sink);
-                }
+        if let Some(opened) = self.open(now, key, &query, aggregation, old.as_ref()) {
+            let found = self.found_by(opened.fresh, &opened.layout, opened.matched, &query, &found);
+            self.send_result(now, conn, message, &shape, Some(&sub_id), &query, &found, sink);
+            for record in opened.left.iter().filter(|_| shape.oof) {
+                self.send_out_of_focus(now, conn, key, &opened.layout, record, OofReason::Match, sink);
             }
-            (Some(old), None) if shape.oof => self.tell_what_left(now, conn, key, &old, sink),
-            _ => {}
+            return;
+        }
+        self.send_result(now, conn, message, &shape, Some(&sub_id), &query, &found, sink);
+        if let Some(old) = old.filter(|_| shape.oof) {
+            self.tell_what_left(now, conn, key, &old, sink);
         }
         self.place_replay(now, key, message, replay, replaced, sink);
     }
 
-    /// What a paginated subscription, and the replacement of one, must have (PAG-06, REP-04).
-    fn check_page(
-        &self,
-        conn: ConnId,
-        id: &Arc<str>,
-        request: &Request,
-        query: &QueryRequest,
-    ) -> Result<(), Refusal> {
-        let paged = query.is_page();
-        if paged && request.selector.as_ref().is_some_and(|selector| !selector.is_deterministic()) {
-            return Err(changes_by_itself());
-        }
-        if paged && request.conflation.is_some() {
-            let detail = "a paginated subscription is not conflated".to_owned();
-            return Err(Refusal::because(Reason::InvalidOptions, detail));
-        }
-        if paged && !request.pattern.is_literal() {
-            let detail = "a paginated subscription is to one topic".to_owned();
-            return Err(Refusal::because(Reason::InvalidTopic, detail));
-        }
-        let connection = self.connections.get(&conn).filter(|_| request.replaces);
-        let old = connection.and_then(|connection| connection.subscriptions.get(id));
-        let Some(old) = old.and_then(|key| self.subscriptions.get(key)) else { return Ok(()) };
-        let Some(page) = &old.page else { return Ok(()) };
-        let same_topic = old.pattern.text() == request.pattern.text();
-        if paged && same_topic && page.order.is_some() == query.order.is_some() {
+    /// What a paginated subscription must have (PAG-01, PAG-06).
+    fn check_page(&self, request: &Request, query: &QueryRequest, replays: bool) -> Result<(), Refusal> {
+        if !query.is_page() {
             return Ok(());
         }
-        let detail =
-            "what replaces a paginated subscription keeps its topic, and has a page and an order too";
-        Err(Refusal::because(Reason::InvalidOptions, detail.to_owned()))
-    }
-
-    /// Makes a subscription with a page into a window, and of what was found what that window
-    /// shows and the one before did not. Returns what is shown no more.
-    fn open_page(
-        &mut self,
-        now: Time,
-        key: SubKey,
-        query: &QueryRequest,
-        before: Option<&Subscription>,
-        found: &mut Found,
-    ) -> Option<(Arc<Layout>, Vec<Arc<Record>>)> {
-        self.watchers -= usize::from(before.is_some_and(Subscription::is_watcher));
-        if !query.is_page() {
-            return None;
+        let refused = |reason, detail: &str| Err(Refusal::because(reason, detail.to_owned()));
+        if request.selector.as_ref().is_some_and(|selector| !selector.is_deterministic()) {
+            return Err(changes_by_itself());
         }
-        let subscription = self.subscriptions.get_mut(&key)?;
-        let topic = subscription.pattern.text();
-        let index = self
-            .sow
-            .iter()
-            .position(|table| table.message_type == subscription.message_type && table.covers(topic))?;
-        let table = &self.sow[index];
-        let mut page = Page {
-            order: query.order.clone(),
-            skip: query.skip_n,
-            size: query.top_n.unwrap_or(usize::MAX),
-            window: Vec::new(),
-        };
-        page.window = page.look(table, subscription.selector.as_ref(), now);
-        let known = before.and_then(|old| old.page.as_ref()).map_or(&[][..], |page| &page.window);
-        let shows = |window: &[Arc<Record>], key: &str| window.iter().any(|record| *record.key == *key);
-        let fresh = page.window.iter().filter(|record| !shows(known, &record.key));
-        let layout = Arc::clone(&table.layout);
-        found.rows = fresh.map(|r| Row { layout: Arc::clone(&layout), record: Arc::clone(r) }).collect();
-        let left = known.iter().filter(|record| !shows(&page.window, &record.key)).cloned().collect();
-        subscription.page = Some(page);
-        self.watchers += 1;
-        self.routes.clear();
-        Some((layout, left))
+        if replays {
+            return refused(Reason::InvalidOptions, "a page shows records, and has no place in the log");
+        }
+        if request.conflation.is_some() {
+            return refused(Reason::InvalidOptions, "a paginated subscription is not conflated");
+        }
+        if !request.pattern.is_literal() {
+            return refused(Reason::InvalidTopic, "a paginated subscription is to one topic");
+        }
+        let topic = request.pattern.text();
+        if request.aggregation.is_none() && self.table_of(request.message_type, topic).is_none() {
+            return refused(
+                Reason::InvalidTopic,
+                "a page is of records that have a key, and this topic keeps none",
+            );
+        }
+        Ok(())
     }
 
     fn can_be_queried(&self, request: &Request) -> bool {
         let topic = request.pattern.text();
-        let is_queue = |queue: &crate::engine::queue::Queue| {
-            queue.message_type == request.message_type && *queue.name == *topic
-        };
-        self.table_of(request.message_type, topic).is_some() || self.queues.iter().any(is_queue)
+        self.table_of(request.message_type, topic).is_some() || self.is_queue(request.message_type, topic)
+    }
+
+    pub(in crate::engine) fn is_queue(&self, message_type: TypeId, topic: &str) -> bool {
+        self.queues.iter().any(|queue| queue.message_type == message_type && *queue.name == *topic)
+    }
+
+    /// What a subscription to results, or to a page, begins with.
+    fn found_by(
+        &mut self,
+        fresh: Vec<Arc<Record>>,
+        layout: &Arc<Layout>,
+        matched: u64,
+        query: &QueryRequest,
+        found: &Found,
+    ) -> Found {
+        if !query.is_page() {
+            return self.found_groups(fresh, layout, query);
+        }
+        let row = |record| Row { layout: Arc::clone(layout), record };
+        let rows = fresh.into_iter().map(row).collect();
+        // Of results over groups nothing was found in the topic itself.
+        Found { rows, examined: found.examined.max(matched), matched }
     }
 
     /// The results of groups, ordered and cut as asked.
-    fn found_groups(&mut self, aggregate: &Aggregate, query: &QueryRequest) -> Found {
-        let layout = aggregate.layout();
-        let mut sorted: Vec<_> = aggregate
-            .results()
+    fn found_groups(
+        &mut self,
+        results: Vec<Arc<Record>>,
+        layout: &Arc<Layout>,
+        query: &QueryRequest,
+    ) -> Found {
+        let mut sorted: Vec<_> = results
             .into_iter()
             .map(|record| {
                 let order = query.order.as_ref().map(|order| order.key(&layout.format.read(&record.body)));
@@ -271,7 +242,7 @@ impl Engine {
             })
         };
         let mut sorted = Vec::new();
-        for table in self.sow.iter().filter(|table| table.message_type == message_type) {
+        for table in self.tables_of(message_type) {
             for record in records_of(table, pattern, query.as_of, now) {
                 let document = table.layout.format.read(&record.body);
                 let facts = Facts::of_record(record, &table.layout, &document);
@@ -322,7 +293,7 @@ impl Engine {
             }
             let layout = Layout { format: queue.format.clone(), keys: Vec::new(), resource: Resource::Topic };
             let layout = Arc::new(layout);
-            for (_, message) in queue.active_messages().filter(|(_, message)| message.lease.is_none()) {
+            for message in queue.browsable() {
                 let entry = &message.entry;
                 let document = queue.format.read(&entry.body);
                 let facts = Facts::of(entry, &queue.format, &document).read_as(&queue.name);
@@ -446,7 +417,7 @@ impl Engine {
                 && subscription.selector.as_ref().is_none_or(|selector| selector.matches(facts, now))
         };
         let mut left = Vec::new();
-        for table in self.sow.iter().filter(|table| table.message_type == new.message_type) {
+        for table in self.tables_of(new.message_type) {
             for record in table.records() {
                 let document = table.layout.format.read(&record.body);
                 let facts = Facts::of_record(record, &table.layout, &document);

@@ -19,6 +19,7 @@ use super::history::{History, Point};
 use crate::engine::config::{ConfigError, RecoveryPoint, SowConfig, SowExpiration};
 use crate::engine::filter::{Language, Path};
 use crate::engine::format::Format;
+use crate::engine::queue::Queue;
 use crate::engine::reasons::Reason;
 use crate::engine::topic::{TopicPattern, TopicReading, TypeId};
 use crate::engine::txlog::generated_key;
@@ -94,6 +95,9 @@ pub(crate) struct Table {
     pub(crate) layout: Arc<Layout>,
     /// It follows other topics: nobody publishes to it.
     pub(crate) is_derived: bool,
+    /// It shows what can be seen of this queue, to views and aggregates only: the topic itself is
+    /// the queue's.
+    pub(crate) queue: Option<usize>,
     /// Its records outlive a restart even if they are not logged.
     pub(crate) persists: bool,
     /// What was there before a restart is not wanted (SOW-10).
@@ -154,6 +158,7 @@ impl Table {
                 },
             }),
             is_derived: false,
+            queue: None,
             persists: !config.transient,
             starts_empty: config.transient && config.recovery_point == RecoveryPoint::Now,
             enrichment: (!config.preprocessing.is_empty() || !config.enrichment.is_empty())
@@ -177,6 +182,7 @@ impl Table {
             message_type,
             layout: Arc::new(Layout { format, keys, resource: Resource::Topic }),
             is_derived: true,
+            queue: None,
             persists: false,
             starts_empty: false,
             enrichment: None,
@@ -191,6 +197,15 @@ impl Table {
         }
     }
 
+    /// What can be seen of a queue. A message keeps the topic that it was published to, and is read
+    /// as the queue's.
+    pub(crate) fn of_queue(index: usize, queue: &Queue) -> Self {
+        let table = Self::derived(&queue.name, queue.message_type, queue.format.clone(), Vec::new());
+        let resource = Resource::Container(Arc::clone(&queue.name));
+        let layout = Layout { format: queue.format.clone(), keys: Vec::new(), resource };
+        Self { queue: Some(index), layout: Arc::new(layout), ..table }
+    }
+
     /// The same as a container of all topics that match.
     pub(crate) fn containing(self, pattern: TopicPattern) -> Self {
         let layout = Layout {
@@ -203,7 +218,12 @@ impl Table {
 
     /// Whether messages published to this topic are kept here.
     pub(crate) fn covers(&self, topic: &str) -> bool {
-        self.pattern.matches(topic)
+        self.queue.is_none() && self.pattern.matches(topic)
+    }
+
+    /// Whether this is the topic of that name, and no queue.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        self.queue.is_none() && *self.name == *name
     }
 
     /// Whether this is one topic, and which.
