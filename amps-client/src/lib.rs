@@ -25,11 +25,13 @@
 //!   [`ClientBuilder::ack_batch_size`]. Acknowledgements are batched in `session/acks.rs`.
 //! * Staying connected: [`ClientBuilder::reconnect`], [`ClientBuilder::heartbeat`],
 //!   [`ClientBuilder::on_disconnect`], [`ClientBuilder::on_state`].
+//! * Helpers: [`payload`] builds and reads bodies, [`bookmarks`] names places in a log.
 //! * Ending: [`Client::close`], which finishes the work in hand.
 //! * Errors: [`Error`], sorted by [`ErrorKind`].
 
 mod authenticator;
 pub use authenticator::{Authenticator, AuthenticatorError};
+pub mod bookmarks;
 mod builder;
 pub use builder::ClientBuilder;
 mod caller;
@@ -52,6 +54,7 @@ mod listener;
 pub use listener::ConnectionState;
 mod message;
 pub use message::{AckGuard, Message};
+pub mod payload;
 mod placement;
 pub use placement::Starting;
 mod publish;

@@ -33,20 +33,22 @@ fn handler(
 
 const SHORT: Duration = Duration::from_millis(60);
 
+/// C-5-1-3 C-5-2-1 C-5-2-3
 #[test]
 fn the_requested_backlog_is_sent_and_the_granted_one_is_known() {
     let peer = Peer::new();
     let (client, mut line) = peer.connect(peer.client("c").ack_batch_size(10));
     let starting = aside(move || client.subscribe("q").max_backlog(5).max_backlog(10).start().unwrap());
-    let sub = line.grant(4);
+    let sub = line.grant(5);
     assert_eq!(sub.options().unwrap(), "max_backlog=10");
     assert_eq!(sub.sub_id(), sub.command_id());
     assert!(sub.bookmark().is_none());
     let work = starting.join().unwrap();
-    assert_eq!(work.granted_backlog(), Some(4));
-    assert_eq!(work.effective_ack_batch_size(), 4);
+    assert_eq!(work.granted_backlog(), Some(5));
+    assert_eq!(work.effective_ack_batch_size(), 5);
 }
 
+/// C-5-3-1
 #[test]
 fn without_batching_each_acknowledgement_is_sent_at_once() {
     let peer = Peer::new();
@@ -75,6 +77,7 @@ impl CloneAndAck for amps_client::Message {
     }
 }
 
+/// C-5-3-2
 #[test]
 fn a_full_batch_is_one_frame_in_order_and_goes_out_at_once() {
     let peer = Peer::new();
@@ -91,11 +94,13 @@ fn a_full_batch_is_one_frame_in_order_and_goes_out_at_once() {
     assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), expected.join(","));
 }
 
+/// C-5-3-5
 #[test]
 fn a_batch_never_exceeds_the_granted_backlog() {
     let peer = Peer::new();
     let builder = peer.client("c").ack_batch_size(10).ack_timeout(Duration::from_secs(3600));
     let (mut work, mut line, sub) = reader(builder, &peer, false, 4);
+    assert_eq!(work.effective_ack_batch_size(), 4);
     line.deliver(&sub, "q", 1..=4);
     for _ in 0..4 {
         work.next().unwrap().unwrap().ack();
@@ -103,6 +108,7 @@ fn a_batch_never_exceeds_the_granted_backlog() {
     assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|1|,7|2|,7|3|,7|4|");
 }
 
+/// C-5-3-4
 #[test]
 fn a_batch_goes_out_in_time_without_traffic_and_later_acks_do_not_postpone_it() {
     let peer = Peer::new();
@@ -132,6 +138,7 @@ fn a_batch_goes_out_in_time_without_traffic_and_later_acks_do_not_postpone_it() 
     drop(acking.join().unwrap());
 }
 
+/// C-5-3-8
 #[test]
 fn auto_ack_on_an_iterator_waits_for_the_next_request() {
     let peer = Peer::new();
@@ -169,6 +176,7 @@ fn auto_ack_leaves_alone_what_was_settled_or_exempted() {
     drop(third);
 }
 
+/// C-3-3-2 C-3-3-3
 #[test]
 fn a_handler_acknowledges_what_it_returned_ok_for_and_gives_the_rest_back() {
     let peer = Peer::new();
@@ -182,6 +190,7 @@ fn a_handler_acknowledges_what_it_returned_ok_for_and_gives_the_rest_back() {
     line.deliver(&sub, "q", 1..=4);
     let frames: Vec<(String, Option<String>)> = (0..4)
         .map(|_| line.expect(CommandKind::SowDelete))
+        .inspect(|frame| assert_eq!(frame.topic().unwrap(), "q"))
         .map(|frame| (bookmarks(&frame), frame.options().map(ToString::to_string)))
         .collect();
     let cancel = Some("cancel".to_owned());
@@ -194,6 +203,7 @@ fn a_handler_acknowledges_what_it_returned_ok_for_and_gives_the_rest_back() {
     }
 }
 
+/// C-5-3-9
 #[test]
 fn a_handler_that_acknowledges_by_itself_does_so_once() {
     let peer = Peer::new();
@@ -208,6 +218,7 @@ fn a_handler_that_acknowledges_by_itself_does_so_once() {
     assert!(line.within(SHORT).is_empty());
 }
 
+/// C-5-3-6 C-5-4-4
 #[test]
 fn messages_without_a_lease_are_never_acknowledged() {
     let peer = Peer::new();
@@ -223,6 +234,7 @@ fn messages_without_a_lease_are_never_acknowledged() {
     assert!(line.within(SHORT).is_empty());
 }
 
+/// C-5-4-1 C-5-4-2 C-5-4-3
 #[test]
 fn a_message_given_back_goes_out_after_what_was_acknowledged_before() {
     let peer = Peer::new();
@@ -258,6 +270,7 @@ fn acknowledgements_of_several_topics_share_the_count_but_not_the_frame() {
     assert_eq!((second.topic().unwrap().to_string(), bookmarks(&second)), ("q2".into(), "7|2|".into()));
 }
 
+/// C-2-8-3
 #[test]
 fn pending_acknowledgements_precede_the_unsubscribe() {
     let peer = Peer::new();

@@ -12,6 +12,7 @@ fn connect_error(uri: &str) -> Error {
     Client::builder("c").server(uri).connect().unwrap_err()
 }
 
+/// C-1-2-4 C-1-3-2 C-1-3-3
 #[test]
 fn a_wrong_connection_string_is_refused_before_any_socket_is_opened() {
     for (uri, kind) in [
@@ -31,6 +32,7 @@ fn a_wrong_connection_string_is_refused_before_any_socket_is_opened() {
     assert!(connect_error("tcp://h:1/amps?tcp_nodleay=true").to_string().contains("tcp_nodleay"));
 }
 
+/// C-1-1-4 C-3-7-1: a client with a reconnect policy takes no disconnect handler (R1).
 #[test]
 fn a_wrong_client_is_refused_before_any_socket_is_opened() {
     let uri = "tcp://127.0.0.1:9/amps/json";
@@ -44,6 +46,7 @@ fn a_wrong_client_is_refused_before_any_socket_is_opened() {
     }
 }
 
+/// C-3-2-2
 #[test]
 fn a_port_where_nothing_listens_is_refused() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -68,6 +71,7 @@ fn every_server_of_the_list_is_tried_once() {
     assert!(client.is_connected());
 }
 
+/// C-1-1-3
 #[test]
 fn a_refused_logon_says_why_and_closes_the_socket() {
     for (reason, kind) in [
@@ -91,6 +95,7 @@ fn a_refused_logon_says_why_and_closes_the_socket() {
     }
 }
 
+/// C-1-4-3
 #[test]
 fn a_server_that_keeps_challenging_is_given_up() {
     let peer = Peer::new();
@@ -218,5 +223,5 @@ fn arguments_that_can_never_work_are_refused_locally() {
     assert_eq!(kind(client.ack("a\nb", "7|1|").unwrap_err()), ErrorKind::InvalidArgument);
     let nothing = amps_client::SowDelete::by_filter("q", " ");
     assert_eq!(kind(client.sow_delete(&nothing).unwrap_err()), ErrorKind::InvalidArgument);
-    assert_eq!(kind(client.connect().unwrap_err()), ErrorKind::Usage, "connected already");
+    assert_eq!(kind(client.connect().unwrap_err()), ErrorKind::AlreadyConnected);
 }
