@@ -626,8 +626,8 @@ impl Client {
 
     /// Shows the raw bytes, for diagnosis: what is sent before it is encrypted or compressed,
     /// what is received afterwards. Bytes come as they are read and written, not frame by
-    /// frame, lengths included. Set it before connecting to see the logon, and beware: a
-    /// logon bears the password.
+    /// frame, lengths included. What the listener itself sends is left out. Set it before
+    /// connecting to see the logon, and beware: a logon bears the password.
     pub fn on_traffic(&self, listener: impl FnMut(Direction, &[u8]) + Send + 'static) {
         self.inner.hooks.set_traffic(Arc::new(std::sync::Mutex::new(listener)));
     }
