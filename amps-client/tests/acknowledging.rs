@@ -6,10 +6,11 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use amps_client::{
-    AckOption, Client, ClientBuilder, CommandKind, ErrorKind, HandlerSubscription, SowDelete, Subscription,
+    AckOption, Client, ClientBuilder, Command, CommandKind, ErrorKind, HandlerSubscription, SowDelete,
+    Subscription,
 };
 use amps_protocol::Message as Raw;
-use common::{Line, Peer, aside, bookmarks, errors, leased, plain};
+use common::{Line, Peer, aside, bookmarks, errors, leased, placed, plain};
 
 /// A client that reads the queue `q` with the given grant.
 fn reader(builder: ClientBuilder, peer: &Peer, auto_ack: bool, granted: u32) -> (Subscription, Line, Raw) {
@@ -479,4 +480,101 @@ fn a_smaller_batch_size_sends_acknowledgements_by_hand_too() {
     client.ack("q", "7|2|").unwrap();
     client.set_ack_batch_size(1);
     assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|1|,7|2|");
+}
+
+/// C-5-2-2
+#[test]
+fn a_backlog_is_asked_for_only_if_the_application_wants_it() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let (plain, subscribe) = {
+        let client = client.clone();
+        placed(&mut line, move || client.subscribe("q").start().unwrap())
+    };
+    assert!(subscribe.options().is_none());
+    assert_eq!(plain.granted_backlog(), None, "no queue, as far as the server says");
+    let (_none, subscribe) = placed(&mut line, move || client.subscribe("q").max_backlog(0).start().unwrap());
+    assert_eq!(subscribe.options().unwrap(), "max_backlog=0");
+}
+
+/// C-5-3-3
+#[test]
+fn a_few_acknowledgements_go_out_together_when_their_time_has_come() {
+    let peer = Peer::new();
+    let timeout = Duration::from_millis(100);
+    let builder = peer.client("c").ack_batch_size(10).ack_timeout(timeout);
+    let (mut work, mut line, sub) = reader(builder, &peer, false, 100);
+    line.deliver(&sub, "q", 1..=3);
+    let messages: Vec<_> = work.by_ref().take(3).map(Result::unwrap).collect();
+    let began = Instant::now();
+    for message in &messages {
+        message.ack();
+    }
+    assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|1|,7|2|,7|3|");
+    assert!(began.elapsed() >= timeout / 2, "{:?}", began.elapsed());
+}
+
+/// C-5-3-7
+#[test]
+fn auto_ack_waits_for_the_handler() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let (go_on, wait) = channel::<()>();
+    let (entered, inside) = channel();
+    let (_sub, sub) = handler(&client, &mut line, move |_| {
+        entered.send(())?;
+        Ok(wait.recv()?)
+    });
+    line.deliver(&sub, "q", [1]);
+    inside.recv_timeout(common::PATIENCE).unwrap();
+    assert!(line.within(SHORT).is_empty(), "it has not returned yet");
+    go_on.send(()).unwrap();
+    assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|1|");
+}
+
+/// C-5-3-12
+#[test]
+fn a_handler_acknowledges_a_thousand_messages_each_once() {
+    let peer = Peer::new();
+    let builder = peer.client("c").ack_batch_size(30).ack_timeout(Duration::from_millis(10));
+    let (client, mut line) = peer.connect(builder);
+    let starting = aside(move || {
+        let acknowledge = |message: &amps_client::Message<&[u8]>| {
+            message.ack();
+            Ok(())
+        };
+        client.subscribe("q").max_backlog(1000).on_message(acknowledge).map(|placed| (client, placed)).unwrap()
+    });
+    let sub = line.grant(1000);
+    let (_client, placed) = starting.join().unwrap();
+    assert_eq!(placed.effective_ack_batch_size(), 30);
+    line.deliver(&sub, "q", 1..=1000);
+    let mut seen = Vec::new();
+    while seen.len() < 1000 {
+        let frame = bookmarks(&line.expect(CommandKind::SowDelete));
+        seen.extend(frame.split(',').map(str::to_owned));
+    }
+    let expected: Vec<String> = (1..=1000).map(|n| format!("7|{n}|")).collect();
+    assert_eq!(seen, expected);
+    assert!(line.within(SHORT).is_empty());
+}
+
+/// C-5-5-1 C-5-5-2
+#[test]
+fn acknowledging_with_a_command_says_what_the_application_says() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let other = client.clone();
+    let by_bookmarks = Command::sow_delete("Q").bookmark("B1,B2");
+    let (done, frame) = placed(&mut line, move || other.perform(&by_bookmarks));
+    done.unwrap();
+    assert_eq!((frame.topic().unwrap(), bookmarks(&frame).as_str()), ("Q".into(), "B1,B2"));
+    assert!(frame.options().is_none() && frame.filter().is_none() && frame.sow_keys().is_none());
+
+    let filter = "/id = '7' and /status != 'cancel'";
+    let by_filter = Command::sow_delete("Q").filter(filter).options("expire");
+    let (done, frame) = placed(&mut line, move || client.perform(&by_filter));
+    done.unwrap();
+    assert_eq!((frame.filter().unwrap(), frame.options().unwrap()), (filter.into(), "expire".into()));
+    assert!(frame.bookmark().is_none());
 }

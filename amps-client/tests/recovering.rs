@@ -107,6 +107,29 @@ fn pending_acknowledgements_die_with_their_connection() {
     assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|7|", "only the new lease is acknowledged");
 }
 
+/// C-5-3-10
+#[test]
+fn acknowledgements_that_wait_when_the_connection_is_lost_are_never_sent() {
+    let peer = Peer::new();
+    let builder = resilient(&peer).ack_batch_size(10).ack_timeout(Duration::from_secs(3600));
+    let (client, mut line) = peer.connect(builder);
+    let subscriber = client.clone();
+    let starting = aside(move || subscriber.subscribe("q").max_backlog(10).start().unwrap());
+    let sub = line.grant(10);
+    let mut work = starting.join().unwrap();
+    line.deliver(&sub, "q", 1..=5);
+    for message in work.by_ref().take(5) {
+        message.unwrap().ack();
+    }
+    drop(line);
+    let mut line = peer.accept_logon();
+    let sub = line.grant(10);
+    line.deliver(&sub, "q", [7]);
+    work.next().unwrap().unwrap().ack();
+    client.flush_acks();
+    assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|7|");
+}
+
 /// C-2-3-6: streams go on after a reconnect (R2).
 #[test]
 fn a_plain_stream_yields_one_notice_and_goes_on() {
