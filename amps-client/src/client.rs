@@ -626,8 +626,11 @@ impl Client {
 
     /// Shows the raw bytes, for diagnosis: what is sent before it is encrypted or compressed,
     /// what is received afterwards. Bytes come as they are read and written, not frame by
-    /// frame, lengths included. What the listener itself sends is left out. Set it before
-    /// connecting to see the logon, and beware: a logon bears the password.
+    /// frame, lengths included. Set it before connecting to see the logon, and beware: a logon
+    /// bears the password.
+    ///
+    /// The listener must send nothing in answer to what goes out, which would never end. What
+    /// it sends in answer to what comes in may be left out of what it is shown.
     pub fn on_traffic(&self, listener: impl FnMut(Direction, &[u8]) + Send + 'static) {
         self.inner.hooks.set_traffic(Arc::new(std::sync::Mutex::new(listener)));
     }

@@ -142,11 +142,11 @@ impl Dispatcher {
     fn pushed(&mut self, key: SubKey, pushed: Pushed, queue: &Arc<StreamQueue>) {
         match pushed {
             Pushed::Room => {}
-            Pushed::Full => {
+            Pushed::Full(depth) => {
                 self.no_room = true;
                 if !self.full.iter().any(|other| Arc::ptr_eq(other, queue)) {
                     self.full.push(Arc::clone(queue));
-                    self.listeners.slow(key, queue.depth());
+                    self.listeners.slow(key, depth);
                 }
             }
             Pushed::Overrun => self.overrun.push(key),
