@@ -12,9 +12,9 @@ use amps_transport::{AddressFamily, CloseMode, ConnId, Sink, SocketOptions, Targ
 use super::app::App;
 use super::heartbeat::Heartbeat;
 use super::inbound::{Session, State};
+use super::peer::Peer;
 use super::servers::NextAttempt;
 use super::waiter::Done;
-use super::peer::Peer;
 use crate::authenticator::{Answer, Question, Step};
 use crate::error::{DisconnectCause, Error, Result};
 use crate::listener::ConnectionState;

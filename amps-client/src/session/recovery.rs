@@ -96,9 +96,8 @@ impl Outbound {
                 waiter.complete(Err(Error::disconnected(cause.clone())));
             }
         }
-        let goes_on = |subscription: &Subscription| {
-            recover && subscription.spec.resubscribe && subscription.is_live()
-        };
+        let goes_on =
+            |subscription: &Subscription| recover && subscription.spec.resubscribe && subscription.is_live();
         let keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
         for key in keys {
             match self.subscriptions.get_mut(&key) {
