@@ -543,7 +543,12 @@ fn a_handler_acknowledges_a_thousand_messages_each_once() {
             message.ack();
             Ok(())
         };
-        client.subscribe("q").max_backlog(1000).on_message(acknowledge).map(|placed| (client, placed)).unwrap()
+        client
+            .subscribe("q")
+            .max_backlog(1000)
+            .on_message(acknowledge)
+            .map(|placed| (client, placed))
+            .unwrap()
     });
     let sub = line.grant(1000);
     let (_client, placed) = starting.join().unwrap();

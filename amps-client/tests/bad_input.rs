@@ -5,7 +5,7 @@ mod common;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use amps_client::{Client, CommandKind, Error, ErrorKind};
+use amps_client::{AckOption, Client, Command, CommandKind, Error, ErrorKind, PublishOptions};
 use common::{Peer, aside, errors};
 
 fn connect_error(uri: &str) -> Error {
@@ -209,6 +209,62 @@ fn a_refused_command_is_the_callers_error_and_the_client_goes_on() {
     assert!(error.to_string().starts_with("subscribe \"work\""), "{error}");
     client.publish("t", b"still works").unwrap();
     line.expect(CommandKind::Publish);
+}
+
+/// Every misuse that can be known before a byte is written is refused before that.
+#[test]
+fn misuse_is_refused_before_a_byte_is_written() {
+    let peer = Peer::new();
+    let (client, mut line) =
+        peer.connect(peer.client("c").reconnect(Default::default()).heartbeat(Duration::ZERO));
+    let subscribe = || Command::subscribe("t");
+    for wrong in [
+        Command::subscribe(""),
+        Command::new("subscribe"),
+        Command::new(""),
+        Command::new("sub\nscribe").topic("t"),
+        Command::subscribe("a\tb"),
+        subscribe().filter("/a =\n1"),
+        subscribe().sub_id("a\u{1}b"),
+        subscribe().sub_id("a,b"),
+        subscribe().command_id("a\rb"),
+        subscribe().bookmark("0\n"),
+        subscribe().bookmark("0").live().rate("2X"),
+        subscribe().replace(),
+        subscribe().skip_n(3),
+        Command::unsubscribe("a\nb"),
+        Command::sow("t").query_id("a\nb"),
+        Command::sow("t").order_by("/a\n"),
+        Command::sow("t").batch_size(0),
+        Command::sow("t").sow_keys(["1", "2\n"]),
+        Command::publish("t").sow_key("a\nb"),
+        Command::publish("t").correlation_id("a\nb"),
+        Command::publish("t").oof(),
+        Command::sow_delete("q").filter("1=1").bookmark("1|1|"),
+        Command::sow_delete("q").bookmark("1|1|").options("cancel,expire"),
+        Command::sow_delete("q"),
+        Command::new("group_begin").topic("t"),
+    ] {
+        let said = [client.perform(&wrong), client.execute(&wrong).map(drop), client.send(&wrong)];
+        for error in said.map(Result::unwrap_err) {
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{wrong:?}: {error}");
+            assert!(!error.to_string().contains('\n'), "one sentence: {error}");
+        }
+    }
+    for option in ["oof", "", "a\nb", "max_backlog=3"] {
+        assert_eq!(AckOption::raw(option).unwrap_err().kind(), ErrorKind::InvalidArgument, "{option}");
+    }
+    let replaced = client.execute(&subscribe().sub_id("nobody").replace()).map(drop);
+    assert_eq!(replaced.unwrap_err().kind(), ErrorKind::InvalidSubscription);
+    assert_eq!(client.perform(&Command::new("logon")).unwrap_err().kind(), ErrorKind::Usage);
+    assert_eq!(client.on_disconnect(|_, _| Ok(())).unwrap_err().kind(), ErrorKind::Usage);
+    let options = PublishOptions::new().sow_key("a\nb");
+    assert_eq!(client.publish_with("t", "x", &options).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(client.delta_publish("a\nb", "x").unwrap_err().kind(), ErrorKind::InvalidArgument);
+    let marked = Client::builder("c").server("tcp://h:1/amps").logon_correlation_id("not base 64");
+    assert_eq!(marked.build().unwrap_err().kind(), ErrorKind::InvalidArgument);
+    client.publish("t", "the first byte").unwrap();
+    assert_eq!(line.expect(CommandKind::Publish).data(), b"the first byte");
 }
 
 #[test]

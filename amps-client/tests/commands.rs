@@ -201,7 +201,8 @@ fn a_filter_is_escaped_on_its_way_and_arrives_as_it_was() {
     let peer = Peer::new();
     let (client, mut line) = peer.connect(peer.client("c"));
     let filter = r#"/name = "a\b" OR /path LIKE '\\server'"#;
-    let (_stream, subscribe) = placed(&mut line, move || client.subscribe("T").filter(filter).start().unwrap());
+    let (_stream, subscribe) =
+        placed(&mut line, move || client.subscribe("T").filter(filter).start().unwrap());
     assert_eq!(subscribe.filter().unwrap(), filter);
     // As any parser of JSON reads it.
     let json: serde_json::Value = serde_json::from_slice(subscribe.frame()).unwrap();
@@ -262,7 +263,10 @@ fn a_named_method_and_its_command_write_the_same() {
         (Box::new(|c| c.subscribe("T").start().unwrap()), Command::subscribe("T")),
         (Box::new(|c| c.delta_subscribe("T").start().unwrap()), Command::delta_subscribe("T")),
         (Box::new(|c| c.sow("T").top_n(3).start().unwrap()), Command::sow("T").top_n(3)),
-        (Box::new(|c| c.sow_and_subscribe("T").oof().start().unwrap()), Command::sow_and_subscribe("T").oof()),
+        (
+            Box::new(|c| c.sow_and_subscribe("T").oof().start().unwrap()),
+            Command::sow_and_subscribe("T").oof(),
+        ),
         (
             Box::new(|c| c.sow_and_delta_subscribe("T").filter("/a").start().unwrap()),
             Command::sow_and_delta_subscribe("T").filter("/a"),

@@ -3,8 +3,8 @@
 mod common;
 
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use amps_client::{CommandKind, ConnectionState, ErrorKind};
 use common::{PATIENCE, Peer, aside, errors, states, until};

@@ -206,7 +206,8 @@ fn parameters_of_the_connection_string_reach_the_socket() {
     let (nodelay, _, buffer) = nodelay_and_buffer("?tcp_nodelay=true&tcp_sndbuf=100000");
     assert!(nodelay);
     assert!(buffer >= 100_000, "{buffer}");
-    let (nodelay, keeps_alive, small) = nodelay_and_buffer("?tcp_nodelay=no&tcp_keepalive=0&tcp_sndbuf=20000");
+    let (nodelay, keeps_alive, small) =
+        nodelay_and_buffer("?tcp_nodelay=no&tcp_keepalive=0&tcp_sndbuf=20000");
     assert!(!nodelay && !keeps_alive);
     assert!(small < buffer, "{small}");
     let (nodelay, keeps_alive, _) = nodelay_and_buffer("");

@@ -115,9 +115,8 @@ fn a_handler_is_let_go_with_its_subscription() {
     let (client, mut line) = peer.connect(builder);
     let (sender, calls) = channel::<()>();
     let other = client.clone();
-    let (placed, subscribe) = placed(&mut line, move || {
-        other.subscribe("t").on_message(move |_| Ok(sender.send(())?)).unwrap()
-    });
+    let (placed, subscribe) =
+        placed(&mut line, move || other.subscribe("t").on_message(move |_| Ok(sender.send(())?)).unwrap());
     client.unsubscribe(&placed.sub_id()).unwrap();
     line.expect(CommandKind::Unsubscribe);
     line.send(&plain(&sid(&subscribe), "t", "late"));

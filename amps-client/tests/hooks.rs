@@ -77,8 +77,7 @@ fn a_hook_that_is_replaced_sees_nothing_more() {
         let (_stream, full) = short_stream(&client, &mut line);
         provoke(&client, &mut line, &failing, &full);
         let seen = sorted(&calls);
-        let expected =
-            ["error", "failed write", "kind", "traffic", "unexpected"].map(|name| (name, who));
+        let expected = ["error", "failed write", "kind", "traffic", "unexpected"].map(|name| (name, who));
         assert_eq!(seen, expected);
     }
     for hook in [
@@ -154,14 +153,8 @@ fn a_panic_in_any_hook_is_survived_by_the_connection() {
             panic!("{name}");
         }
     };
-    let (state, start, kind, unexpected, failed, error) = (
-        told("state"),
-        told("start"),
-        told("kind"),
-        told("unexpected"),
-        told("failed write"),
-        told("error"),
-    );
+    let (state, start, kind, unexpected, failed, error) =
+        (told("state"), told("start"), told("kind"), told("unexpected"), told("failed write"), told("error"));
     let builder = peer.client("c").authenticator(Panics);
     let builder = builder
         .on_state(move |_| state())

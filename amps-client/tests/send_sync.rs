@@ -3,9 +3,9 @@
 use amps_client::bookmarks::{Bookmark, BookmarkRange};
 use amps_client::payload::{CompositeBuilder, FixBuilder, NvfixBuilder};
 use amps_client::{
-    AckGuard, AckOption, Client, ClientBuilder, Closer, Command, ConnectionState, Counters, DeleteStats, Error,
-    ErrorKind, EventLoop, HandlerSubscription, ListenerId, Message, Peer, PublishOptions, Receipt, Reconnect,
-    SlowConsumer, Sow, SowDelete, Starting, Subscribe, Subscription,
+    AckGuard, AckOption, Client, ClientBuilder, Closer, Command, ConnectionState, Counters, DeleteStats,
+    Error, ErrorKind, EventLoop, HandlerSubscription, ListenerId, Message, Peer, PublishOptions, Receipt,
+    Reconnect, SlowConsumer, Sow, SowDelete, Starting, Subscribe, Subscription,
 };
 
 const fn sent<T: Send + 'static>() {}

@@ -18,7 +18,9 @@ fn a_record_that_exceeds_its_frame_ends_the_connection_and_another_may_be_made()
     let other = client.clone();
     let (mut records, query) = placed(&mut line, move || other.sow("t").start().unwrap());
     let id = query.query_id().unwrap().to_string();
-    line.send(&format!(r#"{{"c":"sow","t":"t","query_id":"{id}","bs":2}}{{"k":"1","l":1}}a{{"k":"2","l":500}}b"#));
+    line.send(&format!(
+        r#"{{"c":"sow","t":"t","query_id":"{id}","bs":2}}{{"k":"1","l":1}}a{{"k":"2","l":500}}b"#
+    ));
     let first = records.next().unwrap().unwrap();
     assert_eq!((first.sow_key().unwrap(), first.data()), ("1".into(), &b"a"[..]));
     assert_eq!(records.next().unwrap().unwrap_err().kind(), ErrorKind::Stream);
@@ -53,10 +55,8 @@ fn records_and_what_follows_come_in_one_stream_in_order() {
         format!(r#"{{"c":"p","t":"t","k":"1","sub_id":"{id}","l":1}}c"#),
         plain(&id, "t", "d"),
     ]);
-    let came: Vec<_> = stream
-        .take(6)
-        .map(|message| message.map(|m| (m.command(), m.data().to_vec())).unwrap())
-        .collect();
+    let came: Vec<_> =
+        stream.take(6).map(|message| message.map(|m| (m.command(), m.data().to_vec())).unwrap()).collect();
     use CommandKind as K;
     let kinds = [K::GroupBegin, K::Sow, K::Sow, K::GroupEnd, K::Publish, K::Publish];
     let bodies: [&[u8]; 6] = [b"", b"a", b"b", b"", b"c", b"d"];
@@ -97,7 +97,14 @@ fn a_query_with_a_subscription_is_repeated_as_it_was_after_a_reconnect() {
     let policy = Reconnect::new().initial(Duration::from_millis(5)).jitter(0.0);
     let (client, mut line) = peer.connect(peer.client("c").reconnect(policy).heartbeat(Duration::ZERO));
     let (_stream, before) = placed(&mut line, move || {
-        client.sow_and_subscribe("t").filter("/id > 0").oof().batch_size(50).start().map(|s| (s, client)).unwrap()
+        client
+            .sow_and_subscribe("t")
+            .filter("/id > 0")
+            .oof()
+            .batch_size(50)
+            .start()
+            .map(|s| (s, client))
+            .unwrap()
     });
     drop(line);
     let mut line = peer.accept_logon();
@@ -224,7 +231,8 @@ fn a_delete_says_in_one_way_what_it_means() {
 fn a_connection_that_is_lost_ends_a_query_under_way() {
     let peer = Peer::new();
     let (client, mut line) = peer.connect(peer.client("c"));
-    let (mut records, query) = placed(&mut line, move || client.sow("t").start().map(|s| (s, client)).unwrap());
+    let (mut records, query) =
+        placed(&mut line, move || client.sow("t").start().map(|s| (s, client)).unwrap());
     let id = query.query_id().unwrap().to_string();
     line.send(&format!(r#"{{"c":"group_begin","query_id":"{id}"}}"#));
     line.stream.flush().unwrap();

@@ -129,8 +129,9 @@ fn everything_can_be_ended_at_once() {
     let mut ids = Vec::new();
     for topic in ["a", "b"] {
         let (other, sender) = (client.clone(), sender.clone());
-        let (_placed, subscribe) =
-            placed(&mut line, move || other.subscribe(topic).on_message(move |_| Ok(sender.send(())?)).unwrap());
+        let (_placed, subscribe) = placed(&mut line, move || {
+            other.subscribe(topic).on_message(move |_| Ok(sender.send(())?)).unwrap()
+        });
         ids.push(sid(&subscribe));
     }
     drop(sender);

@@ -76,7 +76,10 @@ fn calls_that_wait_are_refused_in_a_handler() {
             ("delta_subscribe", Box::new(|| client.delta_subscribe("t").start().map(drop))),
             ("sow_and_subscribe", Box::new(|| client.sow_and_subscribe("t").start().map(drop))),
             ("sow_and_delta_subscribe", Box::new(|| client.sow_and_delta_subscribe("t").start().map(drop))),
-            ("sow_delete by filter", Box::new(|| client.sow_delete(&SowDelete::by_filter("t", "1=1")).map(drop))),
+            (
+                "sow_delete by filter",
+                Box::new(|| client.sow_delete(&SowDelete::by_filter("t", "1=1")).map(drop)),
+            ),
             ("sow_delete by keys", Box::new(|| client.sow_delete(&SowDelete::by_keys("t", ["1"])).map(drop))),
             ("sow_delete by data", Box::new(|| client.sow_delete(&SowDelete::by_data("t", "{}")).map(drop))),
             (
@@ -85,7 +88,10 @@ fn calls_that_wait_are_refused_in_a_handler() {
             ),
             ("flush", Box::new(|| client.flush(PATIENCE))),
             ("execute", Box::new(|| client.execute(&Command::subscribe("t")).map(drop))),
-            ("execute a delete", Box::new(|| client.execute(&Command::sow_delete("q").bookmark("7|1|")).map(drop))),
+            (
+                "execute a delete",
+                Box::new(|| client.execute(&Command::sow_delete("q").bookmark("7|1|")).map(drop)),
+            ),
             ("execute_with", Box::new(|| client.execute_with(&Command::sow("t"), |_| Ok(())).map(drop))),
             ("perform a delete", Box::new(|| client.perform(&Command::sow_delete("q").bookmark("7|1|")))),
             ("perform a flush", Box::new(|| client.perform(&Command::flush()))),
@@ -120,7 +126,10 @@ fn calls_that_do_not_wait_work_in_a_handler() {
             ("execute a publish", outcome(client.execute(&Command::publish("t").data("x")))),
             ("unsubscribe", outcome(client.unsubscribe("nobody"))),
             ("send", send(Command::subscribe("t"))),
-            ("perform without acknowledgements", perform(Command::sow_delete("q").bookmark("1|1|").no_acks())),
+            (
+                "perform without acknowledgements",
+                perform(Command::sow_delete("q").bookmark("1|1|").no_acks()),
+            ),
             ("ack by name", outcome(client.ack("q", "7|8|"))),
             ("ack with an option", outcome(client.ack_with("q", "7|9|", &AckOption::Cancel))),
         ];
@@ -255,7 +264,8 @@ fn a_handler_waits_for_another_client_and_not_for_its_own() {
 fn clients_that_share_a_loop_do_not_wait_for_each_other() {
     let server = FakeServer::builder().start().unwrap();
     let event_loop = amps_client::EventLoop::new().unwrap();
-    let connect = |name| Client::builder(name).server(server.uri("json")).event_loop(&event_loop).connect().unwrap();
+    let connect =
+        |name| Client::builder(name).server(server.uri("json")).event_loop(&event_loop).connect().unwrap();
     let (a, b) = (connect("a"), connect("b"));
     let (sender, outcomes) = channel();
     a.subscribe("t")

@@ -40,7 +40,9 @@ fn the_bytes_shown_are_the_bytes_that_the_server_receives() {
     std::thread::scope(|scope| {
         for thread in 0..3 {
             let client = &client;
-            scope.spawn(move || (0..500).for_each(|n| drop(client.publish("t", format!("{thread} {n}")).unwrap())));
+            scope.spawn(move || {
+                (0..500).for_each(|n| drop(client.publish("t", format!("{thread} {n}")).unwrap()))
+            });
         }
     });
     drop(client);
@@ -161,8 +163,8 @@ fn a_hook_of_the_thread_that_panics_is_reported() {
     assert!(errors.iter().any(|error| error.contains("nor here")), "{errors:?}");
 }
 
-/// C-10-4-2: publishes gather by themselves when they come back to back, and a command that
-/// is no publish comes behind them.
+/// RX2-5: publishes gather by themselves when they come back to back, and a command that is no
+/// publish comes behind them.
 #[test]
 fn publishes_that_gather_precede_the_next_command() {
     let peer = Peer::new();
