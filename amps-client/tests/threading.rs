@@ -100,6 +100,8 @@ fn calls_that_wait_are_refused_in_a_handler() {
                 Box::new(|| client.perform(&Command::unsubscribe("9").ack(AckType::Processed))),
             ),
             ("a command of a newer server", Box::new(|| client.perform(&Command::new("future").topic("t")))),
+            ("connect to another", Box::new(|| client.connect_to(["tcp://127.0.0.1:9/amps/json"]))),
+            ("close within", Box::new(|| client.close_within(Duration::ZERO))),
             ("connect", Box::new(|| client.connect())),
             ("logon", Box::new(|| client.perform(&Command::new("logon")))),
             ("close", Box::new(|| client.close())),
@@ -207,6 +209,73 @@ fn a_stream_is_not_waited_for_in_a_handler_of_its_own_client() {
     let usage = Err(ErrorKind::Usage);
     assert!(matches!(first, Some(Ok(()))) || first == Some(usage), "{first:?}");
     assert_eq!((second, within, replaced), (Some(usage), usage, usage));
+}
+
+/// A future would be polled on a thread that has not to wait, and be answered behind the handler:
+/// it is refused like the call.
+#[test]
+fn futures_are_refused_in_a_handler_too() {
+    use std::future::Future;
+    use std::task::{Context, Poll, Waker};
+    let (outcomes, written) = inside(|client, _| {
+        let poll = |starting: amps_client::Starting| {
+            let mut starting = Box::pin(starting);
+            match starting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(result) => outcome(result),
+                Poll::Pending => Ok(()),
+            }
+        };
+        vec![
+            ("start_future", poll(client.subscribe("t").start_future())),
+            ("execute_future", poll(client.execute_future(&Command::sow("t")))),
+        ]
+    });
+    assert!(outcomes.iter().all(|(_, outcome)| *outcome == Err(ErrorKind::Usage)), "{outcomes:?}");
+    assert_eq!(written, []);
+}
+
+/// LC-10: what is ended inside a handler, its own subscription and its own client included.
+#[test]
+fn subscriptions_are_ended_and_clients_dropped_inside_a_handler() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let other = client.clone();
+    let (streams, commands): (Vec<_>, Vec<_>) = (0..3)
+        .map(|_| {
+            let other = other.clone();
+            placed(&mut line, move || other.subscribe("s").start().unwrap())
+        })
+        .unzip();
+    drop(other);
+    let (placed_one, of_one) = {
+        let client = client.clone();
+        placed(&mut line, move || client.subscribe("one").on_message(|_| Ok(())).unwrap())
+    };
+    let (sender, done) = channel();
+    let mut holds = Some((client.clone(), streams, placed_one));
+    let (placed_own, own) = placed(&mut line, move || {
+        let handler = move |_: &Message<&[u8]>| {
+            if let Some((client, mut streams, one)) = holds.take() {
+                streams.pop().unwrap().close();
+                streams.pop().unwrap().closer().close();
+                drop(streams);
+                one.unsubscribe();
+                // Nobody else has this client any more.
+                drop((client, one));
+            }
+            Ok(sender.send(())?)
+        };
+        client.subscribe("own").on_message(handler).unwrap()
+    });
+    let ids: Vec<_> = commands.iter().rev().chain([&of_one]).map(sid).collect();
+    drop(placed_own);
+    line.send(&plain(&sid(&own), "own", "go"));
+    done.recv_timeout(PATIENCE).unwrap();
+    let rest = line.rest();
+    let ended: Vec<_> =
+        rest.iter().filter(|frame| frame.command() == CommandKind::Unsubscribe).map(sid).collect();
+    assert_eq!(ended, ids);
+    assert_eq!(rest.len(), ids.len(), "nothing else, and the connection is closed");
 }
 
 /// `abort` is the way to end a client from inside (R8).
