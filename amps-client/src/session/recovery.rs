@@ -24,6 +24,7 @@ impl Outbound {
         self.gate = Gate::Opening;
         self.connection += 1;
         self.outlet = outlet;
+        self.written();
         self.line.wire.reset();
     }
 
@@ -79,6 +80,7 @@ impl Outbound {
             self.written_before.pop_front();
         }
         self.line.wire.reset();
+        self.written();
         let survivors = self.bugs.ack_survives_reconnect;
         if !survivors {
             self.loose.clear();
