@@ -669,7 +669,7 @@ impl Client {
     /// with the client if that never happens.
     pub fn when_recovered(&self, work: impl FnOnce(&Self) + Send + 'static) {
         self.inner.hooks.defer(Box::new(work));
-        if self.is_connected() {
+        if self.inner.shared.with(|outbound| outbound.is_recovered()) {
             let deferred = self.inner.hooks.take_deferred();
             run_deferred(self.clone(), deferred, Arc::clone(&self.inner.hooks));
         }
@@ -761,6 +761,10 @@ impl Client {
     /// Waits for the end of a command.
     pub(crate) fn wait(&self, waiter: &Waiter, timeout: Option<Duration>) -> Result<Done> {
         let mut patience = timeout;
+        if self.may_be_answered().is_err() {
+            // It became full since it was looked at: the loop ends what cannot be answered.
+            self.inner.shared.wake();
+        }
         loop {
             if let Some(result) = waiter.wait(patience) {
                 return result;
@@ -774,8 +778,7 @@ impl Client {
 
     /// Refuses to wait for what cannot be received: a stream that this thread reads is full.
     pub(crate) fn may_be_answered(&self) -> Result<()> {
-        let held_back = self.inner.shared.held_back();
-        if held_back.contains(&caller::current()) { Err(WOULD_DEADLOCK) } else { Ok(()) }
+        if self.inner.targets.are_full_for(caller::current()) { Err(WOULD_DEADLOCK) } else { Ok(()) }
     }
 
     /// How long a command may take.

@@ -40,6 +40,8 @@ pub(crate) struct Targets {
     fresh: Mutex<Vec<(SubKey, Target)>>,
     /// For when the server has agreed to the replacement of this number.
     replacements: Mutex<Vec<(SubKey, Target)>>,
+    /// Streams that have stopped the socket.
+    full: Mutex<Vec<Arc<StreamQueue>>>,
 }
 
 impl Targets {
@@ -63,6 +65,16 @@ impl Targets {
         self.replacements.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a stream that this thread reads is full at this moment, so that nothing is
+    /// received.
+    pub(crate) fn are_full_for(&self, reader: u64) -> bool {
+        self.lock_full().iter().any(|queue| queue.awaited_reader() == Some(reader))
+    }
+
+    fn lock_full(&self) -> MutexGuard<'_, Vec<Arc<StreamQueue>>> {
+        self.full.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take(&self) -> Vec<(SubKey, Target)> {
         std::mem::take(&mut *self.fresh.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -73,7 +85,7 @@ pub(crate) struct Dispatcher {
     targets: FxHashMap<SubKey, Entry>,
     /// Streams that got messages in the read under way.
     touched: Vec<SubKey>,
-    /// Streams over their limit.
+    /// Streams over their limit; the same as other threads see.
     full: Vec<Arc<StreamQueue>>,
     /// The next message must wait until streams over their limit were read.
     no_room: bool,
@@ -146,11 +158,24 @@ impl Dispatcher {
                 self.no_room = true;
                 if !self.full.iter().any(|other| Arc::ptr_eq(other, queue)) {
                     self.full.push(Arc::clone(queue));
+                    self.show_full();
                     self.listeners.slow(key, depth);
                 }
             }
             Pushed::Overrun => self.overrun.push(key),
         }
+    }
+
+    fn keep_full(&mut self, keep: impl Fn(&Arc<StreamQueue>) -> bool) {
+        let before = self.full.len();
+        self.full.retain(keep);
+        if self.full.len() != before {
+            self.show_full();
+        }
+    }
+
+    fn show_full(&self) {
+        self.fresh.lock_full().clone_from(&self.full);
     }
 
     /// Lets whoever took messages go.
@@ -162,7 +187,7 @@ impl Dispatcher {
                     queue.void_leases(self.generation);
                 }
                 queue.end(error);
-                self.full.retain(|other| !Arc::ptr_eq(other, &queue));
+                self.keep_full(|other| !Arc::ptr_eq(other, &queue));
             }
             Target::Handler { handler, .. } => {
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
@@ -284,7 +309,7 @@ impl App for Dispatcher {
         for key in std::mem::take(&mut self.overrun) {
             self.shared.act(now, Urgency::Now, |outbound| outbound.unsubscribe(now, key));
         }
-        self.full.retain(|queue| queue.is_paused());
+        self.keep_full(|queue| queue.is_paused());
         !self.full.is_empty()
     }
 

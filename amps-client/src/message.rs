@@ -52,9 +52,16 @@ impl Origin {
         }
     }
 
-    pub(crate) fn settle_unasked(&self, now: Time, topic: &[u8], bookmark: &[u8]) {
+    pub(crate) fn settle_unasked(
+        &self,
+        now: Time,
+        topic: &[u8],
+        bookmark: &[u8],
+        option: Option<&AckOption>,
+    ) {
         if let Some(lease) = self.lease {
-            self.shared.act_timed(now, |outbound| outbound.settle_unasked(now, lease, topic, bookmark, None));
+            self.shared
+                .act_timed(now, |outbound| outbound.settle_unasked(now, lease, topic, bookmark, option));
         }
     }
 }
@@ -141,10 +148,10 @@ impl<B: AsRef<[u8]>> Message<B> {
         std::str::from_utf8(self.raw.data())
     }
 
-    /// Acknowledges on behalf of auto-ack.
-    pub(crate) fn ack_unless_kept(&self) {
+    /// Settles it on behalf of auto-ack.
+    pub(crate) fn settle_unless_kept(&self, option: Option<&AckOption>) {
         if let (Some(topic), Some(bookmark)) = (self.raw.topic(), self.raw.bookmark()) {
-            self.origin.settle_unasked(self.origin.clock.now(), topic, bookmark);
+            self.origin.settle_unasked(self.origin.clock.now(), topic, bookmark, option);
         }
     }
 

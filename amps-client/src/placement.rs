@@ -15,6 +15,7 @@ use crate::command::{Command, Ends};
 use crate::dispatcher::{Handler, HandlerResult, Target, panic_text};
 use crate::error::{Error, Result};
 use crate::message::Message;
+use crate::session::acks::AckOption;
 use crate::session::commands::Wait;
 use crate::session::outbound::Outbound;
 use crate::session::placing::unknown_subscription;
@@ -128,11 +129,12 @@ impl Placement {
                         continue;
                     }
                 };
-                let outcome = catch_unwind(AssertUnwindSafe(|| handler(&message).map_err(|error| error.to_string())));
+                let outcome =
+                    catch_unwind(AssertUnwindSafe(|| handler(&message).map_err(|error| error.to_string())));
                 let text = match outcome {
                     Ok(Ok(())) => {
                         if auto_ack {
-                            message.ack_unless_kept();
+                            message.settle_unless_kept(None);
                         }
                         continue;
                     }
@@ -140,7 +142,7 @@ impl Placement {
                     Err(panic) => format!("it panicked: {}", panic_text(panic)),
                 };
                 if auto_ack {
-                    message.cancel();
+                    message.settle_unless_kept(Some(&AckOption::Cancel));
                 }
                 hooks.report(&Error::Handler { subscription: id.clone(), text });
             }

@@ -224,7 +224,7 @@ impl Subscription {
     fn advance(&mut self, patience: Option<Duration>) -> Advance {
         // Asking for the next message says that the last one is done.
         if let Some(done) = self.unsettled.take() {
-            done.origin.settle_unasked(done.origin.clock.now(), &done.topic, &done.bookmark);
+            done.origin.settle_unasked(done.origin.clock.now(), &done.topic, &done.bookmark, None);
         }
         if self.ended {
             return Advance::Ended;

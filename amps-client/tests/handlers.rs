@@ -222,3 +222,86 @@ fn an_error_listener_that_panics_does_not_stop_deliveries() {
     assert_eq!(reports.load(Ordering::SeqCst), 2);
     assert!(client.is_connected());
 }
+
+/// A handler with a thread of its own may wait for the server, and holds nobody else up.
+#[test]
+fn a_handler_aside_may_wait_for_its_own_client() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let (sender, flushed) = channel();
+    let inside = client.clone();
+    let (placed_aside, of_aside) = placed(&mut line, move || {
+        let handler = move |message: &amps_client::Message| {
+            inside.flush(PATIENCE)?;
+            Ok(sender.send((message.data().to_vec(), here()))?)
+        };
+        inside_placement(&client, handler)
+    });
+    let (placed_aside, client) = (placed_aside.0, placed_aside.1);
+    let (of_other, other_calls) = channel();
+    let other = client.clone();
+    let (_other, of_loop) = placed(&mut line, move || {
+        other.subscribe("u").on_message(move |_| Ok(of_other.send(here())?)).unwrap()
+    });
+    line.send(&plain(&sid(&of_aside), "t", "1"));
+    let flush = line.expect(CommandKind::Flush);
+    // The first handler waits; the other one is called all the same.
+    line.send(&plain(&sid(&of_loop), "u", "x"));
+    let on_loop = other_calls.recv_timeout(PATIENCE).unwrap();
+    line.ack(&flush);
+    let (body, thread) = flushed.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(body, b"1");
+    assert!(thread != on_loop && thread != here());
+    placed_aside.unsubscribe();
+    assert_eq!(line.expect(CommandKind::Unsubscribe).sub_id().unwrap(), sid(&of_aside).as_str());
+    assert!(flushed.recv_timeout(PATIENCE).is_err(), "it is let go with its subscription");
+}
+
+fn inside_placement(
+    client: &amps_client::Client,
+    handler: impl FnMut(&amps_client::Message) -> amps_client::HandlerResult + Send + 'static,
+) -> (amps_client::HandlerSubscription, amps_client::Client) {
+    (client.subscribe("t").on_message_aside(handler).unwrap(), client.clone())
+}
+
+/// Auto-ack follows what such a handler returns, as on the loop; a delivery that it exempted is
+/// left alone whatever it returns.
+#[test]
+fn a_handler_aside_acknowledges_what_it_has_done_and_gives_back_what_it_has_not() {
+    let peer = Peer::new();
+    let (builder, reported) = errors(peer.client("c"));
+    let (client, mut line) = peer.connect(builder);
+    let placing = aside(move || {
+        let handler = |message: &amps_client::Message| match message.data() {
+            br#"{"id":1}"# => Ok(()),
+            br#"{"id":2}"# => Err("cannot".into()),
+            br#"{"id":3}"# => panic!("a bug in the handler"),
+            br#"{"id":4}"# => {
+                message.keep_lease();
+                Err("kept".into())
+            }
+            _ => {
+                message.ack();
+                Err("too late to give it back".into())
+            }
+        };
+        let placed = client.subscribe("q").max_backlog(10).auto_ack(true).on_message_aside(handler).unwrap();
+        (placed, client)
+    });
+    let subscribe = line.grant(10);
+    let (_placed, _client) = placing.join().unwrap();
+    line.deliver(&subscribe, "q", 1..=5);
+    let frames: Vec<_> = (0..4)
+        .map(|_| line.expect(CommandKind::SowDelete))
+        .map(|frame| (common::bookmarks(&frame), frame.options().map(ToString::to_string)))
+        .collect();
+    let cancel = Some("cancel".to_owned());
+    let expected = [("7|1|", None), ("7|2|", cancel.clone()), ("7|3|", cancel), ("7|5|", None)];
+    assert_eq!(frames, expected.map(|(bookmark, option)| (bookmark.to_owned(), option)));
+    for text in ["cannot", "a bug in the handler", "kept", "too late"] {
+        let error = reported.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(error.kind(), ErrorKind::MessageHandler);
+        assert!(error.to_string().contains(text), "{error}");
+    }
+    assert!(line.within(Duration::from_millis(30)).is_empty());
+}

@@ -100,6 +100,8 @@ pub(crate) struct Outbound {
     batching: (usize, Duration),
     /// When those that wait have to go.
     publishes_due: Option<Time>,
+    /// The end of the last of them.
+    held_end: u64,
     pub(super) draining: bool,
     /// A reconnect is under way.
     pub(super) recovering: bool,
@@ -147,6 +149,7 @@ impl Outbound {
             ack_timer: None,
             batching: (0, Duration::ZERO),
             publishes_due: None,
+            held_end: 0,
             draining: false,
             recovering: false,
             written_before: VecDeque::new(),
@@ -225,6 +228,11 @@ impl Outbound {
         matches!(self.gate, Gate::Up)
     }
 
+    /// Whether the server has answered everything that a recovery needs, besides.
+    pub(crate) fn is_recovered(&self) -> bool {
+        self.is_up() && self.resubscribing == 0
+    }
+
     pub(crate) const fn generation(&self) -> Generation {
         self.generation
     }
@@ -265,20 +273,22 @@ impl Outbound {
         self.publishes_due = None;
     }
 
-    /// Whether publishes may wait for more; `Some(true)` if a timer has to be set for them.
-    pub(super) fn may_gather(&mut self, now: Time) -> Option<bool> {
+    /// Whether a publish may wait for more; `Some(true)` if a timer has to be set for it. Behind
+    /// anything else that was `waiting` to be written it may not: that is about to go.
+    pub(super) fn may_gather(&mut self, now: Time, waiting: usize) -> Option<bool> {
         let (bytes, within) = self.batching;
-        if self.line.wire.queued() >= bytes || within.is_zero() {
+        let first = self.publishes_due.is_none();
+        if self.line.wire.queued() >= bytes || within.is_zero() || (first && waiting > 0) {
             return None;
         }
-        let first = self.publishes_due.is_none();
         self.publishes_due.get_or_insert(now + within);
+        self.held_end = self.line.wire.end();
         Some(first)
     }
 
     /// Whether nothing waits but publishes whose time has not come.
-    pub(super) const fn waits_for_company(&self) -> bool {
-        self.publishes_due.is_some()
+    pub(super) fn waits_for_company(&self) -> bool {
+        self.publishes_due.is_some() && self.line.wire.end() == self.held_end
     }
 
     /// What waited is being written.
@@ -295,8 +305,10 @@ impl Outbound {
         if !self.is_up() {
             return;
         }
-        // What waits already is a sign of life as soon as the server takes it.
+        // What waits already is a sign of life as soon as the server takes it; publishes that
+        // wait for company have waited long enough.
         self.line.last_sent = now;
+        self.publishes_due = None;
         if self.line.wire.queued() == 0 {
             self.line.write(&Command::heartbeat(HeartbeatRequest::Beat).into());
         }

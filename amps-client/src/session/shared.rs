@@ -27,8 +27,6 @@ pub(crate) struct Shared {
     room: Condvar,
     /// There are effects that the session has not applied yet.
     changed: AtomicBool,
-    /// Threads whose own unread stream has stopped the socket.
-    held_back: Mutex<Vec<u64>>,
     /// The loop is running user code and cannot be relied on to write soon.
     busy: AtomicBool,
     /// Makes the loop look at the session's timers and effects again.
@@ -65,7 +63,6 @@ impl Shared {
             outbound: Mutex::new(guarded),
             room: Condvar::new(),
             changed: AtomicBool::new(false),
-            held_back: Mutex::default(),
             busy: AtomicBool::new(false),
             wake: OnceLock::new(),
             tap: OnceLock::new(),
@@ -88,15 +85,6 @@ impl Shared {
         if let Some(tap) = self.tap.get().filter(|_| chunk.fresh) {
             tap(&chunk.bytes);
         }
-    }
-
-    /// The threads that would have to read before anything can be received.
-    pub(crate) fn held_back(&self) -> Vec<u64> {
-        self.held_back.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set_held_back(&self, callers: Vec<u64>) {
-        *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = callers;
     }
 
     /// Whether somebody changed what the session has to know; asked between two messages.
@@ -154,8 +142,9 @@ impl Shared {
     /// As [`act_quietly`](Self::act_quietly), for publishes, which may be made to wait for more.
     pub(crate) fn act_publish<T>(&self, now: Time, f: impl FnOnce(&mut Outbound) -> T) -> T {
         let mut guard = self.lock();
+        let waiting = guard.outbound.line.wire.queued();
         let result = f(&mut guard.outbound);
-        match guard.outbound.may_gather(now) {
+        match guard.outbound.may_gather(now, waiting) {
             None => self.write(guard, now, Urgency::Gather),
             Some(first) => {
                 drop(guard);
@@ -240,6 +229,8 @@ impl Shared {
         if waiting == 0 {
             return;
         }
+        // What is being sent takes publishes along that wait for company.
+        guard.outbound.written();
         guard.burst = if now - guard.last_write < BURST_GAP { guard.burst + 1 } else { 0 };
         guard.last_write = now;
         let gather = urgency == Urgency::Gather && !self.busy.load(Ordering::Relaxed);
