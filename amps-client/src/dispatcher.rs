@@ -386,7 +386,7 @@ impl App for Dispatcher {
             match catch_unwind(AssertUnwindSafe(|| handler(&client, &error))) {
                 Ok(Ok(())) => {}
                 Ok(Err(failure)) => {
-                    listeners.report(&Error::disconnected(DisconnectCause::GaveUp(Box::new(failure))))
+                    listeners.report(&Error::disconnected(DisconnectCause::GaveUp(Box::new(failure))));
                 }
                 Err(panic) => {
                     let text = format!("the disconnect handler panicked: {}", panic_text(panic));

@@ -32,8 +32,11 @@ pub(crate) struct Shared {
     /// Makes the loop look at the session's timers and effects again.
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Sees what is written, before it is.
-    tap: OnceLock<Box<dyn Fn(&[u8]) + Send + Sync>>,
+    tap: OnceLock<Tap>,
 }
+
+/// Sees bytes.
+type Tap = Box<dyn Fn(&[u8]) + Send + Sync>;
 
 struct Guarded {
     outbound: Outbound,
@@ -75,7 +78,7 @@ impl Shared {
     }
 
     /// Sets who sees what is written; once.
-    pub(crate) fn on_write(&self, tap: Box<dyn Fn(&[u8]) + Send + Sync>) {
+    pub(crate) fn on_write(&self, tap: Tap) {
         let _ = self.tap.set(tap);
     }
 
