@@ -96,7 +96,7 @@ impl Outbound {
                 self.take_out(key);
                 self.effects.push(Effect::RouteRemoved { key });
             }
-            if let Some(waiter) = pending.waiter {
+            if let Some(waiter) = pending.waiter.filter(|_| !self.bugs.waiter_forgotten) {
                 waiter.complete(Err(Error::disconnected(cause.clone())));
             }
         }
