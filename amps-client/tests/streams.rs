@@ -258,3 +258,21 @@ fn a_stream_that_is_to_fail_when_it_is_full_ends_with_what_it_holds() {
     assert_eq!(stream.next().unwrap().unwrap_err().kind(), ErrorKind::Full);
     assert!(stream.next().is_none());
 }
+
+#[test]
+fn a_stream_tells_how_far_behind_its_reader_is() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let subscribing = aside(move || client.subscribe("t").start().map(|s| (client, s)));
+    let subscribe = line.expect(CommandKind::Subscribe);
+    line.ack(&subscribe);
+    let (_client, mut stream) = subscribing.join().unwrap().unwrap();
+    assert_eq!(stream.oldest_age(), None);
+    let began = Instant::now();
+    let sid = subscribe.sub_id().unwrap().to_string();
+    line.send_all(&[plain(&sid, "t", "1"), plain(&sid, "t", "2")]);
+    stream.next().unwrap().unwrap();
+    assert!(stream.oldest_age().unwrap() <= began.elapsed());
+    stream.next().unwrap().unwrap();
+    assert_eq!((stream.depth(), stream.oldest_age()), (0, None));
+}
