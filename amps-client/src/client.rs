@@ -22,9 +22,9 @@ use crate::publish::{PublishOptions, Publishing, Receipt};
 use crate::session::acks::{AckOption, AckSettings};
 use crate::session::bugs::Bugs;
 use crate::session::commands::Wait;
-use crate::session::peer::Peer;
 use crate::session::line::{Counters, SendLimits};
 use crate::session::outbound::Outbound;
+use crate::session::peer::Peer;
 use crate::session::shared::Urgency;
 use crate::session::waiter::{Done, Waiter};
 use crate::session::{Note, Session, SessionConfig, Shared, WOULD_DEADLOCK};
@@ -637,8 +637,11 @@ impl Client {
 
     /// Shows the raw bytes, for diagnosis: what is sent before it is encrypted or compressed,
     /// what is received afterwards. Bytes come as they are read and written, not frame by
-    /// frame, lengths included. Set it before connecting to see the logon, and beware: a
-    /// logon bears the password.
+    /// frame, lengths included. Set it before connecting to see the logon, and beware: a logon
+    /// bears the password.
+    ///
+    /// The listener must send nothing in answer to what goes out, which would never end. What
+    /// it sends in answer to what comes in may be left out of what it is shown.
     pub fn on_traffic(&self, listener: impl FnMut(Direction, &[u8]) + Send + 'static) {
         self.inner.hooks.set_traffic(Arc::new(std::sync::Mutex::new(listener)));
     }
@@ -736,7 +739,9 @@ impl Client {
             "connect" => "connect would wait for its own event loop; call it from another thread",
             "subscribe" => "subscribe would wait for its own event loop; call it from another thread",
             "flush" => "flush would wait for its own event loop; call it from another thread",
-            _ => "this call would wait for its own event loop; make it from another thread, or use another client",
+            _ => {
+                "this call would wait for its own event loop; make it from another thread, or use another client"
+            }
         }))
     }
 

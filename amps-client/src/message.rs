@@ -106,17 +106,26 @@ impl<B: AsRef<[u8]>> Message<B> {
         AckGuard { message: self, done: false }
     }
 
+    /// The id of the subscription or query that this delivery is for, also where the message
+    /// names several; empty after its end.
+    pub fn subscription_id(&self) -> String {
+        let Origin { shared, key, .. } = &self.origin;
+        shared.with(|outbound| outbound.sub_id(*key).map(ToString::to_string).unwrap_or_default())
+    }
+
     /// Turns an acknowledgement that reports a failure into the error that it means; any
     /// other message is `Ok`.
     ///
     /// # Errors
     /// `Refused`, or `TryAgain`, with the server's words.
     pub fn result(&self) -> Result<()> {
-        let failed = self.raw.command() == CommandKind::Ack && self.raw.status().is_some_and(|s| !s.is_success());
+        let failed =
+            self.raw.command() == CommandKind::Ack && self.raw.status().is_some_and(|s| !s.is_success());
         if !failed {
             return Ok(());
         }
-        let action = format!("the command {}", self.raw.command_id().map(ToString::to_string).unwrap_or_default());
+        let action =
+            format!("the command {}", self.raw.command_id().map(ToString::to_string).unwrap_or_default());
         if self.raw.status() == Some(Status::Retry) {
             return Err(Error::TryAgain { action });
         }

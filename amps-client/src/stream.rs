@@ -140,8 +140,8 @@ pub(crate) enum Taken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pushed {
     Room,
-    /// Reading has to stop.
-    Full,
+    /// Reading has to stop, with so many messages unread.
+    Full(usize),
     /// The stream has ended by its policy: its subscription is to be ended.
     Overrun,
 }
@@ -222,7 +222,7 @@ impl StreamQueue {
             (false, _) => Pushed::Room,
             (true, WhenFull::Block) => {
                 state.paused = true;
-                Pushed::Full
+                Pushed::Full(state.depth)
             }
             (true, WhenFull::Fail) => {
                 let (depth, bytes) = (state.depth, state.bytes);

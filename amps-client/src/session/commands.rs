@@ -174,9 +174,12 @@ impl Outbound {
                 }
                 self.note_recovery();
             }
-            (Purpose::StartHeartbeats, Ok(_)) => self.effects.push(Effect::HeartbeatsAgreed),
-            (Purpose::StartHeartbeats, Err(error)) => {
-                self.effects.push(Effect::HeartbeatsRefused(error.clone()));
+            (Purpose::StartHeartbeats, result) => {
+                self.effects.push(match result {
+                    Ok(_) => Effect::HeartbeatsAgreed,
+                    Err(error) => Effect::HeartbeatsRefused(error.clone()),
+                });
+                self.note_recovery();
             }
             (Purpose::Drain | Purpose::Other, _) => {}
         }
@@ -247,9 +250,11 @@ impl Outbound {
         self.commands.insert(serial, pending);
     }
 
+    /// One answer of a recovery less to wait for, if one is under way.
     fn note_recovery(&mut self) {
-        self.resubscribing = self.resubscribing.saturating_sub(1);
-        if self.resubscribing == 0 {
+        let Some(left) = self.resubscribing.checked_sub(1) else { return };
+        self.resubscribing = left;
+        if left == 0 {
             self.effects.push(Effect::AllResubscribed);
         }
     }

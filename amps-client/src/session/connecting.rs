@@ -12,9 +12,9 @@ use amps_transport::{AddressFamily, CloseMode, ConnId, Sink, SocketOptions, Targ
 use super::app::App;
 use super::heartbeat::Heartbeat;
 use super::inbound::{Session, State};
+use super::peer::Peer;
 use super::servers::NextAttempt;
 use super::waiter::Done;
-use super::peer::Peer;
 use crate::authenticator::{Answer, Question, Step};
 use crate::error::{DisconnectCause, Error, Result};
 use crate::listener::ConnectionState;
@@ -195,11 +195,8 @@ impl<A: App> Session<A> {
         self.app.state(ConnectionState::LoggedOn);
         let heartbeat = self.config.heartbeat;
         let seconds = heartbeat.map(|settings| settings.interval.as_secs());
-        self.shared.with(|outbound| {
-            if !outbound.open(now, seconds) && self.config.reconnect.is_some() {
-                outbound.nothing_to_recover();
-            }
-        });
+        let recovers = self.config.reconnect.is_some();
+        self.shared.with(|outbound| outbound.open(now, seconds, recovers));
         self.heartbeat = heartbeat.map(|settings| Heartbeat::new(now, settings));
         self.state = State::Online { conn, since: now, stable: false };
         self.servers.connected();

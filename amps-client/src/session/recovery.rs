@@ -28,9 +28,9 @@ impl Outbound {
         self.line.wire.reset();
     }
 
-    /// The logon succeeded: recovers, in order, then opens the gate. Returns whether there is
-    /// anything to resubscribe.
-    pub(crate) fn open(&mut self, now: Time, heartbeat: Option<u64>) -> bool {
+    /// The logon succeeded: recovers, in order, then opens the gate. Where a policy restores
+    /// subscriptions (`recovers`) the last answer ends the recovery, heartbeats included.
+    pub(crate) fn open(&mut self, now: Time, heartbeat: Option<u64>, recovers: bool) {
         self.generation += 1;
         self.line.stats.logons += 1;
         self.draining = false;
@@ -41,6 +41,7 @@ impl Outbound {
             let start = Command::heartbeat(HeartbeatRequest::Start(seconds));
             self.line.write(&start.ask(cid, AckType::Processed).into());
             self.await_ack(now, cid, Purpose::StartHeartbeats, "start heartbeats".into(), RECOVERED);
+            self.resubscribing += usize::from(recovers);
         }
         let keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
         for &key in &keys {
@@ -58,12 +59,9 @@ impl Outbound {
             self.await_ack(now, serial, Purpose::Resubscribe(key), action, RECOVERED);
         }
         self.gate = Gate::Up;
-        !keys.is_empty()
-    }
-
-    /// A recovery without subscriptions is over at once.
-    pub(crate) fn nothing_to_recover(&mut self) {
-        self.effects.push(Effect::AllResubscribed);
+        if recovers && self.resubscribing == 0 {
+            self.effects.push(Effect::AllResubscribed);
+        }
     }
 
     /// The connection is gone. With `recover`, subscriptions that want it wait for the next
@@ -100,9 +98,8 @@ impl Outbound {
                 waiter.complete(Err(Error::disconnected(cause.clone())));
             }
         }
-        let goes_on = |subscription: &Subscription| {
-            recover && subscription.spec.resubscribe && subscription.is_live()
-        };
+        let goes_on =
+            |subscription: &Subscription| recover && subscription.spec.resubscribe && subscription.is_live();
         let keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
         for key in keys {
             match self.subscriptions.get_mut(&key) {
