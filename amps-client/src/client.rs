@@ -455,6 +455,11 @@ impl Client {
         self.inner.max_depth.store(messages, Ordering::Relaxed);
     }
 
+    /// Unread messages that a stream placed from now on holds at most; 0 for any number.
+    pub fn max_depth(&self) -> usize {
+        self.inner.max_depth()
+    }
+
     /// Acknowledges a queue message by its topic and bookmark, for instance one of an
     /// at-most-once queue, to free the backlog. Joins a batch like `Message::ack`, without its
     /// checks: a bookmark given twice is sent twice, which is harmless.
@@ -512,6 +517,12 @@ impl Client {
     /// otherwise; see [`Subscribe::auto_ack`].
     pub fn set_auto_ack(&self, on: bool) {
         self.inner.auto_ack.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether subscriptions placed from now on acknowledge by themselves, unless they say
+    /// otherwise.
+    pub fn auto_ack(&self) -> bool {
+        self.inner.auto_ack.load(Ordering::Relaxed)
     }
 
     /// Changes the batch size for acknowledgements; what meets the new size is sent.
@@ -745,10 +756,6 @@ impl Client {
     /// How long a command may take.
     pub(crate) fn timeout_of(&self, command: &Command) -> Option<Duration> {
         command.get_timeout().or(self.inner.command_timeout)
-    }
-
-    pub(crate) fn auto_ack(&self) -> bool {
-        self.inner.auto_ack.load(Ordering::Relaxed)
     }
 
     fn post(&self, note: Note) -> Result<()> {

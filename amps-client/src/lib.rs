@@ -21,6 +21,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! How to do what, page by page, is in the [developer guide](guide). Whoever knows AMPS from another
+//! language finds the old names in [`guide::names`].
+//!
 //! * Queues: [`Subscribe::max_backlog`], [`Subscribe::auto_ack`], [`Message::ack`],
 //!   [`ClientBuilder::ack_batch_size`]. Acknowledgements are batched in `session/acks.rs`.
 //! * Staying connected: [`ClientBuilder::reconnect`], [`ClientBuilder::heartbeat`],
@@ -46,6 +49,7 @@ pub use error::{DisconnectCause, Error, ErrorKind, Result};
 mod futures_stream;
 #[cfg(feature = "async")]
 pub use futures_stream::MessageStream;
+pub mod guide;
 mod hooks;
 pub use hooks::{Direction, Hook, ListenerId, SlowConsumer};
 mod listener;
