@@ -361,6 +361,11 @@ impl StreamQueue {
         (state.paused && state.reader != 0).then_some(state.reader)
     }
 
+    /// The thread that asked last; 0 if none did.
+    pub(crate) fn reader(&self) -> u64 {
+        self.lock().reader
+    }
+
     /// Messages that wait to be read, those in the consumer's hands included.
     pub(crate) fn depth(&self) -> usize {
         self.lock().depth

@@ -244,8 +244,9 @@ fn waiting_behind_ones_own_full_stream_is_an_error_and_not_a_hang() {
 fn a_stream_that_is_to_fail_when_it_is_full_ends_with_what_it_holds() {
     let peer = Peer::new();
     let (client, mut line) = peer.connect(peer.client("c"));
-    let subscribing =
-        aside(move || client.subscribe("t").max_depth(3).when_full(WhenFull::Fail).start().map(|s| (client, s)));
+    let subscribing = aside(move || {
+        client.subscribe("t").max_depth(3).when_full(WhenFull::Fail).start().map(|s| (client, s))
+    });
     let subscribe = line.expect(CommandKind::Subscribe);
     line.ack(&subscribe);
     let (_client, mut stream) = subscribing.join().unwrap().unwrap();
@@ -257,4 +258,30 @@ fn a_stream_that_is_to_fail_when_it_is_full_ends_with_what_it_holds() {
     }
     assert_eq!(stream.next().unwrap().unwrap_err().kind(), ErrorKind::Full);
     assert!(stream.next().is_none());
+}
+
+#[test]
+fn who_has_read_a_full_stream_or_dropped_it_may_wait_again_at_once() {
+    let server = amps_testkit::FakeServer::builder().start().unwrap();
+    let client = amps_client::Client::builder("c").server(server.uri("json")).connect().unwrap();
+    let mut stream = client.subscribe("t").max_depth(2).start().unwrap();
+    for _ in 0..100 {
+        for _ in 0..2 {
+            client.publish("t", "1").unwrap();
+        }
+        assert_eq!(stream.by_ref().take(2).filter(Result::is_ok).count(), 2);
+        client.flush(PATIENCE).unwrap();
+    }
+    for _ in 0..20 {
+        let mut stream = client.subscribe("u").max_depth(1).start().unwrap();
+        for _ in 0..2 {
+            client.publish("u", "1").unwrap();
+        }
+        assert!(stream.next().unwrap().is_ok());
+        while stream.depth() == 0 {
+            std::thread::yield_now();
+        }
+        drop(stream);
+        client.flush(PATIENCE).unwrap();
+    }
 }

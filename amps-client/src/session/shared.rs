@@ -95,6 +95,11 @@ impl Shared {
         self.held_back.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// A caller has read, or given up, the stream that held it back; the loop finds out later.
+    pub(crate) fn let_go(&self, caller: u64) {
+        self.held_back.lock().unwrap_or_else(PoisonError::into_inner).retain(|held| *held != caller);
+    }
+
     pub(crate) fn set_held_back(&self, callers: Vec<u64>) {
         *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = callers;
     }
