@@ -173,7 +173,7 @@ fn the_states_of_a_reconnect_come_in_order() {
     let start = line.expect(CommandKind::Heartbeat);
     assert_eq!(start.options().unwrap(), "start,5");
     line.ack(&start);
-    for expected in [S::Connected, S::LoggedOn, S::Resubscribed, S::HeartbeatInitiated] {
+    for expected in [S::Connected, S::LoggedOn, S::HeartbeatInitiated, S::Resubscribed] {
         assert_eq!(states.recv_timeout(PATIENCE).unwrap(), expected);
     }
     drop(line);

@@ -172,9 +172,14 @@ impl Outbound {
                 }
                 self.note_recovery();
             }
-            (Purpose::StartHeartbeats, Ok(_)) => self.effects.push(Effect::HeartbeatsAgreed),
-            (Purpose::StartHeartbeats, Err(error)) => {
-                self.effects.push(Effect::HeartbeatsRefused(error.clone()));
+            (Purpose::StartHeartbeats, result) => {
+                self.effects.push(match result {
+                    Ok(_) => Effect::HeartbeatsAgreed,
+                    Err(error) => Effect::HeartbeatsRefused(error.clone()),
+                });
+                if std::mem::take(&mut self.resubscribed_with_heartbeats) {
+                    self.effects.push(Effect::AllResubscribed);
+                }
             }
             (Purpose::Drain | Purpose::Other, _) => {}
         }

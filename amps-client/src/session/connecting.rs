@@ -12,9 +12,9 @@ use amps_transport::{AddressFamily, CloseMode, ConnId, Sink, SocketOptions, Targ
 use super::app::App;
 use super::heartbeat::Heartbeat;
 use super::inbound::{Session, State};
+use super::peer::Peer;
 use super::servers::NextAttempt;
 use super::waiter::Done;
-use super::peer::Peer;
 use crate::authenticator::{Answer, Question, Step};
 use crate::error::{DisconnectCause, Error, Result};
 use crate::listener::ConnectionState;
@@ -197,7 +197,7 @@ impl<A: App> Session<A> {
         let seconds = heartbeat.map(|settings| settings.interval.as_secs());
         self.shared.with(|outbound| {
             if !outbound.open(now, seconds) && self.config.reconnect.is_some() {
-                outbound.nothing_to_recover();
+                outbound.nothing_to_recover(heartbeat.is_some());
             }
         });
         self.heartbeat = heartbeat.map(|settings| Heartbeat::new(now, settings));

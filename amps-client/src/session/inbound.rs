@@ -96,12 +96,28 @@ pub(crate) enum Note {
 #[derive(Debug)]
 pub(super) enum State {
     Idle,
-    Backoff { until: Time },
-    Connecting { conn: ConnId },
+    Backoff {
+        until: Time,
+    },
+    Connecting {
+        conn: ConnId,
+    },
     /// Connected; an authenticator has the word.
-    Authenticating { conn: ConnId, attempts: u32 },
-    LoggingOn { conn: ConnId, cid: String, attempts: u32, until: Time },
-    Online { conn: ConnId, since: Time, stable: bool },
+    Authenticating {
+        conn: ConnId,
+        attempts: u32,
+    },
+    LoggingOn {
+        conn: ConnId,
+        cid: String,
+        attempts: u32,
+        until: Time,
+    },
+    Online {
+        conn: ConnId,
+        since: Time,
+        stable: bool,
+    },
 }
 
 impl State {

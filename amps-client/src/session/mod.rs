@@ -42,5 +42,5 @@ mod wire;
 pub(crate) use app::{App, Delivery, Disposition};
 pub(crate) use connecting::check_endpoint;
 pub(crate) use heartbeat::HeartbeatSettings;
-pub(crate) use inbound::{Note, Session, SessionConfig, WOULD_DEADLOCK, LogonSettings};
+pub(crate) use inbound::{LogonSettings, Note, Session, SessionConfig, WOULD_DEADLOCK};
 pub(crate) use shared::Shared;

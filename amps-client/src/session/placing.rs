@@ -125,7 +125,12 @@ impl Outbound {
     ///
     /// # Errors
     /// No connection, and none is coming: what was to be ended has ended with the last one.
-    pub(crate) fn unsubscribe_ids(&mut self, now: Time, command: &Command, wait: Option<Wait<'_>>) -> Result<()> {
+    pub(crate) fn unsubscribe_ids(
+        &mut self,
+        now: Time,
+        command: &Command,
+        wait: Option<Wait<'_>>,
+    ) -> Result<()> {
         let list = command.get_sub_id().or(command.get_query_id()).unwrap_or_default();
         let keys: Vec<SubKey> = if list == "all" {
             self.subscriptions.iter().filter(|(_, s)| s.is_live()).map(|(key, _)| *key).collect()

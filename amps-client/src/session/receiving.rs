@@ -91,7 +91,13 @@ impl<A: App> Session<A> {
     }
 
     #[inline]
-    fn dispatch<S: Sink>(&mut self, now: Time, message: &mut Message<&[u8]>, offset: usize, sink: &mut S) -> Walk {
+    fn dispatch<S: Sink>(
+        &mut self,
+        now: Time,
+        message: &mut Message<&[u8]>,
+        offset: usize,
+        sink: &mut S,
+    ) -> Walk {
         let kind = message.command();
         let logging_on = matches!(self.state, State::LoggingOn { .. });
         match kind {

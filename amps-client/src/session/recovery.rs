@@ -60,9 +60,14 @@ impl Outbound {
         !keys.is_empty()
     }
 
-    /// A recovery without subscriptions is over at once.
-    pub(crate) fn nothing_to_recover(&mut self) {
-        self.effects.push(Effect::AllResubscribed);
+    /// A recovery without subscriptions is over at once, or when heartbeats are agreed: the
+    /// states come in the same order as always (ST-2).
+    pub(crate) fn nothing_to_recover(&mut self, after_heartbeats: bool) {
+        if after_heartbeats {
+            self.resubscribed_with_heartbeats = true;
+        } else {
+            self.effects.push(Effect::AllResubscribed);
+        }
     }
 
     /// The connection is gone. With `recover`, subscriptions that want it wait for the next
@@ -87,6 +92,7 @@ impl Outbound {
             self.ack_timer = None;
         }
         self.resubscribing = 0;
+        self.resubscribed_with_heartbeats = false;
         self.named.clear();
         self.forgotten.clear();
         for (_, pending) in std::mem::take(&mut self.commands) {
@@ -98,9 +104,8 @@ impl Outbound {
                 waiter.complete(Err(Error::disconnected(cause.clone())));
             }
         }
-        let goes_on = |subscription: &Subscription| {
-            recover && subscription.spec.resubscribe && subscription.is_live()
-        };
+        let goes_on =
+            |subscription: &Subscription| recover && subscription.spec.resubscribe && subscription.is_live();
         let keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
         for key in keys {
             match self.subscriptions.get_mut(&key) {
