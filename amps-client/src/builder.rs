@@ -313,10 +313,7 @@ impl ClientBuilder {
     /// Sets what happens after an unexpected disconnect, in place of a reconnect policy. It
     /// runs on a thread of its own, once per disconnect and not for `close`; it may call
     /// `connect`, `connect_to` and `subscribe`. Subscriptions have ended by then.
-    pub fn on_disconnect(
-        self,
-        handler: impl FnMut(&Client, &Error) -> Result<()> + Send + 'static,
-    ) -> Self {
+    pub fn on_disconnect(self, handler: impl FnMut(&Client, &Error) -> Result<()> + Send + 'static) -> Self {
         self.hooks.set_disconnect(Arc::new(Mutex::new(handler)));
         self
     }

@@ -22,9 +22,9 @@ use crate::publish::{PublishOptions, Publishing, Receipt};
 use crate::session::acks::{AckOption, AckSettings};
 use crate::session::bugs::Bugs;
 use crate::session::commands::Wait;
-use crate::session::peer::Peer;
 use crate::session::line::{Counters, SendLimits};
 use crate::session::outbound::Outbound;
+use crate::session::peer::Peer;
 use crate::session::shared::Urgency;
 use crate::session::waiter::{Done, Waiter};
 use crate::session::{Note, Session, SessionConfig, Shared, WOULD_DEADLOCK};
@@ -716,7 +716,9 @@ impl Client {
             "connect" => "connect would wait for its own event loop; call it from another thread",
             "subscribe" => "subscribe would wait for its own event loop; call it from another thread",
             "flush" => "flush would wait for its own event loop; call it from another thread",
-            _ => "this call would wait for its own event loop; make it from another thread, or use another client",
+            _ => {
+                "this call would wait for its own event loop; make it from another thread, or use another client"
+            }
         }))
     }
 

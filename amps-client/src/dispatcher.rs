@@ -352,7 +352,9 @@ impl App for Dispatcher {
             let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
             match catch_unwind(AssertUnwindSafe(|| handler(&client, &error))) {
                 Ok(Ok(())) => {}
-                Ok(Err(failure)) => listeners.report(&Error::disconnected(DisconnectCause::GaveUp(Box::new(failure)))),
+                Ok(Err(failure)) => {
+                    listeners.report(&Error::disconnected(DisconnectCause::GaveUp(Box::new(failure))))
+                }
                 Err(panic) => {
                     let text = format!("the disconnect handler panicked: {}", panic_text(panic));
                     listeners.report(&Error::Handler { subscription: "none".into(), text });
@@ -378,16 +380,18 @@ impl App for Dispatcher {
 
     fn authenticate(&mut self, conn: ConnId, question: &Question) -> bool {
         let Some(authenticator) = self.authenticator.clone() else { return false };
-        let (back, question, listeners) = (Arc::clone(&self.client), question.clone(), Arc::clone(&self.listeners));
+        let (back, question, listeners) =
+            (Arc::clone(&self.client), question.clone(), Arc::clone(&self.listeners));
         // It may ask other systems and wait, so it must not run here, on the loop.
         let step = question.step;
         let spawned = std::thread::Builder::new().name("amps-authenticate".into()).spawn(move || {
             let user = question.user.clone();
-            let answer = catch_unwind(AssertUnwindSafe(|| question.ask(&*authenticator))).unwrap_or_else(|panic| {
-                let text = format!("the authenticator panicked: {}", panic_text(panic));
-                listeners.report(&Error::Handler { subscription: "none".into(), text: text.clone() });
-                Answer { user, password: Err(Arc::from(AuthenticatorError::from(text))) }
-            });
+            let answer =
+                catch_unwind(AssertUnwindSafe(|| question.ask(&*authenticator))).unwrap_or_else(|panic| {
+                    let text = format!("the authenticator panicked: {}", panic_text(panic));
+                    listeners.report(&Error::Handler { subscription: "none".into(), text: text.clone() });
+                    Answer { user, password: Err(Arc::from(AuthenticatorError::from(text))) }
+                });
             let inner = back.get().and_then(Weak::upgrade).filter(|_| step != Step::Completed);
             if let Some(inner) = inner {
                 inner.handle.post(Note::Authenticated { conn, answer });

@@ -64,8 +64,7 @@ pub(crate) type WriteListener = Arc<dyn Fn(&FailedWrite<'_>) + Send + Sync>;
 pub(crate) type TrafficListener = Arc<Mutex<dyn FnMut(Direction, &[u8]) + Send>>;
 pub(crate) type SlowListener = Arc<dyn Fn(&SlowConsumer) + Send + Sync>;
 pub(crate) type ThreadHook = Arc<dyn Fn() + Send + Sync>;
-pub(crate) type DisconnectHandler =
-    Arc<Mutex<dyn FnMut(&Client, &Error) -> Result<()> + Send>>;
+pub(crate) type DisconnectHandler = Arc<Mutex<dyn FnMut(&Client, &Error) -> Result<()> + Send>>;
 
 /// A stream that is full, because nobody reads it as fast as messages come.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -112,11 +112,13 @@ impl<B: AsRef<[u8]>> Message<B> {
     /// # Errors
     /// `Refused`, or `TryAgain`, with the server's words.
     pub fn result(&self) -> Result<()> {
-        let failed = self.raw.command() == CommandKind::Ack && self.raw.status().is_some_and(|s| !s.is_success());
+        let failed =
+            self.raw.command() == CommandKind::Ack && self.raw.status().is_some_and(|s| !s.is_success());
         if !failed {
             return Ok(());
         }
-        let action = format!("the command {}", self.raw.command_id().map(ToString::to_string).unwrap_or_default());
+        let action =
+            format!("the command {}", self.raw.command_id().map(ToString::to_string).unwrap_or_default());
         if self.raw.status() == Some(Status::Retry) {
             return Err(Error::TryAgain { action });
         }

@@ -165,7 +165,8 @@ impl Placement {
         let id = command.wire_ids(key.0)?.name();
         // Before the command is written, so that no message finds nobody.
         inner.targets.add(key, target(id));
-        let placed = client.with_room(|now, outbound| outbound.place(now, key, spec.clone(), timeout, &waiter));
+        let placed =
+            client.with_room(|now, outbound| outbound.place(now, key, spec.clone(), timeout, &waiter));
         let begun = Begun { client, key, waiter, timeout, routed: true, replaces: None };
         match placed {
             Ok(()) => Ok(begun),

@@ -21,14 +21,16 @@ use crate::publish::Publishing;
 use crate::reconnect::Reconnect;
 use crate::session::acks::{AckOption, AckSettings};
 pub use crate::session::bugs::Bugs;
+use crate::session::commands::Wait;
 use crate::session::line::{Counters, SendLimits};
 use crate::session::outbound::Outbound;
-use crate::session::commands::Wait;
 use crate::session::settling::Lease;
 use crate::session::shared::Urgency;
 use crate::session::subscription::{Spec, SubKey};
 use crate::session::waiter::Waiter;
-use crate::session::{LogonSettings, App, Delivery, Disposition, HeartbeatSettings, Note, Session, SessionConfig, Shared};
+use crate::session::{
+    App, Delivery, Disposition, HeartbeatSettings, LogonSettings, Note, Session, SessionConfig, Shared,
+};
 
 /// Names a subscription of one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

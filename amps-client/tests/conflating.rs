@@ -81,7 +81,8 @@ fn a_replacement_does_not_count() {
     let peer = Peer::new();
     let (_client, mut line, mut stream, sid, mut marker, marker_id) = conflating(&peer);
     stream.set_max_depth(3);
-    let mut frames: Vec<String> = (0..100).map(|n| keyed(&sid, "t", ["A", "B"][n % 2], &n.to_string())).collect();
+    let mut frames: Vec<String> =
+        (0..100).map(|n| keyed(&sid, "t", ["A", "B"][n % 2], &n.to_string())).collect();
     frames.push(common::plain(&marker_id, "marker", ""));
     line.send_all(&frames);
     marker.next().unwrap().unwrap();

@@ -12,7 +12,8 @@ use common::{PATIENCE, Peer, aside, plain};
 #[test]
 fn a_replaced_filter_keeps_the_subscription_and_outlives_a_reconnect() {
     let peer = Peer::new();
-    let (client, mut line) = peer.connect(peer.client("c").reconnect(Reconnect::default()).heartbeat(Duration::ZERO));
+    let (client, mut line) =
+        peer.connect(peer.client("c").reconnect(Reconnect::default()).heartbeat(Duration::ZERO));
     let subscribing = aside(move || client.subscribe("t").sub_id("S1").oof().start().map(|s| (client, s)));
     let subscribe = line.expect(CommandKind::Subscribe);
     line.ack(&subscribe);
@@ -76,14 +77,20 @@ fn a_new_handler_takes_over_once_the_server_has_agreed() {
     let (new, of_new) = channel();
     let other = client.clone();
     let subscribing = aside(move || {
-        other.subscribe("t").sub_id("S").on_message(move |message| Ok(old.send(message.data().to_vec())?)).unwrap()
+        other
+            .subscribe("t")
+            .sub_id("S")
+            .on_message(move |message| Ok(old.send(message.data().to_vec())?))
+            .unwrap()
     });
     let subscribe = line.expect(CommandKind::Subscribe);
     line.ack(&subscribe);
     let _placed = subscribing.join().unwrap();
     let replacing = aside(move || {
         let command = Command::subscribe("t").sub_id("S").filter("/a = 1").replace();
-        client.execute_with(&command, move |message| Ok(new.send(message.data().to_vec())?)).map(|p| (client, p))
+        client
+            .execute_with(&command, move |message| Ok(new.send(message.data().to_vec())?))
+            .map(|p| (client, p))
     });
     let replace = line.expect(CommandKind::Subscribe);
     line.send(&plain("S", "t", "before"));

@@ -31,7 +31,8 @@ impl WireIds {
     /// Each of them once.
     pub(crate) fn distinct(&self) -> impl Iterator<Item = &Id<'static>> {
         let sub = self.sub.iter().filter(|sub| **sub != self.command);
-        let query = self.query.iter().filter(|query| **query != self.command && Some(*query) != self.sub.as_ref());
+        let query =
+            self.query.iter().filter(|query| **query != self.command && Some(*query) != self.sub.as_ref());
         std::iter::once(&self.command).chain(sub).chain(query)
     }
 }
@@ -136,7 +137,7 @@ impl Command {
         if data.len() > limit {
             return Err(Error::TooLarge(FrameTooLong { length: data.len() as u64, limit: limit as u64 }));
         }
-                // Of what is not placed: one that exists, or a list.
+        // Of what is not placed: one that exists, or a list.
         let places = ids.sub.is_some() || ids.query.is_some();
         let other = |id: &'a Option<String>| id.as_deref().filter(|_| !places).map(str::as_bytes);
         let (other_sub, other_query) = (other(&self.sub_id), other(&self.query_id));

@@ -214,10 +214,8 @@ impl Command {
     /// Whether messages come until it is ended.
     pub fn is_subscribe(&self) -> bool {
         use CommandKind as K;
-        matches!(
-            self.kind(),
-            K::Subscribe | K::DeltaSubscribe | K::SowAndSubscribe | K::SowAndDeltaSubscribe
-        ) && !self.controls_replay()
+        matches!(self.kind(), K::Subscribe | K::DeltaSubscribe | K::SowAndSubscribe | K::SowAndDeltaSubscribe)
+            && !self.controls_replay()
     }
 
     /// Whether it queries the state of the world.
