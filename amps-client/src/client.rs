@@ -12,7 +12,7 @@ use crate::authenticator::Authenticator;
 use crate::builder::ClientBuilder;
 use crate::caller;
 use crate::command::{Command, refuse_controls};
-use crate::dispatcher::{Dispatcher, HandlerResult, Targets};
+use crate::dispatcher::{Dispatcher, HandlerResult, Targets, run_deferred};
 use crate::error::{Error, Result};
 use crate::hooks::{Direction, Hook, Hooks, ListenerId, SlowConsumer};
 use crate::listener::ConnectionState;
@@ -212,7 +212,8 @@ impl Client {
     /// until one succeeds or `ClientBuilder::connect_deadline` has passed.
     ///
     /// # Errors
-    /// The last attempt's error; `Usage` if the client is connected already, or on its loop.
+    /// The last attempt's error; `AlreadyConnected` if the client is connected already; `Usage`
+    /// on its loop.
     pub fn connect(&self) -> Result<()> {
         self.connect_with(None)
     }
@@ -274,6 +275,17 @@ impl Client {
         self.publish_one(&publishing)
     }
 
+    /// As [`publish`](Self::publish), with a value as JSON.
+    ///
+    /// # Errors
+    /// As for `publish`, and `InvalidArgument` for a value that JSON cannot express.
+    #[cfg(feature = "json")]
+    pub fn publish_json<T: serde::Serialize + ?Sized>(&self, topic: &str, value: &T) -> Result<Receipt> {
+        let data = serde_json::to_vec(value)
+            .map_err(|error| Error::InvalidArgument(format!("publish: the value is not JSON: {error}")))?;
+        self.publish(topic, data)
+    }
+
     /// Publishes a partial update of a record: the key fields, and those that change. As
     /// [`publish`](Self::publish) in all else.
     ///
@@ -302,9 +314,9 @@ impl Client {
         check_topic("publish", publishing.topic)?;
         let inner = &*self.inner;
         let now = inner.clock.now();
-        let result = match inner.shared.act_quietly(now, |outbound| outbound.publish(now, publishing)) {
+        let result = match inner.shared.act_publish(now, |outbound| outbound.publish(now, publishing)) {
             Err(error @ Error::Full { .. }) => self.until_room(now, error, |now| {
-                inner.shared.act_quietly(now, |outbound| outbound.publish(now, publishing))
+                inner.shared.act_publish(now, |outbound| outbound.publish(now, publishing))
             }),
             result => result,
         };
@@ -661,6 +673,26 @@ impl Client {
         self.inner.hooks.set_end(Arc::new(hook));
     }
 
+    /// Runs `work` once this client is connected and recovered: now if it is, else after the
+    /// next recovery. On a thread of its own, so that it may wait; several run in order. Dropped
+    /// with the client if that never happens.
+    pub fn when_recovered(&self, work: impl FnOnce(&Self) + Send + 'static) {
+        self.inner.hooks.defer(Box::new(work));
+        if self.is_connected() {
+            let deferred = self.inner.hooks.take_deferred();
+            run_deferred(self.clone(), deferred, Arc::clone(&self.inner.hooks));
+        }
+    }
+
+    /// Gathers publishes: they are written once `bytes` wait, or `within` after the first of
+    /// them, or with anything else that is sent. Larger pieces for the network at the price of
+    /// that time. Zero bytes, the default, writes each at once, unless publishes come back to
+    /// back.
+    pub fn set_publish_batching(&self, bytes: usize, within: Duration) {
+        let now = self.inner.clock.now();
+        self.inner.shared.act(now, Urgency::Now, |outbound| outbound.set_batching(bytes, within));
+    }
+
     /// Removes what was set for a hook: from the next event on, it is as if it had never been.
     pub fn remove_hook(&self, hook: Hook) {
         self.inner.hooks.remove(hook);
@@ -758,6 +790,10 @@ impl Client {
     /// How long a command may take.
     pub(crate) fn timeout_of(&self, command: &Command) -> Option<Duration> {
         command.get_timeout().or(self.inner.command_timeout)
+    }
+
+    pub(crate) fn hooks(&self) -> Arc<Hooks> {
+        Arc::clone(&self.inner.hooks)
     }
 
     fn post(&self, note: Note) -> Result<()> {

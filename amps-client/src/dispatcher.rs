@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 use crate::authenticator::{Answer, Authenticator, AuthenticatorError, Question, Step};
 use crate::client::Inner;
 use crate::error::{DisconnectCause, Error};
-use crate::hooks::{Direction, Hooks};
+use crate::hooks::{Deferred, Direction, Hooks};
 use crate::listener::ConnectionState;
 use crate::message::{Message, Origin};
 use crate::session::outbound::Generation;
@@ -338,6 +338,14 @@ impl App for Dispatcher {
         }
     }
 
+    fn recovered(&mut self) {
+        let deferred = self.listeners.take_deferred();
+        let Some(inner) = self.client.get().and_then(Weak::upgrade).filter(|_| !deferred.is_empty()) else {
+            return;
+        };
+        run_deferred(crate::Client::from_inner(inner), deferred, Arc::clone(&self.listeners));
+    }
+
     fn report(&mut self, error: &Error) {
         self.listeners.report(error);
     }
@@ -421,6 +429,22 @@ impl Drop for Dispatcher {
                 queue.end(Some(Error::disconnected(DisconnectCause::LoopEnded)));
             }
         }
+    }
+}
+
+/// Runs what was put off, in order, on a thread where it may wait.
+pub(crate) fn run_deferred(client: crate::Client, deferred: Vec<Deferred>, hooks: Arc<Hooks>) {
+    let reporter = Arc::clone(&hooks);
+    let spawned = std::thread::Builder::new().name("amps-deferred".into()).spawn(move || {
+        for one in deferred {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| one(&client))) {
+                let text = format!("what was put off panicked: {}", panic_text(panic));
+                hooks.report(&Error::Handler { subscription: "none".into(), text });
+            }
+        }
+    });
+    if let Err(error) = spawned {
+        reporter.report(&Error::EventLoop(Arc::new(error)));
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) type MessageListener = Arc<dyn Fn(&Raw<&[u8]>) + Send + Sync>;
 pub(crate) type WriteListener = Arc<dyn Fn(&FailedWrite<'_>) + Send + Sync>;
 pub(crate) type TrafficListener = Arc<Mutex<dyn FnMut(Direction, &[u8]) + Send>>;
 pub(crate) type SlowListener = Arc<dyn Fn(&SlowConsumer) + Send + Sync>;
+/// What is to run once the client is recovered.
+pub(crate) type Deferred = Box<dyn FnOnce(&Client) + Send>;
 pub(crate) type ThreadHook = Arc<dyn Fn() + Send + Sync>;
 pub(crate) type DisconnectHandler = Arc<Mutex<dyn FnMut(&Client, &Error) -> Result<()> + Send>>;
 
@@ -101,6 +103,7 @@ struct Set {
     slow: Option<SlowListener>,
     start: Option<ThreadHook>,
     end: Option<ThreadHook>,
+    deferred: Vec<Deferred>,
 }
 
 const fn bit(kind: CommandKind) -> u32 {
@@ -167,6 +170,14 @@ impl Hooks {
         self.lock().end = Some(hook);
     }
 
+    pub(crate) fn defer(&self, deferred: Deferred) {
+        self.lock().deferred.push(deferred);
+    }
+
+    pub(crate) fn take_deferred(&self) -> Vec<Deferred> {
+        std::mem::take(&mut self.lock().deferred)
+    }
+
     pub(crate) fn remove(&self, hook: Hook) {
         let mut set = self.lock();
         match hook {
@@ -202,6 +213,8 @@ impl Hooks {
     // ----- calls ----------------------------------------------------------------------
 
     pub(crate) fn report(&self, error: &Error) {
+        #[cfg(feature = "tracing")]
+        tracing::warn!(target: "amps", %error, kind = ?error.kind());
         let listener = self.lock().error.clone();
         if let Some(listener) = listener {
             // A listener's own panic has nobody left to be reported to.
@@ -210,6 +223,8 @@ impl Hooks {
     }
 
     pub(crate) fn state(&self, state: ConnectionState) {
+        #[cfg(feature = "tracing")]
+        tracing::info!(target: "amps", ?state);
         let listeners: Vec<StateListener> = {
             let mut set = self.lock();
             set.last_state = Some(state);
@@ -278,6 +293,8 @@ impl Hooks {
     }
 
     pub(crate) fn slow(&self, key: SubKey, depth: usize) {
+        #[cfg(feature = "tracing")]
+        tracing::warn!(target: "amps", subscription = %key, depth, "a stream is full");
         let listener = self.lock().slow.clone();
         if let Some(listener) = listener {
             let event = SlowConsumer { subscription: key.to_string(), depth };

@@ -134,6 +134,36 @@ impl<B: AsRef<[u8]>> Message<B> {
         std::str::from_utf8(self.raw.data())
     }
 
+    /// Acknowledges on behalf of auto-ack.
+    pub(crate) fn ack_unless_kept(&self) {
+        if let (Some(topic), Some(bookmark)) = (self.raw.topic(), self.raw.bookmark()) {
+            self.origin.settle_unasked(self.origin.clock.now(), topic, bookmark);
+        }
+    }
+
+    /// Reads the data as JSON.
+    ///
+    /// ```
+    /// # #[derive(serde::Deserialize)]
+    /// # struct Order { id: u32 }
+    /// # let server = amps_testkit::FakeServer::builder().start()?;
+    /// # let uri = server.uri("json");
+    /// let client = amps_client::Client::builder("desk-7").server(&uri).connect()?;
+    /// let mut orders = client.subscribe("orders").start()?;
+    /// client.publish_json("orders", &serde_json::json!({"id": 7}))?;
+    /// let order: Order = orders.next().unwrap()?.json()?;
+    /// assert_eq!(order.id, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument`: it is none, or not of this shape.
+    #[cfg(feature = "json")]
+    pub fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T> {
+        serde_json::from_slice(self.raw.data())
+            .map_err(|error| Error::InvalidArgument(format!("the data is not JSON of this shape: {error}")))
+    }
+
     /// Whether the message bears a lease and has to be acknowledged.
     pub const fn is_leased(&self) -> bool {
         self.origin.lease.is_some()

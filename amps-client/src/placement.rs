@@ -1,6 +1,7 @@
 //! From a described command to a placed one: whose messages go where.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,8 +12,9 @@ use amps_protocol::CommandKind;
 use crate::caller;
 use crate::client::Client;
 use crate::command::{Command, Ends};
-use crate::dispatcher::{Handler, Target};
+use crate::dispatcher::{Handler, HandlerResult, Target, panic_text};
 use crate::error::{Error, Result};
+use crate::message::Message;
 use crate::session::commands::Wait;
 use crate::session::outbound::Outbound;
 use crate::session::placing::unknown_subscription;
@@ -104,6 +106,48 @@ impl Placement {
         let begun = self.begin(|sub| Target::Handler { sub, handler })?;
         begun.wait()?;
         Ok(HandlerSubscription::new(client, begun.key()))
+    }
+
+    /// With a handler on a thread of its own.
+    pub(crate) fn handle_aside(
+        mut self,
+        mut handler: impl FnMut(&Message) -> HandlerResult + Send + 'static,
+    ) -> Result<HandlerSubscription> {
+        // Acknowledged here, once the handler is done with it.
+        let auto_ack = std::mem::take(&mut self.spec.auto_ack);
+        let client = self.client.clone();
+        let stream = self.start()?;
+        let (key, id) = (stream.key(), stream.sub_id());
+        let hooks = client.hooks();
+        let worker = std::thread::Builder::new().name(format!("amps-handler-{id}")).spawn(move || {
+            for message in stream {
+                let message = match message {
+                    Ok(message) => message,
+                    Err(error) => {
+                        hooks.report(&error);
+                        continue;
+                    }
+                };
+                let outcome =
+                    catch_unwind(AssertUnwindSafe(|| handler(&message).map_err(|error| error.to_string())));
+                let text = match outcome {
+                    Ok(Ok(())) => {
+                        if auto_ack {
+                            message.ack_unless_kept();
+                        }
+                        continue;
+                    }
+                    Ok(Err(text)) => text,
+                    Err(panic) => format!("it panicked: {}", panic_text(panic)),
+                };
+                if auto_ack {
+                    message.cancel();
+                }
+                hooks.report(&Error::Handler { subscription: id.clone(), text });
+            }
+        });
+        worker.map_err(|error| Error::EventLoop(Arc::new(error)))?;
+        Ok(HandlerSubscription::new(client, key))
     }
 
     /// With nobody: only whether it succeeded is of interest.

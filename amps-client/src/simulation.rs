@@ -117,6 +117,7 @@ impl<M: Model> App for Bridge<M> {
     fn state(&mut self, state: ConnectionState) {
         self.0.state(state);
     }
+    fn recovered(&mut self) {}
     fn report(&mut self, error: &Error) {
         self.0.report(error);
     }

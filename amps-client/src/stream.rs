@@ -70,6 +70,8 @@ struct State {
     latest: Latest,
     /// Entries taken since the beginning.
     taken: u64,
+    /// Threads that wait for an entry: to wake nobody costs a system call all the same.
+    waiting: usize,
     /// The thread that asked last.
     reader: u64,
     /// A future that waits for the next entry.
@@ -151,6 +153,7 @@ impl StreamQueue {
             paused: false,
             latest: Latest::default(),
             taken: 0,
+            waiting: 0,
             reader: 0,
             waker: None,
         };
@@ -209,7 +212,7 @@ impl StreamQueue {
     /// Wakes the consumer, and applies the policy.
     fn pushed(&self, mut state: MutexGuard<'_, State>) -> Pushed {
         let full = state.is_full();
-        let waker = state.waker.take();
+        let (waker, waiting) = (state.waker.take(), state.waiting > 0);
         let outcome = match (full, state.limits.when_full) {
             (false, _) => Pushed::Room,
             (true, WhenFull::Block) => {
@@ -223,7 +226,9 @@ impl StreamQueue {
             }
         };
         drop(state);
-        self.changed.notify_one();
+        if waiting {
+            self.changed.notify_one();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -299,15 +304,18 @@ impl StreamQueue {
             if let Some(taken) = state.next() {
                 return taken;
             }
-            state = match until {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Taken::TimedOut;
+            }
+            state.waiting += 1;
+            state = match left {
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(until) => match until.checked_duration_since(Instant::now()) {
-                    None | Some(Duration::ZERO) => return Taken::TimedOut,
-                    Some(left) => {
-                        self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                    }
-                },
+                Some(left) => {
+                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
             };
+            state.waiting -= 1;
         }
     }
 

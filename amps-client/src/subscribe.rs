@@ -152,6 +152,20 @@ macro_rules! common {
             ) -> Result<HandlerSubscription> {
                 self.0.handle(Box::new(handler))
             }
+
+            /// As [`on_message`](Self::on_message), with a thread of the handler's own: it may take
+            /// its time and wait for the server, and nothing else waits for it. What it has not
+            /// come to yet is bounded as for a stream: see [`max_depth`](Self::max_depth). The
+            /// thread ends with the subscription.
+            ///
+            /// # Errors
+            /// As for [`start`](Self::start), and if the system has no thread left.
+            pub fn on_message_aside(
+                self,
+                handler: impl FnMut(&Message) -> HandlerResult + Send + 'static,
+            ) -> Result<HandlerSubscription> {
+                self.0.handle_aside(handler)
+            }
         }
     };
 }

@@ -173,6 +173,10 @@ impl Subscription {
         self.timeout
     }
 
+    pub(crate) const fn key(&self) -> SubKey {
+        self.key
+    }
+
     /// What the subscription asks for at present, to be changed and given to
     /// [`replace`](Self::replace); `None` after its end.
     pub fn command(&self) -> Option<Command> {

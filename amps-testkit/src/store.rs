@@ -26,7 +26,7 @@ use nom::error::{Error, ErrorKind};
 use nom::number::complete::be_u32;
 use nom::{Err, IResult};
 
-use crate::engine::{LogRecord, RecordTooLong, put_record, read_record};
+use crate::engine::{LogRecord, RecordTooLong, is_record_kind, put_record, read_record};
 use crate::server::StartError;
 
 mod live;
@@ -37,7 +37,13 @@ const FILE_NAME: &str = "txlog.bin";
 /// What is written anew, until it is whole.
 const NEW_FILE_NAME: &str = "txlog.bin.new";
 
+/// How often a byte behind the end of the log is looked at, on the average, to find out whether that is the end.
+const MOST_CHECKED_PER_BYTE: usize = 8;
+
 const WRITTEN_AT_ONCE: usize = 1 << 20;
+
+/// Bytes of states that may be replaced by now, after which a running server looks through its log.
+const MOST_SUSPECT: u64 = 16 << 20;
 
 /// Smaller files are left as they are.
 const LEAST_TO_REWRITE: u64 = 64 << 10;
@@ -54,9 +60,12 @@ pub(crate) struct Store {
     buffer: Vec<u8>,
     /// Earlier states of records count.
     keep_past: bool,
+    /// The length of the file, and how much of it may be dead since it was last looked through.
+    length: u64,
+    suspect: u64,
     /// The file that this one took the place of. It stays taken: another server may have opened it before
     /// it lost its name.
-    _replaced: Option<File>,
+    replaced: Option<File>,
 }
 
 impl Store {
@@ -101,7 +110,8 @@ impl Store {
             }
         }
         restore(records);
-        Ok(Self { file, path, buffer: Vec::new(), keep_past, _replaced: replaced })
+        let length = file.metadata().map_err(wrong)?.len();
+        Ok(Self { file, path, buffer: Vec::new(), keep_past, length, suspect: 0, replaced })
     }
 
     /// All that was appended and still counts, read from the file.
@@ -125,7 +135,38 @@ impl Store {
         for record in records {
             put_frame(&mut self.buffer, record)?;
         }
-        self.file.write_all(&self.buffer)
+        self.file.write_all(&self.buffer)?;
+        self.length += self.buffer.len() as u64;
+        if records.iter().any(|record| {
+            matches!(record, LogRecord::Kept { .. } | LogRecord::Dropped { .. } | LogRecord::Reset)
+        }) {
+            self.suspect += self.buffer.len() as u64;
+            // So that states that are replaced again and again do not fill the disk.
+            if self.suspect >= MOST_SUSPECT.max(self.length / 2) {
+                self.suspect = 0;
+                self.compact();
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the file anew if most of it is dead. Where that is impossible the old file does as well.
+    fn compact(&mut self) {
+        let Ok(mut file) = File::open(&self.path) else { return };
+        let Ok((records, _)) = read(&mut file) else { return };
+        let all = records.len();
+        let records = live(records, self.keep_past);
+        let beside = self.path.with_file_name(NEW_FILE_NAME);
+        if records.len() > all / 2 {
+            return;
+        }
+        match rewrite(&beside, &self.path, &records) {
+            Ok(new) => {
+                self.length = new.metadata().map_or(self.length, |new| new.len());
+                self.replaced = Some(std::mem::replace(&mut self.file, new));
+            }
+            Err(_) => _ = std::fs::remove_file(&beside),
+        }
     }
 }
 
@@ -176,9 +217,21 @@ fn read(file: &mut File) -> io::Result<(Vec<LogRecord>, u64)> {
         rest = after;
     }
     let end = bytes.len() - rest.len();
+    // Of a frame that was not written to its end less is there than it announces.
+    let announced = be_u32::<_, Error<&[u8]>>(rest).map_or(usize::MAX, |(_, length)| length as usize);
+    let is_cut_off = announced > rest.len().saturating_sub(8);
     match next_frame(rest) {
-        None => Ok((records, end as u64)),
-        Some(next) => {
+        Next::None => Ok((records, end as u64)),
+        Next::Unknown if is_cut_off => Ok((records, end as u64)),
+        Next::Unknown => {
+            let fault = format!(
+                "the file is damaged from byte {end} on, and what follows cannot be told from records; put a sound copy \
+                 in its place, or cut it to {end} bytes to go on with the {} records before",
+                records.len()
+            );
+            Err(io::Error::new(io::ErrorKind::InvalidData, fault))
+        }
+        Next::At(next) => {
             let fault = format!(
                 "the file is damaged from byte {end} to byte {}, in front of records that are whole; put a sound \
                  copy in its place, or cut it to {end} bytes to go on with the {} records before",
@@ -202,9 +255,37 @@ fn take(file: &File) -> io::Result<()> {
     }
 }
 
-/// Where the next whole frame begins behind one that is not.
-fn next_frame(rest: &[u8]) -> Option<usize> {
-    (1..rest.len()).find(|&start| rest.get(start..).is_some_and(|rest| frame(rest).is_ok()))
+/// What follows a frame that is not whole.
+enum Next {
+    /// Another that is, so far behind.
+    At(usize),
+    /// Nothing.
+    None,
+    /// It would take too long to find out.
+    Unknown,
+}
+
+/// Where the next whole frame begins behind one that is not. Whatever the bytes look like, the search takes
+/// a time that is proportional to their number: so much is checked, and no more.
+fn next_frame(rest: &[u8]) -> Next {
+    let mut checked = 0;
+    for start in 1..rest.len() {
+        let candidate = rest.get(start..).unwrap_or_default();
+        let length = be_u32::<_, Error<&[u8]>>(candidate).map_or(usize::MAX, |(_, length)| length as usize);
+        // A record begins with the byte that says of what kind it is.
+        let kind = candidate.get(8).copied().unwrap_or(u8::MAX);
+        if length == 0 || length > candidate.len() || !is_record_kind(kind) {
+            continue;
+        }
+        checked += length;
+        if checked > MOST_CHECKED_PER_BYTE * rest.len() {
+            return Next::Unknown;
+        }
+        if frame(candidate).is_ok() {
+            return Next::At(start);
+        }
+    }
+    Next::None
 }
 
 // --- Writing ---------------------------------------------------------------------------------

@@ -97,6 +97,32 @@ fn what_was_recorded_is_read_and_played_again() {
     assert!(error.to_string().starts_with(&format!("turn {}, on connection 0,", error.turn)), "{error}");
 }
 
+/// A worker that leaves gives its message back, also when that is played.
+#[test]
+fn the_end_of_a_connection_is_played_too() {
+    let original = server();
+    let subscribe = r#"{"c":"subscribe","cid":"1","sub_id":"s","t":"work","a":"processed"}"#;
+    let mut first = RawClient::named(&original, "first");
+    first.ask(subscribe);
+    let mut second = RawClient::named(&original, "second");
+    second.ask(r#"{"c":"p","cid":"2","t":"work","a":"processed"}job"#);
+    assert!(first.receive().ends_with("job"));
+    second.ask(subscribe);
+    drop(first);
+    assert!(second.receive().ends_with("job"));
+    original.settle(PATIENCE).unwrap();
+    let mut file = Vec::new();
+    original.journal_pcap(&mut file).unwrap();
+    let capture = Capture::parse(&file).unwrap();
+    assert_eq!(capture.turns().iter().filter(|turn| turn.closes && turn.from_client).count(), 1);
+    let received = capture.play(server().addr(), PATIENCE).unwrap();
+    assert!(received.last().unwrap().ends_with(b"job"));
+    // Of a direction whose beginning is missing nothing can be told: that is no empty direction.
+    let all = packets(&file);
+    let without = all.iter().enumerate().filter(|(at, _)| *at != 1).map(|(_, packet)| packet);
+    assert!(matches!(Capture::parse(&file_of(&file, without)), Err(CaptureError::Gap { connection: 0, .. })));
+}
+
 #[test]
 fn packets_may_come_twice_and_out_of_order() {
     let file = recorded();

@@ -500,7 +500,7 @@ fn those_who_are_slow_hold_up_nobody_until_all_places_are_taken() {
         stream.write_all(b"GET /sta").unwrap();
         stream
     };
-    let mut inside: Vec<TcpStream> = (0..12).map(|_| silent()).collect();
+    let mut inside: Vec<TcpStream> = (0..60).map(|_| silent()).collect();
     controlled.get("/state/counters");
     controlled.post("/publish", &json!({"topic": "T"}));
     let reply = loop {
@@ -509,9 +509,9 @@ fn those_who_are_slow_hold_up_nobody_until_all_places_are_taken() {
         if reply.status != 200 {
             break reply;
         }
-        assert!(inside.len() < 32, "there is no limit");
+        assert!(inside.len() < 96, "there is no limit");
     };
-    assert_eq!((reply.status, reply.error().starts_with("16 requests are being served")), (503, true));
+    assert_eq!((reply.status, reply.error().starts_with("64 requests are being served")), (503, true));
     assert!(reply.head.starts_with("HTTP/1.1 503 Service Unavailable"), "{}", reply.head);
     inside.clear();
     // Their threads see that they are gone, each in its time.

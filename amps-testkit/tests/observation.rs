@@ -227,6 +227,26 @@ fn a_chain_of_actions_without_an_end_is_ended_and_named_and_nobody_elses() {
     assert!(found[0].to_string().contains(": endless_actions: 10000 actions"), "{}", found[0]);
 }
 
+/// Few links do where each doubles the message.
+#[test]
+fn actions_that_make_a_message_grow_without_end_are_ended() {
+    let file = r#"<AMPSConfig>
+        <Name>loop</Name>
+        <Transports><Transport><Name>t</Name><Type>tcp</Type><InetAddr>0</InetAddr><Protocol>amps</Protocol></Transport></Transports>
+        <Actions><Action>
+            <On><Module>amps-action-on-publish-message</Module>
+                <Options><MessageType>json</MessageType><Topic>T</Topic></Options></On>
+            <Do><Module>amps-action-do-publish-message</Module>
+                <Options><MessageType>json</MessageType><Topic>T</Topic><Data>{{AMPS_DATA}}{{AMPS_DATA}}</Data></Options></Do>
+        </Action></Actions></AMPSConfig>"#;
+    let server = FakeServer::builder().config(ConfigFile::parse("loop.xml", file).unwrap()).start().unwrap();
+    server.publish("T", r#"{"id":1}"#).unwrap();
+    let found = server.lint();
+    assert_eq!(found.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [Lint::EndlessActions]);
+    server.publish("U", "1").unwrap();
+    assert!(server.is_running());
+}
+
 #[test]
 fn each_kind_of_finding_is_found() {
     let queue = QueueConfig::new("work");

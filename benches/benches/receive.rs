@@ -1,7 +1,7 @@
 //! Receive benchmarks, for people: `cargo bench -p benches --bench receive`.
 #![allow(missing_docs, reason = "criterion's macros generate undocumented items")]
 
-use benches::receive::{Floor, Handler, Stream};
+use benches::receive::{Conflating, Floor, Handler, Routed, Stream};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
 
@@ -19,6 +19,16 @@ fn receive(c: &mut Criterion) {
     });
     group.bench_function("handler", |b| b.iter_custom(|n| rounds(n, &mut || handler.run(MESSAGES))));
     group.bench_function("iterator", |b| b.iter_custom(|n| rounds(n, &mut || stream.run(MESSAGES))));
+    for subscriptions in [1, 100, 10_000] {
+        let mut routed = Routed::new(subscriptions);
+        group.bench_function(format!("handlers of {subscriptions} subscriptions"), |b| {
+            b.iter_custom(|n| rounds(n, &mut || routed.run(MESSAGES)));
+        });
+    }
+    let mut conflating = Conflating::new();
+    group.bench_function("conflating iterator", |b| {
+        b.iter_custom(|n| rounds(n, &mut || conflating.run(MESSAGES)));
+    });
     group.finish();
 }
 

@@ -30,7 +30,18 @@ impl Flood {
     /// # Panics
     /// When loopback does not work.
     pub fn for_client() -> Self {
-        Self::start(true)
+        Self::start(2, chunk(&["1".into()]))
+    }
+
+    /// A peer for a client with so many subscriptions, [`sub_id`] says which, to which messages
+    /// go in turn.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn for_subscriptions(count: usize) -> Self {
+        let step = (count / CHUNK_FRAMES).max(1);
+        let ids: Vec<String> = (0..count).step_by(step).map(sub_id).collect();
+        Self::start(1 + count, chunk(&ids))
     }
 
     /// A peer for a bare socket: waits for orders at once.
@@ -38,20 +49,18 @@ impl Flood {
     /// # Panics
     /// When loopback does not work.
     pub fn for_socket() -> Self {
-        Self::start(false)
+        Self::start(0, chunk(&["1".into()]))
     }
 
-    fn start(handshake: bool) -> Self {
+    fn start(commands: usize, chunk: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let address = listener.local_addr().expect("an address").to_string();
         let (orders, ordered) = channel();
         spawn(move || {
             let (mut stream, _) = listener.accept().expect("a connection");
             stream.set_nodelay(true).expect("TCP_NODELAY");
-            if handshake {
-                answer(&mut stream, 2);
-            }
-            flood(&mut stream, &ordered);
+            answer(&mut stream, commands);
+            flood(&mut stream, &ordered, &chunk);
         });
         Self { uri: format!("tcp://{address}/amps/json"), address, orders }
     }
@@ -75,20 +84,28 @@ impl Flood {
     }
 }
 
-/// The bytes of one chunk of messages.
-fn chunk() -> Vec<u8> {
-    let length = (HEADER.len() + BODY.len()) as u32;
-    let mut frame = length.to_be_bytes().to_vec();
-    frame.extend_from_slice(HEADER.as_bytes());
-    frame.extend_from_slice(BODY.as_bytes());
-    frame.repeat(CHUNK_FRAMES)
+/// The id of one of many subscriptions; all are of one length.
+pub(crate) fn sub_id(number: usize) -> String {
+    format!("s{number:06}")
 }
 
-fn flood(stream: &mut TcpStream, ordered: &Receiver<usize>) {
-    let chunk = chunk();
+/// The bytes of one chunk of messages, to these subscriptions in turn.
+fn chunk(ids: &[String]) -> Vec<u8> {
+    let mut chunk = Vec::new();
+    for id in ids.iter().cycle().take(CHUNK_FRAMES) {
+        let header = HEADER.replace(r#""sids":"1""#, &format!(r#""sids":"{id}""#));
+        let length = (header.len() + BODY.len()) as u32;
+        chunk.extend_from_slice(&length.to_be_bytes());
+        chunk.extend_from_slice(header.as_bytes());
+        chunk.extend_from_slice(BODY.as_bytes());
+    }
+    chunk
+}
+
+fn flood(stream: &mut TcpStream, ordered: &Receiver<usize>, chunk: &[u8]) {
     for messages in ordered {
         for _ in 0..messages / CHUNK_FRAMES {
-            if stream.write_all(&chunk).is_err() {
+            if stream.write_all(chunk).is_err() {
                 return;
             }
         }

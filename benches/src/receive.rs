@@ -3,13 +3,15 @@
 use std::hint::black_box;
 use std::io::Read;
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use amps_client::{Client, HandlerSubscription, Subscription};
 use amps_protocol::{LENGTH_PREFIX, Message, next_frame};
 
-use crate::peer::Flood;
+use crate::peer::{Flood, sub_id};
 
 const READ: usize = 64 * 1024;
 
@@ -161,6 +163,101 @@ impl Stream {
 }
 
 impl Default for Stream {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Many handlers on one client, to which messages come in turn.
+#[derive(Debug)]
+pub struct Routed {
+    flood: Flood,
+    _client: Client,
+    target: Arc<AtomicUsize>,
+    reached: Receiver<()>,
+}
+
+impl Routed {
+    /// Connects and places so many subscriptions.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn new(subscriptions: usize) -> Self {
+        let flood = Flood::for_subscriptions(subscriptions);
+        let client = Client::builder("bench").server(flood.uri()).connect().expect("a connection");
+        let target = Arc::new(AtomicUsize::new(0));
+        let (reach, reached) = channel();
+        for number in 0..subscriptions {
+            let (target, reach) = (Arc::clone(&target), reach.clone());
+            let handler = move |message: &amps_client::Message<&[u8]>| {
+                black_box(message.data().len());
+                if target.fetch_sub(1, Ordering::Relaxed) == 1 {
+                    reach.send(())?;
+                }
+                Ok(())
+            };
+            let described = client.subscribe("orders").sub_id(sub_id(number));
+            described.on_message(handler).expect("a subscription");
+        }
+        Self { flood, _client: client, target, reached }
+    }
+
+    /// Receives `messages` messages.
+    pub fn run(&mut self, messages: usize) -> Duration {
+        self.target.store(messages, Ordering::Relaxed);
+        let began = Instant::now();
+        self.flood.send(messages);
+        let _ = self.reached.recv();
+        began.elapsed()
+    }
+}
+
+/// A conflating iterator, read at the end.
+#[derive(Debug)]
+pub struct Conflating {
+    flood: Flood,
+    subscription: Subscription,
+    seen: Receiver<()>,
+    target: Arc<AtomicUsize>,
+    _client: Client,
+}
+
+impl Conflating {
+    /// Connects and subscribes.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn new() -> Self {
+        let flood = Flood::for_client();
+        let target = Arc::new(AtomicUsize::new(0));
+        let (reach, seen) = channel();
+        let counted = Arc::clone(&target);
+        let client = Client::builder("bench").server(flood.uri()).connect().expect("a connection");
+        // Counts what comes, before it goes where it belongs.
+        client.on_kind(amps_client::CommandKind::Publish, move |_| {
+            if counted.fetch_sub(1, Ordering::Relaxed) == 1 {
+                let _ = reach.send(());
+            }
+        });
+        let subscription = client.subscribe("orders").sub_id("1").conflate().start().expect("a subscription");
+        Self { flood, subscription, seen, target, _client: client }
+    }
+
+    /// Receives `messages` messages of one record, and reads the last.
+    pub fn run(&mut self, messages: usize) -> Duration {
+        self.target.store(messages, Ordering::Relaxed);
+        let began = Instant::now();
+        self.flood.send(messages);
+        let _ = self.seen.recv();
+        let took = began.elapsed();
+        while let Ok(Some(message)) = self.subscription.next_within(Duration::ZERO) {
+            black_box(message.data().len());
+        }
+        took
+    }
+}
+
+impl Default for Conflating {
     fn default() -> Self {
         Self::new()
     }

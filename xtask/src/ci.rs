@@ -40,6 +40,10 @@ const STEPS: &[Step] = &[
     },
     cargo("the example", &["run", "--release", "--example", "queue_worker"]),
     cargo("the simulator", &["run", "--release", "-p", "xtask", "--", "sim", "--seeds", "2000"]),
+    cargo(
+        "the simulator, programs",
+        &["run", "--release", "-p", "xtask", "--", "sim", "--programs", "--seeds", "1500"],
+    ),
 ];
 
 /// Planted bugs that the simulator must find, and within how many seeds.
@@ -49,6 +53,10 @@ const BUGS: &[&str] = &["ack-survives-reconnect", "ack-timer-restarts", "batch-a
 const FULL: &[Step] = &[
     cargo("the fuzz targets compile", &["check", "--manifest-path", "amps-protocol/fuzz/Cargo.toml"]),
     cargo("more seeds", &["run", "--release", "-p", "xtask", "--", "sim", "--seeds", "20000"]),
+    cargo(
+        "more programs",
+        &["run", "--release", "-p", "xtask", "--", "sim", "--programs", "--seeds", "20000"],
+    ),
     cargo("ratios", &["bench", "-p", "benches", "--bench", "ratios"]),
 ];
 

@@ -85,6 +85,9 @@ pub(crate) trait App {
     /// The connection's state changed.
     fn state(&mut self, state: ConnectionState);
 
+    /// The connection is recovered: whatever is asked of the client now finds it as it was.
+    fn recovered(&mut self);
+
     /// Something failed that has no caller.
     fn report(&mut self, error: &Error);
 

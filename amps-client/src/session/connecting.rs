@@ -204,6 +204,9 @@ impl<A: App> Session<A> {
         self.state = State::Online { conn, since: now, stable: false };
         self.servers.connected();
         self.last_error = None;
+        if self.config.reconnect.is_none() {
+            self.app.recovered();
+        }
         if let Some(connector) = self.connector.take() {
             connector.waiter.complete(Ok(Done::default()));
         }

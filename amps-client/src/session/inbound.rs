@@ -166,6 +166,8 @@ pub(crate) struct Session<A> {
     pub(super) unparsed: usize,
     /// What is over, until the application has the messages that came before.
     pub(super) finished: Vec<SubKey>,
+    /// Messages handed over in the read under way.
+    pub(super) delivered: u64,
     held_back: Vec<u64>,
     /// The application was told that nothing follows.
     shut_down: bool,
@@ -197,6 +199,7 @@ impl<A: App> Session<A> {
             record: None,
             unparsed: 0,
             finished: Vec::new(),
+            delivered: 0,
             held_back: Vec::new(),
             shut_down: false,
             unusable: None,
@@ -423,7 +426,10 @@ impl<A: App> Session<A> {
                     self.app.interrupted(key);
                 }
                 Effect::Resumed { key, queue } => self.app.resumed(key, queue),
-                Effect::AllResubscribed => self.app.state(ConnectionState::Resubscribed),
+                Effect::AllResubscribed => {
+                    self.app.state(ConnectionState::Resubscribed);
+                    self.app.recovered();
+                }
                 Effect::HeartbeatsRefused(error) => {
                     self.heartbeat = None;
                     self.app.report(&error);

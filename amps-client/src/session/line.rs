@@ -1,6 +1,8 @@
 //! The way out of one connection, and what is counted on it.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::time::Duration;
+
 use amps_protocol::Command;
 use amps_transport::Time;
 
@@ -73,6 +75,11 @@ pub struct Counters {
     pub ack_frames: u64,
     /// Connections that reached the logon.
     pub logons: u64,
+    /// Messages delivered to subscriptions, once for each.
+    pub delivered: u64,
+    /// The longest that handlers have held the event loop, over the messages of one read. While
+    /// they do, nothing else is received, and no heartbeat is sent.
+    pub longest_hold: Duration,
     /// Bytes that a lost connection took with it before they were written.
     pub unwritten_bytes_lost: u64,
 }

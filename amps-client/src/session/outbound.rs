@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use amps_protocol::{AckTypes, Command, FrameTooLong, HeartbeatRequest, Id};
 use amps_transport::{Outlet, Time};
@@ -97,6 +98,10 @@ pub(crate) struct Outbound {
     /// Not later than any batch's deadline. It may be earlier: then the timer finds nothing
     /// to do once and is set anew, which is cheaper than waking the loop for every batch.
     pub(super) ack_timer: Option<Time>,
+    /// Publishes that wait for company: how many bytes, and how long.
+    batching: (usize, Duration),
+    /// When those that wait have to go.
+    publishes_due: Option<Time>,
     pub(super) draining: bool,
     /// A reconnect is under way.
     pub(super) recovering: bool,
@@ -143,6 +148,8 @@ impl Outbound {
             loose: Acks::default(),
             effects: Vec::new(),
             ack_timer: None,
+            batching: (0, Duration::ZERO),
+            publishes_due: None,
             draining: false,
             recovering: false,
             written_before: VecDeque::new(),
@@ -241,6 +248,9 @@ impl Outbound {
             let batches = self.subscriptions.values().map(|subscription| &subscription.acks);
             self.ack_timer = batches.chain([&self.loose]).filter_map(Acks::deadline).min();
         }
+        if self.publishes_due.is_some_and(|due| due <= now) {
+            self.publishes_due = None;
+        }
         self.expire_commands(now);
     }
 
@@ -248,7 +258,35 @@ impl Outbound {
     pub(crate) fn deadline(&self) -> Option<Time> {
         let commands = self.commands.values().filter_map(|pending| pending.deadline).min();
         let acks = if self.is_up() { self.ack_timer } else { None };
-        [commands, acks].into_iter().flatten().min()
+        let publishes = if self.is_up() { self.publishes_due } else { None };
+        [commands, acks, publishes].into_iter().flatten().min()
+    }
+
+    /// Gathers publishes up to so many bytes, for so long; zero bytes gathers none.
+    pub(crate) fn set_batching(&mut self, bytes: usize, within: Duration) {
+        self.batching = (bytes, within);
+        self.publishes_due = None;
+    }
+
+    /// Whether publishes may wait for more; `Some(true)` if a timer has to be set for them.
+    pub(super) fn may_gather(&mut self, now: Time) -> Option<bool> {
+        let (bytes, within) = self.batching;
+        if self.line.wire.queued() >= bytes || within.is_zero() {
+            return None;
+        }
+        let first = self.publishes_due.is_none();
+        self.publishes_due.get_or_insert(now + within);
+        Some(first)
+    }
+
+    /// Whether nothing waits but publishes whose time has not come.
+    pub(super) const fn waits_for_company(&self) -> bool {
+        self.publishes_due.is_some()
+    }
+
+    /// What waited is being written.
+    pub(super) const fn written(&mut self) {
+        self.publishes_due = None;
     }
 
     pub(crate) const fn ack_timer(&self) -> Option<Time> {
@@ -291,7 +329,6 @@ impl Outbound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_beat_behind_bytes_that_wait_writes_nothing_and_still_moves_the_timer() {

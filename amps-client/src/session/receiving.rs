@@ -83,6 +83,7 @@ impl<A: App> Session<A> {
             self.set_reading(now, conn, false, sink);
         }
         self.unparsed = bytes.len();
+        self.note_hold(now);
         self.tell_finished();
         if let Walk::Fault(cause) = walk {
             sink.close(conn, CloseMode::Abort);
@@ -271,6 +272,7 @@ impl<A: App> Session<A> {
         found: Found,
         last: bool,
     ) -> Disposition {
+        self.delivered += 1;
         let (key, generation) = (found.key, self.generation);
         let lease = found.number.map(|number| Lease { key, generation, number });
         self.app.deliver(Delivery { key, generation, message, offset, lease, last })
@@ -303,6 +305,19 @@ impl<A: App> Session<A> {
         });
         if over {
             self.finish(key);
+        }
+    }
+
+    /// Counts what the read brought, and how long handlers took over it.
+    fn note_hold(&mut self, began: Time) {
+        let delivered = std::mem::take(&mut self.delivered);
+        if delivered > 0 {
+            let held = self.app.now(began) - began;
+            self.shared.with(|outbound| {
+                let stats = &mut outbound.line.stats;
+                stats.delivered += delivered;
+                stats.longest_hold = stats.longest_hold.max(held);
+            });
         }
     }
 

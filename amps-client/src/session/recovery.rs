@@ -24,6 +24,7 @@ impl Outbound {
         self.gate = Gate::Opening;
         self.connection += 1;
         self.outlet = outlet;
+        self.written();
         self.line.wire.reset();
     }
 
@@ -86,6 +87,7 @@ impl Outbound {
             self.written_before.pop_front();
         }
         self.line.wire.reset();
+        self.written();
         let survivors = self.bugs.ack_survives_reconnect;
         if !survivors {
             self.loose.clear();
@@ -100,7 +102,7 @@ impl Outbound {
                 self.take_out(key);
                 self.effects.push(Effect::RouteRemoved { key });
             }
-            if let Some(waiter) = pending.waiter {
+            if let Some(waiter) = pending.waiter.filter(|_| !self.bugs.waiter_forgotten) {
                 waiter.complete(Err(Error::disconnected(cause.clone())));
             }
         }

@@ -156,6 +156,22 @@ impl Shared {
         result
     }
 
+    /// As [`act_quietly`](Self::act_quietly), for publishes, which may be made to wait for more.
+    pub(crate) fn act_publish<T>(&self, now: Time, f: impl FnOnce(&mut Outbound) -> T) -> T {
+        let mut guard = self.lock();
+        let result = f(&mut guard.outbound);
+        match guard.outbound.may_gather(now) {
+            None => self.write(guard, now, Urgency::Gather),
+            Some(first) => {
+                drop(guard);
+                if first {
+                    self.wake();
+                }
+            }
+        }
+        result
+    }
+
     /// Uses the outbound half without writing: reads, and what the session does on the loop.
     pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Outbound) -> T) -> T {
         f(&mut self.lock().outbound)
@@ -192,6 +208,10 @@ impl Shared {
     pub(crate) fn write_from_loop<S: Sink>(&self, conn: Option<ConnId>, sink: &mut S) {
         let mut guard = self.lock();
         guard.burst = 0;
+        // Publishes that may still wait for company do so.
+        if guard.outbound.waits_for_company() {
+            return;
+        }
         if guard.outbound.outlet.is_some() {
             self.write_out(guard);
         } else if let Some(conn) = conn {
@@ -240,6 +260,7 @@ impl Shared {
     /// Writes until nothing waits, the socket is full, or another writer is at work.
     fn write_out<'a>(&'a self, mut guard: MutexGuard<'a, Guarded>) {
         let Some(outlet) = guard.outbound.outlet.clone() else { return };
+        guard.outbound.written();
         let generation = guard.outbound.connection();
         while let Some(mut chunk) = guard.outbound.line.wire.take() {
             drop(guard);

@@ -54,7 +54,7 @@ pub struct Capture {
 /// use amps_testkit::Turn;
 /// use amps_transport::Time;
 ///
-/// let turn = Turn { time: Time::EPOCH, connection: 0, from_client: true, frame: b"{\"c\":\"flush\"}".to_vec() };
+/// let turn = Turn { time: Time::EPOCH, connection: 0, from_client: true, closes: false, frame: b"{}".to_vec() };
 /// assert!(turn.from_client);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub struct Turn {
     pub connection: usize,
     /// Whether the client sent it; else the server did.
     pub from_client: bool,
+    /// Whether it ends its side of the connection, and is no frame.
+    pub closes: bool,
     /// The frame, without its length.
     pub frame: Vec<u8>,
 }
@@ -101,7 +103,7 @@ impl Capture {
         read::turns(bytes).map(|turns| Self { turns })
     }
 
-    /// Every frame, in the order in which they were whole.
+    /// Every frame, in the order in which they were whole, and the ends of connections among them.
     pub fn turns(&self) -> &[Turn] {
         &self.turns
     }
@@ -113,7 +115,7 @@ impl Capture {
     /// # Errors
     /// The server closes, or sends nothing within `timeout` of real time where it did in the capture.
     pub fn play(&self, server: SocketAddr, timeout: Duration) -> Result<Vec<Vec<u8>>, PlayError> {
-        let mut connections: Vec<TcpStream> = Vec::new();
+        let mut connections: Vec<Option<TcpStream>> = Vec::new();
         let mut received = Vec::new();
         for (number, turn) in self.turns.iter().enumerate() {
             let failed = |source| PlayError { turn: number, connection: turn.connection, source };
@@ -122,9 +124,17 @@ impl Capture {
                 stream.set_nodelay(true).map_err(failed)?;
                 stream.set_read_timeout(Some(timeout)).map_err(failed)?;
                 stream.set_write_timeout(Some(timeout)).map_err(failed)?;
-                connections.push(stream);
+                connections.push(Some(stream));
             }
-            let Some(stream) = connections.get_mut(turn.connection) else { continue };
+            let Some(place) = connections.get_mut(turn.connection) else { continue };
+            if turn.closes {
+                // What the server does of its own accord it does again.
+                if let Some(stream) = place.take_if(|_| turn.from_client) {
+                    stream.shutdown(std::net::Shutdown::Both).or_else(not_connected).map_err(failed)?;
+                }
+                continue;
+            }
+            let Some(stream) = place else { continue };
             if turn.from_client {
                 stream.write_all(&framed(&turn.frame)).map_err(failed)?;
             } else {
@@ -133,6 +143,11 @@ impl Capture {
         }
         Ok(received)
     }
+}
+
+/// The other side was quicker.
+fn not_connected(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotConnected { Ok(()) } else { Err(error) }
 }
 
 fn framed(frame: &[u8]) -> Vec<u8> {

@@ -23,7 +23,13 @@ const LINK_NULL: u32 = 0;
 const LINK_ETHERNET: u32 = 1;
 const LINK_LINUX: u32 = 113;
 const TCP: u8 = 6;
+
+/// Bytes that may wait for one that is missing.
+const MOST_WAITING: usize = 16 << 20;
+
+const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
 /// Why a packet capture cannot be read.
@@ -85,7 +91,14 @@ struct Segment<'b> {
 struct Stream {
     /// What comes next; unknown until the SYN of this end.
     next: Option<u32>,
-    early: BTreeMap<u32, Vec<u8>>,
+    /// What came too early, by how far it is ahead of everything that came in order.
+    early: BTreeMap<u64, Vec<u8>>,
+    waiting: usize,
+    /// Bytes that came in order.
+    taken: u64,
+    /// Something came before the beginning was known.
+    headless: bool,
+    ended: bool,
     decoder: FrameDecoder,
     bytes: BytesMut,
 }
@@ -93,33 +106,64 @@ struct Stream {
 impl Default for Stream {
     fn default() -> Self {
         let decoder = FrameDecoder::new(MAX_FRAME);
-        Self { next: None, early: BTreeMap::new(), decoder, bytes: BytesMut::new() }
+        Self {
+            next: None,
+            early: BTreeMap::new(),
+            waiting: 0,
+            taken: 0,
+            headless: false,
+            ended: false,
+            decoder,
+            bytes: BytesMut::new(),
+        }
     }
 }
 
 impl Stream {
-    /// Takes the bytes of a segment, and those that wait for them.
-    fn take(&mut self, sequence: u32, bytes: &[u8]) {
-        let Some(next) = &mut self.next else { return };
-        self.early.entry(sequence).or_default();
-        if let Some(known) = self.early.get_mut(&sequence).filter(|known| known.len() < bytes.len()) {
-            *known = bytes.to_vec();
-        }
-        // In the order of the stream, across the end of the numbers.
-        loop {
-            let ready = self.early.iter().find(|(sequence, _)| next.wrapping_sub(**sequence) < 1 << 31);
-            let Some((&sequence, _)) = ready else { return };
-            let bytes = self.early.remove(&sequence).unwrap_or_default();
+    /// Takes the bytes of a segment, and those that wait for them. `false` if so much waits for what is
+    /// missing that it will not come.
+    fn take(&mut self, sequence: u32, bytes: &[u8]) -> bool {
+        let Some(next) = self.next else {
+            self.headless = true;
+            return true;
+        };
+        let ahead = sequence.wrapping_sub(next);
+        if ahead >= 1 << 31 {
+            // It was sent before, if perhaps not all of it.
             let known = next.wrapping_sub(sequence) as usize;
-            let new = bytes.get(known..).unwrap_or_default();
-            self.bytes.extend_from_slice(new);
-            *next = next.wrapping_add(u32::try_from(new.len()).unwrap_or_default());
+            self.append(bytes.get(known..).unwrap_or_default());
+        } else if ahead == 0 {
+            self.append(bytes);
+        } else {
+            let waiting = self.early.entry(self.taken + u64::from(ahead)).or_default();
+            if waiting.len() < bytes.len() {
+                self.waiting += bytes.len() - waiting.len();
+                *waiting = bytes.to_vec();
+            }
+            return self.waiting <= MOST_WAITING;
         }
+        while let Some(first) = self.early.first_entry().filter(|first| *first.key() <= self.taken) {
+            let (at, bytes) = first.remove_entry();
+            self.waiting -= bytes.len();
+            let known = usize::try_from(self.taken - at).unwrap_or(usize::MAX);
+            self.append(bytes.get(known..).unwrap_or_default());
+        }
+        true
     }
 
+    fn append(&mut self, new: &[u8]) {
+        self.bytes.extend_from_slice(new);
+        self.taken += new.len() as u64;
+        self.next = self.next.map(|next| next.wrapping_add(u32::try_from(new.len()).unwrap_or_default()));
+    }
+
+    /// How many bytes are missing, as far as it can be told.
     fn missing(&self) -> Option<u32> {
-        let next = self.next?;
-        self.early.keys().map(|sequence| sequence.wrapping_sub(next)).min()
+        if self.headless {
+            return Some(1);
+        }
+        let first = *self.early.keys().next()?;
+        Some(u32::try_from(first - self.taken).unwrap_or(u32::MAX))
     }
 }
 
@@ -165,15 +209,17 @@ pub(super) fn turns(bytes: &[u8]) -> Result<Vec<Turn>, CaptureError> {
             sequence = sequence.wrapping_add(1);
             stream.next = stream.next.or(Some(sequence));
         }
-        if segment.bytes.is_empty() {
-            continue;
+        if !segment.bytes.is_empty() && !stream.take(sequence, segment.bytes) {
+            return Err(CaptureError::Gap { connection, missing: stream.missing().unwrap_or_default() });
         }
-        stream.take(sequence, segment.bytes);
         let no_frames = |fault: String| CaptureError::NoFrames { connection, fault };
         while let Some(frame) =
             stream.decoder.decode(&mut stream.bytes).map_err(|error| no_frames(error.to_string()))?
         {
-            turns.push(Turn { time, connection, from_client, frame: frame.to_vec() });
+            turns.push(Turn { time, connection, from_client, closes: false, frame: frame.to_vec() });
+        }
+        if segment.flags & (FIN | RST) != 0 && !std::mem::replace(&mut stream.ended, true) {
+            turns.push(Turn { time, connection, from_client, closes: true, frame: Vec::new() });
         }
     }
     for (connection, conversation) in conversations.iter().enumerate() {

@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use amps_transport::Time;
 
 use super::framed;
+use crate::engine::Disconnect;
 use crate::journal::{Entry, What};
 
 /// The magic number of files whose times are in nanoseconds.
@@ -52,7 +53,7 @@ pub(crate) fn write(out: &mut impl Write, entries: &[Entry]) -> io::Result<()> {
         let (from_client, message) = match &entry.what {
             What::Received(message) => (true, Some(message)),
             What::Sent(message) => (false, Some(message)),
-            What::Closed(_) => (false, None),
+            What::Closed(reason) => (*reason == Disconnect::ConnectionClosed, None),
             _ => continue,
         };
         let (time, connection) = (entry.time, entry.connection);
@@ -65,7 +66,7 @@ pub(crate) fn write(out: &mut impl Write, entries: &[Entry]) -> io::Result<()> {
         let Some(flow) = flows.get_mut(&connection) else { continue };
         match message {
             None => {
-                send(out, time, connection, flow, false, FIN | ACK, &[])?;
+                send(out, time, connection, flow, from_client, FIN | ACK, &[])?;
                 flows.remove(&connection);
             }
             Some(message) => {

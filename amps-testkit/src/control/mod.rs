@@ -28,7 +28,7 @@ mod routes;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The most connections that are served at a time.
-const MOST_SERVED: usize = 16;
+const MOST_SERVED: usize = 64;
 
 /// The most beyond these that are told so. Others are closed without a word.
 const MOST_TURNED_AWAY: usize = 16;

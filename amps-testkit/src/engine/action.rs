@@ -25,6 +25,16 @@ use super::topic::{MessageTypes, TopicPattern, TopicReading, TypeId};
 /// Actions that may run because of one happening, before the rest of what follows from it is dropped.
 const MOST_IN_A_CHAIN: usize = 10_000;
 
+/// Bytes that the actions of one chain may publish together: one that doubles a message needs few links.
+const MOST_BYTES_IN_A_CHAIN: usize = 64 << 20;
+
+/// What a chain has done so far.
+#[derive(Debug, Default)]
+struct Run {
+    actions: usize,
+    bytes: usize,
+}
+
 /// All that follows from one happening that no action has caused.
 type ChainId = u64;
 
@@ -33,8 +43,8 @@ type ChainId = u64;
 pub(crate) struct Actions {
     compiled: Vec<Action>,
     triggered: VecDeque<Triggered>,
-    /// How many of each chain have run, while any is waiting.
-    run: BTreeMap<ChainId, usize>,
+    /// What each chain has done, while any is waiting.
+    run: BTreeMap<ChainId, Run>,
     /// The chain to which belongs what happens now: that of the action that ran last, until everything
     /// that follows from it has been done.
     cause: Option<ChainId>,
@@ -226,13 +236,14 @@ impl Engine {
         };
         self.actions.cause = Some(chain);
         let run = self.actions.run.entry(chain).or_default();
-        *run += 1;
-        if *run > MOST_IN_A_CHAIN {
+        run.actions += 1;
+        let steps = self.actions.compiled.get(action).map(|action| action.steps.clone()).unwrap_or_default();
+        run.bytes += steps.iter().map(|step| largest(step, &happening)).sum::<usize>();
+        if run.actions > MOST_IN_A_CHAIN || run.bytes > MOST_BYTES_IN_A_CHAIN {
             self.end_chain(now, action, chain);
             return true;
         }
-        let steps = self.actions.compiled.get(action).map(|action| action.steps.clone());
-        for step in steps.unwrap_or_default() {
+        for step in steps {
             self.take_step(now, &step, &happening, sink);
         }
         true
@@ -240,12 +251,14 @@ impl Engine {
 
     /// Drops what else a chain would do, and says so.
     fn end_chain(&mut self, now: Time, action: usize, chain: ChainId) {
+        let Run { actions, bytes } = self.actions.run.remove(&chain).unwrap_or_default();
+        let done = actions.saturating_sub(1);
         let before = self.actions.triggered.len();
         self.actions.triggered.retain(|triggered| triggered.chain != chain);
         let dropped = before - self.actions.triggered.len() + 1;
         let described = self.actions.compiled.get(action).map_or("", |action| &action.described);
         let text = format!(
-            "{MOST_IN_A_CHAIN} actions followed from one another; {dropped} more are dropped, the first of them: {described}"
+            "{done} actions with {bytes} bytes followed from one another; {dropped} more are dropped, the first of them: {described}"
         );
         self.note(now, Event::NOBODY, Lint::EndlessActions, text);
     }
@@ -274,6 +287,15 @@ impl Engine {
             }
         }
     }
+}
+
+/// What a step publishes at the most, in bytes: known before it is made.
+fn largest(step: &ActionStep, happening: &Happening) -> usize {
+    let ActionStep::Publish { data, .. } = step else { return 0 };
+    // What is no text grows to three bytes for each.
+    let grows = if std::str::from_utf8(&happening.body).is_ok() { 1 } else { 3 };
+    let inserted = data.matches("AMPS_DATA").count() * happening.body.len() * grows;
+    data.len() + inserted
 }
 
 /// A template with what stands in it for something else.

@@ -74,7 +74,7 @@ pub(crate) use outside::SeedKind;
 pub use outside::{NotPublished, PublishOptions, Published, SeedError, SeedMessage};
 pub use queue::{ExpiryReason, QueueCounters};
 pub use reasons::{Reason, Reasons};
-pub(crate) use record_codec::{RecordTooLong, put_record, read_record};
+pub(crate) use record_codec::{RecordTooLong, is_record_kind, put_record, read_record};
 pub(crate) use replication::{Exchange, Exchanges};
 pub use replication::{LinkChange, LinkSnapshot, LinkState};
 pub use snapshot::{ConnectionSnapshot, Counters, QueueSnapshot, QueuedMessage, SubscriptionSnapshot};

@@ -34,6 +34,11 @@ mod tag {
     pub(super) const DROPPED: u8 = 9;
 }
 
+/// Whether a record may begin with this byte.
+pub(crate) const fn is_record_kind(byte: u8) -> bool {
+    byte >= tag::MESSAGE && byte <= tag::DROPPED
+}
+
 // --- Writing ---------------------------------------------------------------------------------
 
 fn length(length: usize) -> Result<[u8; 4], RecordTooLong> {

@@ -251,9 +251,15 @@ impl Engine {
             };
             table.message_type == message_type && covers
         };
+        // Whether an application may subscribe must not depend on what was published before: a container
+        // may come to have a topic that the pattern names.
+        let may_cover = |table: &Table| {
+            let container = table.message_type == message_type && table.only_topic().is_none();
+            covered(&table) || container && !pattern.is_literal() && table.queue.is_none()
+        };
         let fields = options.conflation_key().map_err(|fault| refused(&fault.to_string()))?;
         let Some(fields) = fields else {
-            let keyed = self.sow.iter().any(|table| covered(&table));
+            let keyed = self.sow.iter().any(may_cover);
             let missing = "a topic without record keys needs a conflation_key";
             return if keyed { Ok(Some((rhythm, ConflationKey::Record))) } else { Err(refused(missing)) };
         };

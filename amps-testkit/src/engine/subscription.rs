@@ -100,6 +100,7 @@ impl Cut {
 /// What may take the place of what (REP-04, AGG-03, PAG-05).
 fn check_replacement(old: &Subscription, new: &Request, cut: Cut) -> Result<(), Refusal> {
     let refused = |detail: &str| Err(Refusal::because(Reason::InvalidOptions, detail.to_owned()));
+    // Of every subscription, says the user guide, not of pages alone.
     if !cut.has_all_of(old.cut) {
         return refused("of top_n, skip_n and orderby, what the subscription had its replacement has too");
     }

@@ -1,8 +1,9 @@
 //! What of a log's file still counts.
 //!
-//! Owns the rules by which records are dead: those before a reset, those that were truncated, and those that
-//! a later one of the same kind takes the place of. What a queue message was acknowledged by is not: its
-//! message is in the log, and must not come back into the queue.
+//! Owns the rules by which records are dead: those before a reset, and those that a later one of the same
+//! kind takes the place of. What a queue message was acknowledged by is not: its message is in the log, and
+//! must not come back into the queue. Nor is what was truncated: it cannot be replayed any more, but a
+//! record of the state of the world, and a message that waits in a queue, outlive that (RET-01, SOW-01).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,17 +15,15 @@ pub(super) fn live(mut records: Vec<LogRecord>, keep_past: bool) -> Vec<LogRecor
     if let Some(reset) = records.iter().rposition(|record| matches!(record, LogRecord::Reset)) {
         records.drain(..=reset);
     }
-    let mut dead = truncated(&records);
+    let mut dead = BTreeSet::new();
     if !keep_past {
         superseded(&records, &mut dead);
     }
-    // A number stays known when its message is gone. Of each publisher the highest is enough.
+    // Of each publisher the highest number is enough.
     let mut highest: BTreeMap<u64, u64> = BTreeMap::new();
-    for (index, record) in records.iter().enumerate() {
+    for record in &records {
         let MessageId { publisher, sequence } = match record {
             LogRecord::Sequence(number) => *number,
-            LogRecord::Message(message) if dead.contains(&index) => message.bookmark,
-            LogRecord::Deletion { bookmark, .. } if dead.contains(&index) => *bookmark,
             _ => continue,
         };
         let known = highest.entry(publisher).or_default();
@@ -33,30 +32,11 @@ pub(super) fn live(mut records: Vec<LogRecord>, keep_past: bool) -> Vec<LogRecor
     let numbers = highest
         .into_iter()
         .map(|(publisher, sequence)| LogRecord::Sequence(MessageId { publisher, sequence }));
-    let rest = records.into_iter().enumerate().filter(|(index, record)| {
-        !dead.contains(index) && !matches!(record, LogRecord::Sequence(_) | LogRecord::Truncation(_))
-    });
+    let rest = records
+        .into_iter()
+        .enumerate()
+        .filter(|(index, record)| !dead.contains(index) && !matches!(record, LogRecord::Sequence(_)));
     numbers.chain(rest.map(|(_, record)| record)).collect()
-}
-
-/// What truncations have removed from the log.
-fn truncated(records: &[LogRecord]) -> BTreeSet<usize> {
-    let (mut items, mut gone) = (Vec::new(), 0);
-    for (index, record) in records.iter().enumerate() {
-        match record {
-            LogRecord::Message(_)
-            | LogRecord::Deletion { .. }
-            | LogRecord::Departure { .. }
-            | LogRecord::Transfer { .. } => items.push(index),
-            LogRecord::Truncation(count) => {
-                let count = usize::try_from(*count).unwrap_or(usize::MAX);
-                gone = items.len().min(count.saturating_add(gone));
-            }
-            _ => {}
-        }
-    }
-    items.truncate(gone);
-    items.into_iter().collect()
 }
 
 /// Adds states of unlogged records that were replaced or dropped later.
@@ -142,23 +122,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_truncated_is_gone_and_its_number_is_known() {
-        let records = vec![
-            message(1),
-            message(2),
-            departure(1),
-            message(3),
-            LogRecord::Truncation(1),
-            message(4),
-            LogRecord::Truncation(2),
-        ];
-        let left = vec![LogRecord::Sequence(bookmark(2)), message(3), message(4)];
-        assert_eq!(live(records, false), left);
-        assert_eq!(live(left.clone(), false), left, "and stays as it is");
-        assert_eq!(
-            live(vec![message(1), LogRecord::Truncation(9)], false),
-            [LogRecord::Sequence(bookmark(1))]
-        );
+    fn what_was_truncated_still_counts() {
+        let records = vec![message(1), message(2), departure(1), LogRecord::Truncation(2), message(3)];
+        assert_eq!(live(records.clone(), false), records);
     }
 
     #[test]

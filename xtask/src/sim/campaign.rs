@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::report::{Coverage, Outcome};
-use super::{Bugs, run_seed};
+use super::{Bugs, Play, play_seed};
 
 /// Lines of trace that a report shows.
 const REPORTED_LINES: usize = 40;
@@ -39,12 +39,14 @@ pub struct Campaign {
     pub threads: usize,
     /// Mistakes to make on purpose.
     pub bugs: Bugs,
+    /// What is played.
+    pub play: Play,
 }
 
 impl Default for Campaign {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { start: 0, seeds: 2000, threads, bugs: Bugs::default() }
+        Self { start: 0, seeds: 2000, threads, bugs: Bugs::default(), play: Play::default() }
     }
 }
 
@@ -75,7 +77,7 @@ impl Campaign {
                 if seed >= end {
                     break;
                 }
-                let outcome = run_seed(seed, self.bugs, false)?;
+                let outcome = play_seed(self.play, seed, self.bugs, false)?;
                 summary.runs += 1;
                 summary.coverage.add(&outcome.coverage);
                 if outcome.violation.is_some() {
@@ -99,7 +101,7 @@ impl Campaign {
             failed = failed.into_iter().chain(part.failure.map(|outcome| outcome.seed)).min();
         }
         if let Some(seed) = failed {
-            summary.failure = Some(run_seed(seed, self.bugs, true)?);
+            summary.failure = Some(play_seed(self.play, seed, self.bugs, true)?);
         }
         Ok(summary)
     }
@@ -115,8 +117,9 @@ struct Options {
     expect_within: Option<u64>,
 }
 
-const USAGE: &str = "cargo xtask sim [--seeds N] [--start S] [--threads N] [--seed N [--trace]]
-                [--bug ack-survives-reconnect|ack-timer-restarts|batch-above-backlog]
+const USAGE: &str = "cargo xtask sim [--programs] [--seeds N] [--start S] [--threads N] [--seed N [--trace]]
+                [--bug ack-survives-reconnect|ack-timer-restarts|batch-above-backlog|
+                       replacement-forgotten|waiter-forgotten]
                 [--expect-found-within N]";
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Options, lexopt::Error> {
@@ -129,6 +132,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Options, lexopt::Error> {
             Long("threads") => options.campaign.threads = parser.value()?.parse()?,
             Long("seed") => options.seed = Some(parser.value()?.parse()?),
             Long("trace") => options.trace = true,
+            Long("programs") => options.campaign.play = Play::Programs,
             Long("expect-found-within") => options.expect_within = Some(parser.value()?.parse()?),
             Long("bug") => {
                 let name = parser.value()?.string()?;
@@ -137,6 +141,8 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Options, lexopt::Error> {
                     "ack-survives-reconnect" => bugs.ack_survives_reconnect = true,
                     "ack-timer-restarts" => bugs.ack_timer_restarts = true,
                     "batch-above-backlog" => bugs.batch_above_backlog = true,
+                    "replacement-forgotten" => bugs.replacement_forgotten = true,
+                    "waiter-forgotten" => bugs.waiter_forgotten = true,
                     _ => return Err(format!("no such bug: {name}\n{USAGE}").into()),
                 }
                 options.bug = Some(name);
@@ -154,14 +160,14 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Options, lexopt::Error> {
 pub fn main(parser: &mut lexopt::Parser) -> Result<(), String> {
     let mut options = parse(parser).map_err(|error| error.to_string())?;
     if let Some(seed) = options.seed {
-        let outcome = run_seed(seed, options.campaign.bugs, true)?;
+        let outcome = play_seed(options.campaign.play, seed, options.campaign.bugs, true)?;
         if options.trace {
             outcome.trace.iter().for_each(|line| println!("{line}"));
         }
         println!("{}", outcome.coverage);
         println!("seed {seed}: digest {:016x}", outcome.digest);
         return match &outcome.violation {
-            Some(_) => Err(report(&outcome, options.bug.as_deref())),
+            Some(_) => Err(report(options.campaign.play, &outcome, options.bug.as_deref())),
             None => Ok(()),
         };
     }
@@ -175,11 +181,16 @@ pub fn main(parser: &mut lexopt::Parser) -> Result<(), String> {
     println!("{} seeds in {took:.1} s, {:.0} per second", summary.runs, summary.runs as f64 / took.max(1e-9));
     match (&options.bug, &summary.failure) {
         (Some(bug), Some(outcome)) => {
-            println!("{bug} was found by seed {}:\n{}", outcome.seed, report(outcome, Some(bug)));
+            println!(
+                "{bug} was found by seed {}:\n{}",
+                outcome.seed,
+                report(options.campaign.play, outcome, Some(bug))
+            );
             Ok(())
         }
         (Some(bug), None) => Err(format!("{bug} was not found within {} seeds", summary.runs)),
-        (None, Some(outcome)) => Err(report(outcome, None)),
+        (None, Some(outcome)) => Err(report(options.campaign.play, outcome, None)),
+        (None, None) if options.campaign.play == Play::Programs => Ok(()),
         (None, None) => match summary.coverage.hole().filter(|_| summary.runs >= COVERS_FROM) {
             Some(hole) => Err(format!("{} seeds, but {hole}", summary.runs)),
             None => Ok(()),
@@ -188,7 +199,7 @@ pub fn main(parser: &mut lexopt::Parser) -> Result<(), String> {
 }
 
 /// A broken promise, with what led to it and how to see it again.
-fn report(outcome: &Outcome, bug: Option<&str>) -> String {
+fn report(play: Play, outcome: &Outcome, bug: Option<&str>) -> String {
     let mut text = String::new();
     for line in outcome.trace.iter().rev().take(REPORTED_LINES).rev() {
         let cut = line.char_indices().nth(300).map_or(line.len(), |(at, _)| at);
@@ -198,8 +209,9 @@ fn report(outcome: &Outcome, bug: Option<&str>) -> String {
     }
     let violation = outcome.violation.as_ref().map_or_else(String::new, ToString::to_string);
     let with = bug.map_or_else(String::new, |bug| format!(" --bug {bug}"));
+    let play = if play == Play::Programs { " --programs" } else { "" };
     format!(
-        "{text}seed {}: {violation}\nreplay it: cargo xtask sim --seed {}{with} --trace",
+        "{text}seed {}: {violation}\nreplay it: cargo xtask sim{play} --seed {}{with} --trace",
         outcome.seed, outcome.seed
     )
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask sim`: client session, server engine and network in one seeded world.
 //!
-//! Each seed is one run of the scenario "queue workers": a publisher, some workers of
+//! There are two plays. In "programs" (`programs/`) applications do anything with a state of the world.
+//! Each seed of the other is one run of the scenario "queue workers": a publisher, some workers of
 //! different habits and one server share a network on which at least three faults take
 //! effect. Referees read the frames on every wire and compare them with what the
 //! applications saw and asked for; they believe no counter of the client. A broken promise
@@ -13,6 +14,7 @@ mod faults;
 mod gatekeeper;
 mod ledger;
 mod model;
+mod programs;
 mod report;
 mod scenario;
 mod setup;
@@ -38,4 +40,25 @@ pub use report::{Coverage, FaultKind, Outcome, STATES, Violation};
 /// ```
 pub fn run_seed(seed: u64, bugs: Bugs, tracing: bool) -> Result<Outcome, String> {
     scenario::run(seed, bugs, tracing)
+}
+
+/// What is played.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Play {
+    /// A queue, its publisher and its workers.
+    #[default]
+    Workers,
+    /// Applications that do anything with a state of the world.
+    Programs,
+}
+
+/// Runs one seed of a play; with `tracing`, the outcome tells what happened.
+///
+/// # Errors
+/// As [`run_seed`].
+pub fn play_seed(play: Play, seed: u64, bugs: Bugs, tracing: bool) -> Result<Outcome, String> {
+    match play {
+        Play::Workers => scenario::run(seed, bugs, tracing),
+        Play::Programs => programs::run(seed, bugs, tracing),
+    }
 }
