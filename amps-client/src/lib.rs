@@ -31,6 +31,11 @@
 //! * Ending: [`Client::close`], which finishes the work in hand.
 //! * Errors: [`Error`], sorted by [`ErrorKind`].
 
+/// The example of the README runs with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod authenticator;
 pub use authenticator::{Authenticator, AuthenticatorError};
 mod builder;
