@@ -463,6 +463,11 @@ impl<A: App> Session<A> {
         }
         if callers != self.held_back {
             self.shared.set_held_back(callers.clone());
+            // Whoever has read meanwhile let go of what was not set yet.
+            let still = self.app.held_back();
+            for caller in callers.iter().filter(|caller| !still.contains(caller)) {
+                self.shared.let_go(*caller);
+            }
             self.held_back = callers;
         }
     }
