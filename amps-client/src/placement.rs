@@ -128,7 +128,8 @@ impl Placement {
                         continue;
                     }
                 };
-                let outcome = catch_unwind(AssertUnwindSafe(|| handler(&message).map_err(|error| error.to_string())));
+                let outcome =
+                    catch_unwind(AssertUnwindSafe(|| handler(&message).map_err(|error| error.to_string())));
                 let text = match outcome {
                     Ok(Ok(())) => {
                         if auto_ack {

@@ -315,3 +315,29 @@ fn a_stream_that_nobody_reads_holds_the_server_back() {
     }
     drop(writing.join().unwrap());
 }
+
+#[test]
+fn who_has_read_a_full_stream_or_dropped_it_may_wait_again_at_once() {
+    let server = amps_testkit::FakeServer::builder().start().unwrap();
+    let client = amps_client::Client::builder("c").server(server.uri("json")).connect().unwrap();
+    let mut stream = client.subscribe("t").max_depth(2).start().unwrap();
+    for _ in 0..100 {
+        for _ in 0..2 {
+            client.publish("t", "1").unwrap();
+        }
+        assert_eq!(stream.by_ref().take(2).filter(Result::is_ok).count(), 2);
+        client.flush(PATIENCE).unwrap();
+    }
+    for _ in 0..20 {
+        let mut stream = client.subscribe("u").max_depth(1).start().unwrap();
+        for _ in 0..2 {
+            client.publish("u", "1").unwrap();
+        }
+        assert!(stream.next().unwrap().is_ok());
+        while stream.depth() == 0 {
+            std::thread::yield_now();
+        }
+        drop(stream);
+        client.flush(PATIENCE).unwrap();
+    }
+}

@@ -3,9 +3,9 @@
 use std::hint::black_box;
 use std::io::Read;
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amps_client::{Client, HandlerSubscription, Subscription};

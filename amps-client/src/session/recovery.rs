@@ -87,6 +87,7 @@ impl Outbound {
             self.ack_timer = None;
         }
         self.resubscribing = 0;
+        self.resubscribed_with_heartbeats = false;
         self.named.clear();
         self.forgotten.clear();
         for (_, pending) in std::mem::take(&mut self.commands) {

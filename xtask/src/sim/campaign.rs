@@ -181,7 +181,11 @@ pub fn main(parser: &mut lexopt::Parser) -> Result<(), String> {
     println!("{} seeds in {took:.1} s, {:.0} per second", summary.runs, summary.runs as f64 / took.max(1e-9));
     match (&options.bug, &summary.failure) {
         (Some(bug), Some(outcome)) => {
-            println!("{bug} was found by seed {}:\n{}", outcome.seed, report(options.campaign.play, outcome, Some(bug)));
+            println!(
+                "{bug} was found by seed {}:\n{}",
+                outcome.seed,
+                report(options.campaign.play, outcome, Some(bug))
+            );
             Ok(())
         }
         (Some(bug), None) => Err(format!("{bug} was not found within {} seeds", summary.runs)),

@@ -36,7 +36,8 @@ impl Liar {
         let mut body = Vec::new();
         for _ in 0..self.rng.between(1, 2) {
             let word = *self.rng.pick(&WORDS).unwrap_or(&"");
-            let cut = if self.rng.chance(85) { word.len() } else { self.rng.below(word.len() as u64 + 1) as usize };
+            let cut =
+                if self.rng.chance(85) { word.len() } else { self.rng.below(word.len() as u64 + 1) as usize };
             body.extend_from_slice(&word.as_bytes()[..cut]);
             if self.rng.chance(70) {
                 break;

@@ -11,15 +11,11 @@ use amps_protocol::{CommandKind, Message};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A copy of the records of the groups up to this one.
-    Mirror {
-        group: u64,
-    },
+    Mirror { group: u64 },
     /// Messages, in order.
     Ticks,
     /// The records of the groups up to this one, once.
-    Query {
-        group: u64,
-    },
+    Query { group: u64 },
 }
 
 impl Kind {
@@ -95,7 +91,10 @@ impl Application {
                 there == copy.records
             });
             if !equal {
-                return Some(format!("{sub:?} of group {group} has {:?}, the server {server:?}", copy.records));
+                return Some(format!(
+                    "{sub:?} of group {group} has {:?}, the server {server:?}",
+                    copy.records
+                ));
             }
         }
         None

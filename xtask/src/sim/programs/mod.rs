@@ -146,7 +146,8 @@ pub(super) fn run(seed: u64, bugs: Bugs, tracing: bool) -> Result<Outcome, Strin
 }
 
 fn links(rng: &mut Rng) -> LinkSettings {
-    let chunking = if rng.chance(40) { Chunking::UpTo(rng.between(20, 900) as usize) } else { Chunking::Whole };
+    let chunking =
+        if rng.chance(40) { Chunking::UpTo(rng.between(20, 900) as usize) } else { Chunking::Whole };
     let fastest = rng.span(Duration::from_micros(10), MILLI);
     LinkSettings {
         fastest,
@@ -331,7 +332,9 @@ impl Programs {
 
     fn place(&mut self, number: usize, what: &'static str, command: Command, kind: Kind) {
         let (now, timeout) = (self.world.now(), self.timeout());
-        let Ok((sub, ticket)) = self.clients[number].machine.place(now, command, false, timeout) else { return };
+        let Ok((sub, ticket)) = self.clients[number].machine.place(now, command, false, timeout) else {
+            return;
+        };
         self.clients[number].machine.model().placed(sub, kind);
         let due = timeout.map_or(Time::NEVER, |timeout| now + timeout);
         self.waiting.push(Waiting { client: number, what, ticket, due });
@@ -341,7 +344,8 @@ impl Programs {
 
     fn some_sub(&mut self, number: usize, mirrors: bool) -> Option<Sub> {
         let model = self.clients[number].machine.model();
-        let all: Vec<Sub> = model.live().filter(|(_, kind)| !mirrors || kind.is_mirror()).map(|(sub, _)| sub).collect();
+        let all: Vec<Sub> =
+            model.live().filter(|(_, kind)| !mirrors || kind.is_mirror()).map(|(sub, _)| sub).collect();
         self.rng.pick(&all).copied()
     }
 
@@ -485,10 +489,14 @@ impl Programs {
                 return Some(("P7", format!("{} of program-{} never ended", waiting.what, waiting.client)));
             }
         }
-        let records: Vec<(u64, u64, u64)> = self.engine.sow(RECORDS).iter().filter_map(|r| mirror::read(&r.body)).collect();
+        let records: Vec<(u64, u64, u64)> =
+            self.engine.sow(RECORDS).iter().filter_map(|r| mirror::read(&r.body)).collect();
         for (number, client) in self.clients.iter_mut().enumerate().filter(|(_, client)| !client.leaving) {
             if !client.machine.is_up() {
-                return Some(("P9", format!("program-{number} is {} at the end", client.machine.state_name())));
+                return Some((
+                    "P9",
+                    format!("program-{number} is {} at the end", client.machine.state_name()),
+                ));
             }
             if let Some(text) = client.machine.model().differs(&records) {
                 return Some(("P8", format!("program-{number}: {text}")));
