@@ -212,7 +212,8 @@ impl Client {
     /// until one succeeds or `ClientBuilder::connect_deadline` has passed.
     ///
     /// # Errors
-    /// The last attempt's error; `Usage` if the client is connected already, or on its loop.
+    /// The last attempt's error; `AlreadyConnected` if the client is connected already; `Usage`
+    /// on its loop.
     pub fn connect(&self) -> Result<()> {
         self.connect_with(None)
     }
@@ -466,6 +467,11 @@ impl Client {
         self.inner.max_depth.store(messages, Ordering::Relaxed);
     }
 
+    /// Unread messages that a stream placed from now on holds at most; 0 for any number.
+    pub fn max_depth(&self) -> usize {
+        self.inner.max_depth()
+    }
+
     /// Acknowledges a queue message by its topic and bookmark, for instance one of an
     /// at-most-once queue, to free the backlog. Joins a batch like `Message::ack`, without its
     /// checks: a bookmark given twice is sent twice, which is harmless.
@@ -523,6 +529,12 @@ impl Client {
     /// otherwise; see [`Subscribe::auto_ack`].
     pub fn set_auto_ack(&self, on: bool) {
         self.inner.auto_ack.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether subscriptions placed from now on acknowledge by themselves, unless they say
+    /// otherwise.
+    pub fn auto_ack(&self) -> bool {
+        self.inner.auto_ack.load(Ordering::Relaxed)
     }
 
     /// Changes the batch size for acknowledgements; what meets the new size is sent.
@@ -760,11 +772,11 @@ impl Client {
 
     /// Waits for the end of a command.
     pub(crate) fn wait(&self, waiter: &Waiter, timeout: Option<Duration>) -> Result<Done> {
-        let mut patience = timeout;
-        if self.may_be_answered().is_err() {
-            // It became full since it was looked at: the loop ends what cannot be answered.
+        if self.inner.targets.holds_back(caller::current()) {
+            // The stream became full while the command was written: the loop looks again, and refuses it.
             self.inner.shared.wake();
         }
+        let mut patience = timeout;
         loop {
             if let Some(result) = waiter.wait(patience) {
                 return result;
@@ -778,7 +790,7 @@ impl Client {
 
     /// Refuses to wait for what cannot be received: a stream that this thread reads is full.
     pub(crate) fn may_be_answered(&self) -> Result<()> {
-        if self.inner.targets.are_full_for(caller::current()) { Err(WOULD_DEADLOCK) } else { Ok(()) }
+        if self.inner.targets.holds_back(caller::current()) { Err(WOULD_DEADLOCK) } else { Ok(()) }
     }
 
     /// How long a command may take.
@@ -788,10 +800,6 @@ impl Client {
 
     pub(crate) fn hooks(&self) -> Arc<Hooks> {
         Arc::clone(&self.inner.hooks)
-    }
-
-    pub(crate) fn auto_ack(&self) -> bool {
-        self.inner.auto_ack.load(Ordering::Relaxed)
     }
 
     fn post(&self, note: Note) -> Result<()> {

@@ -38,15 +38,26 @@ pub(crate) enum Target {
 #[derive(Default)]
 pub(crate) struct Targets {
     fresh: Mutex<Vec<(SubKey, Target)>>,
+    /// Streams over their limit, because of which nothing is received.
+    full: Mutex<Vec<Arc<StreamQueue>>>,
     /// For when the server has agreed to the replacement of this number.
     replacements: Mutex<Vec<(SubKey, Target)>>,
-    /// Streams that have stopped the socket.
-    full: Mutex<Vec<Arc<StreamQueue>>>,
 }
 
 impl Targets {
     pub(crate) fn add(&self, key: SubKey, target: Target) {
         self.fresh.lock().unwrap_or_else(PoisonError::into_inner).push((key, target));
+    }
+
+    /// Whether nothing can be received before this caller has read a stream of its own. Asked of the streams
+    /// themselves: who has just read one is not held back any more, whatever the loop knows.
+    pub(crate) fn holds_back(&self, caller: u64) -> bool {
+        let full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        full.iter().any(|queue| queue.awaited_reader() == Some(caller))
+    }
+
+    fn set_full(&self, full: &[Arc<StreamQueue>]) {
+        *self.full.lock().unwrap_or_else(PoisonError::into_inner) = full.to_vec();
     }
 
     /// Takes the messages of a subscription over once its replacement is in force.
@@ -63,16 +74,6 @@ impl Targets {
 
     fn lock_replacements(&self) -> MutexGuard<'_, Vec<(SubKey, Target)>> {
         self.replacements.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether a stream that this thread reads is full at this moment, so that nothing is
-    /// received.
-    pub(crate) fn are_full_for(&self, reader: u64) -> bool {
-        self.lock_full().iter().any(|queue| queue.awaited_reader() == Some(reader))
-    }
-
-    fn lock_full(&self) -> MutexGuard<'_, Vec<Arc<StreamQueue>>> {
-        self.full.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self) -> Vec<(SubKey, Target)> {
@@ -158,24 +159,12 @@ impl Dispatcher {
                 self.no_room = true;
                 if !self.full.iter().any(|other| Arc::ptr_eq(other, queue)) {
                     self.full.push(Arc::clone(queue));
-                    self.show_full();
+                    self.fresh.set_full(&self.full);
                     self.listeners.slow(key, depth);
                 }
             }
             Pushed::Overrun => self.overrun.push(key),
         }
-    }
-
-    fn keep_full(&mut self, keep: impl Fn(&Arc<StreamQueue>) -> bool) {
-        let before = self.full.len();
-        self.full.retain(keep);
-        if self.full.len() != before {
-            self.show_full();
-        }
-    }
-
-    fn show_full(&self) {
-        self.fresh.lock_full().clone_from(&self.full);
     }
 
     /// Lets whoever took messages go.
@@ -187,7 +176,8 @@ impl Dispatcher {
                     queue.void_leases(self.generation);
                 }
                 queue.end(error);
-                self.keep_full(|other| !Arc::ptr_eq(other, &queue));
+                self.full.retain(|other| !Arc::ptr_eq(other, &queue));
+                self.fresh.set_full(&self.full);
             }
             Target::Handler { handler, .. } => {
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
@@ -244,7 +234,8 @@ impl App for Dispatcher {
         let Delivery { message, offset, lease, last, .. } = delivery;
         if entry.gathered.is_empty() {
             if queue.conflates() {
-                let (pushed, queue) = (queue.push_latest(message.to_owned(), lease), Arc::clone(queue));
+                let queue = Arc::clone(queue);
+                let pushed = queue.push_latest(message.to_owned(), lease, self.clock.now());
                 self.pushed(key, pushed, &queue);
                 return Disposition::Kept;
             }
@@ -287,13 +278,14 @@ impl App for Dispatcher {
 
     fn end_of_read(&mut self, bytes: Bytes) {
         self.no_room = false;
+        let now = self.clock.now();
         for key in std::mem::take(&mut self.touched) {
             let Some(entry) = self.targets.get_mut(&key) else { continue };
             let items = std::mem::take(&mut entry.gathered);
             if let Target::Stream { queue, .. } = &entry.target {
                 let queue = Arc::clone(queue);
                 let (bytes, items) = part_of_read(&bytes, items);
-                self.pushed(key, queue.push(bytes, items), &queue);
+                self.pushed(key, queue.push(bytes, items, now), &queue);
             }
         }
         self.no_room = false;
@@ -309,7 +301,11 @@ impl App for Dispatcher {
         for key in std::mem::take(&mut self.overrun) {
             self.shared.act(now, Urgency::Now, |outbound| outbound.unsubscribe(now, key));
         }
-        self.keep_full(|queue| queue.is_paused());
+        let before = self.full.len();
+        self.full.retain(|queue| queue.is_paused());
+        if self.full.len() != before {
+            self.fresh.set_full(&self.full);
+        }
         !self.full.is_empty()
     }
 

@@ -21,6 +21,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! How to do what, page by page, is in the [developer guide](guide). Whoever knows AMPS from another
+//! language finds the old names in [`guide::names`].
+//!
 //! * Queues: [`Subscribe::max_backlog`], [`Subscribe::auto_ack`], [`Message::ack`],
 //!   [`ClientBuilder::ack_batch_size`]. Acknowledgements are batched in `session/acks.rs`.
 //! * Staying connected: [`ClientBuilder::reconnect`], [`ClientBuilder::heartbeat`],
@@ -50,6 +53,11 @@
 //! * Who watches for failed writes wants the topics in the server's transaction log: there
 //!   one acknowledgement stands for many, elsewhere each message has its own.
 
+/// The example of the README runs with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod authenticator;
 pub use authenticator::{Authenticator, AuthenticatorError};
 pub mod bookmarks;
@@ -69,6 +77,7 @@ pub use error::{DisconnectCause, Error, ErrorKind, Result};
 mod futures_stream;
 #[cfg(feature = "async")]
 pub use futures_stream::MessageStream;
+pub mod guide;
 mod hooks;
 pub use hooks::{Direction, Hook, ListenerId, SlowConsumer};
 mod listener;

@@ -222,10 +222,11 @@ impl<B: AsRef<[u8]>> fmt::Debug for Message<B> {
 ///
 /// let mut work = client.subscribe("work").start()?;
 /// let message = work.next().unwrap()?.guard();
-/// if settle(message.data()).is_ok() {
-///     message.done();
+/// match settle(message.data()) {
+///     Ok(()) => message.done(),
+///     // Not done: it is delivered again.
+///     Err(_) => drop(message),
 /// }
-/// // Not done: it is delivered again.
 /// assert_eq!(work.next().unwrap()?.data(), b"1");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

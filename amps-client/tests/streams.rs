@@ -260,6 +260,25 @@ fn a_stream_that_is_to_fail_when_it_is_full_ends_with_what_it_holds() {
     assert!(stream.next().is_none());
 }
 
+#[test]
+fn a_stream_tells_how_far_behind_its_reader_is() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let subscribing = aside(move || client.subscribe("t").start().map(|s| (client, s)));
+    let subscribe = line.expect(CommandKind::Subscribe);
+    line.ack(&subscribe);
+    let (_client, mut stream) = subscribing.join().unwrap().unwrap();
+    assert_eq!(stream.oldest_age(), None);
+    let began = Instant::now();
+    let sid = subscribe.sub_id().unwrap().to_string();
+    line.send_all(&[plain(&sid, "t", "1"), plain(&sid, "t", "2")]);
+    common::until("two messages", || stream.depth() == 2);
+    stream.next().unwrap().unwrap();
+    assert!(stream.oldest_age().unwrap() <= began.elapsed());
+    stream.next().unwrap().unwrap();
+    assert_eq!((stream.depth(), stream.oldest_age()), (0, None));
+}
+
 /// C-10-6-3
 #[test]
 fn a_stream_that_nobody_reads_holds_the_server_back() {
@@ -295,4 +314,30 @@ fn a_stream_that_nobody_reads_holds_the_server_back() {
         assert!(stream.depth() <= 10);
     }
     drop(writing.join().unwrap());
+}
+
+#[test]
+fn who_has_read_a_full_stream_or_dropped_it_may_wait_again_at_once() {
+    let server = amps_testkit::FakeServer::builder().start().unwrap();
+    let client = amps_client::Client::builder("c").server(server.uri("json")).connect().unwrap();
+    let mut stream = client.subscribe("t").max_depth(2).start().unwrap();
+    for _ in 0..100 {
+        for _ in 0..2 {
+            client.publish("t", "1").unwrap();
+        }
+        assert_eq!(stream.by_ref().take(2).filter(Result::is_ok).count(), 2);
+        client.flush(PATIENCE).unwrap();
+    }
+    for _ in 0..20 {
+        let mut stream = client.subscribe("u").max_depth(1).start().unwrap();
+        for _ in 0..2 {
+            client.publish("u", "1").unwrap();
+        }
+        assert!(stream.next().unwrap().is_ok());
+        while stream.depth() == 0 {
+            std::thread::yield_now();
+        }
+        drop(stream);
+        client.flush(PATIENCE).unwrap();
+    }
 }

@@ -41,7 +41,7 @@ fn the_bytes_shown_are_the_bytes_that_the_server_receives() {
         for thread in 0..3 {
             let client = &client;
             scope.spawn(move || {
-                (0..500).for_each(|n| drop(client.publish("t", format!("{thread} {n}")).unwrap()))
+                (0..500).for_each(|n| drop(client.publish("t", format!("{thread} {n}")).unwrap()));
             });
         }
     });
@@ -322,7 +322,10 @@ fn what_the_loop_sends_does_not_wait_for_publishes() {
     let closing = aside(move || client.close());
     let rest = line.see_off();
     closing.join().unwrap().unwrap();
-    let kinds: Vec<_> =
-        rest.iter().map(|frame| frame.command()).filter(|kind| *kind != CommandKind::Heartbeat).collect();
+    let kinds: Vec<_> = rest
+        .iter()
+        .map(amps_client::RawMessage::command)
+        .filter(|kind| *kind != CommandKind::Heartbeat)
+        .collect();
     assert_eq!(kinds, [CommandKind::Publish, CommandKind::Flush]);
 }

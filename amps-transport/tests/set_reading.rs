@@ -74,3 +74,22 @@ fn an_end_that_came_meanwhile() {
     assert_eq!(received, b"last words");
     assert!(matches!(reason, CloseReason::EndOfStream));
 }
+
+/// Takes four bytes, pauses, and goes on in the same call: what it left comes before the end,
+/// which is there already.
+#[test]
+fn what_was_left_by_one_that_went_on_at_once_precedes_the_end() {
+    let bench = Bench::with("went-on", |conn, bytes, sink| {
+        if bytes.len() >= 4 {
+            let _ = bytes.split_to(4);
+            sink.set_reading(conn, false);
+            sink.set_reading(conn, true);
+        }
+    });
+    let (conn, mut peer) = bench.pair();
+    peer.write_all(&pattern(400)).unwrap();
+    drop(peer);
+    let (received, reason) = bench.until_closed(conn);
+    assert_eq!(received, pattern(400));
+    assert!(matches!(reason, CloseReason::EndOfStream));
+}

@@ -1,6 +1,6 @@
 //! The simulator: it passes, it repeats itself to the byte, and it finds what is planted.
 
-use xtask::sim::{Bugs, Campaign, run_seed};
+use xtask::sim::{Bugs, Campaign, Play, play_seed, run_seed};
 
 #[test]
 fn a_few_hundred_seeds_break_no_promise_and_reach_every_fault_and_state() {
@@ -47,4 +47,40 @@ fn a_timer_that_restarts_on_each_acknowledgement_is_found() {
 fn a_batch_above_the_granted_backlog_is_found() {
     let promise = found(Bugs { batch_above_backlog: true, ..Bugs::default() });
     assert!(promise.starts_with("P3"), "{promise}");
+}
+
+fn programs(seeds: u64, bugs: Bugs) -> Campaign {
+    Campaign { seeds, bugs, play: Play::Programs, ..Campaign::default() }
+}
+
+#[test]
+fn random_programs_break_no_promise() {
+    let summary = programs(200, Bugs::default()).run().unwrap();
+    if let Some(failure) = summary.failure {
+        panic!("seed {}: {}\n{}", failure.seed, failure.violation.unwrap(), failure.trace.join("\n"));
+    }
+    assert!(summary.coverage.recoveries > 1000, "{}", summary.coverage);
+}
+
+#[test]
+fn a_program_replays_to_the_byte_traced_or_not() {
+    for seed in [0, 7, 42] {
+        let first = play_seed(Play::Programs, seed, Bugs::default(), false).unwrap();
+        let again = play_seed(Play::Programs, seed, Bugs::default(), true).unwrap();
+        assert_eq!((first.digest, first.coverage), (again.digest, again.coverage), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_replacement_that_is_forgotten_is_found() {
+    let bugs = Bugs { replacement_forgotten: true, ..Bugs::default() };
+    let failure = programs(200, bugs).run().unwrap().failure.expect("the planted bug to be found");
+    assert_eq!(failure.violation.unwrap().promise, "P8");
+}
+
+#[test]
+fn a_command_that_never_ends_is_found() {
+    let bugs = Bugs { waiter_forgotten: true, ..Bugs::default() };
+    let failure = programs(200, bugs).run().unwrap().failure.expect("the planted bug to be found");
+    assert_eq!(failure.violation.unwrap().promise, "P7");
 }

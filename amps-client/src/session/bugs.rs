@@ -10,4 +10,8 @@ pub struct Bugs {
     pub ack_timer_restarts: bool,
     /// The granted backlog does not bound the batch.
     pub batch_above_backlog: bool,
+    /// What a subscription was replaced by is not what is placed again.
+    pub replacement_forgotten: bool,
+    /// A command whose connection is lost is left to wait.
+    pub waiter_forgotten: bool,
 }

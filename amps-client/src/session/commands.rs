@@ -151,7 +151,9 @@ impl Outbound {
                     subscription.granted = done.granted_backlog;
                     subscription.is_queue |= done.granted_backlog.is_some();
                     let auto_ack = spec.auto_ack;
-                    subscription.spec = *spec;
+                    if !self.bugs.replacement_forgotten {
+                        subscription.spec = *spec;
+                    }
                     self.effects.push(Effect::Replaced { key, serial: SubKey(serial), auto_ack });
                 }
             }

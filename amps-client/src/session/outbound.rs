@@ -84,6 +84,8 @@ pub(crate) struct Outbound {
     pub(super) commands: BTreeMap<u64, Pending>,
     /// Commands of a recovery that the server has not answered yet.
     pub(super) resubscribing: usize,
+    /// There is nothing to resubscribe, and that is to be said after heartbeats were agreed.
+    pub(super) resubscribed_with_heartbeats: bool,
     /// Commands whose id the application chose.
     pub(super) named: FxHashMap<Box<[u8]>, u64>,
     /// Commands that ended unanswered.
@@ -140,6 +142,7 @@ impl Outbound {
             next_id: 0,
             commands: BTreeMap::new(),
             resubscribing: 0,
+            resubscribed_with_heartbeats: false,
             named: FxHashMap::default(),
             forgotten: VecDeque::new(),
             subscriptions: BTreeMap::new(),

@@ -87,6 +87,7 @@ impl Outbound {
             self.ack_timer = None;
         }
         self.resubscribing = 0;
+        self.resubscribed_with_heartbeats = false;
         self.named.clear();
         self.forgotten.clear();
         for (_, pending) in std::mem::take(&mut self.commands) {
@@ -94,7 +95,7 @@ impl Outbound {
                 self.take_out(key);
                 self.effects.push(Effect::RouteRemoved { key });
             }
-            if let Some(waiter) = pending.waiter {
+            if let Some(waiter) = pending.waiter.filter(|_| !self.bugs.waiter_forgotten) {
                 waiter.complete(Err(Error::disconnected(cause.clone())));
             }
         }

@@ -118,7 +118,8 @@ struct Options {
 }
 
 const USAGE: &str = "cargo xtask sim [--programs] [--seeds N] [--start S] [--threads N] [--seed N [--trace]]
-                [--bug ack-survives-reconnect|ack-timer-restarts|batch-above-backlog]
+                [--bug ack-survives-reconnect|ack-timer-restarts|batch-above-backlog|
+                       replacement-forgotten|waiter-forgotten]
                 [--expect-found-within N]";
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Options, lexopt::Error> {
@@ -140,6 +141,8 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Options, lexopt::Error> {
                     "ack-survives-reconnect" => bugs.ack_survives_reconnect = true,
                     "ack-timer-restarts" => bugs.ack_timer_restarts = true,
                     "batch-above-backlog" => bugs.batch_above_backlog = true,
+                    "replacement-forgotten" => bugs.replacement_forgotten = true,
+                    "waiter-forgotten" => bugs.waiter_forgotten = true,
                     _ => return Err(format!("no such bug: {name}\n{USAGE}").into()),
                 }
                 options.bug = Some(name);
