@@ -363,8 +363,12 @@ impl<M: Machine> Driver<M> {
             }
             return;
         }
+        let offer_first = std::mem::take(&mut connection.offer_carry) && !connection.carry.is_empty();
         let from_inbox = connection.carry.is_empty();
         let mut bytes = std::mem::take(if from_inbox { &mut self.inbox } else { &mut connection.carry });
+        if offer_first {
+            self.deliver(owner, Input::Received { conn, bytes: &mut bytes });
+        }
         let end = self.read_share(conn, owner, &mut bytes);
         self.keep_rest(conn, bytes, from_inbox);
         if let Some(reason) = end {
@@ -379,9 +383,9 @@ impl<M: Machine> Driver<M> {
             // connection, stopped reading, or be gone.
             let connection = self.connections.get(conn)?;
             let (Phase::Open(outlet), true) = (&connection.phase, connection.reading) else { return None };
-            // It has stopped and gone on, perhaps in one call: what it has left comes before
-            // anything new, and before the end above all.
             if std::mem::take(&mut connection.offer_carry) && !bytes.is_empty() {
+                // It stopped and went on within one call: what it left comes before what follows, and
+                // before the end of the stream above all.
                 self.deliver(owner, Input::Received { conn, bytes });
                 continue;
             }
