@@ -156,7 +156,8 @@ macro_rules! common {
             /// As [`on_message`](Self::on_message), with a thread of the handler's own: it may take
             /// its time and wait for the server, and nothing else waits for it. What it has not
             /// come to yet is bounded as for a stream: see [`max_depth`](Self::max_depth). The
-            /// thread ends with the subscription.
+            /// thread ends with the subscription, and keeps the client alive until then: end it by
+            /// `unsubscribe` or `close`, not by dropping the last clone.
             ///
             /// # Errors
             /// As for [`start`](Self::start), and if the system has no thread left.

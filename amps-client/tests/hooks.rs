@@ -221,3 +221,49 @@ fn a_disconnect_handler_that_panics_is_reported() {
     line.ack(&flush);
     flushing.join().unwrap().unwrap();
 }
+
+/// C-12-1: those that hear of connections; each loss calls only what was set last.
+#[test]
+fn hooks_for_connections_are_replaced_and_removed() {
+    let peer = Peer::new();
+    let client = peer.client("c").build().unwrap();
+    let (sender, calls) = channel();
+    let set = |who: u8| {
+        let tell = |name: &'static str| {
+            let calls: Calls = sender.clone();
+            move || _ = calls.send((name, who))
+        };
+        let (start, end, state, lost) = (tell("start"), tell("end"), tell("state"), tell("lost"));
+        client.on_connection_start(start);
+        client.on_connection_end(end);
+        client.remove_hook(Hook::States);
+        client.on_state(move |_| state());
+        let disconnect = move |_: &Client, _: &amps_client::Error| {
+            lost();
+            Ok(())
+        };
+        client.on_disconnect(disconnect).unwrap();
+    };
+    let connect_and_lose = || {
+        let connecting = client.clone();
+        let connecting = aside(move || connecting.connect());
+        drop(peer.accept_logon());
+        connecting.join().unwrap().unwrap();
+        common::until("the loss", || !client.is_connected());
+    };
+    for who in 1..=2 {
+        set(who);
+        connect_and_lose();
+        // Connected, logged on, disconnected; the handler has a thread of its own.
+        let mut seen: Vec<_> = (0..6).map(|_| calls.recv_timeout(PATIENCE).unwrap()).collect();
+        seen.sort_unstable();
+        let expected = ["end", "lost", "start", "state", "state", "state"].map(|name| (name, who));
+        assert_eq!(seen, expected);
+    }
+    for hook in [Hook::ConnectionStart, Hook::ConnectionEnd, Hook::States, Hook::Disconnect] {
+        client.remove_hook(hook);
+    }
+    connect_and_lose();
+    client.close().unwrap();
+    assert_eq!(sorted(&calls), []);
+}

@@ -73,6 +73,10 @@ fn calls_that_wait_are_refused_in_a_handler() {
             ("sow with a handler", Box::new(|| client.sow("t").on_message(|_| Ok(())).map(drop))),
             ("subscribe", Box::new(|| client.subscribe("t").start().map(drop))),
             ("subscribe with a handler", Box::new(|| client.subscribe("t").on_message(|_| Ok(())).map(drop))),
+            (
+                "subscribe with a handler aside",
+                Box::new(|| client.subscribe("t").on_message_aside(|_| Ok(())).map(drop)),
+            ),
             ("delta_subscribe", Box::new(|| client.delta_subscribe("t").start().map(drop))),
             ("sow_and_subscribe", Box::new(|| client.sow_and_subscribe("t").start().map(drop))),
             ("sow_and_delta_subscribe", Box::new(|| client.sow_and_delta_subscribe("t").start().map(drop))),
@@ -160,6 +164,8 @@ fn getters_and_setters_work_in_a_handler() {
         client.set_ack_batch_size(5);
         client.set_ack_timeout(Duration::from_secs(3));
         client.set_max_depth(0);
+        client.set_publish_batching(0, Duration::ZERO);
+        client.when_recovered(|_| ());
         assert_eq!((client.ack_batch_size(), client.ack_timeout()), (5, Duration::from_secs(3)));
         let listener = client.on_state(|_| ());
         assert!(client.remove_state_listener(listener));
