@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use amps_client::{CommandKind, ConnectionState, ErrorKind};
-use common::{PATIENCE, Peer, aside, bookmarks};
+use common::{PATIENCE, Peer, aside, bookmarks, placed, plain, sid, until};
 
 /// C-5-3-11: `close` finishes and reports (R8).
 #[test]
@@ -175,4 +175,28 @@ fn a_client_says_once_that_nothing_follows() {
     seeing_off.join().unwrap();
     use ConnectionState as S;
     assert_eq!(states.iter().collect::<Vec<_>>(), [S::Connected, S::LoggedOn, S::Disconnected, S::Shutdown]);
+}
+
+/// A stream that is full and that nobody reads holds the socket, and not the close.
+#[test]
+fn close_ends_in_time_behind_a_full_stream() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let other = client.clone();
+    let (mut stream, subscribe) =
+        placed(&mut line, move || other.subscribe("t").max_depth(2).start().unwrap());
+    let id = sid(&subscribe);
+    line.send_all(&(0..100).map(|n| plain(&id, "t", &n.to_string())).collect::<Vec<_>>());
+    until("a full stream", || stream.depth() == 2);
+    let began = Instant::now();
+    let _ = client.close_within(Duration::from_millis(100));
+    assert!(began.elapsed() >= Duration::from_millis(100), "it waited for the reader");
+    assert!(!client.is_connected());
+    // What it holds is there, and then its end.
+    for n in 0..2 {
+        assert_eq!(stream.next().unwrap().unwrap().data(), n.to_string().as_bytes());
+    }
+    assert!(!matches!(stream.next(), Some(Ok(_))));
+    assert!(stream.next().is_none());
+    assert!(!line.rest().is_empty());
 }

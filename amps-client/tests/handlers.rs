@@ -305,3 +305,31 @@ fn a_handler_aside_acknowledges_what_it_has_done_and_gives_back_what_it_has_not(
     }
     assert!(line.within(Duration::from_millis(30)).is_empty());
 }
+
+/// RT-4, EA-6: who watches a kind sees a message before its handler does; a message that failed
+/// is on its way back before anybody hears of it.
+#[test]
+fn watchers_come_before_handlers_and_returns_before_reports() {
+    let peer = Peer::new();
+    let (sender, calls) = channel();
+    let watched = sender.clone();
+    let client = peer.client("c").on_kind(CommandKind::Publish, move |_| _ = watched.send("watched"));
+    let (client, mut line) = peer.connect(client);
+    let reporting = client.clone();
+    client.on_error(move |_| drop(reporting.publish("reports", "failed").unwrap()));
+    let other = client.clone();
+    let placing = aside(move || {
+        let handler = move |_: &amps_client::Message<&[u8]>| {
+            sender.send("handled")?;
+            Err("it fails".into())
+        };
+        other.subscribe("q").max_backlog(10).auto_ack(true).on_message(handler).unwrap()
+    });
+    let subscribe = line.grant(10);
+    let _placed = placing.join().unwrap();
+    line.deliver(&subscribe, "q", [1]);
+    assert_eq!([calls.recv_timeout(PATIENCE), calls.recv_timeout(PATIENCE)], [Ok("watched"), Ok("handled")]);
+    assert_eq!(line.expect(CommandKind::SowDelete).options().unwrap(), "cancel");
+    assert_eq!(line.expect(CommandKind::Publish).data(), b"failed");
+    client.remove_hook(amps_client::Hook::Errors);
+}

@@ -93,3 +93,20 @@ fn a_copy_is_acknowledged_on_the_connection_that_delivered_it_from_any_thread() 
     assert_eq!((ack.topic().unwrap(), bookmarks(&ack).as_str()), ("q".into(), "7|1|"));
     assert!(other_line.within(Duration::from_millis(30)).is_empty());
 }
+
+/// MO-11
+#[test]
+fn header_texts_are_unescaped_and_bodies_are_not_touched() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let (mut stream, subscribe) = placed(&mut line, move || client.subscribe(".*").start().unwrap());
+    let id = sid(&subscribe);
+    let body = r#"{"text":"a\"b\u00e9"}"#;
+    line.send(&format!(r#"{{"c":"p","t":"a\"b\\c\u00e9","x":"\/","sids":"{id}","l":{}}}{body}"#, body.len()));
+    let message = stream.next().unwrap().unwrap();
+    assert_eq!(message.topic().unwrap(), "a\"b\\c\u{e9}");
+    assert_eq!(message.correlation_id().unwrap(), "/");
+    assert_eq!(message.data(), body.as_bytes());
+    let copy = message.to_owned();
+    assert_eq!((copy.topic(), copy.data()), (message.topic(), message.data()));
+}

@@ -241,3 +241,29 @@ fn a_connection_that_is_lost_ends_a_query_under_way() {
     assert_eq!(records.0.next().unwrap().unwrap_err().kind(), ErrorKind::Disconnected);
     assert!(records.0.next().is_none());
 }
+
+/// AS-5: the handler of a query is let go with the end of its result.
+#[test]
+fn the_handler_of_a_query_is_let_go_once_it_has_everything() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let (sender, records) = std::sync::mpsc::channel();
+    let other = client.clone();
+    let (placed, query) = placed(&mut line, move || {
+        other.sow("t").on_message(move |message| Ok(sender.send(message.command())?)).unwrap()
+    });
+    assert_eq!(query.acks(), AckType::Processed.into(), "nobody waits for more");
+    let id = query.query_id().unwrap().to_string();
+    line.send_all(&[
+        format!(r#"{{"c":"group_begin","query_id":"{id}"}}"#),
+        format!(r#"{{"c":"sow","t":"t","query_id":"{id}","bs":1}}{{"k":"1","l":1}}a"#),
+        format!(r#"{{"c":"group_end","query_id":"{id}"}}"#),
+    ]);
+    use CommandKind as K;
+    let came: Vec<_> = std::iter::from_fn(|| records.recv_timeout(PATIENCE).ok()).collect();
+    assert_eq!(came, [K::GroupBegin, K::Sow, K::GroupEnd]);
+    assert_eq!(placed.sub_id(), "");
+    placed.unsubscribe();
+    client.publish("t", "next").unwrap();
+    line.expect(CommandKind::Publish);
+}

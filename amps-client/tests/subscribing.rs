@@ -170,3 +170,30 @@ fn what_is_ended_while_disconnected_is_not_placed_again() {
     line.expect(CommandKind::Publish);
     assert!(kept[0].next().is_none());
 }
+
+/// UN-8, UN-4: a list ends several, each once; a leased message that comes late is neither
+/// delivered nor acknowledged.
+#[test]
+fn a_list_ends_several_and_late_leases_are_left_to_the_server() {
+    let peer = Peer::new();
+    let (builder, unexpected) = unexpected(peer.client("c"));
+    let (client, mut line) = peer.connect(builder);
+    let mut kept = Vec::new();
+    for id in ["A", "B", "C"] {
+        let other = client.clone();
+        kept.push(
+            placed(&mut line, move || other.subscribe("q").auto_ack(true).sub_id(id).start().unwrap()).0,
+        );
+    }
+    client.unsubscribe("A,B").unwrap();
+    assert_eq!(line.expect(CommandKind::Unsubscribe).sub_id().unwrap(), "A,B");
+    line.send(&leased("A", "q", 1));
+    assert_eq!(unexpected.recv_timeout(PATIENCE).unwrap(), r#"p q {"id":1}"#);
+    line.send(&leased("C", "q", 2));
+    assert_eq!(kept[2].next().unwrap().unwrap().data(), br#"{"id":2}"#);
+    assert!(kept[0].next().is_none() && kept[1].next().is_none());
+    drop(kept);
+    assert_eq!(line.expect(CommandKind::Unsubscribe).sub_id().unwrap(), "C");
+    client.publish("t", "next").unwrap();
+    line.expect(CommandKind::Publish);
+}
