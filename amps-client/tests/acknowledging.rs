@@ -501,7 +501,7 @@ fn a_backlog_is_asked_for_only_if_the_application_wants_it() {
 #[test]
 fn a_few_acknowledgements_go_out_together_when_their_time_has_come() {
     let peer = Peer::new();
-    let timeout = Duration::from_millis(100);
+    let timeout = Duration::from_millis(500);
     let builder = peer.client("c").ack_batch_size(10).ack_timeout(timeout);
     let (mut work, mut line, sub) = reader(builder, &peer, false, 100);
     line.deliver(&sub, "q", 1..=3);
