@@ -69,7 +69,7 @@ fn may_replace(message: &Raw) -> bool {
 fn hash(message: &Raw) -> Option<u64> {
     let key = message.sow_key()?;
     let mut hasher = FxHasher::default();
-    message.topic().map(|topic| &topic[..]).hash(&mut hasher);
+    message.topic().hash(&mut hasher);
     key[..].hash(&mut hasher);
     Some(hasher.finish())
 }

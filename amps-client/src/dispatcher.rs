@@ -219,7 +219,8 @@ impl App for Dispatcher {
         let Delivery { message, offset, lease, last, .. } = delivery;
         if entry.gathered.is_empty() {
             if queue.conflates() {
-                let (pushed, queue) = (queue.push_latest(message.to_owned(), lease), Arc::clone(queue));
+                let queue = Arc::clone(queue);
+                let pushed = queue.push_latest(message.to_owned(), lease, self.clock.now());
                 self.pushed(key, pushed, &queue);
                 return Disposition::Kept;
             }
@@ -262,13 +263,14 @@ impl App for Dispatcher {
 
     fn end_of_read(&mut self, bytes: Bytes) {
         self.no_room = false;
+        let now = self.clock.now();
         for key in std::mem::take(&mut self.touched) {
             let Some(entry) = self.targets.get_mut(&key) else { continue };
             let items = std::mem::take(&mut entry.gathered);
             if let Target::Stream { queue, .. } = &entry.target {
                 let queue = Arc::clone(queue);
                 let (bytes, items) = part_of_read(&bytes, items);
-                self.pushed(key, queue.push(bytes, items), &queue);
+                self.pushed(key, queue.push(bytes, items, now), &queue);
             }
         }
         self.no_room = false;
@@ -361,7 +363,7 @@ impl App for Dispatcher {
             match catch_unwind(AssertUnwindSafe(|| handler(&client, &error))) {
                 Ok(Ok(())) => {}
                 Ok(Err(failure)) => {
-                    listeners.report(&Error::disconnected(DisconnectCause::GaveUp(Box::new(failure))))
+                    listeners.report(&Error::disconnected(DisconnectCause::GaveUp(Box::new(failure))));
                 }
                 Err(panic) => {
                     let text = format!("the disconnect handler panicked: {}", panic_text(panic));

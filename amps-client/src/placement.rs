@@ -199,7 +199,7 @@ impl Placement {
         let routed = command.ends() != Ends::WithAcks || !command.get_acks().is_empty();
         if !routed || command.kind() == CommandKind::Unsubscribe {
             let wait = waits.then(|| Wait::processed(timeout, &waiter));
-            let written = client.with_room(|now, outbound| write(outbound, now, command, wait.clone()));
+            let written = client.with_room(|now, outbound| write(outbound, now, command, wait));
             if !waits {
                 waiter.complete(Ok(Done::default()));
             }

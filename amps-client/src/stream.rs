@@ -12,6 +12,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use amps_protocol::{Header, Message as Raw};
+use amps_transport::Time;
 use bytes::Bytes;
 
 use crate::caller;
@@ -92,6 +93,7 @@ pub(crate) enum Entry {
 pub(crate) struct Block {
     pub(crate) bytes: Bytes,
     pub(crate) items: std::vec::IntoIter<Item>,
+    pub(crate) arrived: Time,
 }
 
 #[derive(Debug)]
@@ -117,6 +119,8 @@ impl Item {
 pub(crate) struct Single {
     pub(crate) message: Raw,
     pub(crate) lease: Option<Lease>,
+    /// When the first message of its record came that nobody has read.
+    pub(crate) arrived: Time,
 }
 
 impl Single {
@@ -166,7 +170,7 @@ impl StreamQueue {
     }
 
     /// Adds what one read brought.
-    pub(crate) fn push(&self, bytes: Bytes, items: Vec<Item>) -> Pushed {
+    pub(crate) fn push(&self, bytes: Bytes, items: Vec<Item>, arrived: Time) -> Pushed {
         let mut state = self.lock();
         if state.end.is_some() {
             return Pushed::Room;
@@ -174,18 +178,18 @@ impl StreamQueue {
         state.bytes += items.iter().map(Item::size).sum::<usize>();
         state.depth += items.len();
         state.latest.clear();
-        state.entries.push_back(Entry::Block(Block { bytes, items: items.into_iter() }));
+        state.entries.push_back(Entry::Block(Block { bytes, items: items.into_iter(), arrived }));
         self.pushed(state)
     }
 
     /// Adds one message to a conflating stream, or puts it in the place of the unread one of
     /// its key.
-    pub(crate) fn push_latest(&self, message: Raw, lease: Option<Lease>) -> Pushed {
+    pub(crate) fn push_latest(&self, message: Raw, lease: Option<Lease>, arrived: Time) -> Pushed {
         let mut state = self.lock();
         if state.end.is_some() {
             return Pushed::Room;
         }
-        let single = Single { message, lease };
+        let mut single = Single { message, lease, arrived };
         let size = single.size();
         let State { entries, latest, taken, .. } = &mut *state;
         let unread = latest.place_of(&single.message, *taken, entries);
@@ -195,6 +199,7 @@ impl StreamQueue {
         });
         match old {
             Some(old) => {
+                single.arrived = old.arrived;
                 let old = std::mem::replace(old, single);
                 state.bytes = state.bytes + size - old.size().min(state.bytes);
             }
@@ -372,6 +377,15 @@ impl StreamQueue {
     /// The thread that asked last; 0 if none did.
     pub(crate) fn reader(&self) -> u64 {
         self.lock().reader
+    }
+
+    /// When the oldest message came that waits here.
+    pub(crate) fn oldest(&self) -> Option<Time> {
+        self.lock().entries.iter().find_map(|entry| match entry {
+            Entry::Block(block) => Some(block.arrived),
+            Entry::Single(single) => Some(single.arrived),
+            Entry::Notice(_) => None,
+        })
     }
 
     /// Messages that wait to be read, those in the consumer's hands included.

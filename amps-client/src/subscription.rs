@@ -216,6 +216,14 @@ impl Subscription {
         self.queue.depth().saturating_sub(self.read.messages)
     }
 
+    /// How long the oldest unread message has waited; `None` if there is none. A conflating
+    /// stream counts from the first message of a record that was not read.
+    pub fn oldest_age(&self) -> Option<Duration> {
+        let in_hand = self.block.as_ref().filter(|block| block.items.len() > 0).map(|block| block.arrived);
+        let arrived = in_hand.or_else(|| self.queue.oldest())?;
+        Some(self.client.inner().clock.now() - arrived)
+    }
+
     /// Ends the subscription, as dropping it does.
     pub fn close(self) {
         drop(self);

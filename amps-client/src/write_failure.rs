@@ -25,7 +25,7 @@ impl<'a> FailedWrite<'a> {
 
     /// What kind of refusal it is.
     pub fn class(&self) -> ReasonClass {
-        ReasonClass::of(&self.reason())
+        ReasonClass::of(self.reason())
     }
 
     /// The sequence number of the write, if it has one.

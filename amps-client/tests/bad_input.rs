@@ -218,5 +218,5 @@ fn arguments_that_can_never_work_are_refused_locally() {
     assert_eq!(kind(client.ack("a\nb", "7|1|").unwrap_err()), ErrorKind::InvalidArgument);
     let nothing = amps_client::SowDelete::by_filter("q", " ");
     assert_eq!(kind(client.sow_delete(&nothing).unwrap_err()), ErrorKind::InvalidArgument);
-    assert_eq!(kind(client.connect().unwrap_err()), ErrorKind::Usage, "connected already");
+    assert_eq!(kind(client.connect().unwrap_err()), ErrorKind::AlreadyConnected);
 }

@@ -285,3 +285,21 @@ fn who_has_read_a_full_stream_or_dropped_it_may_wait_again_at_once() {
         client.flush(PATIENCE).unwrap();
     }
 }
+
+#[test]
+fn a_stream_tells_how_far_behind_its_reader_is() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let subscribing = aside(move || client.subscribe("t").start().map(|s| (client, s)));
+    let subscribe = line.expect(CommandKind::Subscribe);
+    line.ack(&subscribe);
+    let (_client, mut stream) = subscribing.join().unwrap().unwrap();
+    assert_eq!(stream.oldest_age(), None);
+    let began = Instant::now();
+    let sid = subscribe.sub_id().unwrap().to_string();
+    line.send_all(&[plain(&sid, "t", "1"), plain(&sid, "t", "2")]);
+    stream.next().unwrap().unwrap();
+    assert!(stream.oldest_age().unwrap() <= began.elapsed());
+    stream.next().unwrap().unwrap();
+    assert_eq!((stream.depth(), stream.oldest_age()), (0, None));
+}

@@ -36,7 +36,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "documentation",
         env: &[("RUSTDOCFLAGS", "-D warnings")],
-        args: &["doc", "--workspace", "--no-deps"],
+        args: &["doc", "--workspace", "--no-deps", "--all-features"],
     },
     cargo("the example", &["run", "--release", "--example", "queue_worker"]),
     cargo("the simulator", &["run", "--release", "-p", "xtask", "--", "sim", "--seeds", "2000"]),
@@ -45,6 +45,9 @@ const STEPS: &[Step] = &[
         &["run", "--release", "-p", "xtask", "--", "sim", "--programs", "--seeds", "1500"],
     ),
 ];
+
+/// Features of the client that a user may choose: each alone, and in pairs, is compiled.
+const FEATURES: &[&str] = &["async", "json", "tracing"];
 
 /// Planted bugs that the simulator must find, and within how many seeds.
 const BUGS: &[&str] = &["ack-survives-reconnect", "ack-timer-restarts", "batch-above-backlog"];
@@ -69,6 +72,21 @@ pub fn run(full: bool) -> Result<(), String> {
     no_std()?;
     for step in STEPS {
         execute(step.name, step.env, step.args)?;
+    }
+    for (at, feature) in FEATURES.iter().enumerate() {
+        execute(
+            feature,
+            &[],
+            &["clippy", "-q", "-p", "amps-client", "--features", feature, "--", "-D", "warnings"],
+        )?;
+        for other in FEATURES.iter().skip(at + 1) {
+            let both = format!("{feature},{other}");
+            execute(
+                &both,
+                &[],
+                &["clippy", "-q", "-p", "amps-client", "--features", &both, "--", "-D", "warnings"],
+            )?;
+        }
     }
     for bug in BUGS {
         let args =

@@ -46,7 +46,7 @@ pub(super) struct Pending {
 }
 
 /// How a command waits.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(crate) struct Wait<'a> {
     pub(crate) until: AckType,
     pub(crate) timeout: Option<Duration>,

@@ -20,6 +20,9 @@ const BURST_GAP: Duration = Duration::from_micros(20);
 /// So many frames back to back are a burst.
 const BURST_LENGTH: u32 = 4;
 
+/// Sees what is written.
+type Tap = Box<dyn Fn(&[u8]) + Send + Sync>;
+
 /// Everything that the threads of one client share.
 pub(crate) struct Shared {
     outbound: Mutex<Guarded>,
@@ -34,7 +37,7 @@ pub(crate) struct Shared {
     /// Makes the loop look at the session's timers and effects again.
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Sees what is written, before it is.
-    tap: OnceLock<Box<dyn Fn(&[u8]) + Send + Sync>>,
+    tap: OnceLock<Tap>,
 }
 
 struct Guarded {
@@ -78,7 +81,7 @@ impl Shared {
     }
 
     /// Sets who sees what is written; once.
-    pub(crate) fn on_write(&self, tap: Box<dyn Fn(&[u8]) + Send + Sync>) {
+    pub(crate) fn on_write(&self, tap: Tap) {
         let _ = self.tap.set(tap);
     }
 
