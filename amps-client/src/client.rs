@@ -649,8 +649,11 @@ impl Client {
 
     /// Shows the raw bytes, for diagnosis: what is sent before it is encrypted or compressed,
     /// what is received afterwards. Bytes come as they are read and written, not frame by
-    /// frame, lengths included. Set it before connecting to see the logon, and beware: a
-    /// logon bears the password.
+    /// frame, lengths included. Set it before connecting to see the logon, and beware: a logon
+    /// bears the password.
+    ///
+    /// The listener must send nothing in answer to what goes out, which would never end. What
+    /// it sends in answer to what comes in may be left out of what it is shown.
     pub fn on_traffic(&self, listener: impl FnMut(Direction, &[u8]) + Send + 'static) {
         self.inner.hooks.set_traffic(Arc::new(std::sync::Mutex::new(listener)));
     }
@@ -769,6 +772,10 @@ impl Client {
 
     /// Waits for the end of a command.
     pub(crate) fn wait(&self, waiter: &Waiter, timeout: Option<Duration>) -> Result<Done> {
+        if self.inner.targets.holds_back(caller::current()) {
+            // The stream became full while the command was written: the loop looks again, and refuses it.
+            self.inner.shared.wake();
+        }
         let mut patience = timeout;
         loop {
             if let Some(result) = waiter.wait(patience) {
@@ -783,8 +790,7 @@ impl Client {
 
     /// Refuses to wait for what cannot be received: a stream that this thread reads is full.
     pub(crate) fn may_be_answered(&self) -> Result<()> {
-        let held_back = self.inner.shared.held_back();
-        if held_back.contains(&caller::current()) { Err(WOULD_DEADLOCK) } else { Ok(()) }
+        if self.inner.targets.holds_back(caller::current()) { Err(WOULD_DEADLOCK) } else { Ok(()) }
     }
 
     /// How long a command may take.

@@ -38,6 +38,8 @@ pub(crate) enum Target {
 #[derive(Default)]
 pub(crate) struct Targets {
     fresh: Mutex<Vec<(SubKey, Target)>>,
+    /// Streams over their limit, because of which nothing is received.
+    full: Mutex<Vec<Arc<StreamQueue>>>,
     /// For when the server has agreed to the replacement of this number.
     replacements: Mutex<Vec<(SubKey, Target)>>,
 }
@@ -45,6 +47,17 @@ pub(crate) struct Targets {
 impl Targets {
     pub(crate) fn add(&self, key: SubKey, target: Target) {
         self.fresh.lock().unwrap_or_else(PoisonError::into_inner).push((key, target));
+    }
+
+    /// Whether nothing can be received before this caller has read a stream of its own. Asked of the streams
+    /// themselves: who has just read one is not held back any more, whatever the loop knows.
+    pub(crate) fn holds_back(&self, caller: u64) -> bool {
+        let full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        full.iter().any(|queue| queue.awaited_reader() == Some(caller))
+    }
+
+    fn set_full(&self, full: &[Arc<StreamQueue>]) {
+        *self.full.lock().unwrap_or_else(PoisonError::into_inner) = full.to_vec();
     }
 
     /// Takes the messages of a subscription over once its replacement is in force.
@@ -142,11 +155,12 @@ impl Dispatcher {
     fn pushed(&mut self, key: SubKey, pushed: Pushed, queue: &Arc<StreamQueue>) {
         match pushed {
             Pushed::Room => {}
-            Pushed::Full => {
+            Pushed::Full(depth) => {
                 self.no_room = true;
                 if !self.full.iter().any(|other| Arc::ptr_eq(other, queue)) {
                     self.full.push(Arc::clone(queue));
-                    self.listeners.slow(key, queue.depth());
+                    self.fresh.set_full(&self.full);
+                    self.listeners.slow(key, depth);
                 }
             }
             Pushed::Overrun => self.overrun.push(key),
@@ -163,6 +177,7 @@ impl Dispatcher {
                 }
                 queue.end(error);
                 self.full.retain(|other| !Arc::ptr_eq(other, &queue));
+                self.fresh.set_full(&self.full);
             }
             Target::Handler { handler, .. } => {
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
@@ -286,7 +301,11 @@ impl App for Dispatcher {
         for key in std::mem::take(&mut self.overrun) {
             self.shared.act(now, Urgency::Now, |outbound| outbound.unsubscribe(now, key));
         }
+        let before = self.full.len();
         self.full.retain(|queue| queue.is_paused());
+        if self.full.len() != before {
+            self.fresh.set_full(&self.full);
+        }
         !self.full.is_empty()
     }
 

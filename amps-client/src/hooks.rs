@@ -4,12 +4,13 @@
 //! Each can be set, replaced and removed at any time; a call under way ends normally.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use amps_protocol::{CommandKind, Message as Raw};
 
 use crate::Client;
+use crate::caller;
 use crate::dispatcher::panic_text;
 use crate::error::{Error, Result};
 use crate::listener::ConnectionState;
@@ -86,6 +87,8 @@ pub(crate) struct Hooks {
     watched: AtomicU32,
     /// Somebody sees the raw bytes.
     tapped: AtomicBool,
+    /// The thread on which the listener for traffic runs; 0 for none.
+    tapping: AtomicU64,
 }
 
 #[derive(Default)]
@@ -104,6 +107,15 @@ struct Set {
     start: Option<ThreadHook>,
     end: Option<ThreadHook>,
     deferred: Vec<Deferred>,
+}
+
+/// Notes, when it is dropped, that nobody runs any more.
+struct Over<'a>(&'a AtomicU64);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
 }
 
 const fn bit(kind: CommandKind) -> u32 {
@@ -284,9 +296,16 @@ impl Hooks {
             return;
         }
         let listener = self.lock().traffic.clone();
+        // What the listener sends by itself is not shown to it: it would wait for itself.
+        let caller = caller::current();
+        if self.tapping.load(Ordering::Relaxed) == caller {
+            return;
+        }
         if let Some(listener) = listener {
             self.guarded("the listener for traffic", || {
                 let mut listener = listener.lock().unwrap_or_else(PoisonError::into_inner);
+                self.tapping.store(caller, Ordering::Relaxed);
+                let _over = Over(&self.tapping);
                 listener(direction, bytes);
             });
         }

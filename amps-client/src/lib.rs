@@ -28,8 +28,30 @@
 //!   [`ClientBuilder::ack_batch_size`]. Acknowledgements are batched in `session/acks.rs`.
 //! * Staying connected: [`ClientBuilder::reconnect`], [`ClientBuilder::heartbeat`],
 //!   [`ClientBuilder::on_disconnect`], [`ClientBuilder::on_state`].
+//! * Helpers: [`payload`] builds and reads bodies, [`bookmarks`] names places in a log.
 //! * Ending: [`Client::close`], which finishes the work in hand.
 //! * Errors: [`Error`], sorted by [`ErrorKind`].
+//!
+//! # Speed
+//!
+//! * A handler ([`Subscribe::on_message`]) sees messages where they were received, without a
+//!   copy and without a change of threads; a stream hands them to another thread, a read at a
+//!   time, and keeps what is unread in memory, up to [`ClientBuilder::stream_limit`].
+//! * The fastest message is the one that is not sent: let the server filter
+//!   ([`Subscribe::filter`]), send changes only ([`Client::delta_subscribe`]) or the newest
+//!   ([`Subscribe::conflation`]), and ask for results in batches that fit
+//!   ([`Sow::batch_size`]). Acknowledge queue messages in batches
+//!   ([`ClientBuilder::ack_batch_size`]).
+//! * Copy out of a handler only what is needed; publish bytes as they are.
+//! * An interval of heartbeats ([`ClientBuilder::heartbeat`]) of about half the interruption
+//!   that can be tolerated notices a loss in time. It must exceed the worst latency and the
+//!   longest run of a handler.
+//! * Who publishes listens with [`ClientBuilder::on_failed_write`], who has handlers with
+//!   [`ClientBuilder::on_error`]: what goes wrong there has no caller.
+//! * Small messages leave at once (`tcp_nodelay` in the connection string is on); off, some
+//!   wait for others, which saves bandwidth.
+//! * Who watches for failed writes wants the topics in the server's transaction log: there
+//!   one acknowledgement stands for many, elsewhere each message has its own.
 
 /// The example of the README runs with those of the documentation.
 #[cfg(doctest)]
@@ -38,6 +60,7 @@ struct Readme;
 
 mod authenticator;
 pub use authenticator::{Authenticator, AuthenticatorError};
+pub mod bookmarks;
 mod builder;
 pub use builder::ClientBuilder;
 mod caller;
@@ -61,6 +84,7 @@ mod listener;
 pub use listener::ConnectionState;
 mod message;
 pub use message::{AckGuard, Message};
+pub mod payload;
 mod placement;
 pub use placement::Starting;
 mod publish;

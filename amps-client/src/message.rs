@@ -106,6 +106,13 @@ impl<B: AsRef<[u8]>> Message<B> {
         AckGuard { message: self, done: false }
     }
 
+    /// The id of the subscription or query that this delivery is for, also where the message
+    /// names several; empty after its end.
+    pub fn subscription_id(&self) -> String {
+        let Origin { shared, key, .. } = &self.origin;
+        shared.with(|outbound| outbound.sub_id(*key).map(ToString::to_string).unwrap_or_default())
+    }
+
     /// Turns an acknowledgement that reports a failure into the error that it means; any
     /// other message is `Ok`.
     ///

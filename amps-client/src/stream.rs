@@ -140,8 +140,8 @@ pub(crate) enum Taken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pushed {
     Room,
-    /// Reading has to stop.
-    Full,
+    /// Reading has to stop, with so many messages unread.
+    Full(usize),
     /// The stream has ended by its policy: its subscription is to be ended.
     Overrun,
 }
@@ -222,7 +222,7 @@ impl StreamQueue {
             (false, _) => Pushed::Room,
             (true, WhenFull::Block) => {
                 state.paused = true;
-                Pushed::Full
+                Pushed::Full(state.depth)
             }
             (true, WhenFull::Fail) => {
                 let (depth, bytes) = (state.depth, state.bytes);
@@ -372,11 +372,6 @@ impl StreamQueue {
     pub(crate) fn awaited_reader(&self) -> Option<u64> {
         let state = self.lock();
         (state.paused && state.reader != 0).then_some(state.reader)
-    }
-
-    /// The thread that asked last; 0 if none did.
-    pub(crate) fn reader(&self) -> u64 {
-        self.lock().reader
     }
 
     /// When the oldest message came that waits here.

@@ -358,9 +358,7 @@ impl Subscription {
     fn report_read(&mut self) {
         let Read { messages, bytes } = std::mem::take(&mut self.read);
         if messages > 0 && self.queue.read(messages, bytes) {
-            let shared = &self.client.inner().shared;
-            shared.let_go(self.queue.reader());
-            shared.wake();
+            self.client.inner().shared.wake();
         }
     }
 }
@@ -401,9 +399,7 @@ impl Drop for Subscription {
         // Nobody reads any more: what holds the socket back lets go.
         self.block = None;
         let live = self.queue.discard();
-        let shared = &self.client.inner().shared;
-        shared.let_go(self.queue.reader());
-        shared.wake();
+        self.client.inner().shared.wake();
         // One that has ended has nothing to end, and its key may have another stream by now.
         if live {
             unsubscribe(&self.client, self.key);
@@ -424,9 +420,7 @@ impl Closer {
     /// that waits returns `None`.
     pub fn close(&self) {
         let live = self.queue.discard();
-        let shared = &self.client.inner().shared;
-        shared.let_go(self.queue.reader());
-        shared.wake();
+        self.client.inner().shared.wake();
         if live {
             unsubscribe(&self.client, self.key);
         }

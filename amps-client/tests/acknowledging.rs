@@ -6,10 +6,11 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use amps_client::{
-    AckOption, Client, ClientBuilder, CommandKind, ErrorKind, HandlerSubscription, SowDelete, Subscription,
+    AckOption, Client, ClientBuilder, Command, CommandKind, ErrorKind, HandlerSubscription, SowDelete,
+    Subscription,
 };
 use amps_protocol::Message as Raw;
-use common::{Line, Peer, aside, bookmarks, errors, leased, plain};
+use common::{Line, Peer, aside, bookmarks, errors, leased, placed, plain};
 
 /// A client that reads the queue `q` with the given grant.
 fn reader(builder: ClientBuilder, peer: &Peer, auto_ack: bool, granted: u32) -> (Subscription, Line, Raw) {
@@ -33,20 +34,22 @@ fn handler(
 
 const SHORT: Duration = Duration::from_millis(60);
 
+/// C-5-1-3 C-5-2-1 C-5-2-3
 #[test]
 fn the_requested_backlog_is_sent_and_the_granted_one_is_known() {
     let peer = Peer::new();
     let (client, mut line) = peer.connect(peer.client("c").ack_batch_size(10));
     let starting = aside(move || client.subscribe("q").max_backlog(5).max_backlog(10).start().unwrap());
-    let sub = line.grant(4);
+    let sub = line.grant(5);
     assert_eq!(sub.options().unwrap(), "max_backlog=10");
     assert_eq!(sub.sub_id(), sub.command_id());
     assert!(sub.bookmark().is_none());
     let work = starting.join().unwrap();
-    assert_eq!(work.granted_backlog(), Some(4));
-    assert_eq!(work.effective_ack_batch_size(), 4);
+    assert_eq!(work.granted_backlog(), Some(5));
+    assert_eq!(work.effective_ack_batch_size(), 5);
 }
 
+/// C-5-3-1
 #[test]
 fn without_batching_each_acknowledgement_is_sent_at_once() {
     let peer = Peer::new();
@@ -75,6 +78,7 @@ impl CloneAndAck for amps_client::Message {
     }
 }
 
+/// C-5-3-2
 #[test]
 fn a_full_batch_is_one_frame_in_order_and_goes_out_at_once() {
     let peer = Peer::new();
@@ -91,11 +95,13 @@ fn a_full_batch_is_one_frame_in_order_and_goes_out_at_once() {
     assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), expected.join(","));
 }
 
+/// C-5-3-5
 #[test]
 fn a_batch_never_exceeds_the_granted_backlog() {
     let peer = Peer::new();
     let builder = peer.client("c").ack_batch_size(10).ack_timeout(Duration::from_secs(3600));
     let (mut work, mut line, sub) = reader(builder, &peer, false, 4);
+    assert_eq!(work.effective_ack_batch_size(), 4);
     line.deliver(&sub, "q", 1..=4);
     for _ in 0..4 {
         work.next().unwrap().unwrap().ack();
@@ -103,6 +109,7 @@ fn a_batch_never_exceeds_the_granted_backlog() {
     assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|1|,7|2|,7|3|,7|4|");
 }
 
+/// C-5-3-4
 #[test]
 fn a_batch_goes_out_in_time_without_traffic_and_later_acks_do_not_postpone_it() {
     let peer = Peer::new();
@@ -132,6 +139,7 @@ fn a_batch_goes_out_in_time_without_traffic_and_later_acks_do_not_postpone_it() 
     drop(acking.join().unwrap());
 }
 
+/// C-5-3-8
 #[test]
 fn auto_ack_on_an_iterator_waits_for_the_next_request() {
     let peer = Peer::new();
@@ -169,6 +177,7 @@ fn auto_ack_leaves_alone_what_was_settled_or_exempted() {
     drop(third);
 }
 
+/// C-3-3-2 C-3-3-3
 #[test]
 fn a_handler_acknowledges_what_it_returned_ok_for_and_gives_the_rest_back() {
     let peer = Peer::new();
@@ -182,6 +191,7 @@ fn a_handler_acknowledges_what_it_returned_ok_for_and_gives_the_rest_back() {
     line.deliver(&sub, "q", 1..=4);
     let frames: Vec<(String, Option<String>)> = (0..4)
         .map(|_| line.expect(CommandKind::SowDelete))
+        .inspect(|frame| assert_eq!(frame.topic().unwrap(), "q"))
         .map(|frame| (bookmarks(&frame), frame.options().map(ToString::to_string)))
         .collect();
     let cancel = Some("cancel".to_owned());
@@ -194,6 +204,7 @@ fn a_handler_acknowledges_what_it_returned_ok_for_and_gives_the_rest_back() {
     }
 }
 
+/// C-5-3-9
 #[test]
 fn a_handler_that_acknowledges_by_itself_does_so_once() {
     let peer = Peer::new();
@@ -208,6 +219,7 @@ fn a_handler_that_acknowledges_by_itself_does_so_once() {
     assert!(line.within(SHORT).is_empty());
 }
 
+/// C-5-3-6 C-5-4-4
 #[test]
 fn messages_without_a_lease_are_never_acknowledged() {
     let peer = Peer::new();
@@ -223,6 +235,7 @@ fn messages_without_a_lease_are_never_acknowledged() {
     assert!(line.within(SHORT).is_empty());
 }
 
+/// C-5-4-1 C-5-4-2 C-5-4-3
 #[test]
 fn a_message_given_back_goes_out_after_what_was_acknowledged_before() {
     let peer = Peer::new();
@@ -258,6 +271,7 @@ fn acknowledgements_of_several_topics_share_the_count_but_not_the_frame() {
     assert_eq!((second.topic().unwrap().to_string(), bookmarks(&second)), ("q2".into(), "7|2|".into()));
 }
 
+/// C-2-8-3
 #[test]
 fn pending_acknowledgements_precede_the_unsubscribe() {
     let peer = Peer::new();
@@ -466,4 +480,106 @@ fn a_smaller_batch_size_sends_acknowledgements_by_hand_too() {
     client.ack("q", "7|2|").unwrap();
     client.set_ack_batch_size(1);
     assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|1|,7|2|");
+}
+
+/// C-5-2-2
+#[test]
+fn a_backlog_is_asked_for_only_if_the_application_wants_it() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let (plain, subscribe) = {
+        let client = client.clone();
+        placed(&mut line, move || client.subscribe("q").start().unwrap())
+    };
+    assert!(subscribe.options().is_none());
+    assert_eq!(plain.granted_backlog(), None, "no queue, as far as the server says");
+    let (_none, subscribe) = placed(&mut line, move || client.subscribe("q").max_backlog(0).start().unwrap());
+    assert_eq!(subscribe.options().unwrap(), "max_backlog=0");
+}
+
+/// C-5-3-3
+#[test]
+fn a_few_acknowledgements_go_out_together_when_their_time_has_come() {
+    let peer = Peer::new();
+    let timeout = Duration::from_millis(100);
+    let builder = peer.client("c").ack_batch_size(10).ack_timeout(timeout);
+    let (mut work, mut line, sub) = reader(builder, &peer, false, 100);
+    line.deliver(&sub, "q", 1..=3);
+    let messages: Vec<_> = work.by_ref().take(3).map(Result::unwrap).collect();
+    let began = Instant::now();
+    for message in &messages {
+        message.ack();
+    }
+    assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|1|,7|2|,7|3|");
+    assert!(began.elapsed() >= timeout / 2, "{:?}", began.elapsed());
+}
+
+/// C-5-3-7
+#[test]
+fn auto_ack_waits_for_the_handler() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let (go_on, wait) = channel::<()>();
+    let (entered, inside) = channel();
+    let (_sub, sub) = handler(&client, &mut line, move |_| {
+        entered.send(())?;
+        Ok(wait.recv()?)
+    });
+    line.deliver(&sub, "q", [1]);
+    inside.recv_timeout(common::PATIENCE).unwrap();
+    assert!(line.within(SHORT).is_empty(), "it has not returned yet");
+    go_on.send(()).unwrap();
+    assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|1|");
+}
+
+/// C-5-3-12
+#[test]
+fn a_handler_acknowledges_a_thousand_messages_each_once() {
+    let peer = Peer::new();
+    let builder = peer.client("c").ack_batch_size(30).ack_timeout(Duration::from_millis(10));
+    let (client, mut line) = peer.connect(builder);
+    let starting = aside(move || {
+        let acknowledge = |message: &amps_client::Message<&[u8]>| {
+            message.ack();
+            Ok(())
+        };
+        client
+            .subscribe("q")
+            .max_backlog(1000)
+            .on_message(acknowledge)
+            .map(|placed| (client, placed))
+            .unwrap()
+    });
+    let sub = line.grant(1000);
+    let (_client, placed) = starting.join().unwrap();
+    assert_eq!(placed.effective_ack_batch_size(), 30);
+    line.deliver(&sub, "q", 1..=1000);
+    let mut seen = Vec::new();
+    while seen.len() < 1000 {
+        let frame = bookmarks(&line.expect(CommandKind::SowDelete));
+        seen.extend(frame.split(',').map(str::to_owned));
+    }
+    let expected: Vec<String> = (1..=1000).map(|n| format!("7|{n}|")).collect();
+    assert_eq!(seen, expected);
+    assert!(line.within(SHORT).is_empty());
+}
+
+/// C-5-5-1 C-5-5-2
+#[test]
+fn acknowledging_with_a_command_says_what_the_application_says() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let other = client.clone();
+    let by_bookmarks = Command::sow_delete("Q").bookmark("B1,B2");
+    let (done, frame) = placed(&mut line, move || other.perform(&by_bookmarks));
+    done.unwrap();
+    assert_eq!((frame.topic().unwrap(), bookmarks(&frame).as_str()), ("Q".into(), "B1,B2"));
+    assert!(frame.options().is_none() && frame.filter().is_none() && frame.sow_keys().is_none());
+
+    let filter = "/id = '7' and /status != 'cancel'";
+    let by_filter = Command::sow_delete("Q").filter(filter).options("expire");
+    let (done, frame) = placed(&mut line, move || client.perform(&by_filter));
+    done.unwrap();
+    assert_eq!((frame.filter().unwrap(), frame.options().unwrap()), (filter.into(), "expire".into()));
+    assert!(frame.bookmark().is_none());
 }

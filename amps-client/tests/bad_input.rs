@@ -5,13 +5,14 @@ mod common;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use amps_client::{Client, CommandKind, Error, ErrorKind};
+use amps_client::{AckOption, Client, Command, CommandKind, Error, ErrorKind, PublishOptions};
 use common::{Peer, aside, errors};
 
 fn connect_error(uri: &str) -> Error {
     Client::builder("c").server(uri).connect().unwrap_err()
 }
 
+/// C-1-2-4 C-1-3-2 C-1-3-3
 #[test]
 fn a_wrong_connection_string_is_refused_before_any_socket_is_opened() {
     for (uri, kind) in [
@@ -31,6 +32,7 @@ fn a_wrong_connection_string_is_refused_before_any_socket_is_opened() {
     assert!(connect_error("tcp://h:1/amps?tcp_nodleay=true").to_string().contains("tcp_nodleay"));
 }
 
+/// C-1-1-4 C-3-7-1: a client with a reconnect policy takes no disconnect handler (R1).
 #[test]
 fn a_wrong_client_is_refused_before_any_socket_is_opened() {
     let uri = "tcp://127.0.0.1:9/amps/json";
@@ -44,6 +46,7 @@ fn a_wrong_client_is_refused_before_any_socket_is_opened() {
     }
 }
 
+/// C-3-2-2
 #[test]
 fn a_port_where_nothing_listens_is_refused() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -68,6 +71,7 @@ fn every_server_of_the_list_is_tried_once() {
     assert!(client.is_connected());
 }
 
+/// C-1-1-3
 #[test]
 fn a_refused_logon_says_why_and_closes_the_socket() {
     for (reason, kind) in [
@@ -91,6 +95,7 @@ fn a_refused_logon_says_why_and_closes_the_socket() {
     }
 }
 
+/// C-1-4-3
 #[test]
 fn a_server_that_keeps_challenging_is_given_up() {
     let peer = Peer::new();
@@ -204,6 +209,62 @@ fn a_refused_command_is_the_callers_error_and_the_client_goes_on() {
     assert!(error.to_string().starts_with("subscribe \"work\""), "{error}");
     client.publish("t", b"still works").unwrap();
     line.expect(CommandKind::Publish);
+}
+
+/// Every misuse that can be known before a byte is written is refused before that.
+#[test]
+fn misuse_is_refused_before_a_byte_is_written() {
+    let peer = Peer::new();
+    let (client, mut line) =
+        peer.connect(peer.client("c").reconnect(Default::default()).heartbeat(Duration::ZERO));
+    let subscribe = || Command::subscribe("t");
+    for wrong in [
+        Command::subscribe(""),
+        Command::new("subscribe"),
+        Command::new(""),
+        Command::new("sub\nscribe").topic("t"),
+        Command::subscribe("a\tb"),
+        subscribe().filter("/a =\n1"),
+        subscribe().sub_id("a\u{1}b"),
+        subscribe().sub_id("a,b"),
+        subscribe().command_id("a\rb"),
+        subscribe().bookmark("0\n"),
+        subscribe().bookmark("0").live().rate("2X"),
+        subscribe().replace(),
+        subscribe().skip_n(3),
+        Command::unsubscribe("a\nb"),
+        Command::sow("t").query_id("a\nb"),
+        Command::sow("t").order_by("/a\n"),
+        Command::sow("t").batch_size(0),
+        Command::sow("t").sow_keys(["1", "2\n"]),
+        Command::publish("t").sow_key("a\nb"),
+        Command::publish("t").correlation_id("a\nb"),
+        Command::publish("t").oof(),
+        Command::sow_delete("q").filter("1=1").bookmark("1|1|"),
+        Command::sow_delete("q").bookmark("1|1|").options("cancel,expire"),
+        Command::sow_delete("q"),
+        Command::new("group_begin").topic("t"),
+    ] {
+        let said = [client.perform(&wrong), client.execute(&wrong).map(drop), client.send(&wrong)];
+        for error in said.map(Result::unwrap_err) {
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{wrong:?}: {error}");
+            assert!(!error.to_string().contains('\n'), "one sentence: {error}");
+        }
+    }
+    for option in ["oof", "", "a\nb", "max_backlog=3"] {
+        assert_eq!(AckOption::raw(option).unwrap_err().kind(), ErrorKind::InvalidArgument, "{option}");
+    }
+    let replaced = client.execute(&subscribe().sub_id("nobody").replace()).map(drop);
+    assert_eq!(replaced.unwrap_err().kind(), ErrorKind::InvalidSubscription);
+    assert_eq!(client.perform(&Command::new("logon")).unwrap_err().kind(), ErrorKind::Usage);
+    assert_eq!(client.on_disconnect(|_, _| Ok(())).unwrap_err().kind(), ErrorKind::Usage);
+    let options = PublishOptions::new().sow_key("a\nb");
+    assert_eq!(client.publish_with("t", "x", &options).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(client.delta_publish("a\nb", "x").unwrap_err().kind(), ErrorKind::InvalidArgument);
+    let marked = Client::builder("c").server("tcp://h:1/amps").logon_correlation_id("not base 64");
+    assert_eq!(marked.build().unwrap_err().kind(), ErrorKind::InvalidArgument);
+    client.publish("t", "the first byte").unwrap();
+    assert_eq!(line.expect(CommandKind::Publish).data(), b"the first byte");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use amps_client::{CommandKind, ConnectionState, ErrorKind};
 use common::{PATIENCE, Peer, aside, bookmarks};
 
+/// C-5-3-11: `close` finishes and reports (R8).
 #[test]
 fn close_finishes_the_work_in_hand_then_acknowledges_then_unsubscribes() {
     let peer = Peer::new();
@@ -116,6 +117,7 @@ fn abort_ends_streams_with_an_error_and_writes_nothing_more() {
     connecting.join().unwrap().unwrap();
 }
 
+/// C-3-8-3
 #[test]
 fn no_disconnect_handler_runs_for_a_close() {
     let peer = Peer::new();
@@ -160,6 +162,7 @@ fn a_second_close_joins_the_first_and_loses_nothing() {
     }
 }
 
+/// C-3-12-2 C-3-12-3
 #[test]
 fn a_client_says_once_that_nothing_follows() {
     let peer = Peer::new();

@@ -2,21 +2,24 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use amps_client::{CommandKind, ErrorKind};
-use common::{Peer, aside, plain};
+use amps_client::{AckType, Client, Command, CommandKind, ErrorKind, Subscription};
+use common::{Peer, aside, placed, plain, sid, unexpected};
 
+/// C-3-4-1
 #[test]
 fn a_subscribe_that_nobody_answers_times_out_and_is_taken_back() {
     let peer = Peer::new();
     let (client, mut line) = peer.connect(peer.client("c"));
     let subscriber = client.clone();
-    let timeout = Duration::from_millis(50);
+    let timeout = Duration::from_millis(100);
+    let began = Instant::now();
     let subscribing =
         aside(move || subscriber.subscribe("t").timeout(timeout).start().map(drop).unwrap_err());
     let subscribe = line.expect(CommandKind::Subscribe);
     let error = subscribing.join().unwrap();
+    assert!(began.elapsed() >= timeout);
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert_eq!(error.to_string().split(':').next().unwrap(), "subscribe \"t\"");
     let unsubscribe = line.expect(CommandKind::Unsubscribe);
@@ -51,6 +54,7 @@ fn a_time_out_comes_even_while_a_handler_holds_the_loop() {
     release.send(()).unwrap();
 }
 
+/// C-0-4-2 C-2-1-3
 #[test]
 fn the_answer_and_messages_in_one_segment_all_arrive() {
     let peer = Peer::new();
@@ -162,4 +166,204 @@ fn an_id_that_the_application_chose_is_not_given_out_again() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 6);
+}
+
+/// C-8-1-1
+#[test]
+fn a_later_value_of_an_option_replaces_an_earlier_one() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let command = Command::subscribe("T").max_backlog(5).max_backlog(7);
+    let (_stream, subscribe) = placed(&mut line, move || client.execute(&command).unwrap());
+    assert_eq!(subscribe.options().unwrap(), "max_backlog=7");
+}
+
+/// C-8-1-2
+#[test]
+fn a_command_of_a_newer_server_is_sent_and_its_acknowledgement_ends_it() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let executing = aside(move || {
+        let command = Command::new("future_cmd").topic("T").ack(AckType::Processed);
+        client.execute(&command).unwrap().map(|message| message.unwrap().command()).collect::<Vec<_>>()
+    });
+    let command = line.next().unwrap();
+    assert!(command.frame().starts_with(br#"{"c":"future_cmd","#), "{command:?}");
+    assert_eq!(command.topic().unwrap(), "T");
+    line.ack(&command);
+    // What the application asks for is its own to see as well (CK-1).
+    assert_eq!(executing.join().unwrap(), [CommandKind::Ack]);
+}
+
+/// C-8-1-3
+#[test]
+fn a_filter_is_escaped_on_its_way_and_arrives_as_it_was() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let filter = r#"/name = "a\b" OR /path LIKE '\\server'"#;
+    let (_stream, subscribe) =
+        placed(&mut line, move || client.subscribe("T").filter(filter).start().unwrap());
+    assert_eq!(subscribe.filter().unwrap(), filter);
+    // As any parser of JSON reads it.
+    let json: serde_json::Value = serde_json::from_slice(subscribe.frame()).unwrap();
+    assert_eq!(json["f"], filter);
+}
+
+/// C-8-1-4
+#[test]
+fn a_command_is_executed_again_under_another_id() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let mut streams = Vec::new();
+    let command = Command::subscribe("T").filter("/a = 1");
+    let [first, second] = [(); 2].map(|()| {
+        let (client, command) = (client.clone(), command.clone());
+        let (stream, frame) = placed(&mut line, move || client.execute(&command).unwrap());
+        streams.push(stream);
+        frame
+    });
+    assert_ne!(first.command_id(), second.command_id());
+    assert_ne!(first.sub_id(), second.sub_id());
+    assert_eq!(command, Command::subscribe("T").filter("/a = 1"));
+}
+
+/// C-8-2-1
+#[test]
+fn executing_a_publish_returns_at_once_and_brings_nothing() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let mut stream = client.execute(&Command::publish("T").data("x")).unwrap();
+    assert!(stream.next().is_none());
+    drop(stream);
+    assert_eq!(line.expect(CommandKind::Publish).frame(), br#"{"c":"p","t":"T"}x"#);
+    client.publish("T", "next").unwrap();
+    assert_eq!(line.expect(CommandKind::Publish).data(), b"next", "nothing was there to be ended");
+}
+
+/// C-8-2-2
+#[test]
+fn what_is_sent_as_it_is_asks_for_nothing_and_goes_to_nobody() {
+    let peer = Peer::new();
+    let (builder, unexpected) = unexpected(peer.client("c"));
+    let (client, mut line) = peer.connect(builder);
+    client.send(&Command::subscribe("T").sub_id("S")).unwrap();
+    let subscribe = line.expect(CommandKind::Subscribe);
+    assert!(subscribe.acks().is_empty());
+    line.send(&plain("S", "T", "x"));
+    assert_eq!(unexpected.recv_timeout(common::PATIENCE).unwrap(), "p T x");
+}
+
+/// C-8-2-3
+#[test]
+fn a_named_method_and_its_command_write_the_same() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    type Place = Box<dyn FnOnce(&Client) -> Subscription + Send>;
+    let pairs: [(Place, Command); 5] = [
+        (Box::new(|c| c.subscribe("T").start().unwrap()), Command::subscribe("T")),
+        (Box::new(|c| c.delta_subscribe("T").start().unwrap()), Command::delta_subscribe("T")),
+        (Box::new(|c| c.sow("T").top_n(3).start().unwrap()), Command::sow("T").top_n(3)),
+        (
+            Box::new(|c| c.sow_and_subscribe("T").oof().start().unwrap()),
+            Command::sow_and_subscribe("T").oof(),
+        ),
+        (
+            Box::new(|c| c.sow_and_delta_subscribe("T").filter("/a").start().unwrap()),
+            Command::sow_and_delta_subscribe("T").filter("/a"),
+        ),
+    ];
+    let mut streams = Vec::new();
+    for (method, command) in pairs {
+        let other = client.clone();
+        let (stream, by_name) = placed(&mut line, move || method(&other));
+        streams.push(stream);
+        let other = client.clone();
+        let (stream, by_command) = placed(&mut line, move || other.execute(&command).unwrap());
+        streams.push(stream);
+        let without_ids = |frame: &amps_protocol::Message| {
+            let id = frame.command_id().unwrap().to_string();
+            String::from_utf8_lossy(frame.frame()).replace(&format!("\"{id}\""), "ID")
+        };
+        assert_eq!(without_ids(&by_name), without_ids(&by_command));
+    }
+}
+
+/// C-8-3-2
+#[test]
+fn a_delete_whose_messages_nobody_wants_waits_until_it_was_processed() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let performing = aside(move || client.perform(&Command::sow_delete("q").bookmark("7|1|")));
+    let delete = line.expect(CommandKind::SowDelete);
+    assert_eq!(delete.acks(), AckType::Processed.into());
+    assert!(line.within(Duration::from_millis(30)).is_empty() && !performing.is_finished());
+    line.ack(&delete);
+    performing.join().unwrap().unwrap();
+}
+
+/// CK-1, CK-2: what the application asks for joins what the client needs, and it alone is
+/// delivered.
+#[test]
+fn acknowledgements_that_were_asked_for_are_delivered_and_others_are_not() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let command = Command::subscribe("T").ack(AckType::Completed);
+    let (mut stream, subscribe) = placed(&mut line, move || client.execute(&command).unwrap());
+    assert_eq!(subscribe.acks(), amps_client::AckTypes::from(AckType::Processed).with(AckType::Completed));
+    let cid = subscribe.command_id().unwrap();
+    line.send(&format!(r#"{{"c":"ack","cid":"{cid}","a":"completed","status":"success"}}"#));
+    line.send(&plain(&sid(&subscribe), "T", "x"));
+    let ack = stream.next().unwrap().unwrap();
+    assert!(ack.command() == CommandKind::Ack && ack.is_ack(AckType::Completed));
+    assert_eq!(stream.next().unwrap().unwrap().data(), b"x");
+}
+
+/// CK-3
+#[test]
+fn a_command_that_asks_for_nothing_does_not_wait_and_its_refusal_is_unexpected() {
+    let peer = Peer::new();
+    let (builder, unexpected) = unexpected(peer.client("c"));
+    let (client, mut line) = peer.connect(builder);
+    client.perform(&Command::sow_delete("q").filter("/a").command_id("mine").no_acks()).unwrap();
+    let delete = line.expect(CommandKind::SowDelete);
+    assert!(delete.acks().is_empty());
+    line.refuse(&delete, "bad filter");
+    assert_eq!(unexpected.recv_timeout(common::PATIENCE).unwrap(), "ack  ");
+}
+
+/// C-8-4-1
+#[test]
+fn a_timer_is_started_without_a_topic() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    client.perform(&Command::start_timer("T1")).unwrap();
+    let start = line.expect(CommandKind::StartTimer);
+    assert_eq!(start.command_id().unwrap(), "T1");
+    assert!(start.topic().is_none() && start.acks().is_empty());
+}
+
+/// C-8-4-2
+#[test]
+fn the_statistics_of_a_timer_are_delivered() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let stopping = aside(move || {
+        let stats = client.execute(&Command::stop_timer("T1").ack(AckType::Stats)).unwrap();
+        stats.map(|ack| ack.unwrap().is_ack(AckType::Stats)).collect::<Vec<_>>()
+    });
+    let stop = line.expect(CommandKind::StopTimer);
+    assert!(stop.topic().is_none() && stop.acks().contains(AckType::Stats));
+    line.ack(&stop);
+    line.send(r#"{"c":"ack","cid":"T1","a":"stats","status":"success"}"#);
+    assert_eq!(stopping.join().unwrap(), [true]);
+}
+
+/// C-8-4-3
+#[test]
+fn a_timer_needs_a_connection() {
+    let client = Client::builder("c").server("tcp://127.0.0.1:9/amps/json").build().unwrap();
+    for timer in [Command::start_timer("T1"), Command::stop_timer("T1")] {
+        assert_eq!(client.perform(&timer).unwrap_err().kind(), ErrorKind::Disconnected);
+        assert_eq!(client.execute(&timer).map(drop).unwrap_err().kind(), ErrorKind::Disconnected);
+    }
 }

@@ -27,6 +27,7 @@ fn without_a_setting_there_are_none_and_a_reconnect_policy_turns_them_on() {
     assert_eq!(line.expect(CommandKind::Heartbeat).options().unwrap(), "start,30");
 }
 
+/// C-3-6-1 C-3-6-2
 #[test]
 fn a_silent_server_is_given_up_after_two_intervals() {
     let peer = Peer::new();
@@ -34,6 +35,7 @@ fn a_silent_server_is_given_up_after_two_intervals() {
     let (client, mut line) = peer.connect(builder);
     let began = Instant::now();
     let start = line.expect(CommandKind::Heartbeat);
+    assert_eq!(start.options().unwrap(), "start,1");
     line.ack(&start);
     let error = reported.recv_timeout(PATIENCE).unwrap();
     assert_eq!(error.kind(), ErrorKind::Disconnected);
@@ -45,20 +47,25 @@ fn a_silent_server_is_given_up_after_two_intervals() {
     assert!(beats.iter().all(|beat| beat.options().unwrap() == "beat" && beat.command_id().is_none()));
 }
 
+/// C-3-6-3
 #[test]
 fn a_heartbeat_of_the_server_is_answered_and_keeps_the_connection() {
     let peer = Peer::new();
-    let (client, mut line) = peer.connect(peer.client("c").heartbeat(SECOND));
+    let (builder, reported) = errors(peer.client("c").heartbeat(SECOND));
+    let (client, mut line) = peer.connect(builder);
     let start = line.expect(CommandKind::Heartbeat);
     line.ack(&start);
-    for _ in 0..3 {
+    // Whatever comes is a sign of life.
+    for sign in [r#"{"c":"heartbeat"}"#, r#"{"c":"p","sids":"9"}"#].iter().cycle().take(5) {
         let beat = line.expect(CommandKind::Heartbeat);
         assert_eq!(beat.options().unwrap(), "beat");
-        line.send(r#"{"c":"heartbeat"}"#);
+        line.send(sign);
     }
     assert!(client.is_connected());
+    assert!(reported.try_recv().is_err());
 }
 
+/// C-3-6-4: its thread is the one that beats, so no beat is due meanwhile (R6).
 #[test]
 fn a_slow_handler_is_not_mistaken_for_a_silent_server() {
     let peer = Peer::new();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use amps_client::{CommandKind, ErrorKind, PublishState};
 use common::{PATIENCE, Peer, aside, leased};
 
+/// C-1-5-1 C-5-1-2
 #[test]
 fn a_publish_asks_for_nothing_and_adds_nothing() {
     let peer = Peer::new();

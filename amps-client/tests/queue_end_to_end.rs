@@ -167,6 +167,7 @@ fn filters_choose_what_a_worker_takes_and_what_is_deleted() {
     until("the odd ones wait", || server.queue("work").unwrap().available.len() == 4);
 }
 
+/// C-10-5-2
 #[test]
 fn a_second_client_of_the_same_name_takes_the_place_of_the_first() {
     let server = FakeServer::builder().queue(QueueConfig::new("work")).start().unwrap();

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use amps_client::{Client, ClientBuilder, CommandKind, ConnectionState, ErrorKind, Reconnect};
-use common::{PATIENCE, Peer, aside, bookmarks, errors, plain};
+use common::{PATIENCE, Peer, aside, bookmarks, errors, placed, plain, states};
 
 fn quick() -> Reconnect {
     Reconnect::new().initial(Duration::from_millis(10)).jitter(0.0)
@@ -17,11 +17,11 @@ fn resilient(peer: &Peer) -> ClientBuilder {
     peer.client("c").reconnect(quick()).heartbeat(Duration::ZERO)
 }
 
+/// C-1-5-3
 #[test]
 fn without_a_policy_the_client_stays_disconnected_and_may_connect_again() {
     let peer = Peer::new();
-    let (sender, states) = channel();
-    let builder = peer.client("c").on_state(move |state| _ = sender.send(state));
+    let (builder, states) = states(peer.client("c"));
     let (client, line) = peer.connect(builder);
     drop(line);
     for expected in [ConnectionState::Connected, ConnectionState::LoggedOn, ConnectionState::Disconnected] {
@@ -107,6 +107,30 @@ fn pending_acknowledgements_die_with_their_connection() {
     assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|7|", "only the new lease is acknowledged");
 }
 
+/// C-5-3-10
+#[test]
+fn acknowledgements_that_wait_when_the_connection_is_lost_are_never_sent() {
+    let peer = Peer::new();
+    let builder = resilient(&peer).ack_batch_size(10).ack_timeout(Duration::from_secs(3600));
+    let (client, mut line) = peer.connect(builder);
+    let subscriber = client.clone();
+    let starting = aside(move || subscriber.subscribe("q").max_backlog(10).start().unwrap());
+    let sub = line.grant(10);
+    let mut work = starting.join().unwrap();
+    line.deliver(&sub, "q", 1..=5);
+    for message in work.by_ref().take(5) {
+        message.unwrap().ack();
+    }
+    drop(line);
+    let mut line = peer.accept_logon();
+    let sub = line.grant(10);
+    line.deliver(&sub, "q", [7]);
+    work.next().unwrap().unwrap().ack();
+    client.flush_acks();
+    assert_eq!(bookmarks(&line.expect(CommandKind::SowDelete)), "7|7|");
+}
+
+/// C-2-3-6: streams go on after a reconnect (R2).
 #[test]
 fn a_plain_stream_yields_one_notice_and_goes_on() {
     let peer = Peer::new();
@@ -163,24 +187,33 @@ fn a_resubscription_that_is_refused_ends_that_subscription_and_no_other() {
     assert!(kinds.contains(&ErrorKind::NotEntitled), "{kinds:?}");
 }
 
+/// C-3-7-2: and the last state says that everything is as it was (ST-2, ST-4).
 #[test]
 fn the_states_of_a_reconnect_come_in_order() {
     let peer = Peer::new();
-    let (sender, states) = channel();
-    let builder = peer.client("c").reconnect(quick()).heartbeat(Duration::from_secs(5));
-    let (_client, mut line) = peer.connect(builder.on_state(move |state| _ = sender.send(state)));
+    let (builder, states) = states(peer.client("c").reconnect(quick()).heartbeat(Duration::from_secs(5)));
+    let (client, mut line) = peer.connect(builder);
     use ConnectionState as S;
     let start = line.expect(CommandKind::Heartbeat);
     assert_eq!(start.options().unwrap(), "start,5");
     line.ack(&start);
-    for expected in [S::Connected, S::LoggedOn, S::HeartbeatInitiated, S::Resubscribed] {
+    let fully = [S::Connected, S::LoggedOn, S::HeartbeatInitiated, S::Resubscribed];
+    for expected in fully {
         assert_eq!(states.recv_timeout(PATIENCE).unwrap(), expected);
     }
+    let subscriber = client.clone();
+    let (_stream, _) = placed(&mut line, move || subscriber.subscribe("t").start().unwrap());
     drop(line);
-    let _line = peer.accept_logon();
-    for expected in [S::Disconnected, S::Connected, S::LoggedOn] {
+    let mut line = peer.accept_logon();
+    let (start, again) = (line.expect(CommandKind::Heartbeat), line.expect(CommandKind::Subscribe));
+    // Whichever is answered first.
+    line.ack(&again);
+    line.ack(&start);
+    assert_eq!(states.recv_timeout(PATIENCE).unwrap(), S::Disconnected);
+    for expected in fully {
         assert_eq!(states.recv_timeout(PATIENCE).unwrap(), expected);
     }
+    assert!(states.try_recv().is_err());
 }
 
 #[test]
@@ -194,6 +227,7 @@ fn the_next_server_is_tried_when_one_fails() {
     assert!(client.is_connected());
 }
 
+/// C-11-3
 #[test]
 fn a_logon_refused_by_one_server_leads_to_the_next() {
     let (first, second) = (Peer::new(), Peer::new());
@@ -247,6 +281,7 @@ fn a_command_under_way_fails_when_the_connection_is_lost() {
     drop(client);
 }
 
+/// C-3-8-1
 #[test]
 fn a_disconnect_handler_reconnects_and_subscribes_anew() {
     let peer = Peer::new();
@@ -266,6 +301,7 @@ fn a_disconnect_handler_reconnects_and_subscribes_anew() {
     assert!(client.is_connected());
 }
 
+/// C-3-8-2
 #[test]
 fn a_failing_disconnect_handler_is_reported() {
     let peer = Peer::new();
@@ -275,10 +311,12 @@ fn a_failing_disconnect_handler_is_reported() {
     drop(line);
     let errors: Vec<_> = (0..2).map(|_| reported.recv_timeout(PATIENCE).unwrap()).collect();
     assert!(errors.iter().all(|error| error.kind() == ErrorKind::Disconnected), "{errors:?}");
-    assert!(errors[1].to_string().contains("invalid connection string"), "{}", errors[1]);
+    assert!(errors[1].to_string().contains("connection string"), "{}", errors[1]);
     assert!(!client.is_connected());
+    assert_eq!(client.publish("t", b"x").unwrap_err().kind(), ErrorKind::Disconnected);
 }
 
+/// C-3-7-3
 #[test]
 fn a_listener_that_panics_stops_nothing() {
     let peer = Peer::new();

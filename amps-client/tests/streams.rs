@@ -261,6 +261,62 @@ fn a_stream_that_is_to_fail_when_it_is_full_ends_with_what_it_holds() {
 }
 
 #[test]
+fn a_stream_tells_how_far_behind_its_reader_is() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let subscribing = aside(move || client.subscribe("t").start().map(|s| (client, s)));
+    let subscribe = line.expect(CommandKind::Subscribe);
+    line.ack(&subscribe);
+    let (_client, mut stream) = subscribing.join().unwrap().unwrap();
+    assert_eq!(stream.oldest_age(), None);
+    let began = Instant::now();
+    let sid = subscribe.sub_id().unwrap().to_string();
+    line.send_all(&[plain(&sid, "t", "1"), plain(&sid, "t", "2")]);
+    common::until("two messages", || stream.depth() == 2);
+    stream.next().unwrap().unwrap();
+    assert!(stream.oldest_age().unwrap() <= began.elapsed());
+    stream.next().unwrap().unwrap();
+    assert_eq!((stream.depth(), stream.oldest_age()), (0, None));
+}
+
+/// C-10-6-3
+#[test]
+fn a_stream_that_nobody_reads_holds_the_server_back() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let subscribing = aside(move || client.subscribe("t").max_depth(10).start().unwrap());
+    let subscribe = line.expect(CommandKind::Subscribe);
+    line.ack(&subscribe);
+    let mut stream = subscribing.join().unwrap();
+    let message = plain(&subscribe.sub_id().unwrap().to_string(), "t", &"x".repeat(10_000));
+    let total = 8_000;
+    let (sender, held) = std::sync::mpsc::channel();
+    let writing = aside(move || {
+        // As much as 80 MB, which no socket takes; a write that is held back is told.
+        let mut frame = (message.len() as u32).to_be_bytes().to_vec();
+        frame.extend_from_slice(message.as_bytes());
+        line.stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        for _ in 0..total {
+            let mut rest = &frame[..];
+            while !rest.is_empty() {
+                match std::io::Write::write(&mut line.stream, rest) {
+                    Ok(count) => rest = &rest[count..],
+                    Err(_) => _ = sender.send(()),
+                }
+            }
+        }
+        line
+    });
+    held.recv_timeout(PATIENCE).unwrap();
+    common::until("a full stream", || stream.depth() == 10);
+    for read in 0..total {
+        assert_eq!(stream.next().unwrap().unwrap().data().len(), 10_000, "{read}");
+        assert!(stream.depth() <= 10);
+    }
+    drop(writing.join().unwrap());
+}
+
+#[test]
 fn who_has_read_a_full_stream_or_dropped_it_may_wait_again_at_once() {
     let server = amps_testkit::FakeServer::builder().start().unwrap();
     let client = amps_client::Client::builder("c").server(server.uri("json")).connect().unwrap();
@@ -284,22 +340,4 @@ fn who_has_read_a_full_stream_or_dropped_it_may_wait_again_at_once() {
         drop(stream);
         client.flush(PATIENCE).unwrap();
     }
-}
-
-#[test]
-fn a_stream_tells_how_far_behind_its_reader_is() {
-    let peer = Peer::new();
-    let (client, mut line) = peer.connect(peer.client("c"));
-    let subscribing = aside(move || client.subscribe("t").start().map(|s| (client, s)));
-    let subscribe = line.expect(CommandKind::Subscribe);
-    line.ack(&subscribe);
-    let (_client, mut stream) = subscribing.join().unwrap().unwrap();
-    assert_eq!(stream.oldest_age(), None);
-    let began = Instant::now();
-    let sid = subscribe.sub_id().unwrap().to_string();
-    line.send_all(&[plain(&sid, "t", "1"), plain(&sid, "t", "2")]);
-    stream.next().unwrap().unwrap();
-    assert!(stream.oldest_age().unwrap() <= began.elapsed());
-    stream.next().unwrap().unwrap();
-    assert_eq!((stream.depth(), stream.oldest_age()), (0, None));
 }

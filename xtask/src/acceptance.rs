@@ -1,4 +1,4 @@
-//! Whether every acceptance check of the fake server has a test.
+//! Whether every acceptance check of the fake server and of the client has a test.
 //!
 //! Owns the reading of the list, and what counts as naming a check: the title of a dialogue, the name of a
 //! test, and the doc comment of a test. Any other mention proves nothing.
@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// All checks, a line each.
-const LIST: &str = "amps-testkit/tests/acceptance.txt";
+/// All checks, a line each, and how their names begin.
+const LISTS: &[(&str, &str)] =
+    &[("amps-testkit/tests/acceptance.txt", "AC-"), ("amps-client/tests/acceptance.txt", "C-")];
 
 /// Where tests are. Of the client's, for what takes a client.
 const PLACES: &[&str] = &["amps-testkit/tests", "amps-testkit/src", "amps-client/tests"];
@@ -17,20 +18,27 @@ const PLACES: &[&str] = &["amps-testkit/tests", "amps-testkit/src", "amps-client
 const DIALOGUES: &str = "amps-testkit/tests/dialogues";
 
 /// Adds a finding for each check without a test, for each that has one against what the list says, and for
-/// each that a test names and the list does not know.
+/// each that a test names and no list knows.
 pub fn check(findings: &mut Vec<String>) {
-    let Ok(list) = fs::read_to_string(LIST) else { return findings.push(format!("{LIST}: cannot be read")) };
     let mut named = BTreeSet::new();
     PLACES.iter().for_each(|place| gather(Path::new(place), &mut named));
-    for line in list.lines().filter(|line| line.starts_with("AC-")) {
-        let (id, later) = line.split_once(' ').unwrap_or((line, ""));
-        match (named.remove(id), later.is_empty()) {
-            (false, true) => findings.push(format!("{LIST}: no test names {id}")),
-            (true, false) => findings.push(format!("{LIST}: {id} has a test; remove \"{later}\"")),
-            _ => {}
+    for (list, begin) in LISTS {
+        let Ok(checks) = fs::read_to_string(list) else {
+            return findings.push(format!("{list}: cannot be read"));
+        };
+        let mut of_list: BTreeSet<String> =
+            named.iter().filter(|id| id.starts_with(begin)).cloned().collect();
+        for line in checks.lines().filter(|line| line.starts_with(begin)) {
+            let (id, later) = line.split_once(' ').unwrap_or((line, ""));
+            match (of_list.remove(id), later.is_empty()) {
+                (false, true) => findings.push(format!("{list}: no test names {id}")),
+                (true, false) => findings.push(format!("{list}: {id} has a test; remove \"{later}\"")),
+                _ => {}
+            }
         }
+        findings
+            .extend(of_list.into_iter().map(|id| format!("{list}: a test names {id}, which is no check")));
     }
-    findings.extend(named.into_iter().map(|id| format!("{LIST}: a test names {id}, which is no check")));
 }
 
 fn gather(place: &Path, named: &mut BTreeSet<String>) {
@@ -75,16 +83,19 @@ fn of_tests(text: &str, named: &mut BTreeSet<String>) {
     }
 }
 
-/// Every `AC-Q-12`, or in a name `ac_q_12`.
+/// Every `AC-Q-12` and `C-2-3-4`, or in a name `ac_q_12`.
 fn ids(text: &str, named: &mut BTreeSet<String>) {
     let plain = text.to_ascii_uppercase().replace('_', "-");
     let words = plain.split(|c: char| c != '-' && !c.is_ascii_alphanumeric());
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     for word in words {
-        let mut parts = word.split('-');
-        if let (Some("AC"), Some(area), Some(number)) = (parts.next(), parts.next(), parts.next()) {
-            if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) {
-                named.insert(format!("AC-{area}-{number}"));
+        match word.split('-').collect::<Vec<_>>()[..] {
+            ["AC", area, n, ..] if number(n) => _ = named.insert(format!("AC-{area}-{n}")),
+            ["C", section, n] if number(section) && number(n) => _ = named.insert(format!("C-{section}-{n}")),
+            ["C", section, part, n, ..] if [section, part, n].into_iter().all(number) => {
+                _ = named.insert(format!("C-{section}-{part}-{n}"));
             }
+            _ => {}
         }
     }
 }
@@ -110,5 +121,7 @@ mod tests {
         let text = "//! AC-Q-01\n/// AC-Q-02\nfn helper() {}\n/// AC-Q-03\n/// (AC-CI-04).\n#[test]\n\
                     #[cfg(unix)]\nfn ac_pub_05_holds() {\n// AC-Q-06\n\"AC-Q-07\";\n}\n/// AC-Q-08\nstruct S;";
         assert_eq!(found(of_tests, text), ["AC-CI-04", "AC-PUB-05", "AC-Q-03"]);
+        let text = "/// C-2-3-4 C-11-1: (C-10-4-2), a C-word, C-3 and C-1-x\n#[test]\nfn a_test() {}";
+        assert_eq!(found(of_tests, text), ["C-10-4-2", "C-11-1", "C-2-3-4"]);
     }
 }

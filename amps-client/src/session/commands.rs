@@ -179,9 +179,7 @@ impl Outbound {
                     Ok(_) => Effect::HeartbeatsAgreed,
                     Err(error) => Effect::HeartbeatsRefused(error.clone()),
                 });
-                if std::mem::take(&mut self.resubscribed_with_heartbeats) {
-                    self.effects.push(Effect::AllResubscribed);
-                }
+                self.note_recovery();
             }
             (Purpose::Drain | Purpose::Other, _) => {}
         }
@@ -252,9 +250,11 @@ impl Outbound {
         self.commands.insert(serial, pending);
     }
 
+    /// One answer of a recovery less to wait for, if one is under way.
     fn note_recovery(&mut self) {
-        self.resubscribing = self.resubscribing.saturating_sub(1);
-        if self.resubscribing == 0 {
+        let Some(left) = self.resubscribing.checked_sub(1) else { return };
+        self.resubscribing = left;
+        if left == 0 {
             self.effects.push(Effect::AllResubscribed);
         }
     }

@@ -195,11 +195,8 @@ impl<A: App> Session<A> {
         self.app.state(ConnectionState::LoggedOn);
         let heartbeat = self.config.heartbeat;
         let seconds = heartbeat.map(|settings| settings.interval.as_secs());
-        self.shared.with(|outbound| {
-            if !outbound.open(now, seconds) && self.config.reconnect.is_some() {
-                outbound.nothing_to_recover(heartbeat.is_some());
-            }
-        });
+        let recovers = self.config.reconnect.is_some();
+        self.shared.with(|outbound| outbound.open(now, seconds, recovers));
         self.heartbeat = heartbeat.map(|settings| Heartbeat::new(now, settings));
         self.state = State::Online { conn, since: now, stable: false };
         self.servers.connected();

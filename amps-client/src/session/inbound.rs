@@ -168,7 +168,6 @@ pub(crate) struct Session<A> {
     pub(super) finished: Vec<SubKey>,
     /// Messages handed over in the read under way.
     pub(super) delivered: u64,
-    held_back: Vec<u64>,
     /// The application was told that nothing follows.
     shut_down: bool,
     /// Why the connection has to be given up.
@@ -200,7 +199,6 @@ impl<A: App> Session<A> {
             unparsed: 0,
             finished: Vec::new(),
             delivered: 0,
-            held_back: Vec::new(),
             shut_down: false,
             unusable: None,
             generation: 0,
@@ -460,15 +458,6 @@ impl<A: App> Session<A> {
         if !callers.is_empty() {
             // They wait for an answer that cannot be read before they read themselves.
             self.shared.with(|outbound| outbound.refuse_callers(now, &callers, &WOULD_DEADLOCK));
-        }
-        if callers != self.held_back {
-            self.shared.set_held_back(callers.clone());
-            // Whoever has read meanwhile let go of what was not set yet.
-            let still = self.app.held_back();
-            for caller in callers.iter().filter(|caller| !still.contains(caller)) {
-                self.shared.let_go(*caller);
-            }
-            self.held_back = callers;
         }
     }
 

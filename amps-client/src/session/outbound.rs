@@ -82,7 +82,7 @@ pub(crate) struct Outbound {
     pub(super) settings: AckSettings,
     pub(super) next_id: u64,
     pub(super) commands: BTreeMap<u64, Pending>,
-    /// Subscriptions to place again that the server has not answered yet.
+    /// Commands of a recovery that the server has not answered yet.
     pub(super) resubscribing: usize,
     /// There is nothing to resubscribe, and that is to be said after heartbeats were agreed.
     pub(super) resubscribed_with_heartbeats: bool,
@@ -336,7 +336,7 @@ mod tests {
         let mut outbound = Outbound::new(AckSettings::default(), limits, Bugs::default());
         let now = Time::EPOCH + Duration::from_secs(100);
         outbound.opening(None);
-        outbound.open(now, None);
+        outbound.open(now, None, false);
         outbound.publish(now, &Publishing::new("t", b"waits")).unwrap();
         let queued = outbound.line.wire.queued();
         let later = now + Duration::from_secs(5);

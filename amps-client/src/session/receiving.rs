@@ -1,7 +1,7 @@
 //! From bytes to the application: cutting, decoding, routing, acknowledging.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use amps_protocol::{AckType, CommandKind, LENGTH_PREFIX, Message, Status, next_frame};
+use amps_protocol::{AckType, CommandKind, LENGTH_PREFIX, Message, ReasonClass, Status, next_frame};
 use amps_transport::{CloseMode, ConnId, Sink, Time};
 use bytes::{Buf, BytesMut};
 
@@ -139,20 +139,24 @@ impl<A: App> Session<A> {
         self.apply_effects();
         self.observe(message);
         let failed = message.status() != Some(Status::Success);
-        let is_persisted = message.is_ack(AckType::Persisted);
+        // What is stored already is no failed write (WF-7).
+        let duplicate = |reason| ReasonClass::of(reason) == ReasonClass::Duplicate;
+        let write_failed = failed
+            && message.is_ack(AckType::Persisted)
+            && !message.reason().is_some_and(|reason| duplicate(&**reason));
         // RT-1: acknowledgements are told apart by their command first.
         let ids = [message.command_id(), message.query_id(), message.sub_id(), message.sub_ids()];
         let id = ids.into_iter().flatten().find(|id| self.routes.find(id).is_some()).map(|id| id.to_vec());
         let Some(id) = id else {
-            if failed && is_persisted && self.app.failed_write(message) {
+            if write_failed && self.app.failed_write(message) {
                 return Walk::On;
             }
-            if failed && !known {
+            if failed && !known && (write_failed || !message.is_ack(AckType::Persisted)) {
                 self.app.unexpected(message);
             }
             return Walk::On;
         };
-        if failed && is_persisted {
+        if write_failed {
             self.app.failed_write(message);
         }
         let Some(found) = self.find(&id, false) else { return Walk::On };

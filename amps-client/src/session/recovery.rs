@@ -28,9 +28,9 @@ impl Outbound {
         self.line.wire.reset();
     }
 
-    /// The logon succeeded: recovers, in order, then opens the gate. Returns whether there is
-    /// anything to resubscribe.
-    pub(crate) fn open(&mut self, now: Time, heartbeat: Option<u64>) -> bool {
+    /// The logon succeeded: recovers, in order, then opens the gate. Where a policy restores
+    /// subscriptions (`recovers`) the last answer ends the recovery, heartbeats included.
+    pub(crate) fn open(&mut self, now: Time, heartbeat: Option<u64>, recovers: bool) {
         self.generation += 1;
         self.line.stats.logons += 1;
         self.draining = false;
@@ -41,6 +41,7 @@ impl Outbound {
             let start = Command::heartbeat(HeartbeatRequest::Start(seconds));
             self.line.write(&start.ask(cid, AckType::Processed).into());
             self.await_ack(now, cid, Purpose::StartHeartbeats, "start heartbeats".into(), RECOVERED);
+            self.resubscribing += usize::from(recovers);
         }
         let keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
         for &key in &keys {
@@ -58,15 +59,7 @@ impl Outbound {
             self.await_ack(now, serial, Purpose::Resubscribe(key), action, RECOVERED);
         }
         self.gate = Gate::Up;
-        !keys.is_empty()
-    }
-
-    /// A recovery without subscriptions is over at once, or when heartbeats are agreed: the
-    /// states come in the same order as always (ST-2).
-    pub(crate) fn nothing_to_recover(&mut self, after_heartbeats: bool) {
-        if after_heartbeats {
-            self.resubscribed_with_heartbeats = true;
-        } else {
+        if recovers && self.resubscribing == 0 {
             self.effects.push(Effect::AllResubscribed);
         }
     }

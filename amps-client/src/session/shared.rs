@@ -30,8 +30,6 @@ pub(crate) struct Shared {
     room: Condvar,
     /// There are effects that the session has not applied yet.
     changed: AtomicBool,
-    /// Threads whose own unread stream has stopped the socket.
-    held_back: Mutex<Vec<u64>>,
     /// The loop is running user code and cannot be relied on to write soon.
     busy: AtomicBool,
     /// Makes the loop look at the session's timers and effects again.
@@ -68,7 +66,6 @@ impl Shared {
             outbound: Mutex::new(guarded),
             room: Condvar::new(),
             changed: AtomicBool::new(false),
-            held_back: Mutex::default(),
             busy: AtomicBool::new(false),
             wake: OnceLock::new(),
             tap: OnceLock::new(),
@@ -91,20 +88,6 @@ impl Shared {
         if let Some(tap) = self.tap.get().filter(|_| chunk.fresh) {
             tap(&chunk.bytes);
         }
-    }
-
-    /// The threads that would have to read before anything can be received.
-    pub(crate) fn held_back(&self) -> Vec<u64> {
-        self.held_back.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// A caller has read, or given up, the stream that held it back; the loop finds out later.
-    pub(crate) fn let_go(&self, caller: u64) {
-        self.held_back.lock().unwrap_or_else(PoisonError::into_inner).retain(|held| *held != caller);
-    }
-
-    pub(crate) fn set_held_back(&self, callers: Vec<u64>) {
-        *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = callers;
     }
 
     /// Whether somebody changed what the session has to know; asked between two messages.

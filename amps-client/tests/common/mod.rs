@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{JoinHandle, spawn};
 use std::time::{Duration, Instant};
 
-use amps_client::{Client, ClientBuilder, CommandKind, Error};
+use amps_client::{Client, ClientBuilder, CommandKind, ConnectionState, Error};
 use amps_protocol::{FrameDecoder, Message};
 use bytes::BytesMut;
 
@@ -225,4 +225,43 @@ pub fn errors(builder: ClientBuilder) -> (ClientBuilder, Receiver<Error>) {
 
 pub fn bookmarks(message: &Message) -> String {
     message.bookmark().unwrap().to_string()
+}
+
+/// Runs `f` on another thread, acknowledges the command that it sends, and gives both.
+pub fn placed<T: Send + 'static>(line: &mut Line, f: impl FnOnce() -> T + Send + 'static) -> (T, Message) {
+    let placing = aside(f);
+    let command = line.next().expect("a command, not the end of the stream");
+    line.ack(&command);
+    (placing.join().unwrap(), command)
+}
+
+/// The subscription id of a command.
+pub fn sid(command: &Message) -> String {
+    command.sub_id().unwrap().to_string()
+}
+
+/// Collects the states that a client goes through.
+pub fn states(builder: ClientBuilder) -> (ClientBuilder, Receiver<ConnectionState>) {
+    let (sender, receiver) = channel();
+    (builder.on_state(move |state| _ = sender.send(state)), receiver)
+}
+
+/// Collects what no subscription of a client takes, as `command topic data`.
+pub fn unexpected(builder: ClientBuilder) -> (ClientBuilder, Receiver<String>) {
+    let (sender, receiver) = channel();
+    let listener = move |message: &Message<&[u8]>| {
+        let topic = message.topic().map(ToString::to_string).unwrap_or_default();
+        let data = String::from_utf8_lossy(message.data());
+        _ = sender.send(format!("{} {topic} {data}", message.command().token()));
+    };
+    (builder.on_unexpected(listener), receiver)
+}
+
+/// Waits until something holds that another thread brings about.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "{what} never happened");
+        std::thread::yield_now();
+    }
 }
