@@ -154,7 +154,10 @@ fn connecting_twice_is_refused_and_the_connection_goes_on() {
 fn close_lets_a_waiting_reader_go_and_calls_no_disconnect_handler() {
     let peer = Peer::new();
     let (sender, called) = channel();
-    let builder = peer.client("c").on_disconnect(move |_, _| Ok(sender.send(()).unwrap()));
+    let builder = peer.client("c").on_disconnect(move |_, _| {
+        sender.send(()).unwrap();
+        Ok(())
+    });
     let (client, mut line) = peer.connect(builder);
     let other = client.clone();
     let (mut stream, _) = placed(&mut line, move || other.subscribe("t").start().unwrap());
