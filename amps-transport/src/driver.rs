@@ -383,6 +383,12 @@ impl<M: Machine> Driver<M> {
             // connection, stopped reading, or be gone.
             let connection = self.connections.get(conn)?;
             let (Phase::Open(outlet), true) = (&connection.phase, connection.reading) else { return None };
+            if std::mem::take(&mut connection.offer_carry) && !bytes.is_empty() {
+                // It stopped and went on within one call: what it left comes before what follows, and
+                // before the end of the stream above all.
+                self.deliver(owner, Input::Received { conn, bytes });
+                continue;
+            }
             match outlet.stream().read(&mut self.scratch) {
                 Ok(0) => return connection.failure.take().or(Some(CloseReason::EndOfStream)),
                 Ok(count) => {

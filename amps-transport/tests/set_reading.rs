@@ -74,3 +74,19 @@ fn an_end_that_came_meanwhile() {
     assert_eq!(received, b"last words");
     assert!(matches!(reason, CloseReason::EndOfStream));
 }
+
+/// A machine may stop and go on within one call. What it left comes before the end.
+#[test]
+fn what_was_left_comes_before_the_end_of_the_stream() {
+    let bench = Bench::with("on-and-off", |conn, bytes, sink| {
+        let _ = bytes.split_to(bytes.len().min(4));
+        sink.set_reading(conn, false);
+        sink.set_reading(conn, true);
+    });
+    let (conn, mut peer) = bench.pair();
+    peer.write_all(&pattern(4000)).unwrap();
+    drop(peer);
+    let (received, reason) = bench.until_closed(conn);
+    assert_eq!(received, pattern(4000));
+    assert!(matches!(reason, CloseReason::EndOfStream));
+}
