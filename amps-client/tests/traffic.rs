@@ -41,7 +41,7 @@ fn the_bytes_shown_are_the_bytes_that_the_server_receives() {
         for thread in 0..3 {
             let client = &client;
             scope.spawn(move || {
-                (0..500).for_each(|n| drop(client.publish("t", format!("{thread} {n}")).unwrap()))
+                (0..500).for_each(|n| drop(client.publish("t", format!("{thread} {n}")).unwrap()));
             });
         }
     });
