@@ -85,7 +85,10 @@ impl SowDelete {
 
     /// Cancels or expires the messages of a queue instead of acknowledging them.
     #[must_use]
-    #[allow(clippy::needless_pass_by_value, reason = "a setter takes what it sets")]
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "a builder takes what it is given, as its neighbours do"
+    )]
     pub fn option(self, option: AckOption) -> Self {
         Self(self.0.options(&option.options().to_string()))
     }

@@ -22,7 +22,10 @@ macro_rules! pages {
     (@page [$before:expr, $before_at:expr]
         $name:ident $title:literal; $next:ident $next_title:literal; $($rest:tt)*) => {
         #[doc = include_str!(concat!(stringify!($name), ".md"))]
-        #[doc = concat!("\n---\n\nBefore: [", $before, "](", $before_at, "). ")]
+        #[doc = ""]
+        #[doc = "***"]
+        #[doc = ""]
+        #[doc = concat!("Before: [", $before, "](", $before_at, "). ")]
         #[doc = concat!("Next: [", $next_title, "](", stringify!($next), "). ")]
         #[doc = "All pages: [contents](crate::guide)."]
         pub mod $name {}
@@ -30,7 +33,10 @@ macro_rules! pages {
     };
     (@page [$before:expr, $before_at:expr] $name:ident $title:literal;) => {
         #[doc = include_str!(concat!(stringify!($name), ".md"))]
-        #[doc = concat!("\n---\n\nBefore: [", $before, "](", $before_at, "). ")]
+        #[doc = ""]
+        #[doc = "***"]
+        #[doc = ""]
+        #[doc = concat!("Before: [", $before, "](", $before_at, "). ")]
         #[doc = "All pages: [contents](crate::guide)."]
         pub mod $name {}
     };

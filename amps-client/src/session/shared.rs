@@ -20,6 +20,9 @@ const BURST_GAP: Duration = Duration::from_micros(20);
 /// So many frames back to back are a burst.
 const BURST_LENGTH: u32 = 4;
 
+/// Sees what is written.
+type Tap = Box<dyn Fn(&[u8]) + Send + Sync>;
+
 /// Everything that the threads of one client share.
 pub(crate) struct Shared {
     outbound: Mutex<Guarded>,
@@ -34,9 +37,6 @@ pub(crate) struct Shared {
     /// Sees what is written, before it is.
     tap: OnceLock<Tap>,
 }
-
-/// Sees bytes.
-type Tap = Box<dyn Fn(&[u8]) + Send + Sync>;
 
 struct Guarded {
     outbound: Outbound,
