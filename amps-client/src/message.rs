@@ -148,6 +148,19 @@ impl<B: AsRef<[u8]>> Message<B> {
         }
     }
 
+    /// Returns it on behalf of auto-ack.
+    pub(crate) fn cancel_unless_kept(&self) {
+        if let (Some(topic), Some(bookmark)) = (self.raw.topic(), self.raw.bookmark()) {
+            let (origin, now) = (&self.origin, self.origin.clock.now());
+            if let Some(lease) = origin.lease {
+                let cancel = Some(&AckOption::Cancel);
+                origin
+                    .shared
+                    .act_timed(now, |outbound| outbound.settle_unasked(now, lease, topic, bookmark, cancel));
+            }
+        }
+    }
+
     /// Reads the data as JSON.
     ///
     /// ```
