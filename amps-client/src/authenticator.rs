@@ -12,8 +12,8 @@ pub type AuthenticatorError = Box<dyn std::error::Error + Send + Sync>;
 /// Makes the credentials of a logon, for instance a token from a ticket service.
 ///
 /// Without one, the user and the password of the connection string are sent as they are.
-/// Called on a thread of its own, for each logon, also those of a reconnect; it may block, but
-/// the server may lose patience meanwhile.
+/// Called on a thread of its own, for each logon, also those of a reconnect. It may block, but not for longer
+/// than [`ClientBuilder::connect_timeout`](crate::ClientBuilder::connect_timeout), or the attempt has failed.
 ///
 /// ```
 /// use amps_client::{Authenticator, AuthenticatorError, Client};

@@ -681,10 +681,7 @@ impl Client {
     /// with the client if that never happens.
     pub fn when_recovered(&self, work: impl FnOnce(&Self) + Send + 'static) {
         self.inner.hooks.defer(Box::new(work));
-        if self.inner.shared.with(|outbound| outbound.is_recovered()) {
-            let deferred = self.inner.hooks.take_deferred();
-            run_deferred(self.clone(), deferred, Arc::clone(&self.inner.hooks));
-        }
+        run_deferred(self.clone(), &self.inner.hooks);
     }
 
     /// Gathers publishes: they are written once `bytes` wait, or `within` after the first of

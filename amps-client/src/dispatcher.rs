@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 use crate::authenticator::{Answer, Authenticator, AuthenticatorError, Question, Step};
 use crate::client::Inner;
 use crate::error::{DisconnectCause, Error};
-use crate::hooks::{Deferred, Direction, Hooks};
+use crate::hooks::{Direction, Hooks};
 use crate::listener::ConnectionState;
 use crate::message::{Message, Origin};
 use crate::session::outbound::Generation;
@@ -31,7 +31,7 @@ pub(crate) type Handler = Box<dyn FnMut(&Message<&[u8]>) -> HandlerResult + Send
 /// Who takes the messages of one subscription.
 pub(crate) enum Target {
     Handler { sub: String, handler: Handler },
-    Stream { queue: Arc<StreamQueue>, silent: bool },
+    Stream { sub: String, queue: Arc<StreamQueue>, silent: bool },
 }
 
 /// Targets on their way to the loop.
@@ -92,6 +92,8 @@ pub(crate) struct Dispatcher {
     no_room: bool,
     /// Streams that their policy has ended.
     overrun: Vec<SubKey>,
+    /// Streams whose messages go to somebody else from now on, with what they still get of this read.
+    replaced: Vec<(SubKey, Target, Vec<Item>)>,
     listeners: Arc<Hooks>,
     authenticator: Option<Arc<dyn Authenticator>>,
     client: Arc<OnceLock<Weak<Inner>>>,
@@ -104,6 +106,9 @@ pub(crate) struct Dispatcher {
     /// What a handler said, until its message is on its way back.
     failure: Option<Error>,
 }
+
+/// A batch of records in a frame larger than this is copied record by record, where its stream is bounded.
+const LARGE_BATCH: usize = 16 << 10;
 
 struct Entry {
     target: Target,
@@ -126,6 +131,7 @@ impl Dispatcher {
             targets: FxHashMap::default(),
             no_room: false,
             overrun: Vec::new(),
+            replaced: Vec::new(),
             touched: Vec::new(),
             full: Vec::new(),
             listeners,
@@ -153,17 +159,26 @@ impl Dispatcher {
     }
 
     fn pushed(&mut self, key: SubKey, pushed: Pushed, queue: &Arc<StreamQueue>) {
+        let name = || match self.targets.get(&key).map(|entry| &entry.target) {
+            Some(Target::Stream { sub, .. } | Target::Handler { sub, .. }) => sub.clone(),
+            None => key.to_string(),
+        };
         match pushed {
             Pushed::Room => {}
             Pushed::Full(depth) => {
                 self.no_room = true;
                 if !self.full.iter().any(|other| Arc::ptr_eq(other, queue)) {
+                    let name = name();
                     self.full.push(Arc::clone(queue));
                     self.fresh.set_full(&self.full);
-                    self.listeners.slow(key, depth);
+                    self.listeners.slow(name, depth);
                 }
             }
-            Pushed::Overrun => self.overrun.push(key),
+            Pushed::Overrun => {
+                let name = name();
+                self.overrun.push(key);
+                self.listeners.slow(name, queue.depth());
+            }
         }
     }
 
@@ -171,10 +186,6 @@ impl Dispatcher {
     fn dispose(&mut self, key: SubKey, target: Target, error: Option<Error>) {
         match target {
             Target::Stream { queue, .. } => {
-                if error.is_some() {
-                    // The server has its leases back.
-                    queue.void_leases(self.generation);
-                }
                 queue.end(error);
                 self.full.retain(|other| !Arc::ptr_eq(other, &queue));
                 self.fresh.set_full(&self.full);
@@ -233,14 +244,20 @@ impl App for Dispatcher {
         let Target::Stream { queue, .. } = &entry.target else { return Disposition::Kept };
         let Delivery { message, offset, lease, last, .. } = delivery;
         if entry.gathered.is_empty() {
-            if queue.conflates() {
+            // A bounded stream stops within a large batch again and again: what it takes of it is copied, record by
+            // record, and not the whole each time.
+            let room = queue.room();
+            let large = room != usize::MAX
+                && message.command() == CommandKind::Sow
+                && message.frame().len() > LARGE_BATCH;
+            if queue.conflates() || large {
                 let queue = Arc::clone(queue);
-                let pushed = queue.push_latest(message.to_owned(), lease, self.clock.now());
+                let pushed = queue.push_single(message.to_owned(), lease, self.clock.now());
                 self.pushed(key, pushed, &queue);
                 return Disposition::Kept;
             }
             entry.gathered.reserve(64);
-            entry.room = queue.room();
+            entry.room = room;
         }
         let end = offset + message.frame().len();
         let header = if last {
@@ -273,15 +290,28 @@ impl App for Dispatcher {
     }
 
     fn holds_bytes(&self) -> bool {
-        !self.touched.is_empty()
+        !self.touched.is_empty() || !self.replaced.is_empty()
     }
 
     fn end_of_read(&mut self, bytes: Bytes) {
         self.no_room = false;
         let now = self.clock.now();
+        for (key, old, items) in std::mem::take(&mut self.replaced) {
+            if let Target::Stream { queue, .. } = &old {
+                if !items.is_empty() {
+                    let (bytes, items) = part_of_read(&bytes, items);
+                    // Whoever took over is not to be held back by it.
+                    let _ended_at_once = queue.push(bytes, items, now);
+                }
+            }
+            self.dispose(key, old, None);
+        }
         for key in std::mem::take(&mut self.touched) {
             let Some(entry) = self.targets.get_mut(&key) else { continue };
             let items = std::mem::take(&mut entry.gathered);
+            if items.is_empty() {
+                continue;
+            }
             if let Target::Stream { queue, .. } = &entry.target {
                 let queue = Arc::clone(queue);
                 let (bytes, items) = part_of_read(&bytes, items);
@@ -317,12 +347,22 @@ impl App for Dispatcher {
         let Some(target) = self.fresh.take_replacement(serial) else { return };
         let Some(entry) = self.entry(key) else { return };
         let old = std::mem::replace(&mut entry.target, target);
-        self.dispose(key, old, None);
+        // What came before the server agreed is the old one's.
+        let gathered = std::mem::take(&mut entry.gathered);
+        entry.room = 0;
+        match old {
+            Target::Stream { .. } => self.replaced.push((key, old, gathered)),
+            Target::Handler { .. } => self.dispose(key, old, None),
+        }
     }
 
     fn ended(&mut self, key: SubKey, error: Option<Error>) {
         self.take_fresh();
         let Some(entry) = self.targets.remove(&key) else { return };
+        if let Target::Stream { queue, .. } = &entry.target {
+            // The server has its leases back, with the subscription or with the connection.
+            queue.void_leases(self.generation);
+        }
         self.dispose(key, entry.target, error);
     }
 
@@ -334,7 +374,7 @@ impl App for Dispatcher {
     }
 
     fn resumed(&mut self, key: SubKey, queue: bool) {
-        if let Some(Entry { target: Target::Stream { queue: stream, silent }, .. }) = self.entry(key) {
+        if let Some(Entry { target: Target::Stream { queue: stream, silent, .. }, .. }) = self.entry(key) {
             // A queue delivers again what was lost on the way: only other streams have a gap.
             if !queue && !*silent {
                 stream.notice(Error::Resumed);
@@ -355,16 +395,16 @@ impl App for Dispatcher {
         }
         self.listeners.state(state);
         if state == ConnectionState::Disconnected {
+            self.listeners.set_recovered(false);
             self.listeners.connection(false);
         }
     }
 
     fn recovered(&mut self) {
-        let deferred = self.listeners.take_deferred();
-        let Some(inner) = self.client.get().and_then(Weak::upgrade).filter(|_| !deferred.is_empty()) else {
-            return;
-        };
-        run_deferred(crate::Client::from_inner(inner), deferred, Arc::clone(&self.listeners));
+        self.listeners.set_recovered(true);
+        if let Some(inner) = self.client.get().and_then(Weak::upgrade) {
+            run_deferred(crate::Client::from_inner(inner), &self.listeners);
+        }
     }
 
     fn report(&mut self, error: &Error) {
@@ -427,7 +467,13 @@ impl App for Dispatcher {
             }
         });
         if let Err(error) = spawned {
-            self.listeners.report(&Error::EventLoop(Arc::new(error)));
+            let error = Arc::new(error);
+            self.listeners.report(&Error::EventLoop(Arc::clone(&error)));
+            if let Some(inner) = self.client.get().and_then(Weak::upgrade).filter(|_| step != Step::Completed)
+            {
+                let answer = Answer { user: String::new(), password: Err(error) };
+                inner.handle.post(Note::Authenticated { conn, answer });
+            }
         }
         true
     }
@@ -453,15 +499,18 @@ impl Drop for Dispatcher {
     }
 }
 
-/// Runs what was put off, in order, on a thread where it may wait.
-pub(crate) fn run_deferred(client: crate::Client, deferred: Vec<Deferred>, hooks: Arc<Hooks>) {
-    let reporter = Arc::clone(&hooks);
+/// Runs what was put off, if the client is recovered: in order, on a thread where it may wait.
+pub(crate) fn run_deferred(client: crate::Client, hooks: &Arc<Hooks>) {
+    let Some(first) = hooks.begin_deferred() else { return };
+    let (reporter, hooks) = (Arc::clone(hooks), Arc::clone(hooks));
     let spawned = std::thread::Builder::new().name("amps-deferred".into()).spawn(move || {
-        for one in deferred {
+        let mut next = Some(first);
+        while let Some(one) = next {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| one(&client))) {
                 let text = format!("what was put off panicked: {}", panic_text(panic));
                 hooks.report(&Error::Handler { subscription: "none".into(), text });
             }
+            next = hooks.next_deferred();
         }
     });
     if let Err(error) = spawned {

@@ -14,7 +14,6 @@ use crate::caller;
 use crate::dispatcher::panic_text;
 use crate::error::{Error, Result};
 use crate::listener::ConnectionState;
-use crate::session::subscription::SubKey;
 use crate::write_failure::FailedWrite;
 
 /// Which way bytes go.
@@ -73,7 +72,7 @@ pub(crate) type DisconnectHandler = Arc<Mutex<dyn FnMut(&Client, &Error) -> Resu
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SlowConsumer {
-    /// The subscription id, as the client gave it.
+    /// The subscription id.
     pub subscription: String,
     /// Unread messages.
     pub depth: usize,
@@ -107,6 +106,10 @@ struct Set {
     start: Option<ThreadHook>,
     end: Option<ThreadHook>,
     deferred: Vec<Deferred>,
+    /// Somebody runs what was put off.
+    deferring: bool,
+    /// The connection is there, and everything is as it was.
+    recovered: bool,
 }
 
 /// Notes, when it is dropped, that nobody runs any more.
@@ -186,8 +189,28 @@ impl Hooks {
         self.lock().deferred.push(deferred);
     }
 
-    pub(crate) fn take_deferred(&self) -> Vec<Deferred> {
-        std::mem::take(&mut self.lock().deferred)
+    pub(crate) fn set_recovered(&self, recovered: bool) {
+        self.lock().recovered = recovered;
+    }
+
+    /// The first that was put off, if it is time and nobody is at it already.
+    pub(crate) fn begin_deferred(&self) -> Option<Deferred> {
+        let mut set = self.lock();
+        if !set.recovered || set.deferring || set.deferred.is_empty() {
+            return None;
+        }
+        set.deferring = true;
+        Some(set.deferred.remove(0))
+    }
+
+    /// The next; `None` if there is none, and then somebody else may begin.
+    pub(crate) fn next_deferred(&self) -> Option<Deferred> {
+        let mut set = self.lock();
+        if set.recovered && !set.deferred.is_empty() {
+            return Some(set.deferred.remove(0));
+        }
+        set.deferring = false;
+        None
     }
 
     pub(crate) fn remove(&self, hook: Hook) {
@@ -311,12 +334,12 @@ impl Hooks {
         }
     }
 
-    pub(crate) fn slow(&self, key: SubKey, depth: usize) {
+    pub(crate) fn slow(&self, subscription: String, depth: usize) {
         #[cfg(feature = "tracing")]
-        tracing::warn!(target: "amps", subscription = %key, depth, "a stream is full");
+        tracing::warn!(target: "amps", subscription, depth, "a stream is full");
         let listener = self.lock().slow.clone();
         if let Some(listener) = listener {
-            let event = SlowConsumer { subscription: key.to_string(), depth };
+            let event = SlowConsumer { subscription, depth };
             self.guarded("the listener for slow consumers", || listener(&event));
         }
     }

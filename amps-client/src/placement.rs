@@ -66,45 +66,47 @@ impl Placement {
 
     /// As an iterator.
     pub(crate) fn start(self) -> Result<Subscription> {
-        let (begun, finish) = self.begin_stream()?;
+        let (begun, finish) = self.begin_stream(caller::current())?;
         begun.wait()?;
-        Ok(finish(begun.key()))
+        Ok(finish(begun.key(), begun.key))
     }
 
     /// As an iterator that is there once the server has agreed.
     pub(crate) fn start_future(self) -> Starting {
-        match self.begin_stream() {
+        // A future does not block its thread, so that nobody has to be warned.
+        match self.begin_stream(0) {
             Ok((begun, finish)) => Starting(StartingState::Begun(Some((begun, finish)))),
             Err(error) => Starting(StartingState::Failed(Some(error))),
         }
     }
 
-    fn begin_stream(mut self) -> Result<(Begun, Finish)> {
+    fn begin_stream(mut self, caller: u64) -> Result<(Begun, Finish)> {
         self.spec.streams = true;
         let inner = self.client.inner();
-        let queue = Arc::new(StreamQueue::new(Limits {
+        let limits = Limits {
             bytes: self.max_bytes.unwrap_or(inner.stream_limit),
             depth: unlimited(self.max_depth.unwrap_or_else(|| inner.max_depth())),
             when_full: self.when_full,
-        }));
+        };
+        let queue = Arc::new(StreamQueue::new(limits, caller));
         if self.conflates {
             queue.conflate();
         }
         let auto_ack = self.spec.auto_ack;
-        let target = Target::Stream { queue: Arc::clone(&queue), silent: self.silent };
+        let (stream, silent) = (Arc::clone(&queue), self.silent);
         let client = self.client.clone();
-        let begun = self.begin(|_| target)?;
+        let begun = self.begin(caller, |sub| Target::Stream { sub, queue: stream, silent })?;
         if !begun.routed {
             // Nothing comes, so that it has ended.
             queue.end(None);
         }
-        Ok((begun, Box::new(move |key| Subscription::new(client, key, queue, auto_ack))))
+        Ok((begun, Box::new(move |key, owner| Subscription::new(client, key, owner, queue, auto_ack))))
     }
 
     /// With a handler.
     pub(crate) fn handle(self, handler: Handler) -> Result<HandlerSubscription> {
         let client = self.client.clone();
-        let begun = self.begin(|sub| Target::Handler { sub, handler })?;
+        let begun = self.begin(caller::current(), |sub| Target::Handler { sub, handler })?;
         begun.wait()?;
         Ok(HandlerSubscription::new(client, begun.key()))
     }
@@ -118,6 +120,7 @@ impl Placement {
         let auto_ack = std::mem::take(&mut self.spec.auto_ack);
         let client = self.client.clone();
         let stream = self.start()?;
+        stream.forget_reader();
         let (key, id) = (stream.key(), stream.sub_id());
         let hooks = client.hooks();
         let worker = std::thread::Builder::new().name(format!("amps-handler-{id}")).spawn(move || {
@@ -153,6 +156,10 @@ impl Placement {
 
     /// With nobody: only whether it succeeded is of interest.
     pub(crate) fn perform(self) -> Result<Done> {
+        if self.spec.command.is_subscribe() || self.spec.command.is_sow() {
+            // It is placed like any other, and what it brings is dropped.
+            return self.handle(Box::new(|_| Ok(()))).map(|_| Done::default());
+        }
         let Self { client, spec, .. } = self;
         let command = spec.command;
         command.check()?;
@@ -168,17 +175,18 @@ impl Placement {
         })
     }
 
-    fn begin(self, target: impl FnOnce(String) -> Target) -> Result<Begun> {
+    /// `caller`: the thread that waits, 0 if none does.
+    fn begin(self, caller: u64, target: impl FnOnce(String) -> Target) -> Result<Begun> {
         let Self { client, spec, .. } = self;
         spec.command.check()?;
         let waits = spec.command.waits(spec.command.asked(spec.streams));
-        if waits {
+        if waits && caller != 0 {
             client.may_wait(spec.command.name())?;
             client.may_be_answered()?;
         }
         let timeout = client.timeout_of(&spec.command);
         let inner = client.inner();
-        let waiter = Arc::new(Waiter::of(caller::current()));
+        let waiter = Arc::new(Waiter::of(caller));
         let key = inner.shared.with(Outbound::reserve);
         if spec.command.replaces() {
             let id = spec.command.get_sub_id().unwrap_or_default().to_owned();
@@ -188,7 +196,7 @@ impl Placement {
             inner.targets.add_replacement(key, target(id));
             let now = inner.clock.now();
             let placed = inner.shared.act(now, Urgency::Now, |outbound| {
-                outbound.replace(now, old, key, |_| Ok(spec), timeout, &waiter)
+                outbound.replace(now, old, key, true, |_| Ok(spec), timeout, &waiter)
             });
             let begun = Begun { client, key, waiter, timeout, routed: true, replaces: Some(old) };
             return match placed {
@@ -268,10 +276,11 @@ impl Begun {
     }
 }
 
-type Finish = Box<dyn FnOnce(SubKey) -> Subscription + Send>;
+type Finish = Box<dyn FnOnce(SubKey, SubKey) -> Subscription + Send>;
 
 /// A subscription on its way: a future of a [`Subscription`]. The command is written already;
-/// dropping this ends the subscription again.
+/// dropping this ends the subscription again. Of a replacement it only means that nobody takes the messages
+/// over: what was asked for may come into force.
 #[must_use = "it is a future: await it"]
 pub struct Starting(StartingState);
 
@@ -294,7 +303,7 @@ impl Future for Starting {
                 };
                 let Poll::Ready(result) = waiting.waiter.poll(cx.waker()) else { return Poll::Pending };
                 let Some((waiting, finish)) = begun.take() else { return Poll::Pending };
-                Poll::Ready(waiting.conclude(result).map(|()| finish(waiting.key())))
+                Poll::Ready(waiting.conclude(result).map(|()| finish(waiting.key(), waiting.key)))
             }
         }
     }
@@ -305,7 +314,11 @@ impl Drop for Starting {
         if let StartingState::Begun(Some((begun, _))) = &self.0 {
             let inner = begun.client.inner();
             let now = inner.clock.now();
-            if begun.replaces.is_none() {
+            if begun.replaces.is_some() {
+                // What was asked for may come into force all the same; the messages stay where they went.
+                inner.shared.act(now, Urgency::Now, |outbound| outbound.no_takeover(begun.key));
+                drop(inner.targets.take_replacement(begun.key));
+            } else {
                 inner.shared.act(now, Urgency::Now, |outbound| outbound.unsubscribe(now, begun.key));
             }
         }

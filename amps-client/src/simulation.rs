@@ -305,7 +305,7 @@ impl<M: Model> SimClient<M> {
         self.act(now, |outbound| {
             let serial = outbound.reserve();
             let change = |spec: &Spec| Ok(Spec { command, ..spec.clone() });
-            outbound.replace(now, sub.0, serial, change, timeout, &ticket.0)
+            outbound.replace(now, sub.0, serial, false, change, timeout, &ticket.0)
         })?;
         Ok(ticket)
     }

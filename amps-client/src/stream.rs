@@ -55,6 +55,8 @@ pub(crate) struct StreamQueue {
     /// Leases of this generation and earlier ended with their connection.
     void: AtomicU64,
     conflates: AtomicBool,
+    /// Nobody reads it any more.
+    discarded: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -107,6 +109,17 @@ pub(crate) struct Item {
     pub(crate) lease: Option<Lease>,
 }
 
+impl Block {
+    /// What is left of it that bears a lease.
+    pub(crate) fn leased(self) -> impl Iterator<Item = (Raw, Lease)> {
+        let bytes = self.bytes;
+        self.items.filter_map(move |item| {
+            let frame = bytes.slice(item.start..item.end);
+            Some((Raw::from_parts(frame, item.header), item.lease?))
+        })
+    }
+}
+
 impl Item {
     /// The memory that it takes, its index included.
     pub(crate) const fn size(&self) -> usize {
@@ -147,7 +160,8 @@ pub(crate) enum Pushed {
 }
 
 impl StreamQueue {
-    pub(crate) fn new(limits: Limits) -> Self {
+    /// `reader`: the thread that is going to read it, 0 if that is not known.
+    pub(crate) fn new(limits: Limits, reader: u64) -> Self {
         let state = State {
             entries: VecDeque::new(),
             limits,
@@ -158,7 +172,7 @@ impl StreamQueue {
             latest: Latest::default(),
             taken: 0,
             waiting: 0,
-            reader: 0,
+            reader,
             waker: None,
         };
         Self {
@@ -166,6 +180,7 @@ impl StreamQueue {
             changed: Condvar::new(),
             void: AtomicU64::new(0),
             conflates: AtomicBool::new(false),
+            discarded: AtomicBool::new(false),
         }
     }
 
@@ -182,9 +197,9 @@ impl StreamQueue {
         self.pushed(state)
     }
 
-    /// Adds one message to a conflating stream, or puts it in the place of the unread one of
-    /// its key.
-    pub(crate) fn push_latest(&self, message: Raw, lease: Option<Lease>, arrived: Time) -> Pushed {
+    /// Adds one message that has bytes of its own; to a conflating stream, in the place of the unread one
+    /// of its key.
+    pub(crate) fn push_single(&self, message: Raw, lease: Option<Lease>, arrived: Time) -> Pushed {
         let mut state = self.lock();
         if state.end.is_some() {
             return Pushed::Room;
@@ -192,7 +207,8 @@ impl StreamQueue {
         let mut single = Single { message, lease, arrived };
         let size = single.size();
         let State { entries, latest, taken, .. } = &mut *state;
-        let unread = latest.place_of(&single.message, *taken, entries);
+        let conflates = self.conflates();
+        let unread = if conflates { latest.place_of(&single.message, *taken, entries) } else { None };
         let old = unread.and_then(|place| match entries.get_mut(place) {
             Some(Entry::Single(old)) => Some(old),
             _ => None,
@@ -202,10 +218,14 @@ impl StreamQueue {
                 single.arrived = old.arrived;
                 let old = std::mem::replace(old, single);
                 state.bytes = state.bytes + size - old.size().min(state.bytes);
+                // It has a place: that the stream is full is no matter (CC-9).
+                return Pushed::Room;
             }
             None => {
                 let number = *taken + entries.len() as u64;
-                latest.note(&single.message, number);
+                if conflates {
+                    latest.note(&single.message, number);
+                }
                 entries.push_back(Entry::Single(single));
                 state.bytes += size;
                 state.depth += 1;
@@ -216,7 +236,11 @@ impl StreamQueue {
 
     /// Wakes the consumer, and applies the policy.
     fn pushed(&self, mut state: MutexGuard<'_, State>) -> Pushed {
-        let full = state.is_full();
+        let full = match state.limits.when_full {
+            WhenFull::Block => state.is_full(),
+            // It fails for want of a place, and not because the last one was taken.
+            WhenFull::Fail => state.bytes > state.limits.bytes || state.depth > state.limits.depth,
+        };
         let (waker, waiting) = (state.waker.take(), state.waiting > 0);
         let outcome = match (full, state.limits.when_full) {
             (false, _) => Pushed::Room,
@@ -225,6 +249,17 @@ impl StreamQueue {
                 Pushed::Full(state.depth)
             }
             (true, WhenFull::Fail) => {
+                // What had no place is not kept.
+                let (messages, size) = match state.entries.pop_back() {
+                    Some(Entry::Block(block)) => {
+                        let items = block.items.as_slice();
+                        (items.len(), items.iter().map(Item::size).sum())
+                    }
+                    Some(Entry::Single(single)) => (1, single.size()),
+                    Some(Entry::Notice(_)) | None => (0, 0),
+                };
+                state.depth -= messages.min(state.depth);
+                state.bytes -= size.min(state.bytes);
                 let (depth, bytes) = (state.depth, state.bytes);
                 state.end = Some(Some(Error::Overrun { depth, bytes }));
                 Pushed::Overrun
@@ -328,7 +363,8 @@ impl StreamQueue {
     #[cfg(feature = "async")]
     pub(crate) fn poll_take(&self, waker: &Waker) -> Option<Taken> {
         let mut state = self.lock();
-        state.reader = caller::current();
+        // Whoever polls does not wait, and may do anything else meanwhile.
+        state.reader = 0;
         let taken = state.next();
         if taken.is_none() {
             state.waker = Some(waker.clone());
@@ -354,6 +390,7 @@ impl StreamQueue {
     /// more could have come.
     pub(crate) fn discard(&self) -> bool {
         let mut state = self.lock();
+        self.discarded.store(true, Ordering::Release);
         let live = state.end.is_none();
         state.entries.clear();
         state.latest.clear();
@@ -361,6 +398,30 @@ impl StreamQueue {
         state.end = Some(None);
         self.wake_all(state);
         live
+    }
+
+    /// Whether nobody reads it any more, somebody else having said so.
+    pub(crate) fn is_discarded(&self) -> bool {
+        self.discarded.load(Ordering::Acquire)
+    }
+
+    /// The thread that is going to read it is not known yet.
+    pub(crate) fn forget_reader(&self) {
+        self.lock().reader = 0;
+    }
+
+    /// Takes the leased messages that nobody has read.
+    pub(crate) fn take_leased(&self) -> Vec<(Raw, Lease)> {
+        let mut leased = Vec::new();
+        for entry in std::mem::take(&mut self.lock().entries) {
+            match entry {
+                Entry::Block(block) => leased.extend(block.leased()),
+                Entry::Single(Single { message, lease: Some(lease), .. }) => leased.push((message, lease)),
+                Entry::Single(_) | Entry::Notice(_) => {}
+            }
+        }
+        leased.retain(|(_, lease)| !self.is_void(*lease));
+        leased
     }
 
     /// Whether the loop should still hold back.

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::futures_stream::MessageStream;
 use crate::message::{Message, Origin};
 use crate::placement::unlimited;
+use crate::session::acks::AckOption;
 use crate::session::outbound::Outbound;
 use crate::session::settling::Lease;
 use crate::session::shared::Urgency;
@@ -40,6 +41,8 @@ use crate::stream::{Block, Entry, Item, StreamQueue, Taken};
 pub struct Subscription {
     client: Client,
     key: SubKey,
+    /// The number of the command by which its messages came here.
+    owner: SubKey,
     queue: Arc<StreamQueue>,
     /// The block that is being read.
     block: Option<Block>,
@@ -68,10 +71,17 @@ struct Unsettled {
 }
 
 impl Subscription {
-    pub(crate) fn new(client: Client, key: SubKey, queue: Arc<StreamQueue>, auto_ack: bool) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        key: SubKey,
+        owner: SubKey,
+        queue: Arc<StreamQueue>,
+        auto_ack: bool,
+    ) -> Self {
         Self {
             client,
             key,
+            owner,
             block: None,
             auto_ack,
             unsettled: None,
@@ -173,6 +183,11 @@ impl Subscription {
         self.timeout
     }
 
+    /// Another thread than the one that placed it is going to read.
+    pub(crate) fn forget_reader(&self) {
+        self.queue.forget_reader();
+    }
+
     pub(crate) const fn key(&self) -> SubKey {
         self.key
     }
@@ -194,7 +209,7 @@ impl Subscription {
     /// What the server refuses, `InvalidArgument`, `InvalidSubscription` after the end,
     /// `Disconnected`, `TimedOut`, or `Usage` on the loop.
     pub fn replace(&self, command: &Command) -> Result<()> {
-        replace(&self.client, self.key, |_| command.clone())
+        replace(&self.client, self.key, command.get_timeout(), |_| command.clone())
     }
 
     /// Replaces the filter of the live subscription; see [`replace`](Self::replace).
@@ -202,13 +217,18 @@ impl Subscription {
     /// # Errors
     /// As for `replace`.
     pub fn replace_filter(&self, filter: impl Into<String>) -> Result<()> {
-        replace(&self.client, self.key, |command| command.filter(filter))
+        replace(&self.client, self.key, None, |command| command.filter(filter))
     }
 
     /// A handle by which another thread can end the subscription while this one waits in
     /// `next`.
     pub fn closer(&self) -> Closer {
-        Closer { client: self.client.clone(), key: self.key, queue: Arc::clone(&self.queue) }
+        Closer {
+            client: self.client.clone(),
+            key: self.key,
+            owner: self.owner,
+            queue: Arc::clone(&self.queue),
+        }
     }
 
     /// Messages received and not yet read.
@@ -273,6 +293,9 @@ impl Subscription {
                 self.read.messages += 1;
                 self.read.bytes += single.size();
                 self.report_read();
+                if single.lease.is_some_and(|lease| self.queue.is_void(lease)) {
+                    return None;
+                }
                 Some(Advance::Message(self.message(single.message, single.lease)))
             }
             Entry::Notice(error) => Some(Advance::Error(error)),
@@ -320,6 +343,9 @@ impl Subscription {
     }
 
     fn next_in_block(&mut self) -> Option<Message> {
+        if self.queue.is_discarded() {
+            self.block = None;
+        }
         let block = self.block.as_mut()?;
         loop {
             let Some(item) = block.items.next() else {
@@ -396,14 +422,24 @@ impl Iterator for Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        let inner = self.client.inner();
+        // Unread leases go back to their queue at once; with the subscription, or without.
+        let mut unread = self.queue.take_leased();
+        unread.extend(self.block.take().into_iter().flat_map(Block::leased));
         // Nobody reads any more: what holds the socket back lets go.
-        self.block = None;
-        let live = self.queue.discard();
-        self.client.inner().shared.wake();
-        // One that has ended has nothing to end, and its key may have another stream by now.
-        if live {
-            unsubscribe(&self.client, self.key);
-        }
+        self.queue.discard();
+        inner.shared.wake();
+        let now = inner.clock.now();
+        let (key, owner) = (self.key, self.owner);
+        inner.shared.act(now, Urgency::Now, |outbound| {
+            // Its messages may have gone over to somebody else meanwhile: then it is not this one's to end.
+            outbound.unsubscribe_as(now, key, owner);
+            for (message, lease) in unread {
+                if let (Some(topic), Some(bookmark)) = (message.topic(), message.bookmark()) {
+                    outbound.settle(now, lease, topic, bookmark, Some(&AckOption::Cancel));
+                }
+            }
+        });
     }
 }
 
@@ -412,6 +448,7 @@ impl Drop for Subscription {
 pub struct Closer {
     client: Client,
     key: SubKey,
+    owner: SubKey,
     queue: Arc<StreamQueue>,
 }
 
@@ -419,11 +456,12 @@ impl Closer {
     /// Ends the subscription, as dropping it does: what is unread is discarded, and a `next`
     /// that waits returns `None`.
     pub fn close(&self) {
-        let live = self.queue.discard();
-        self.client.inner().shared.wake();
-        if live {
-            unsubscribe(&self.client, self.key);
-        }
+        self.queue.discard();
+        let inner = self.client.inner();
+        inner.shared.wake();
+        let now = inner.clock.now();
+        let (key, owner) = (self.key, self.owner);
+        inner.shared.act(now, Urgency::Now, |outbound| outbound.unsubscribe_as(now, key, owner));
     }
 }
 
@@ -481,7 +519,7 @@ impl HandlerSubscription {
     /// # Errors
     /// As for `Subscription::replace`.
     pub fn replace(&self, command: &Command) -> Result<()> {
-        replace(&self.client, self.key, |_| command.clone())
+        replace(&self.client, self.key, command.get_timeout(), |_| command.clone())
     }
 
     /// Replaces the filter of the live subscription; see [`Subscription::replace`].
@@ -489,7 +527,7 @@ impl HandlerSubscription {
     /// # Errors
     /// As for `Subscription::replace`.
     pub fn replace_filter(&self, filter: impl Into<String>) -> Result<()> {
-        replace(&self.client, self.key, |command| command.filter(filter))
+        replace(&self.client, self.key, None, |command| command.filter(filter))
     }
 
     /// Sends pending acknowledgements, then ends the subscription, without waiting. Messages
@@ -509,22 +547,24 @@ fn command_of(client: &Client, key: SubKey) -> Option<Command> {
     client.inner().shared.with(|outbound| outbound.spec(key).map(|spec| spec.command.clone()))
 }
 
-fn replace(client: &Client, key: SubKey, change: impl FnOnce(Command) -> Command) -> Result<()> {
+fn replace(
+    client: &Client,
+    key: SubKey,
+    timeout: Option<Duration>,
+    change: impl FnOnce(Command) -> Command,
+) -> Result<()> {
     client.may_wait("replace")?;
     let serial = client.inner().shared.with(Outbound::reserve);
-    let timeout = client.timeout_of(&Command::flush());
+    let timeout = timeout.or(client.inner().command_timeout);
     let change = |spec: &Spec| {
         let command = change(spec.command.clone());
         command.check()?;
-        if command.kind() != spec.command.kind() {
-            let (old, new) = (spec.command.name(), command.name());
-            let text = format!("replace: a {old} cannot become a {new}; give the same command");
-            return Err(Error::InvalidArgument(text));
-        }
         Ok(Spec { command, ..spec.clone() })
     };
     client
-        .command(timeout, |outbound, now, waiter| outbound.replace(now, key, serial, change, timeout, waiter))
+        .command(timeout, |outbound, now, waiter| {
+            outbound.replace(now, key, serial, false, change, timeout, waiter)
+        })
         .map(drop)
 }
 

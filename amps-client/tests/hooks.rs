@@ -39,6 +39,7 @@ fn provoke(client: &Client, line: &mut Line, failing: &str, full: &str) {
     line.send(r#"{"c":"ack","a":"persisted","s":1,"status":"failure","reason":"not entitled"}"#);
     line.send(&plain(failing, "t", "fails"));
     line.send(&plain(full, "t", "fills"));
+    line.send(&plain(full, "t", "has no place"));
     // The stream ends by its policy: that it does is the sign that everything was seen.
     assert_eq!(line.expect(CommandKind::Unsubscribe).sub_id().unwrap(), full);
     client.publish("t", "marked").unwrap();
@@ -77,7 +78,8 @@ fn a_hook_that_is_replaced_sees_nothing_more() {
         let (_stream, full) = short_stream(&client, &mut line);
         provoke(&client, &mut line, &failing, &full);
         let seen = sorted(&calls);
-        let expected = ["error", "failed write", "kind", "traffic", "unexpected"].map(|name| (name, who));
+        let expected =
+            ["error", "failed write", "kind", "slow", "traffic", "unexpected"].map(|name| (name, who));
         assert_eq!(seen, expected);
     }
     for hook in [

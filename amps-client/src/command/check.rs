@@ -29,6 +29,16 @@ impl Command {
         }
         self.check_texts()?;
         self.check_ids()?;
+        if self.replaces() && self.no_acks {
+            return Err(
+                self.invalid("a replacement waits until the server agrees; ask for its acknowledgement")
+            );
+        }
+        if self.kind() == K::Unsubscribe && self.sub_id.as_deref() == Some("") {
+            return Err(
+                self.invalid("the subscription id is empty: it has ended already, or was never placed")
+            );
+        }
         if self.batch_size == Some(0) {
             return Err(self.invalid("a batch size of 0 holds no record; give 1 or more, or none for 10"));
         }

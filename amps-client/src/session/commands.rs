@@ -11,6 +11,7 @@ use amps_protocol::{AckType, Field, Message, Options, ReasonClass, Status};
 use amps_transport::Time;
 
 use super::outbound::{Effect, Outbound};
+use super::placing::unknown_subscription;
 use super::subscription::{Spec, SubKey};
 use super::waiter::{Done, Waiter};
 use crate::command::Command;
@@ -25,12 +26,24 @@ const REMEMBERED_COMMANDS: usize = 1024;
 pub(super) enum Purpose {
     Place(SubKey),
     /// With what the subscription is, once the server agrees.
-    Replace(SubKey, Box<Spec>),
+    Replace {
+        key: SubKey,
+        spec: Box<Spec>,
+        /// Somebody else takes the messages then.
+        takes_over: bool,
+    },
     Resubscribe(SubKey),
     /// Stops the deliveries of a queue subscription that is being drained.
     Drain,
     StartHeartbeats,
     Other,
+}
+
+impl Purpose {
+    /// Whether the connection is of no use without an answer.
+    pub(super) const fn is_recovery(&self) -> bool {
+        matches!(self, Self::Resubscribe(_) | Self::StartHeartbeats)
+    }
 }
 
 #[derive(Debug)]
@@ -71,6 +84,7 @@ impl Outbound {
         self.require_room(command)?;
         let serial = self.reserve().0;
         let ids = command.wire_ids(serial)?;
+        self.require_fresh(&ids.command, command)?;
         let mut asked = command.asked(false);
         if let Some(wait) = &wait {
             asked = asked.with(wait.until);
@@ -125,11 +139,15 @@ impl Outbound {
         }
         let Some(pending) = self.commands.remove(&serial) else { return true };
         self.forget_name(serial);
-        let result = if failed { Err(refused(ack, pending.action)) } else { Ok(done(ack)) };
-        self.conclude(serial, pending.purpose, &result);
-        if let Some(waiter) = pending.waiter {
-            waiter.complete(result);
+        let mut result = if failed { Err(refused(ack, pending.action)) } else { Ok(done(ack)) };
+        if let (Purpose::Replace { key, .. }, Ok(_)) = (&pending.purpose, &result) {
+            if !self.subscriptions.contains_key(key) {
+                // It was ended meanwhile, and the server has ended what it replaced it by.
+                result = Err(unknown_subscription(&key.to_string()));
+            }
         }
+        self.conclude(serial, pending.purpose, &result);
+        self.tell(pending.waiter, result);
         true
     }
 
@@ -146,7 +164,7 @@ impl Outbound {
                 self.take_out(key);
                 self.effects.push(Effect::RouteRemoved { key });
             }
-            (Purpose::Replace(key, spec), Ok(done)) => {
+            (Purpose::Replace { key, spec, takes_over }, Ok(done)) => {
                 if let Some(subscription) = self.subscriptions.get_mut(&key) {
                     subscription.granted = done.granted_backlog;
                     subscription.is_queue |= done.granted_backlog.is_some();
@@ -154,11 +172,14 @@ impl Outbound {
                     if !self.bugs.replacement_forgotten {
                         subscription.spec = *spec;
                     }
+                    if takes_over {
+                        subscription.owner = SubKey(serial);
+                    }
                     self.effects.push(Effect::Replaced { key, serial: SubKey(serial), auto_ack });
                 }
             }
             // What was there goes on as it was.
-            (Purpose::Replace(..), Err(_)) => {}
+            (Purpose::Replace { .. }, Err(_)) => {}
             (Purpose::Resubscribe(key), Ok(done)) => {
                 if let Some(subscription) = self.subscriptions.get_mut(&key) {
                     subscription.granted = done.granted_backlog;
@@ -188,7 +209,10 @@ impl Outbound {
     /// Ends the commands whose time is over. The waiting thread calls it too, so that a
     /// handler that blocks the loop does not delay it.
     pub(crate) fn expire_commands(&mut self, now: Time) {
-        let expired = |pending: &Pending| pending.deadline.is_some_and(|due| due <= now);
+        let reading = self.reading;
+        let expired = |pending: &Pending| {
+            pending.deadline.is_some_and(|due| due <= now) && (reading || !pending.purpose.is_recovery())
+        };
         let due: Vec<u64> = self.commands.iter().filter(|(_, p)| expired(p)).map(|(cid, _)| *cid).collect();
         for serial in due {
             let error = |pending: &Pending| {
@@ -196,6 +220,26 @@ impl Outbound {
                 Error::TimedOut { action: pending.action.clone(), after }
             };
             self.end_command(now, serial, error);
+        }
+    }
+
+    /// Reading stops or goes on. While it is stopped, because the application has no room, no answer of a
+    /// recovery can come, and its time stands still.
+    pub(crate) fn set_reading(&mut self, now: Time, on: bool) {
+        if on && !self.reading {
+            for pending in self.commands.values_mut().filter(|pending| pending.purpose.is_recovery()) {
+                pending.deadline = pending.timeout.map(|timeout| now + timeout);
+            }
+        }
+        self.reading = on;
+    }
+
+    /// A caller that would have taken the messages of a subscription over is gone.
+    pub(crate) fn no_takeover(&mut self, serial: SubKey) {
+        if let Some(Pending { purpose: Purpose::Replace { takes_over, .. }, .. }) =
+            self.commands.get_mut(&serial.0)
+        {
+            *takes_over = false;
         }
     }
 
@@ -224,12 +268,10 @@ impl Outbound {
             self.unsubscribe(now, key);
         }
         let error = error(&pending);
-        if matches!(pending.purpose, Purpose::Resubscribe(_) | Purpose::StartHeartbeats) {
+        if pending.purpose.is_recovery() {
             self.effects.push(Effect::Unusable(error.clone()));
         }
-        if let Some(waiter) = pending.waiter {
-            waiter.complete(Err(error));
-        }
+        self.tell(pending.waiter, Err(error));
     }
 
     pub(super) fn await_ack(

@@ -102,7 +102,8 @@ impl<A: App> Session<A> {
         credentials: Credentials,
     ) {
         if self.app.authenticate(conn, &credentials.question(step, "")) {
-            self.state = State::Authenticating { conn, attempts };
+            let until = now + self.config.connect_timeout;
+            self.state = State::Authenticating { conn, attempts, until };
             return;
         }
         if step == Step::First {
@@ -113,7 +114,7 @@ impl<A: App> Session<A> {
 
     /// An authenticator has answered.
     pub(super) fn authenticated<S: Sink>(&mut self, now: Time, conn: ConnId, answer: Answer, sink: &mut S) {
-        let State::Authenticating { conn: asked, attempts } = self.state else { return };
+        let State::Authenticating { conn: asked, attempts, .. } = self.state else { return };
         if asked != conn {
             return;
         }

@@ -106,6 +106,7 @@ pub(super) enum State {
     Authenticating {
         conn: ConnId,
         attempts: u32,
+        until: Time,
     },
     LoggingOn {
         conn: ConnId,
@@ -365,6 +366,11 @@ impl<A: App> Session<A> {
         }
         match &mut self.state {
             State::Backoff { until } if *until <= now => self.connect(now, sink),
+            State::Authenticating { conn, until, .. } if *until <= now => {
+                let (conn, after) = (*conn, self.config.connect_timeout);
+                let action = format!("ask the authenticator for {}", self.server_name());
+                self.logon_failed(now, conn, Error::TimedOut { action, after }, sink);
+            }
             State::LoggingOn { conn, until, .. } if *until <= now => {
                 let conn = *conn;
                 let action = format!("logon to {}", self.server_name());
@@ -465,6 +471,7 @@ impl<A: App> Session<A> {
     pub(super) fn set_reading<S: Sink>(&mut self, now: Time, conn: ConnId, reading: bool, sink: &mut S) {
         if reading != self.reading {
             self.reading = reading;
+            self.shared.with(|outbound| outbound.set_reading(now, reading));
             sink.set_reading(conn, reading);
             if let Some(heartbeat) = &mut self.heartbeat {
                 heartbeat.reading(now, reading);
@@ -525,8 +532,10 @@ impl<A: App> Machine for Session<A> {
 
     fn deadline(&self) -> Option<Time> {
         let own = match &self.state {
-            State::Idle | State::Connecting { .. } | State::Authenticating { .. } => None,
-            State::Backoff { until } | State::LoggingOn { until, .. } => Some(*until),
+            State::Idle | State::Connecting { .. } => None,
+            State::Backoff { until }
+            | State::Authenticating { until, .. }
+            | State::LoggingOn { until, .. } => Some(*until),
             State::Online { since, stable, .. } => (!stable).then_some(*since + STABLE_AFTER),
         };
         let connector = self.connector.as_ref().map(|connector| connector.until);

@@ -25,12 +25,25 @@ use super::commands::Pending;
 use super::line::{Line, SendLimits};
 use super::peer::Peer;
 use super::subscription::{Spec, SubKey, Subscription};
+use super::waiter::{Done, Waiter};
 use crate::command::{Ends, WireIds};
 use crate::error::{DisconnectCause, Error, Result};
 use crate::publish::Publishing;
 
 /// Counts the connections of a client that reached the logon, from 1.
 pub(crate) type Generation = u64;
+
+/// Callers to be told how their commands ended, when this is dropped.
+#[must_use]
+pub(crate) struct Ended(Vec<(Arc<Waiter>, Result<Done>)>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        for (waiter, result) in self.0.drain(..) {
+            waiter.complete(result);
+        }
+    }
+}
 
 /// What the outbound half wants the inbound half, and through it the application, to know.
 #[derive(Debug)]
@@ -84,6 +97,8 @@ pub(crate) struct Outbound {
     pub(super) commands: BTreeMap<u64, Pending>,
     /// Commands of a recovery that the server has not answered yet.
     pub(super) resubscribing: usize,
+    /// The socket is read.
+    pub(super) reading: bool,
     /// There is nothing to resubscribe, and that is to be said after heartbeats were agreed.
     pub(super) resubscribed_with_heartbeats: bool,
     /// Commands whose id the application chose.
@@ -95,6 +110,8 @@ pub(crate) struct Outbound {
     /// Acknowledgements by topic and bookmark alone, without a delivered message.
     pub(super) loose: Acks,
     pub(super) effects: Vec<Effect>,
+    /// Commands that have ended, whose callers are told once the lock is free: a waker is user code.
+    pub(super) ended: Vec<(Arc<Waiter>, Result<Done>)>,
     /// Not later than any batch's deadline. It may be earlier: then the timer finds nothing
     /// to do once and is set anew, which is cheaper than waking the loop for every batch.
     pub(super) ack_timer: Option<Time>,
@@ -142,6 +159,7 @@ impl Outbound {
             next_id: 0,
             commands: BTreeMap::new(),
             resubscribing: 0,
+            reading: true,
             resubscribed_with_heartbeats: false,
             named: FxHashMap::default(),
             forgotten: VecDeque::new(),
@@ -149,6 +167,7 @@ impl Outbound {
             by_id: FxHashMap::default(),
             loose: Acks::default(),
             effects: Vec::new(),
+            ended: Vec::new(),
             ack_timer: None,
             batching: (0, Duration::ZERO),
             publishes_due: None,
@@ -231,11 +250,6 @@ impl Outbound {
         matches!(self.gate, Gate::Up)
     }
 
-    /// Whether the server has answered everything that a recovery needs, besides.
-    pub(crate) fn is_recovered(&self) -> bool {
-        self.is_up() && self.resubscribing == 0
-    }
-
     pub(crate) const fn generation(&self) -> Generation {
         self.generation
     }
@@ -264,7 +278,8 @@ impl Outbound {
 
     /// When [`timer`](Self::timer) is next due.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        let commands = self.commands.values().filter_map(|pending| pending.deadline).min();
+        let counts = |pending: &&Pending| self.reading || !pending.purpose.is_recovery();
+        let commands = self.commands.values().filter(counts).filter_map(|pending| pending.deadline).min();
         let acks = if self.is_up() { self.ack_timer } else { None };
         let publishes = if self.is_up() { self.publishes_due } else { None };
         [commands, acks, publishes].into_iter().flatten().min()
@@ -323,6 +338,15 @@ impl Outbound {
 
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
+    }
+
+    pub(crate) fn take_ended(&mut self) -> Ended {
+        Ended(std::mem::take(&mut self.ended))
+    }
+
+    /// The caller of a command is to be told.
+    pub(super) fn tell(&mut self, waiter: Option<Arc<Waiter>>, result: Result<Done>) {
+        self.ended.extend(waiter.map(|waiter| (waiter, result)));
     }
 
     pub(crate) fn has_effects(&self) -> bool {

@@ -51,11 +51,11 @@ impl Outbound {
             self.by_id.insert(id.as_bytes().into(), key);
         }
         self.note_name(&ids.command, key.0);
-        self.subscriptions.insert(key, Subscription::new(ids, spec));
+        self.subscriptions.insert(key, Subscription::new(key, ids, spec));
         if waits {
             self.await_ack(now, key.0, Purpose::Place(key), action, Wait::processed(timeout, waiter));
         } else {
-            waiter.complete(Ok(Done::default()));
+            self.tell(Some(Arc::clone(waiter)), Ok(Done::default()));
         }
         Ok(())
     }
@@ -70,6 +70,7 @@ impl Outbound {
         now: Time,
         key: SubKey,
         serial: SubKey,
+        takes_over: bool,
         change: impl FnOnce(&Spec) -> Result<Spec>,
         timeout: Option<Duration>,
         waiter: &Arc<Waiter>,
@@ -80,6 +81,11 @@ impl Outbound {
             return Err(unknown_subscription(&key.to_string()));
         };
         let mut spec = change(&subscription.spec)?;
+        if spec.command.kind() != subscription.spec.command.kind() {
+            let (old, new) = (subscription.spec.command.name(), spec.command.name());
+            let text = format!("replace: a {old} cannot become a {new}; give the same command");
+            return Err(Error::InvalidArgument(text));
+        }
         let mut options = spec.command.effective_options().into_owned();
         options.set_replace(true);
         spec.command = spec.command.without_replace();
@@ -89,7 +95,7 @@ impl Outbound {
         let limit = self.limits.message;
         spec.command.encode(&mut self.line.wire.tail, &ids, asked, &options, limit)?;
         let action = format!("replace {}", spec.command.describe());
-        let purpose = Purpose::Replace(key, Box::new(spec));
+        let purpose = Purpose::Replace { key, spec: Box::new(spec), takes_over };
         self.await_ack(now, serial.0, purpose, action, Wait::processed(timeout, waiter));
         Ok(())
     }
@@ -104,6 +110,23 @@ impl Outbound {
     /// A query has brought everything, or a command every acknowledgement: nothing to end.
     pub(crate) fn completed(&mut self, key: SubKey) {
         self.take_out(key);
+    }
+
+    /// Ends a subscription on behalf of whoever has its messages: not if they have gone over to somebody else.
+    pub(crate) fn unsubscribe_as(&mut self, now: Time, key: SubKey, owner: SubKey) {
+        if self.subscriptions.get(&key).is_some_and(|subscription| subscription.owner == owner) {
+            self.unsubscribe(now, key);
+        }
+    }
+
+    /// Refuses a command id that another command has, which is not answered yet.
+    pub(super) fn require_fresh(&self, id: &Id<'_>, command: &Command) -> Result<()> {
+        if self.named.contains_key(id.as_bytes()) || self.by_id.contains_key(id.as_bytes()) {
+            let text =
+                format!("{}: the command id \"{id}\" is in use; choose another, or none", command.describe());
+            return Err(Error::InvalidArgument(text));
+        }
+        Ok(())
     }
 
     /// Ends a subscription: its pending acknowledgements go out first. Does nothing if it has
@@ -146,9 +169,7 @@ impl Outbound {
         }
         if self.recovering {
             // The next connection does not know them.
-            if let Some(waiter) = wait.and_then(|wait| wait.waiter) {
-                waiter.complete(Ok(Done::default()));
-            }
+            self.tell(wait.and_then(|wait| wait.waiter.cloned()), Ok(Done::default()));
             return Ok(());
         }
         self.perform(now, command, wait)

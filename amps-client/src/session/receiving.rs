@@ -114,7 +114,9 @@ impl<A: App> Session<A> {
                 self.observe(message);
             }
             CommandKind::Sow => {
-                self.observe(message);
+                if self.record.is_none() {
+                    self.observe(message);
+                }
                 return self.batch(now, message, offset);
             }
             _ => {
@@ -135,8 +137,10 @@ impl<A: App> Session<A> {
 
     /// An acknowledgement: first what waits for it, then what the application wants to see.
     fn ack(&mut self, now: Time, message: &mut Message<&[u8]>, offset: usize) -> Walk {
-        let known = self.shared.with(|outbound| outbound.acknowledged(message));
+        let (known, ended) = self.shared.with_ended(|outbound| outbound.acknowledged(message));
         self.apply_effects();
+        // Whoever waits finds everything as the answer says.
+        drop(ended);
         self.observe(message);
         let failed = message.status() != Some(Status::Success);
         // What is stored already is no failed write (WF-7).
@@ -232,12 +236,15 @@ impl<A: App> Session<A> {
         let topic = message.topic().map(|topic| topic.to_vec());
         let bookmark = message.bookmark().map(|bookmark| bookmark.to_vec());
         let (mut failed, mut done) = (false, false);
+        // Where a stream has the lease, its reader settles it, unless somebody else has failed.
+        let mut kept = false;
         for (i, one) in found.into_iter().enumerate() {
             let disposition = self.hand_over(message, offset, one, i == last);
             failed |= disposition == Disposition::Failed;
             done |= disposition == Disposition::Done;
+            kept |= i == 0 && disposition == Disposition::Kept;
         }
-        if failed || done {
+        if failed || (done && !kept) {
             let disposition = if failed { Disposition::Failed } else { Disposition::Done };
             self.settle(now, first, disposition, topic.as_deref().zip(bookmark.as_deref()));
         }

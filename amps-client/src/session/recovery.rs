@@ -95,9 +95,8 @@ impl Outbound {
                 self.take_out(key);
                 self.effects.push(Effect::RouteRemoved { key });
             }
-            if let Some(waiter) = pending.waiter.filter(|_| !self.bugs.waiter_forgotten) {
-                waiter.complete(Err(Error::disconnected(cause.clone())));
-            }
+            let waiter = pending.waiter.filter(|_| !self.bugs.waiter_forgotten);
+            self.tell(waiter, Err(Error::disconnected(cause.clone())));
         }
         let goes_on =
             |subscription: &Subscription| recover && subscription.spec.resubscribe && subscription.is_live();
@@ -174,7 +173,7 @@ impl Outbound {
             self.unsubscribe(now, key);
         }
         if self.flush(now, timeout, waiter).is_err() {
-            waiter.complete(Ok(Done::default()));
+            self.tell(Some(Arc::clone(waiter)), Ok(Done::default()));
         }
     }
 }

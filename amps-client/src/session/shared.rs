@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use amps_transport::{ConnId, Sink, Time};
 
-use super::outbound::Outbound;
+use super::outbound::{Ended, Outbound};
 use super::wire::{COALESCE_BYTES, Chunk};
 
 /// Two frames closer together than this are "back to back".
@@ -112,6 +112,7 @@ impl Shared {
             self.changed.store(true, Ordering::Release);
         }
         let wake = changed || guard.outbound.is_draining() || earlier(guard.outbound.deadline(), before);
+        let _told_at_the_end = guard.outbound.take_ended();
         self.write(guard, now, urgency);
         if wake {
             self.wake();
@@ -161,7 +162,14 @@ impl Shared {
 
     /// Uses the outbound half without writing: reads, and what the session does on the loop.
     pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Outbound) -> T) -> T {
-        f(&mut self.lock().outbound)
+        self.with_ended(f).0
+    }
+
+    /// As [`with`](Self::with); callers whose commands ended are told when the second part is dropped.
+    pub(crate) fn with_ended<T>(&self, f: impl FnOnce(&mut Outbound) -> T) -> (T, Ended) {
+        let mut guard = self.lock();
+        let result = f(&mut guard.outbound);
+        (result, guard.outbound.take_ended())
     }
 
     /// Waits until bytes have left the queue, the connection changed, or `span` passed.

@@ -54,6 +54,8 @@ impl Spec {
 pub(crate) struct Subscription {
     pub(crate) ids: WireIds,
     pub(crate) spec: Spec,
+    /// Whose messages they are: the number of the command by which that was settled.
+    pub(crate) owner: SubKey,
     /// What the server granted on this connection; `None` if it is no queue.
     pub(crate) granted: Option<u32>,
     /// It has to do with a queue, as far as is known; stays so across connections.
@@ -65,11 +67,12 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    pub(crate) fn new(ids: WireIds, spec: Spec) -> Self {
+    pub(crate) fn new(owner: SubKey, ids: WireIds, spec: Spec) -> Self {
         let is_queue = spec.command.get_options().contains("max_backlog");
         Self {
             ids,
             spec,
+            owner,
             is_queue,
             granted: None,
             acks: Acks::default(),
