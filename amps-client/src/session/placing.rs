@@ -65,6 +65,7 @@ impl Outbound {
     ///
     /// # Errors
     /// No connection, or no such subscription.
+    #[allow(clippy::too_many_arguments, reason = "each says something else of one replacement")]
     pub(crate) fn replace(
         &mut self,
         now: Time,
