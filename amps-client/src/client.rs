@@ -5,33 +5,32 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use amps_protocol::{AckType, CommandKind, Endpoint, Message as Raw};
+use amps_protocol::Endpoint;
 use amps_transport::{Clock, EventLoop as Loop, MachineHandle, Time};
 
 use crate::authenticator::Authenticator;
 use crate::builder::ClientBuilder;
 use crate::caller;
 use crate::command::{Command, refuse_controls};
-use crate::dispatcher::{Dispatcher, HandlerResult, Targets, run_deferred};
+use crate::dispatcher::{Dispatcher, Targets};
 use crate::error::{Error, Result};
-use crate::hooks::{Direction, Hook, Hooks, ListenerId, SlowConsumer};
+use crate::hooks::{Direction, Hooks};
 use crate::listener::ConnectionState;
-use crate::message::Message;
-use crate::placement::{Placement, Starting};
-use crate::publish::{PublishOptions, Publishing, Receipt};
-use crate::session::acks::{AckOption, AckSettings};
+use crate::session::acks::AckSettings;
 use crate::session::bugs::Bugs;
-use crate::session::commands::Wait;
 use crate::session::line::{Counters, SendLimits};
 use crate::session::outbound::Outbound;
 use crate::session::peer::Peer;
 use crate::session::shared::Urgency;
 use crate::session::waiter::{Done, Waiter};
 use crate::session::{Note, Session, SessionConfig, Shared, WOULD_DEADLOCK};
-use crate::sow_delete::{DeleteStats, SowDelete};
-use crate::subscribe::{Sow, Subscribe};
-use crate::subscription::{HandlerSubscription, Subscription};
-use crate::write_failure::FailedWrite;
+
+mod executing;
+mod futures;
+pub use futures::Answer;
+mod hooking;
+mod publishing;
+mod settling;
 
 /// How long `close` takes at most, unless told otherwise.
 pub const DEFAULT_CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -238,119 +237,6 @@ impl Client {
         self.await_loop(&waiter).map(drop)
     }
 
-    /// Publishes a message. Returns as soon as it is encoded and, as a rule, written; it does
-    /// not wait for the server. The [`Receipt`] tells what became of it and may be ignored.
-    ///
-    /// While more than `ClientBuilder::send_limit` bytes wait because the server does not take
-    /// them, this blocks, up to `ClientBuilder::publish_timeout`; on the loop it fails at once.
-    ///
-    /// # Errors
-    /// `Disconnected` without a connection, `Full` as above, `InvalidArgument` if the message is
-    /// too large. In each case nothing was sent.
-    pub fn publish(&self, topic: &str, data: impl AsRef<[u8]>) -> Result<Receipt> {
-        self.publish_one(&Publishing::new(topic, data.as_ref()))
-    }
-
-    /// As [`publish`](Self::publish), for a message that expires; AMPS counts whole seconds,
-    /// a fraction is rounded up.
-    ///
-    /// # Errors
-    /// As for `publish`.
-    pub fn publish_expiring(&self, topic: &str, data: impl AsRef<[u8]>, after: Duration) -> Result<Receipt> {
-        self.publish_with(topic, data, &PublishOptions::new().expiration(after))
-    }
-
-    /// As [`publish`](Self::publish), with an expiration, a record key or a mark of your own.
-    ///
-    /// # Errors
-    /// As for `publish`.
-    pub fn publish_with(
-        &self,
-        topic: &str,
-        data: impl AsRef<[u8]>,
-        options: &PublishOptions,
-    ) -> Result<Receipt> {
-        options.check()?;
-        let publishing = Publishing { options: Some(options), ..Publishing::new(topic, data.as_ref()) };
-        self.publish_one(&publishing)
-    }
-
-    /// As [`publish`](Self::publish), with a value as JSON.
-    ///
-    /// # Errors
-    /// As for `publish`, and `InvalidArgument` for a value that JSON cannot express.
-    #[cfg(feature = "json")]
-    pub fn publish_json<T: serde::Serialize + ?Sized>(&self, topic: &str, value: &T) -> Result<Receipt> {
-        let data = serde_json::to_vec(value)
-            .map_err(|error| Error::InvalidArgument(format!("publish: the value is not JSON: {error}")))?;
-        self.publish(topic, data)
-    }
-
-    /// Publishes a partial update of a record: the key fields, and those that change. As
-    /// [`publish`](Self::publish) in all else.
-    ///
-    /// # Errors
-    /// As for `publish`.
-    pub fn delta_publish(&self, topic: &str, data: impl AsRef<[u8]>) -> Result<Receipt> {
-        self.publish_one(&Publishing { delta: true, ..Publishing::new(topic, data.as_ref()) })
-    }
-
-    /// As [`delta_publish`](Self::delta_publish), with an expiration, a record key or a mark.
-    ///
-    /// # Errors
-    /// As for `publish`.
-    pub fn delta_publish_with(
-        &self,
-        topic: &str,
-        data: impl AsRef<[u8]>,
-        options: &PublishOptions,
-    ) -> Result<Receipt> {
-        options.check()?;
-        let bare = Publishing::new(topic, data.as_ref());
-        self.publish_one(&Publishing { delta: true, options: Some(options), ..bare })
-    }
-
-    fn publish_one(&self, publishing: &Publishing<'_>) -> Result<Receipt> {
-        check_topic("publish", publishing.topic)?;
-        let inner = &*self.inner;
-        let now = inner.clock.now();
-        let result = match inner.shared.act_publish(now, |outbound| outbound.publish(now, publishing)) {
-            Err(error @ Error::Full { .. }) => self.until_room(now, error, |now| {
-                inner.shared.act_publish(now, |outbound| outbound.publish(now, publishing))
-            }),
-            result => result,
-        };
-        result.map(|(generation, end)| Receipt::new(Arc::clone(&inner.shared), generation, end))
-    }
-
-    /// Does what may find that too much waits to be sent, and then waits for room.
-    pub(crate) fn with_room<T>(&self, mut f: impl FnMut(Time, &mut Outbound) -> Result<T>) -> Result<T> {
-        let inner = &*self.inner;
-        let mut once = |now| inner.shared.act(now, Urgency::Gather, |outbound| f(now, outbound));
-        let now = inner.clock.now();
-        match once(now) {
-            Err(error @ Error::Full { .. }) => self.until_room(now, error, once),
-            result => result,
-        }
-    }
-
-    fn until_room<T>(&self, began: Time, full: Error, mut again: impl FnMut(Time) -> Result<T>) -> Result<T> {
-        let inner = &*self.inner;
-        let give_up = began + inner.publish_timeout;
-        let mut error = full;
-        loop {
-            let now = inner.clock.now();
-            if now >= give_up || inner.handle.is_loop_thread() {
-                return Err(error);
-            }
-            inner.shared.wait_for_room(give_up - now);
-            match again(inner.clock.now()) {
-                Err(full @ Error::Full { .. }) => error = full,
-                result => return result,
-            }
-        }
-    }
-
     /// Waits until the server has processed everything that this client sent before.
     ///
     /// Call it before the program ends when it matters that publishes arrived.
@@ -361,210 +247,6 @@ impl Client {
         self.may_wait("flush")?;
         self.command(Some(timeout), |outbound, now, waiter| outbound.flush(now, Some(timeout), waiter))
             .map(drop)
-    }
-
-    /// Begins to describe a subscription to a topic, or to all topics that a regular
-    /// expression matches.
-    pub fn subscribe(&self, topic: impl Into<String>) -> Subscribe {
-        Subscribe::of(self.clone(), Command::subscribe(topic))
-    }
-
-    /// As [`subscribe`](Self::subscribe), with only the fields that changed. What is delivered
-    /// is what the server sends: the client merges nothing.
-    pub fn delta_subscribe(&self, topic: impl Into<String>) -> Subscribe {
-        Subscribe::of(self.clone(), Command::delta_subscribe(topic))
-    }
-
-    /// Begins to describe a query: the records of a topic, as they are now.
-    pub fn sow(&self, topic: impl Into<String>) -> Sow {
-        Sow::of(self.clone(), Command::sow(topic))
-    }
-
-    /// Begins to describe a query whose result is followed by the messages of the topic,
-    /// without a gap and without an overlap.
-    pub fn sow_and_subscribe(&self, topic: impl Into<String>) -> Subscribe {
-        Subscribe::of(self.clone(), Command::sow_and_subscribe(topic))
-    }
-
-    /// As [`sow_and_subscribe`](Self::sow_and_subscribe), with only the fields that changed
-    /// once the result is there.
-    pub fn sow_and_delta_subscribe(&self, topic: impl Into<String>) -> Subscribe {
-        Subscribe::of(self.clone(), Command::sow_and_delta_subscribe(topic))
-    }
-
-    /// Executes a command, and returns its messages: those of a subscription, the records of a
-    /// query, the acknowledgements that the command asks for. A command without any has an
-    /// iterator that is at its end. Waits until the server has processed the command, unless it
-    /// publishes, or asks for nothing.
-    ///
-    /// # Errors
-    /// `InvalidArgument` before anything is sent; what the server refuses; `Disconnected`;
-    /// `TimedOut`; `Usage` on the loop.
-    pub fn execute(&self, command: &Command) -> Result<Subscription> {
-        Placement::new(self.clone(), command.clone()).start()
-    }
-
-    /// As [`execute`](Self::execute), for async code: the command is written now, and the
-    /// future waits for the server.
-    pub fn execute_future(&self, command: &Command) -> Starting {
-        Placement::new(self.clone(), command.clone()).start_future()
-    }
-
-    /// As [`execute`](Self::execute), with a handler; see [`Subscribe::on_message`] for what it
-    /// may do. With the option `replace` the handler takes over from the one before, once the
-    /// server has agreed.
-    ///
-    /// # Errors
-    /// As for `execute`.
-    pub fn execute_with(
-        &self,
-        command: &Command,
-        handler: impl FnMut(&Message<&[u8]>) -> HandlerResult + Send + 'static,
-    ) -> Result<HandlerSubscription> {
-        Placement::new(self.clone(), command.clone()).handle(Box::new(handler))
-    }
-
-    /// Executes a command whose messages, if there are any, nobody wants: only whether it
-    /// succeeded is of interest. Waits as [`execute`](Self::execute) does.
-    ///
-    /// # Errors
-    /// As for `execute`.
-    pub fn perform(&self, command: &Command) -> Result<()> {
-        Placement::new(self.clone(), command.clone()).perform().map(drop)
-    }
-
-    /// Writes a command as it is: no acknowledgement is added, nobody waits, and what comes of
-    /// it goes to the listener for unexpected messages. For experts.
-    ///
-    /// # Errors
-    /// `InvalidArgument`, `Disconnected`, or `Full`.
-    pub fn send(&self, command: &Command) -> Result<()> {
-        command.check()?;
-        self.with_room(|now, outbound| outbound.send_as_is(now, command))
-    }
-
-    /// Ends subscriptions by id: one, or a comma list. Pending acknowledgements go out first.
-    /// Does not wait; messages under way go to the listener for unexpected messages.
-    ///
-    /// # Errors
-    /// `Disconnected` without a connection, unless a reconnect is under way: then the
-    /// subscription is not placed again.
-    pub fn unsubscribe(&self, sub_id: &str) -> Result<()> {
-        self.perform(&Command::unsubscribe(sub_id))
-    }
-
-    /// Ends every subscription of this client; see [`unsubscribe`](Self::unsubscribe).
-    ///
-    /// # Errors
-    /// As for `unsubscribe`.
-    pub fn unsubscribe_all(&self) -> Result<()> {
-        self.unsubscribe("all")
-    }
-
-    /// Unread messages that a stream placed from now on holds at most; 0 for any number.
-    /// Default 0: only bytes are counted.
-    pub fn set_max_depth(&self, messages: usize) {
-        self.inner.max_depth.store(messages, Ordering::Relaxed);
-    }
-
-    /// Unread messages that a stream placed from now on holds at most; 0 for any number.
-    pub fn max_depth(&self) -> usize {
-        self.inner.max_depth()
-    }
-
-    /// Acknowledges a queue message by its topic and bookmark, for instance one of an
-    /// at-most-once queue, to free the backlog. Joins a batch like `Message::ack`, without its
-    /// checks: a bookmark given twice is sent twice, which is harmless.
-    ///
-    /// # Errors
-    /// `Disconnected` without a connection, unless a reconnect is under way: then there is
-    /// nothing to acknowledge any more, and it does nothing.
-    pub fn ack(&self, topic: &str, bookmark: &str) -> Result<()> {
-        self.ack_loose(topic, bookmark, None)
-    }
-
-    /// As [`ack`](Self::ack), with an option, sent at once.
-    ///
-    /// # Errors
-    /// `Disconnected` without a connection.
-    pub fn ack_with(&self, topic: &str, bookmark: &str, option: &AckOption) -> Result<()> {
-        self.ack_loose(topic, bookmark, Some(option))
-    }
-
-    fn ack_loose(&self, topic: &str, bookmark: &str, option: Option<&AckOption>) -> Result<()> {
-        check_topic("ack", topic)?;
-        let now = self.inner.clock.now();
-        self.inner.shared.act_timed(now, |outbound| outbound.ack_loose(now, topic, bookmark, option))
-    }
-
-    /// Deletes records, or removes messages from a queue, and waits until the server has done
-    /// it. See [`SowDelete`]. Subscribers that had seen a deleted record are told that it left
-    /// their focus, if they asked for it.
-    ///
-    /// # Errors
-    /// `InvalidArgument`, `Refused` kinds, `Disconnected`, `TimedOut`, or `Usage` on the loop: use
-    /// `Message::ack` there, or another client.
-    pub fn sow_delete(&self, delete: &SowDelete) -> Result<DeleteStats> {
-        self.may_wait("sow_delete")?;
-        let command = delete.command();
-        command.check()?;
-        let timeout = self.timeout_of(command);
-        let done = self.command(timeout, |outbound, now, waiter| {
-            // Messages of a queue are settled, not counted.
-            let settles = command.get_bookmark().is_some();
-            let until = if settles { AckType::Processed } else { AckType::Stats };
-            let wait = Wait { until, timeout, waiter: Some(waiter) };
-            outbound.perform(now, command, Some(wait))
-        })?;
-        Ok(done.deleted)
-    }
-
-    /// Sends every pending batch of acknowledgements now. Does not wait for the server.
-    pub fn flush_acks(&self) {
-        let now = self.inner.clock.now();
-        self.inner.shared.act(now, Urgency::Now, |outbound| outbound.flush_acks(now));
-    }
-
-    /// Whether subscriptions placed from now on acknowledge by themselves, unless they say
-    /// otherwise; see [`Subscribe::auto_ack`].
-    pub fn set_auto_ack(&self, on: bool) {
-        self.inner.auto_ack.store(on, Ordering::Relaxed);
-    }
-
-    /// Whether subscriptions placed from now on acknowledge by themselves, unless they say
-    /// otherwise.
-    pub fn auto_ack(&self) -> bool {
-        self.inner.auto_ack.load(Ordering::Relaxed)
-    }
-
-    /// Changes the batch size for acknowledgements; what meets the new size is sent.
-    pub fn set_ack_batch_size(&self, batch_size: usize) {
-        self.change_acks(|settings| settings.batch_size = batch_size);
-    }
-
-    /// Changes how long a batch of acknowledgements may wait, from the next batch on.
-    pub fn set_ack_timeout(&self, timeout: Duration) {
-        self.change_acks(|settings| settings.timeout = timeout);
-    }
-
-    /// Acknowledgements per batch, as they were asked for; a subscription's
-    /// `effective_ack_batch_size` tells what is in force.
-    pub fn ack_batch_size(&self) -> usize {
-        self.inner.shared.with(|outbound| outbound.ack_settings()).batch_size
-    }
-
-    /// The longest that a batch of acknowledgements waits.
-    pub fn ack_timeout(&self) -> Duration {
-        self.inner.shared.with(|outbound| outbound.ack_settings()).timeout
-    }
-
-    fn change_acks(&self, change: impl FnOnce(&mut AckSettings)) {
-        let now = self.inner.clock.now();
-        self.inner.shared.act(now, Urgency::Now, |outbound| {
-            let mut settings = outbound.ack_settings();
-            change(&mut settings);
-            outbound.set_ack_settings(now, settings);
-        });
     }
 
     /// The server of the last logon; `None` before the first.
@@ -585,117 +267,6 @@ impl Client {
     /// What was counted since the client was built.
     pub fn stats(&self) -> Counters {
         self.inner.shared.with(|outbound| outbound.line.stats)
-    }
-
-    /// Adds a listener for the states of the connection. It runs on the loop: it must not
-    /// wait, and a call of this client that waits returns `Usage` there. Its panic is reported.
-    /// Listeners are called in the order in which they were added.
-    pub fn on_state(&self, listener: impl Fn(ConnectionState) + Send + Sync + 'static) -> ListenerId {
-        self.inner.hooks.add_state(Arc::new(listener))
-    }
-
-    /// Removes one listener for connection states; returns whether it was there.
-    pub fn remove_state_listener(&self, id: ListenerId) -> bool {
-        self.inner.hooks.remove_state(id)
-    }
-
-    /// Sets the listener for errors that have no caller; see [`ClientBuilder::on_error`].
-    pub fn on_error(&self, listener: impl Fn(&Error) + Send + Sync + 'static) {
-        self.inner.hooks.set_error(Arc::new(listener));
-    }
-
-    /// Sets the listener for messages that no subscription took: late ones of a subscription
-    /// that has ended, and refusals that nobody waits for. Runs on the loop. Without it they
-    /// are dropped.
-    pub fn on_unexpected(&self, listener: impl Fn(&Raw<&[u8]>) + Send + Sync + 'static) {
-        self.inner.hooks.set_unexpected(Arc::new(listener));
-    }
-
-    /// Sets the listener for messages that were seen before, which reach no subscription. Runs
-    /// on the loop.
-    pub fn on_duplicate(&self, listener: impl Fn(&Raw<&[u8]>) + Send + Sync + 'static) {
-        self.inner.hooks.set_duplicate(Arc::new(listener));
-    }
-
-    /// Sets the listener for writes that the server refused to persist. Runs on the loop.
-    /// Without it such acknowledgements go to [`on_unexpected`](Self::on_unexpected).
-    pub fn on_failed_write(&self, listener: impl Fn(&FailedWrite<'_>) + Send + Sync + 'static) {
-        self.inner.hooks.set_failed_write(Arc::new(listener));
-    }
-
-    /// Sets the listener for every message of one kind, before it goes where it belongs and
-    /// whether or not anybody wants it. Runs on the loop. Handing `CommandKind::Ack` shows
-    /// all acknowledgements, also those that the client asks for by itself.
-    pub fn on_kind(&self, kind: CommandKind, listener: impl Fn(&Raw<&[u8]>) + Send + Sync + 'static) {
-        self.inner.hooks.set_messages(kind, Arc::new(listener));
-    }
-
-    /// Sets what happens after an unexpected disconnect; see [`ClientBuilder::on_disconnect`].
-    ///
-    /// # Errors
-    /// `Usage` if the client has a reconnect policy: the two exclude each other.
-    pub fn on_disconnect(
-        &self,
-        handler: impl FnMut(&Self, &Error) -> Result<()> + Send + 'static,
-    ) -> Result<()> {
-        if self.inner.reconnects {
-            return Err(Error::Usage(
-                "a reconnect policy and a disconnect handler exclude each other; listen with `on_state` instead",
-            ));
-        }
-        self.inner.hooks.set_disconnect(Arc::new(std::sync::Mutex::new(handler)));
-        Ok(())
-    }
-
-    /// Shows the raw bytes, for diagnosis: what is sent before it is encrypted or compressed,
-    /// what is received afterwards. Bytes come as they are read and written, not frame by
-    /// frame, lengths included. Set it before connecting to see the logon, and beware: a logon
-    /// bears the password.
-    ///
-    /// The listener must send nothing in answer to what goes out, which would never end. What
-    /// it sends in answer to what comes in may be left out of what it is shown.
-    pub fn on_traffic(&self, listener: impl FnMut(Direction, &[u8]) + Send + 'static) {
-        self.inner.hooks.set_traffic(Arc::new(std::sync::Mutex::new(listener)));
-    }
-
-    /// Sets the listener for streams that are full, because nobody reads them as fast as
-    /// messages come. Called once each time that a stream becomes full. Runs on the loop.
-    pub fn on_slow_consumer(&self, listener: impl Fn(&SlowConsumer) + Send + Sync + 'static) {
-        self.inner.hooks.set_slow(Arc::new(listener));
-    }
-
-    /// Runs on the thread that serves this client when a connection begins, before anything is
-    /// received on it: to name the thread, or to bind it to a processor. The thread stays the
-    /// same across reconnects, and may serve other clients too.
-    pub fn on_connection_start(&self, hook: impl Fn() + Send + Sync + 'static) {
-        self.inner.hooks.set_start(Arc::new(hook));
-    }
-
-    /// Runs on the thread that serves this client when a connection has ended.
-    pub fn on_connection_end(&self, hook: impl Fn() + Send + Sync + 'static) {
-        self.inner.hooks.set_end(Arc::new(hook));
-    }
-
-    /// Runs `work` once this client is connected and recovered: now if it is, else after the
-    /// next recovery. On a thread of its own, so that it may wait; several run in order. Dropped
-    /// with the client if that never happens.
-    pub fn when_recovered(&self, work: impl FnOnce(&Self) + Send + 'static) {
-        self.inner.hooks.defer(Box::new(work));
-        run_deferred(self.clone(), &self.inner.hooks);
-    }
-
-    /// Gathers publishes: they are written once `bytes` wait, or `within` after the first of
-    /// them, or with anything else that is sent. Larger pieces for the network at the price of
-    /// that time. Zero bytes, the default, writes each at once, unless publishes come back to
-    /// back.
-    pub fn set_publish_batching(&self, bytes: usize, within: Duration) {
-        let now = self.inner.clock.now();
-        self.inner.shared.act(now, Urgency::Now, |outbound| outbound.set_batching(bytes, within));
-    }
-
-    /// Removes what was set for a hook: from the next event on, it is as if it had never been.
-    pub fn remove_hook(&self, hook: Hook) {
-        self.inner.hooks.remove(hook);
     }
 
     /// Closes in an orderly way, within five seconds; see [`close_within`](Self::close_within).

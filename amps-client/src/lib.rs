@@ -65,7 +65,7 @@ mod builder;
 pub use builder::ClientBuilder;
 mod caller;
 mod client;
-pub use client::{Client, DEFAULT_CLOSE_WITHIN, EventLoop};
+pub use client::{Answer, Client, DEFAULT_CLOSE_WITHIN, EventLoop};
 mod command;
 pub use command::Command;
 mod conflate;

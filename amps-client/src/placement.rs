@@ -165,13 +165,13 @@ impl Placement {
         command.check()?;
         let asked = command.asked(false);
         if !command.waits(asked) {
-            client.with_room(|now, outbound| write(outbound, now, &command, None))?;
+            client.with_room(|now, outbound| outbound.perform_any(now, &command, None))?;
             return Ok(Done::default());
         }
         client.may_wait(command.name())?;
         let timeout = client.timeout_of(&command);
         client.command(timeout, |outbound, now, waiter| {
-            write(outbound, now, &command, Some(Wait::processed(timeout, waiter)))
+            outbound.perform_any(now, &command, Some(Wait::processed(timeout, waiter)))
         })
     }
 
@@ -208,7 +208,7 @@ impl Placement {
         let routed = command.ends() != Ends::WithAcks || !command.get_acks().is_empty();
         if !routed || command.kind() == CommandKind::Unsubscribe {
             let wait = waits.then(|| Wait::processed(timeout, &waiter));
-            let written = client.with_room(|now, outbound| write(outbound, now, command, wait));
+            let written = client.with_room(|now, outbound| outbound.perform_any(now, command, wait));
             if !waits {
                 waiter.complete(Ok(Done::default()));
             }
@@ -231,19 +231,6 @@ impl Placement {
 /// Zero is any number.
 pub(crate) const fn unlimited(depth: usize) -> usize {
     if depth == 0 { usize::MAX } else { depth }
-}
-
-/// Writes a command whose messages nobody wants.
-fn write(
-    outbound: &mut Outbound,
-    now: amps_transport::Time,
-    command: &Command,
-    wait: Option<Wait<'_>>,
-) -> Result<()> {
-    if command.kind() == CommandKind::Unsubscribe {
-        return outbound.unsubscribe_ids(now, command, wait);
-    }
-    outbound.perform(now, command, wait)
 }
 
 impl Begun {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{AckType, Command as Wire, Id, Message, ReasonClass};
+use amps_protocol::{AckType, Command as Wire, CommandKind, Id, Message, ReasonClass};
 use amps_transport::Time;
 
 use super::commands::{Purpose, Wait};
@@ -174,6 +174,22 @@ impl Outbound {
             return Ok(());
         }
         self.perform(now, command, wait)
+    }
+
+    /// Writes a command of which only the acknowledgement concerns anybody, also one that ends subscriptions.
+    ///
+    /// # Errors
+    /// No connection, or it is too long.
+    pub(crate) fn perform_any(&mut self, now: Time, command: &Command, wait: Option<Wait<'_>>) -> Result<()> {
+        if command.kind() == CommandKind::Unsubscribe {
+            return self.unsubscribe_ids(now, command, wait);
+        }
+        self.perform(now, command, wait)
+    }
+
+    /// Nothing has to be waited for.
+    pub(crate) fn answered(&mut self, waiter: &Arc<Waiter>) {
+        self.tell(Some(Arc::clone(waiter)), Ok(Done::default()));
     }
 
     /// The subscription that goes by this id.

@@ -1,0 +1,123 @@
+//! Subscribing, querying, and everything else that a command says.
+
+use std::sync::atomic::Ordering;
+
+use super::Client;
+use crate::command::Command;
+use crate::dispatcher::HandlerResult;
+use crate::error::Result;
+use crate::message::Message;
+use crate::placement::{Placement, Starting};
+use crate::subscribe::{Sow, Subscribe};
+use crate::subscription::{HandlerSubscription, Subscription};
+
+impl Client {
+    /// Begins to describe a subscription to a topic, or to all topics that a regular
+    /// expression matches.
+    pub fn subscribe(&self, topic: impl Into<String>) -> Subscribe {
+        Subscribe::of(self.clone(), Command::subscribe(topic))
+    }
+
+    /// As [`subscribe`](Self::subscribe), with only the fields that changed. What is delivered
+    /// is what the server sends: the client merges nothing.
+    pub fn delta_subscribe(&self, topic: impl Into<String>) -> Subscribe {
+        Subscribe::of(self.clone(), Command::delta_subscribe(topic))
+    }
+
+    /// Begins to describe a query: the records of a topic, as they are now.
+    pub fn sow(&self, topic: impl Into<String>) -> Sow {
+        Sow::of(self.clone(), Command::sow(topic))
+    }
+
+    /// Begins to describe a query whose result is followed by the messages of the topic,
+    /// without a gap and without an overlap.
+    pub fn sow_and_subscribe(&self, topic: impl Into<String>) -> Subscribe {
+        Subscribe::of(self.clone(), Command::sow_and_subscribe(topic))
+    }
+
+    /// As [`sow_and_subscribe`](Self::sow_and_subscribe), with only the fields that changed
+    /// once the result is there.
+    pub fn sow_and_delta_subscribe(&self, topic: impl Into<String>) -> Subscribe {
+        Subscribe::of(self.clone(), Command::sow_and_delta_subscribe(topic))
+    }
+
+    /// Executes a command, and returns its messages: those of a subscription, the records of a
+    /// query, the acknowledgements that the command asks for. A command without any has an
+    /// iterator that is at its end. Waits until the server has processed the command, unless it
+    /// publishes, or asks for nothing.
+    ///
+    /// # Errors
+    /// `InvalidArgument` before anything is sent; what the server refuses; `Disconnected`;
+    /// `TimedOut`; `Usage` on the loop.
+    pub fn execute(&self, command: &Command) -> Result<Subscription> {
+        Placement::new(self.clone(), command.clone()).start()
+    }
+
+    /// As [`execute`](Self::execute), for async code: the command is written now, and the
+    /// future waits for the server.
+    pub fn execute_future(&self, command: &Command) -> Starting {
+        Placement::new(self.clone(), command.clone()).start_future()
+    }
+
+    /// As [`execute`](Self::execute), with a handler; see [`Subscribe::on_message`] for what it
+    /// may do. With the option `replace` the handler takes over from the one before, once the
+    /// server has agreed.
+    ///
+    /// # Errors
+    /// As for `execute`.
+    pub fn execute_with(
+        &self,
+        command: &Command,
+        handler: impl FnMut(&Message<&[u8]>) -> HandlerResult + Send + 'static,
+    ) -> Result<HandlerSubscription> {
+        Placement::new(self.clone(), command.clone()).handle(Box::new(handler))
+    }
+
+    /// Executes a command whose messages, if there are any, nobody wants: only whether it
+    /// succeeded is of interest. Waits as [`execute`](Self::execute) does.
+    ///
+    /// # Errors
+    /// As for `execute`.
+    pub fn perform(&self, command: &Command) -> Result<()> {
+        Placement::new(self.clone(), command.clone()).perform().map(drop)
+    }
+
+    /// Writes a command as it is: no acknowledgement is added, nobody waits, and what comes of
+    /// it goes to the listener for unexpected messages. For experts.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `Disconnected`, or `Full`.
+    pub fn send(&self, command: &Command) -> Result<()> {
+        command.check()?;
+        self.with_room(|now, outbound| outbound.send_as_is(now, command))
+    }
+
+    /// Ends subscriptions by id: one, or a comma list. Pending acknowledgements go out first.
+    /// Does not wait; messages under way go to the listener for unexpected messages.
+    ///
+    /// # Errors
+    /// `Disconnected` without a connection, unless a reconnect is under way: then the
+    /// subscription is not placed again.
+    pub fn unsubscribe(&self, sub_id: &str) -> Result<()> {
+        self.perform(&Command::unsubscribe(sub_id))
+    }
+
+    /// Ends every subscription of this client; see [`unsubscribe`](Self::unsubscribe).
+    ///
+    /// # Errors
+    /// As for `unsubscribe`.
+    pub fn unsubscribe_all(&self) -> Result<()> {
+        self.unsubscribe("all")
+    }
+
+    /// Unread messages that a stream placed from now on holds at most; 0 for any number.
+    /// Default 0: only bytes are counted.
+    pub fn set_max_depth(&self, messages: usize) {
+        self.inner.max_depth.store(messages, Ordering::Relaxed);
+    }
+
+    /// Unread messages that a stream placed from now on holds at most; 0 for any number.
+    pub fn max_depth(&self) -> usize {
+        self.inner.max_depth()
+    }
+}

@@ -1,0 +1,136 @@
+//! The calls that wait, for async code: what is asked is sent now, and a future waits for the answer.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use amps_protocol::AckType;
+use amps_transport::Time;
+
+use super::Client;
+use crate::command::Command;
+use crate::error::{Error, Result};
+use crate::session::Note;
+use crate::session::commands::Wait;
+use crate::session::outbound::Outbound;
+use crate::session::shared::Urgency;
+use crate::session::waiter::{Done, Waiter};
+use crate::sow_delete::{DeleteStats, SowDelete};
+
+/// The answer of the server, or of the client, to a call; a future for any runtime. What was asked is asked
+/// already: dropping this changes nothing, but nobody hears the answer.
+///
+/// ```
+/// use std::future::Future;
+/// use std::pin::pin;
+/// use std::task::{Context, Poll, Waker};
+/// use std::time::Duration;
+/// # let server = amps_testkit::FakeServer::builder().start()?;
+/// # let uri = server.uri("json");
+///
+/// let client = amps_client::Client::builder("desk-7").server(&uri).connect()?;
+/// client.publish("orders", "1")?;
+/// let mut flushed = pin!(client.flush_future(Duration::from_secs(10)));
+/// // A runtime does this:
+/// let mut context = Context::from_waker(Waker::noop());
+/// while let Poll::Pending = flushed.as_mut().poll(&mut context) {}
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "it is a future: await it"]
+pub struct Answer<T> {
+    waiter: Arc<Waiter>,
+    /// It could not be asked.
+    failed: Option<Error>,
+    read: fn(Done) -> T,
+    /// Who waits for an answer keeps the client alive.
+    _client: Client,
+}
+
+impl<T> Future for Answer<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
+        }
+        self.waiter.poll(cx.waker()).map_ok(self.read)
+    }
+}
+
+impl<T> fmt::Debug for Answer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// As [`connect`](Self::connect), for async code.
+    pub fn connect_future(&self) -> Answer<()> {
+        self.noted(|waiter| Note::Connect { servers: None, waiter: waiter.into() })
+    }
+
+    /// As [`close_within`](Self::close_within), for async code.
+    pub fn close_future(&self, deadline: Duration) -> Answer<()> {
+        self.noted(|waiter| Note::Close { within: deadline, waiter: waiter.into() })
+    }
+
+    /// As [`flush`](Self::flush), for async code.
+    pub fn flush_future(&self, timeout: Duration) -> Answer<()> {
+        self.asked(drop, |outbound, now, waiter| outbound.flush(now, Some(timeout), waiter))
+    }
+
+    /// As [`perform`](Self::perform), for async code, and for commands without messages: others are placed by
+    /// [`execute_future`](Self::execute_future).
+    pub fn perform_future(&self, command: &Command) -> Answer<()> {
+        let timeout = self.timeout_of(command);
+        self.asked(drop, |outbound, now, waiter| {
+            command.check()?;
+            if command.is_subscribe() || command.is_sow() {
+                let text = format!("{}: it has messages; place it with execute_future", command.describe());
+                return Err(Error::InvalidArgument(text));
+            }
+            let waits = command.waits(command.asked(false));
+            let wait = waits.then(|| Wait::processed(timeout, waiter));
+            outbound.perform_any(now, command, wait)?;
+            if !waits {
+                outbound.answered(waiter);
+            }
+            Ok(())
+        })
+    }
+
+    /// As [`sow_delete`](Self::sow_delete), for async code.
+    pub fn sow_delete_future(&self, delete: &SowDelete) -> Answer<DeleteStats> {
+        let command = delete.command();
+        let timeout = self.timeout_of(command);
+        self.asked(
+            |done| done.deleted,
+            |outbound, now, waiter| {
+                command.check()?;
+                let settles = command.get_bookmark().is_some();
+                let until = if settles { AckType::Processed } else { AckType::Stats };
+                outbound.perform(now, command, Some(Wait { until, timeout, waiter: Some(waiter) }))
+            },
+        )
+    }
+
+    fn asked<T>(
+        &self,
+        read: fn(Done) -> T,
+        ask: impl FnOnce(&mut Outbound, Time, &Arc<Waiter>) -> Result<()>,
+    ) -> Answer<T> {
+        let waiter = Arc::new(Waiter::default());
+        let now = self.inner.clock.now();
+        let asked = self.inner.shared.act(now, Urgency::Now, |outbound| ask(outbound, now, &waiter));
+        Answer { waiter, failed: asked.err(), read, _client: self.clone() }
+    }
+
+    fn noted(&self, note: impl FnOnce(Arc<Waiter>) -> Note) -> Answer<()> {
+        let waiter = Arc::new(Waiter::default());
+        let posted = self.post(note(Arc::clone(&waiter)));
+        Answer { waiter, failed: posted.err(), read: drop, _client: self.clone() }
+    }
+}
