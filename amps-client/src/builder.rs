@@ -396,7 +396,10 @@ impl std::fmt::Debug for ClientBuilder {
 }
 
 /// Whole seconds, rounded up; zero is none.
-fn heartbeat_settings(interval: Option<Duration>, timeout: Option<Duration>) -> Option<HeartbeatSettings> {
+pub(crate) fn heartbeat_settings(
+    interval: Option<Duration>,
+    timeout: Option<Duration>,
+) -> Option<HeartbeatSettings> {
     let asked = interval.filter(|interval| !interval.is_zero())?;
     let seconds = asked.as_secs().saturating_add(u64::from(asked.subsec_nanos() > 0));
     let interval = Duration::from_secs(seconds);

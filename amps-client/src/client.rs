@@ -249,6 +249,16 @@ impl Client {
             .map(drop)
     }
 
+    /// Changes how often heartbeats are exchanged, and after which silence of the server the connection counts
+    /// as lost: at once where there is a connection, and for those to come. AMPS counts whole seconds; a fraction
+    /// is rounded up. Zero turns them off. The timeout is twice the interval if not given, never less than it.
+    ///
+    /// # Errors
+    /// `Usage` if the event loop of this client has ended.
+    pub fn set_heartbeat(&self, interval: Duration, timeout: Option<Duration>) -> Result<()> {
+        self.post(Note::Heartbeats(crate::builder::heartbeat_settings(Some(interval), timeout)))
+    }
+
     /// The server of the last logon; `None` before the first.
     pub fn peer(&self) -> Option<Arc<Peer>> {
         self.inner.shared.with(|outbound| outbound.peer.clone())

@@ -109,3 +109,22 @@ fn a_server_that_refuses_heartbeats_is_not_expected_to_send_them() {
     assert!(line.within(Duration::from_millis(2600)).is_empty(), "no beats either");
     assert!(client.is_connected());
 }
+
+/// HB-7
+#[test]
+fn the_rhythm_is_changed_while_connected_and_for_the_next_connection() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    client.set_heartbeat(Duration::from_millis(4500), None).unwrap();
+    let start = line.expect(CommandKind::Heartbeat);
+    assert_eq!(start.options().unwrap(), "start,5");
+    line.ack(&start);
+    client.set_heartbeat(Duration::ZERO, None).unwrap();
+    assert_eq!(line.expect(CommandKind::Heartbeat).options().unwrap(), "stop");
+    client.abort();
+    client.set_heartbeat(Duration::from_secs(7), None).unwrap();
+    let connecting = aside(move || client.connect().map(|()| client));
+    let mut line = peer.accept_logon();
+    let _client = connecting.join().unwrap().unwrap();
+    assert_eq!(line.expect(CommandKind::Heartbeat).options().unwrap(), "start,7");
+}

@@ -53,6 +53,24 @@ impl Client {
         Placement::new(self.clone(), command.clone()).start()
     }
 
+    /// Begins to describe how a command is placed that is there already: what a [`Command`] itself cannot say,
+    /// such as [`Subscribe::no_resubscribe`], the limits of the stream, or the batches of acknowledgements.
+    ///
+    /// ```
+    /// use amps_client::{Client, Command};
+    /// # let server = amps_testkit::FakeServer::builder().start()?;
+    /// # let uri = server.uri("json");
+    ///
+    /// let client = Client::builder("desk-7").server(&uri).connect()?;
+    /// let command = Command::subscribe("orders").filter("/qty > 3");
+    /// let orders = client.prepare(&command).no_resubscribe().max_depth(1000).start()?;
+    /// # drop(orders);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn prepare(&self, command: &Command) -> Subscribe {
+        Subscribe::of(self.clone(), command.clone())
+    }
+
     /// As [`execute`](Self::execute), for async code: the command is written now, and the
     /// future waits for the server.
     pub fn execute_future(&self, command: &Command) -> Starting {

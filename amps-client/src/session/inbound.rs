@@ -87,6 +87,8 @@ pub(crate) enum Note {
         /// Told when it is done.
         waiter: Reply,
     },
+    /// Heartbeats of another rhythm, or none.
+    Heartbeats(Option<HeartbeatSettings>),
     /// Something changed in the outbound half.
     Wake,
     /// Nobody uses the client any more: send what waits, then go.
@@ -247,11 +249,21 @@ impl<A: App> Session<A> {
                 waiter.complete(Ok(Done::default()));
             }
             Note::Wake => {}
+            Note::Heartbeats(settings) => self.change_heartbeats(now, settings),
             Note::Authenticated { conn, answer } => self.authenticated(now, conn, answer, sink),
             Note::Shutdown => {
                 self.shared.with(|outbound| outbound.flush_acks(now));
                 self.shut(CloseMode::Flush, sink);
             }
+        }
+    }
+
+    fn change_heartbeats(&mut self, now: Time, settings: Option<HeartbeatSettings>) {
+        self.config.heartbeat = settings;
+        if matches!(self.state, State::Online { .. }) {
+            let seconds = settings.map(|settings| settings.interval.as_secs());
+            self.shared.with(|outbound| outbound.change_heartbeats(now, seconds));
+            self.heartbeat = settings.map(|settings| Heartbeat::new(now, settings));
         }
     }
 

@@ -28,6 +28,30 @@ impl Outbound {
         self.line.wire.reset();
     }
 
+    /// Asks the server for heartbeats.
+    fn start_heartbeats(&mut self, now: Time, seconds: u64) {
+        let cid = self.reserve().0;
+        let start = Command::heartbeat(HeartbeatRequest::Start(seconds));
+        self.line.write(&start.ask(cid, AckType::Processed).into());
+        self.await_ack(now, cid, Purpose::StartHeartbeats, "start heartbeats".into(), RECOVERED);
+    }
+
+    /// Heartbeats of another rhythm from now on, or none.
+    pub(crate) fn change_heartbeats(&mut self, now: Time, seconds: Option<u64>) {
+        if !self.is_up() {
+            return;
+        }
+        match seconds {
+            Some(seconds) => {
+                self.start_heartbeats(now, seconds);
+                // Of a recovery that is under way it is the last part now.
+                self.resubscribing += usize::from(self.resubscribing > 0);
+            }
+            None => self.line.write(&Command::heartbeat(HeartbeatRequest::Stop).into()),
+        }
+        self.line.last_sent = now;
+    }
+
     /// The logon succeeded: recovers, in order, then opens the gate. Where a policy restores
     /// subscriptions (`recovers`) the last answer ends the recovery, heartbeats included.
     pub(crate) fn open(&mut self, now: Time, heartbeat: Option<u64>, recovers: bool) {
@@ -37,10 +61,7 @@ impl Outbound {
         self.recovering = false;
         self.line.last_sent = now;
         if let Some(seconds) = heartbeat {
-            let cid = self.reserve().0;
-            let start = Command::heartbeat(HeartbeatRequest::Start(seconds));
-            self.line.write(&start.ask(cid, AckType::Processed).into());
-            self.await_ack(now, cid, Purpose::StartHeartbeats, "start heartbeats".into(), RECOVERED);
+            self.start_heartbeats(now, seconds);
             self.resubscribing += usize::from(recovers);
         }
         let keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
