@@ -19,9 +19,9 @@ fn receive(c: &mut Criterion) {
     });
     group.bench_function("handler", |b| b.iter_custom(|n| rounds(n, &mut || handler.run(MESSAGES))));
     group.bench_function("iterator", |b| b.iter_custom(|n| rounds(n, &mut || stream.run(MESSAGES))));
-    for subscriptions in [1, 100, 10_000] {
-        let mut routed = Routed::new(subscriptions);
-        group.bench_function(format!("handlers of {subscriptions} subscriptions"), |b| {
+    for (subscriptions, targets) in [(1, 1), (10_000, 1), (10_000, 100), (10_000, 1000)] {
+        let mut routed = Routed::new(subscriptions, targets);
+        group.bench_function(format!("{targets} handlers of {subscriptions}"), |b| {
             b.iter_custom(|n| rounds(n, &mut || routed.run(MESSAGES)));
         });
     }

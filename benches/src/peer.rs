@@ -33,13 +33,13 @@ impl Flood {
         Self::start(2, chunk(&["1".into()]))
     }
 
-    /// A peer for a client with so many subscriptions, [`sub_id`] says which, to which messages
-    /// go in turn.
+    /// A peer for a client with so many subscriptions, [`sub_id`] says which. Messages go to `targets` of them
+    /// in turn, at most 1,000.
     ///
     /// # Panics
     /// When loopback does not work.
-    pub fn for_subscriptions(count: usize) -> Self {
-        let step = (count / CHUNK_FRAMES).max(1);
+    pub fn for_subscriptions(count: usize, targets: usize) -> Self {
+        let step = count.div_ceil(targets.clamp(1, CHUNK_FRAMES));
         let ids: Vec<String> = (0..count).step_by(step).map(sub_id).collect();
         Self::start(1 + count, chunk(&ids))
     }

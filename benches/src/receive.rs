@@ -178,12 +178,12 @@ pub struct Routed {
 }
 
 impl Routed {
-    /// Connects and places so many subscriptions.
+    /// Connects and places so many subscriptions, of which so many get messages.
     ///
     /// # Panics
     /// When loopback does not work.
-    pub fn new(subscriptions: usize) -> Self {
-        let flood = Flood::for_subscriptions(subscriptions);
+    pub fn new(subscriptions: usize, targets: usize) -> Self {
+        let flood = Flood::for_subscriptions(subscriptions, targets);
         let client = Client::builder("bench").server(flood.uri()).connect().expect("a connection");
         let target = Arc::new(AtomicUsize::new(0));
         let (reach, reached) = channel();
