@@ -222,11 +222,7 @@ impl Client {
     /// # Errors
     /// As for `connect`, and if a connection string cannot be used.
     pub fn connect_to<I: IntoIterator<Item = S>, S: AsRef<str>>(&self, servers: I) -> Result<()> {
-        let parse = |uri: S| crate::builder::parse_server(uri.as_ref());
-        let servers: Vec<Endpoint> = servers.into_iter().map(parse).collect::<Result<_>>()?;
-        if servers.is_empty() {
-            return Err(Error::InvalidArgument("connect_to: give at least one connection string".into()));
-        }
+        let servers = parse_servers(servers)?;
         self.connect_with(Some(servers))
     }
 
@@ -298,9 +294,11 @@ impl Client {
     /// # Errors
     /// `Unfinished` if messages in hand were not acknowledged in time; they go back to their
     /// queues. `Disconnected` if the connection was lost meanwhile. The client is closed in any
-    /// case. `Usage` on the loop: use [`abort`](Self::abort) there.
+    /// case. `Usage`, and nothing has happened, on the loop (use [`abort`](Self::abort) there), and while a
+    /// stream is full that this thread reads: read it, or drop it, first.
     pub fn close_within(&self, deadline: Duration) -> Result<()> {
         self.may_wait("close")?;
+        self.may_be_answered()?;
         let waiter = Arc::<Waiter>::default();
         self.post(Note::Close { within: deadline, waiter: Arc::clone(&waiter).into() })?;
         self.await_loop(&waiter).map(drop)
@@ -392,6 +390,16 @@ impl Client {
     fn await_loop(&self, waiter: &Waiter) -> Result<Done> {
         waiter.wait(None).unwrap_or(Err(Error::Usage("the event loop of this client has ended")))
     }
+}
+
+/// Connection strings that replace the configured ones.
+fn parse_servers<I: IntoIterator<Item = S>, S: AsRef<str>>(servers: I) -> Result<Vec<Endpoint>> {
+    let parse = |uri: S| crate::builder::parse_server(uri.as_ref());
+    let servers: Vec<Endpoint> = servers.into_iter().map(parse).collect::<Result<_>>()?;
+    if servers.is_empty() {
+        return Err(Error::InvalidArgument("connect_to: give at least one connection string".into()));
+    }
+    Ok(servers)
 }
 
 /// Refuses topics that a server could only drop.

@@ -19,6 +19,7 @@ use crate::hooks::{Direction, Hooks};
 use crate::listener::ConnectionState;
 use crate::message::{Message, Origin};
 use crate::session::outbound::Generation;
+use crate::session::settling::Lease;
 use crate::session::shared::Urgency;
 use crate::session::subscription::SubKey;
 use crate::session::{App, Delivery, Disposition, Note, Shared};
@@ -91,7 +92,7 @@ pub(crate) struct Dispatcher {
     /// The next message must wait until streams over their limit were read.
     no_room: bool,
     /// Streams that their policy has ended.
-    overrun: Vec<SubKey>,
+    overrun: Vec<(SubKey, Arc<StreamQueue>)>,
     /// Streams whose messages go to somebody else from now on, with what they still get of this read.
     replaced: Vec<(SubKey, Target, Vec<Item>)>,
     listeners: Arc<Hooks>,
@@ -112,9 +113,23 @@ const LARGE_BATCH: usize = 16 << 10;
 
 struct Entry {
     target: Target,
+    /// Streams that had the messages before, and may hold some.
+    former: Vec<Weak<StreamQueue>>,
     gathered: Vec<Item>,
     /// How many more the stream may take.
     room: usize,
+}
+
+impl Entry {
+    /// Leases up to `generation` have ended, whoever holds the messages.
+    fn void_leases(&self, generation: Generation) {
+        if let Target::Stream { queue, .. } = &self.target {
+            queue.void_leases(generation);
+        }
+        for former in self.former.iter().filter_map(Weak::upgrade) {
+            former.void_leases(generation);
+        }
+    }
 }
 
 impl Dispatcher {
@@ -147,7 +162,7 @@ impl Dispatcher {
 
     fn take_fresh(&mut self) {
         for (key, target) in self.fresh.take() {
-            self.targets.insert(key, Entry { target, gathered: Vec::new(), room: 0 });
+            self.targets.insert(key, Entry { target, former: Vec::new(), gathered: Vec::new(), room: 0 });
         }
     }
 
@@ -174,11 +189,20 @@ impl Dispatcher {
                     self.listeners.slow(name, depth);
                 }
             }
+            Pushed::Returned(leased) => self.give_back(leased),
             Pushed::Overrun => {
                 let name = name();
-                self.overrun.push(key);
+                self.overrun.push((key, Arc::clone(queue)));
                 self.listeners.slow(name, queue.depth());
             }
+        }
+    }
+
+    /// Nobody is going to read these.
+    fn give_back(&self, leased: Vec<(Raw, Lease)>) {
+        let now = self.clock.now();
+        for (message, lease) in leased {
+            self.shared.act_timed(now, |outbound| outbound.give_back(now, &message, lease));
         }
     }
 
@@ -301,7 +325,9 @@ impl App for Dispatcher {
                 if !items.is_empty() {
                     let (bytes, items) = part_of_read(&bytes, items);
                     // Whoever took over is not to be held back by it.
-                    let _ended_at_once = queue.push(bytes, items, now);
+                    if let Pushed::Returned(leased) = queue.push(bytes, items, now) {
+                        self.give_back(leased);
+                    }
                 }
             }
             self.dispose(key, old, None);
@@ -328,8 +354,12 @@ impl App for Dispatcher {
     fn wants_pause(&mut self) -> bool {
         self.no_room = false;
         let now = self.clock.now();
-        for key in std::mem::take(&mut self.overrun) {
-            self.shared.act(now, Urgency::Now, |outbound| outbound.unsubscribe(now, key));
+        for (key, queue) in std::mem::take(&mut self.overrun) {
+            // Unless the messages have gone over to somebody else in the same read.
+            let target = self.targets.get(&key).map(|entry| &entry.target);
+            if matches!(target, Some(Target::Stream { queue: current, .. }) if Arc::ptr_eq(current, &queue)) {
+                self.shared.act(now, Urgency::Now, |outbound| outbound.unsubscribe(now, key));
+            }
         }
         let before = self.full.len();
         self.full.retain(|queue| queue.is_paused());
@@ -343,15 +373,19 @@ impl App for Dispatcher {
         self.full.iter().filter_map(|queue| queue.awaited_reader()).collect()
     }
 
-    fn replaced(&mut self, key: SubKey, serial: SubKey) {
-        let Some(target) = self.fresh.take_replacement(serial) else { return };
+    fn replaced(&mut self, key: SubKey, serial: SubKey, takes_over: bool) {
+        let Some(target) = self.fresh.take_replacement(serial).filter(|_| takes_over) else { return };
         let Some(entry) = self.entry(key) else { return };
         let old = std::mem::replace(&mut entry.target, target);
         // What came before the server agreed is the old one's.
         let gathered = std::mem::take(&mut entry.gathered);
         entry.room = 0;
         match old {
-            Target::Stream { .. } => self.replaced.push((key, old, gathered)),
+            Target::Stream { ref queue, .. } => {
+                entry.former.retain(|former| former.strong_count() > 0);
+                entry.former.push(Arc::downgrade(queue));
+                self.replaced.push((key, old, gathered));
+            }
             Target::Handler { .. } => self.dispose(key, old, None),
         }
     }
@@ -359,17 +393,15 @@ impl App for Dispatcher {
     fn ended(&mut self, key: SubKey, error: Option<Error>) {
         self.take_fresh();
         let Some(entry) = self.targets.remove(&key) else { return };
-        if let Target::Stream { queue, .. } = &entry.target {
-            // The server has its leases back, with the subscription or with the connection.
-            queue.void_leases(self.generation);
-        }
+        // The server has its leases back, with the subscription or with the connection.
+        entry.void_leases(self.generation);
         self.dispose(key, entry.target, error);
     }
 
     fn interrupted(&mut self, key: SubKey) {
         let generation = self.generation;
-        if let Some(Entry { target: Target::Stream { queue, .. }, .. }) = self.entry(key) {
-            queue.void_leases(generation);
+        if let Some(entry) = self.entry(key) {
+            entry.void_leases(generation);
         }
     }
 

@@ -3,6 +3,7 @@
 //! Owns who listens, and calls it: without any lock held, each panic caught and reported.
 //! Each can be set, replaced and removed at any time; a call under way ends normally.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -121,6 +122,15 @@ impl Drop for Over<'_> {
     }
 }
 
+/// Takes the listener for one kind of message out.
+fn take_of(
+    messages: &mut Vec<(CommandKind, MessageListener)>,
+    kind: CommandKind,
+) -> Option<(CommandKind, MessageListener)> {
+    let at = messages.iter().position(|(other, _)| *other == kind)?;
+    Some(messages.remove(at))
+}
+
 const fn bit(kind: CommandKind) -> u32 {
     1 << (kind as u8 % 32)
 }
@@ -136,53 +146,63 @@ impl Hooks {
 
     pub(crate) fn remove_state(&self, id: ListenerId) -> bool {
         let mut set = self.lock();
-        let before = set.states.len();
-        set.states.retain(|(other, _)| *other != id);
-        set.states.len() != before
+        let at = set.states.iter().position(|(other, _)| *other == id);
+        let old = at.map(|at| set.states.remove(at));
+        drop(set);
+        old.is_some()
     }
 
     pub(crate) fn set_error(&self, listener: ErrorListener) {
-        self.lock().error = Some(listener);
+        // What was there is let go without the lock: its destructor is user code.
+        let _old = self.lock().error.replace(listener);
     }
 
     pub(crate) fn set_unexpected(&self, listener: MessageListener) {
-        self.lock().unexpected = Some(listener);
+        // What was there is let go without the lock: its destructor is user code.
+        let _old = self.lock().unexpected.replace(listener);
     }
 
     pub(crate) fn set_duplicate(&self, listener: MessageListener) {
-        self.lock().duplicate = Some(listener);
+        // What was there is let go without the lock: its destructor is user code.
+        let _old = self.lock().duplicate.replace(listener);
     }
 
     pub(crate) fn set_failed_write(&self, listener: WriteListener) {
-        self.lock().failed_write = Some(listener);
+        // What was there is let go without the lock: its destructor is user code.
+        let _old = self.lock().failed_write.replace(listener);
     }
 
     pub(crate) fn set_messages(&self, kind: CommandKind, listener: MessageListener) {
         let mut set = self.lock();
-        set.messages.retain(|(other, _)| *other != kind);
+        let _old = take_of(&mut set.messages, kind);
         set.messages.push((kind, listener));
         self.watched.fetch_or(bit(kind), Ordering::Relaxed);
+        drop(set);
     }
 
     pub(crate) fn set_disconnect(&self, handler: DisconnectHandler) {
-        self.lock().disconnect = Some(handler);
+        // What was there is let go without the lock: its destructor is user code.
+        let _old = self.lock().disconnect.replace(handler);
     }
 
     pub(crate) fn set_traffic(&self, listener: TrafficListener) {
-        self.lock().traffic = Some(listener);
+        let _old = self.lock().traffic.replace(listener);
         self.tapped.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn set_slow(&self, listener: SlowListener) {
-        self.lock().slow = Some(listener);
+        // What was there is let go without the lock: its destructor is user code.
+        let _old = self.lock().slow.replace(listener);
     }
 
     pub(crate) fn set_start(&self, hook: ThreadHook) {
-        self.lock().start = Some(hook);
+        // What was there is let go without the lock: its destructor is user code.
+        let _old = self.lock().start.replace(hook);
     }
 
     pub(crate) fn set_end(&self, hook: ThreadHook) {
-        self.lock().end = Some(hook);
+        // What was there is let go without the lock: its destructor is user code.
+        let _old = self.lock().end.replace(hook);
     }
 
     pub(crate) fn defer(&self, deferred: Deferred) {
@@ -215,26 +235,30 @@ impl Hooks {
 
     pub(crate) fn remove(&self, hook: Hook) {
         let mut set = self.lock();
-        match hook {
-            Hook::States => set.states.clear(),
-            Hook::Errors => set.error = None,
-            Hook::Unexpected => set.unexpected = None,
-            Hook::Duplicates => set.duplicate = None,
-            Hook::FailedWrites => set.failed_write = None,
+        // Let go without the lock: its destructor is user code.
+        let old: Box<dyn Any> = match hook {
+            Hook::States => Box::new(std::mem::take(&mut set.states)),
+            Hook::Errors => Box::new(set.error.take()),
+            Hook::Unexpected => Box::new(set.unexpected.take()),
+            Hook::Duplicates => Box::new(set.duplicate.take()),
+            Hook::FailedWrites => Box::new(set.failed_write.take()),
             Hook::Messages(kind) => {
-                set.messages.retain(|(other, _)| *other != kind);
+                let old = take_of(&mut set.messages, kind);
                 let watched = set.messages.iter().fold(0, |bits, (kind, _)| bits | bit(*kind));
                 self.watched.store(watched, Ordering::Relaxed);
+                Box::new(old)
             }
-            Hook::Disconnect => set.disconnect = None,
+            Hook::Disconnect => Box::new(set.disconnect.take()),
             Hook::Traffic => {
-                set.traffic = None;
                 self.tapped.store(false, Ordering::Relaxed);
+                Box::new(set.traffic.take())
             }
-            Hook::SlowConsumer => set.slow = None,
-            Hook::ConnectionStart => set.start = None,
-            Hook::ConnectionEnd => set.end = None,
-        }
+            Hook::SlowConsumer => Box::new(set.slow.take()),
+            Hook::ConnectionStart => Box::new(set.start.take()),
+            Hook::ConnectionEnd => Box::new(set.end.take()),
+        };
+        drop(set);
+        drop(old);
     }
 
     pub(crate) fn disconnect_handler(&self) -> Option<DisconnectHandler> {

@@ -108,7 +108,7 @@ impl Placement {
         let client = self.client.clone();
         let begun = self.begin(caller::current(), |sub| Target::Handler { sub, handler })?;
         begun.wait()?;
-        Ok(HandlerSubscription::new(client, begun.key()))
+        Ok(HandlerSubscription::new(client, begun.key(), begun.key))
     }
 
     /// With a handler on a thread of its own.
@@ -121,7 +121,7 @@ impl Placement {
         let client = self.client.clone();
         let stream = self.start()?;
         stream.forget_reader();
-        let (key, id) = (stream.key(), stream.sub_id());
+        let (key, owner, id) = (stream.key(), stream.owner(), stream.sub_id());
         let hooks = client.hooks();
         let worker = std::thread::Builder::new().name(format!("amps-handler-{id}")).spawn(move || {
             for message in stream {
@@ -151,11 +151,14 @@ impl Placement {
             }
         });
         worker.map_err(|error| Error::EventLoop(Arc::new(error)))?;
-        Ok(HandlerSubscription::new(client, key))
+        Ok(HandlerSubscription::new(client, key, owner))
     }
 
     /// With nobody: only whether it succeeded is of interest.
     pub(crate) fn perform(self) -> Result<Done> {
+        if self.spec.command.replaces() {
+            return self.replace();
+        }
         if self.spec.command.is_subscribe() || self.spec.command.is_sow() {
             // It is placed like any other, and what it brings is dropped.
             return self.handle(Box::new(|_| Ok(()))).map(|_| Done::default());
@@ -172,6 +175,22 @@ impl Placement {
         let timeout = client.timeout_of(&command);
         client.command(timeout, |outbound, now, waiter| {
             outbound.perform_any(now, &command, Some(Wait::processed(timeout, waiter)))
+        })
+    }
+
+    /// Replaces what a subscription asks for; whoever has its messages keeps them.
+    fn replace(self) -> Result<Done> {
+        let Self { client, spec, .. } = self;
+        let command = spec.command;
+        command.check()?;
+        client.may_wait(command.name())?;
+        let timeout = client.timeout_of(&command);
+        let id = command.get_sub_id().unwrap_or_default().to_owned();
+        client.command(timeout, |outbound, now, waiter| {
+            let key = outbound.key_of(&id).ok_or_else(|| unknown_subscription(&id))?;
+            let serial = outbound.reserve();
+            let change = |old: &Spec| Ok(Spec { command, ..old.clone() });
+            outbound.replace(now, key, serial, false, change, timeout, waiter)
         })
     }
 
@@ -298,15 +317,18 @@ impl Future for Starting {
 
 impl Drop for Starting {
     fn drop(&mut self) {
-        if let StartingState::Begun(Some((begun, _))) = &self.0 {
-            let inner = begun.client.inner();
-            let now = inner.clock.now();
-            if begun.replaces.is_some() {
-                // What was asked for may come into force all the same; the messages stay where they went.
-                inner.shared.act(now, Urgency::Now, |outbound| outbound.no_takeover(begun.key));
-                drop(inner.targets.take_replacement(begun.key));
-            } else {
-                inner.shared.act(now, Urgency::Now, |outbound| outbound.unsubscribe(now, begun.key));
+        let StartingState::Begun(begun) = &mut self.0 else { return };
+        let Some((begun, finish)) = begun.take() else { return };
+        let inner = begun.client.inner();
+        let now = inner.clock.now();
+        if begun.replaces.is_none() {
+            inner.shared.act(now, Urgency::Now, |outbound| outbound.unsubscribe(now, begun.key));
+        } else if !inner.shared.act(now, Urgency::Now, |outbound| outbound.no_takeover(begun.key)) {
+            // Answered already: what went over to a stream that nobody has ends with it. Otherwise what was
+            // asked for may come into force all the same, and the messages stay where they went.
+            match begun.waiter.take() {
+                Some(Ok(_)) => drop(finish(begun.key(), begun.key)),
+                _ => drop(inner.targets.take_replacement(begun.key)),
             }
         }
     }

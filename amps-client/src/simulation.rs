@@ -102,7 +102,7 @@ impl<M: Model> App for Bridge<M> {
     fn ended(&mut self, key: SubKey, error: Option<Error>) {
         self.0.ended(Sub(key), error);
     }
-    fn replaced(&mut self, key: SubKey, _: SubKey) {
+    fn replaced(&mut self, key: SubKey, _: SubKey, _: bool) {
         self.0.replaced(Sub(key));
     }
     fn interrupted(&mut self, key: SubKey) {

@@ -150,13 +150,15 @@ pub(crate) enum Taken {
 }
 
 /// What became of a push.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Pushed {
     Room,
     /// Reading has to stop, with so many messages unread.
     Full(usize),
     /// The stream has ended by its policy: its subscription is to be ended.
     Overrun,
+    /// Nobody reads it any more: these were leased, and are to be given back.
+    Returned(Vec<(Raw, Lease)>),
 }
 
 impl StreamQueue {
@@ -188,7 +190,8 @@ impl StreamQueue {
     pub(crate) fn push(&self, bytes: Bytes, items: Vec<Item>, arrived: Time) -> Pushed {
         let mut state = self.lock();
         if state.end.is_some() {
-            return Pushed::Room;
+            let block = Block { bytes, items: items.into_iter(), arrived };
+            return Pushed::Returned(block.leased().collect());
         }
         state.bytes += items.iter().map(Item::size).sum::<usize>();
         state.depth += items.len();
@@ -202,7 +205,7 @@ impl StreamQueue {
     pub(crate) fn push_single(&self, message: Raw, lease: Option<Lease>, arrived: Time) -> Pushed {
         let mut state = self.lock();
         if state.end.is_some() {
-            return Pushed::Room;
+            return Pushed::Returned(lease.map(|lease| (message, lease)).into_iter().collect());
         }
         let mut single = Single { message, lease, arrived };
         let size = single.size();
@@ -218,8 +221,19 @@ impl StreamQueue {
                 single.arrived = old.arrived;
                 let old = std::mem::replace(old, single);
                 state.bytes = state.bytes + size - old.size().min(state.bytes);
-                // It has a place: that the stream is full is no matter (CC-9).
-                return Pushed::Room;
+                // It has a place: how many there are is no matter (CC-9), how large they are is.
+                return match state.limits.when_full {
+                    _ if state.bytes <= state.limits.bytes => Pushed::Room,
+                    WhenFull::Block => {
+                        state.paused = true;
+                        Pushed::Full(state.depth)
+                    }
+                    WhenFull::Fail => {
+                        let (depth, bytes) = (state.depth, state.bytes);
+                        state.end = Some(Some(Error::Overrun { depth, bytes }));
+                        Pushed::Overrun
+                    }
+                };
             }
             None => {
                 let number = *taken + entries.len() as u64;

@@ -7,14 +7,13 @@ use std::time::Duration;
 use amps_protocol::Message as Raw;
 use bytes::Bytes;
 
-use crate::client::Client;
+use crate::client::{Answer, Client};
 use crate::command::Command;
 use crate::error::{Error, Result};
 #[cfg(feature = "async")]
 use crate::futures_stream::MessageStream;
 use crate::message::{Message, Origin};
 use crate::placement::unlimited;
-use crate::session::acks::AckOption;
 use crate::session::outbound::Outbound;
 use crate::session::settling::Lease;
 use crate::session::shared::Urgency;
@@ -192,6 +191,10 @@ impl Subscription {
         self.key
     }
 
+    pub(crate) const fn owner(&self) -> SubKey {
+        self.owner
+    }
+
     /// What the subscription asks for at present, to be changed and given to
     /// [`replace`](Self::replace); `None` after its end.
     pub fn command(&self) -> Option<Command> {
@@ -210,6 +213,11 @@ impl Subscription {
     /// `Disconnected`, `TimedOut`, or `Usage` on the loop.
     pub fn replace(&self, command: &Command) -> Result<()> {
         replace(&self.client, self.key, command.get_timeout(), |_| command.clone())
+    }
+
+    /// As [`replace`](Self::replace), for async code.
+    pub fn replace_future(&self, command: &Command) -> Answer<()> {
+        replace_future(&self.client, self.key, command)
     }
 
     /// Replaces the filter of the live subscription; see [`replace`](Self::replace).
@@ -344,7 +352,8 @@ impl Subscription {
 
     fn next_in_block(&mut self) -> Option<Message> {
         if self.queue.is_discarded() {
-            self.block = None;
+            let block = self.block.take().into_iter().flat_map(Block::leased);
+            give_back(&self.client, block);
         }
         let block = self.block.as_mut()?;
         loop {
@@ -435,9 +444,7 @@ impl Drop for Subscription {
             // Its messages may have gone over to somebody else meanwhile: then it is not this one's to end.
             outbound.unsubscribe_as(now, key, owner);
             for (message, lease) in unread {
-                if let (Some(topic), Some(bookmark)) = (message.topic(), message.bookmark()) {
-                    outbound.settle(now, lease, topic, bookmark, Some(&AckOption::Cancel));
-                }
+                outbound.give_back(now, &message, lease);
             }
         });
     }
@@ -456,12 +463,24 @@ impl Closer {
     /// Ends the subscription, as dropping it does: what is unread is discarded, and a `next`
     /// that waits returns `None`.
     pub fn close(&self) {
+        let unread = self.queue.take_leased();
         self.queue.discard();
         let inner = self.client.inner();
         inner.shared.wake();
         let now = inner.clock.now();
         let (key, owner) = (self.key, self.owner);
         inner.shared.act(now, Urgency::Now, |outbound| outbound.unsubscribe_as(now, key, owner));
+        give_back(&self.client, unread);
+    }
+}
+
+/// Returns messages to their queue that nobody is going to read; of a subscription that has ended the server has
+/// them already.
+fn give_back(client: &Client, leased: impl IntoIterator<Item = (Raw, Lease)>) {
+    let inner = client.inner();
+    let now = inner.clock.now();
+    for (message, lease) in leased {
+        inner.shared.act_timed(now, |outbound| outbound.give_back(now, &message, lease));
     }
 }
 
@@ -485,11 +504,13 @@ impl fmt::Debug for Subscription {
 pub struct HandlerSubscription {
     client: Client,
     key: SubKey,
+    /// The number of the command by which its messages came here.
+    owner: SubKey,
 }
 
 impl HandlerSubscription {
-    pub(crate) const fn new(client: Client, key: SubKey) -> Self {
-        Self { client, key }
+    pub(crate) const fn new(client: Client, key: SubKey, owner: SubKey) -> Self {
+        Self { client, key, owner }
     }
 
     /// The subscription id on the wire; empty after the end.
@@ -522,6 +543,11 @@ impl HandlerSubscription {
         replace(&self.client, self.key, command.get_timeout(), |_| command.clone())
     }
 
+    /// As [`replace`](Self::replace), for async code.
+    pub fn replace_future(&self, command: &Command) -> Answer<()> {
+        replace_future(&self.client, self.key, command)
+    }
+
     /// Replaces the filter of the live subscription; see [`Subscription::replace`].
     ///
     /// # Errors
@@ -533,7 +559,10 @@ impl HandlerSubscription {
     /// Sends pending acknowledgements, then ends the subscription, without waiting. Messages
     /// under way no longer reach the handler, and go back to their queue.
     pub fn unsubscribe(&self) {
-        unsubscribe(&self.client, self.key);
+        let inner = self.client.inner();
+        let now = inner.clock.now();
+        let (key, owner) = (self.key, self.owner);
+        inner.shared.act(now, Urgency::Now, |outbound| outbound.unsubscribe_as(now, key, owner));
     }
 }
 
@@ -568,6 +597,16 @@ fn replace(
         .map(drop)
 }
 
+fn replace_future(client: &Client, key: SubKey, command: &Command) -> Answer<()> {
+    let timeout = client.timeout_of(command);
+    client.asked(drop, |outbound, now, waiter| {
+        command.check()?;
+        let serial = outbound.reserve();
+        let change = |spec: &Spec| Ok(Spec { command: command.clone(), ..spec.clone() });
+        outbound.replace(now, key, serial, false, change, timeout, waiter)
+    })
+}
+
 /// Often enough for a bounded stream to go on, seldom enough to cost nothing.
 const fn report_after(depth: usize) -> usize {
     if depth == usize::MAX || depth < 4 { if depth == usize::MAX { depth } else { 1 } } else { depth / 4 }
@@ -583,12 +622,6 @@ fn granted(client: &Client, key: SubKey) -> Option<u32> {
 
 fn effective_batch(client: &Client, key: SubKey) -> usize {
     client.inner().shared.with(|outbound| outbound.effective_batch(key).unwrap_or(1))
-}
-
-fn unsubscribe(client: &Client, key: SubKey) {
-    let inner = client.inner();
-    let now = inner.clock.now();
-    inner.shared.act(now, Urgency::Now, |outbound| outbound.unsubscribe(now, key));
 }
 
 /// A part of a frame without copying it; a value that had escapes is copied.

@@ -89,3 +89,31 @@ fn a_replacement_does_not_count() {
     assert_eq!(stream.depth(), 2);
     assert_eq!(bodies(&mut stream), ["98", "99"]);
 }
+
+/// Replacements need no place, but bytes: they are bounded all the same.
+#[test]
+fn replacements_that_grow_hold_the_server_back() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let (full, is_full) = std::sync::mpsc::channel();
+    client.on_slow_consumer(move |_| _ = full.send(()));
+    let other = client.clone();
+    let subscribing = aside(move || other.subscribe("t").conflate().max_bytes(50_000).start().unwrap());
+    let subscribe = line.expect(CommandKind::Subscribe);
+    line.ack(&subscribe);
+    let mut stream = subscribing.join().unwrap();
+    let sid = subscribe.sub_id().unwrap().to_string();
+    let large = "x".repeat(10_000);
+    let keys: Vec<String> = (0..10).map(|n| format!("K{n}")).collect();
+    let mut frames: Vec<String> = keys.iter().map(|key| keyed(&sid, "t", key, "small")).collect();
+    frames.extend(keys.iter().map(|key| keyed(&sid, "t", key, &large)));
+    line.send_all(&frames);
+    is_full.recv_timeout(common::PATIENCE).unwrap();
+    assert_eq!(stream.depth(), 10);
+    // Everything is there in the end, the newest of each.
+    let mut seen = std::collections::BTreeMap::new();
+    while seen.values().filter(|size| **size == 10_000).count() < 10 {
+        let message = stream.next().unwrap().unwrap();
+        seen.insert(message.sow_key().unwrap().to_string(), message.data().len());
+    }
+}

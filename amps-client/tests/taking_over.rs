@@ -140,3 +140,86 @@ fn a_stream_that_fails_when_full_does_not_fail_before() {
     line.send_all(&[plain(&sid, "t", "a"), plain(&sid, "t", "b")]);
     line.expect(CommandKind::Unsubscribe);
 }
+
+/// The server agreed, and then nobody took the messages: the subscription ends, and stops nobody.
+#[test]
+fn a_replacement_that_is_dropped_after_the_answer_ends_the_subscription() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let mut old = subscribed(&mut line, &client);
+    let replacing = client.execute_future(&Command::subscribe("t").sub_id("S").max_backlog(10).replace());
+    let replace = line.expect(CommandKind::Subscribe);
+    line.send(&ack(&replace));
+    // The old stream ends when the messages have gone over.
+    assert!(old.next().is_none());
+    drop(replacing);
+    assert_eq!(line.expect(CommandKind::Unsubscribe).sub_id().unwrap(), "S");
+}
+
+/// Only what it asks for changes, if nobody takes the messages over.
+#[test]
+fn a_change_without_a_taker_leaves_auto_ack_as_it_was() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let other = client.clone();
+    let subscribing = aside(move || {
+        other.subscribe("t").sub_id("S").max_backlog(10).auto_ack(true).on_message(|_| Ok(())).unwrap()
+    });
+    line.grant(10);
+    let _placed = subscribing.join().unwrap();
+    let other = client.clone();
+    let performing = aside(move || {
+        other.perform(&Command::subscribe("t").sub_id("S").filter("/a = 1").max_backlog(10).replace())
+    });
+    let replace = line.expect(CommandKind::Subscribe);
+    assert_eq!(replace.filter().unwrap(), "/a = 1");
+    line.send_all(&[ack(&replace), leased("S", "t", 1)]);
+    performing.join().unwrap().unwrap();
+    assert_eq!(line.expect(CommandKind::SowDelete).bookmark().unwrap(), "7|1|");
+}
+
+/// What another thread closes gives its unread messages back, also when its subscription goes on elsewhere.
+#[test]
+fn closing_the_old_stream_gives_back_what_is_unread() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let old = subscribed(&mut line, &client);
+    let closer = old.closer();
+    let other = client.clone();
+    let replacing =
+        aside(move || other.execute(&Command::subscribe("t").sub_id("S").max_backlog(10).replace()).unwrap());
+    let replace = line.expect(CommandKind::Subscribe);
+    line.send_all(&[leased("S", "t", 1), ack(&replace)]);
+    let _new = replacing.join().unwrap();
+    common::until("an unread message", || old.depth() == 1);
+    closer.close();
+    let given_back = line.expect(CommandKind::SowDelete);
+    assert_eq!(
+        (given_back.bookmark().unwrap(), given_back.options().unwrap()),
+        ("7|1|".into(), "cancel".into())
+    );
+}
+
+/// The old handle of a handler ends nothing that is not its own any more.
+#[test]
+fn an_old_handler_handle_ends_nothing() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let other = client.clone();
+    let subscribing = aside(move || other.subscribe("t").sub_id("S").on_message(|_| Ok(())).unwrap());
+    let subscribe = line.expect(CommandKind::Subscribe);
+    line.ack(&subscribe);
+    let old = subscribing.join().unwrap();
+    let other = client.clone();
+    let replacing = aside(move || {
+        other.execute_with(&Command::subscribe("t").sub_id("S").replace(), |_| Ok(())).unwrap()
+    });
+    let replace = line.expect(CommandKind::Subscribe);
+    line.ack(&replace);
+    let new = replacing.join().unwrap();
+    old.unsubscribe();
+    client.publish("t", "next").unwrap();
+    line.expect(CommandKind::Publish);
+    new.unsubscribe();
+    line.expect(CommandKind::Unsubscribe);
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use amps_protocol::AckType;
 use amps_transport::Time;
 
-use super::Client;
+use super::{Client, parse_servers};
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::session::Note;
@@ -72,6 +72,19 @@ impl Client {
         self.noted(|waiter| Note::Connect { servers: None, waiter: waiter.into() })
     }
 
+    /// As [`connect_to`](Self::connect_to), for async code.
+    pub fn connect_to_future<I: IntoIterator<Item = S>, S: AsRef<str>>(&self, servers: I) -> Answer<()> {
+        match parse_servers(servers) {
+            Ok(servers) => {
+                self.noted(|waiter| Note::Connect { servers: Some(servers), waiter: waiter.into() })
+            }
+            Err(error) => {
+                let waiter = Arc::new(Waiter::default());
+                Answer { waiter, failed: Some(error), read: drop, _client: self.clone() }
+            }
+        }
+    }
+
     /// As [`close_within`](Self::close_within), for async code.
     pub fn close_future(&self, deadline: Duration) -> Answer<()> {
         self.noted(|waiter| Note::Close { within: deadline, waiter: waiter.into() })
@@ -117,7 +130,7 @@ impl Client {
         )
     }
 
-    fn asked<T>(
+    pub(crate) fn asked<T>(
         &self,
         read: fn(Done) -> T,
         ask: impl FnOnce(&mut Outbound, Time, &Arc<Waiter>) -> Result<()>,

@@ -26,7 +26,7 @@ impl Client {
         self.inner.hooks.remove_state(id)
     }
 
-    /// Sets the listener for errors that have no caller; see [`ClientBuilder::on_error`].
+    /// Sets the listener for errors that have no caller; see [`ClientBuilder::on_error`](crate::ClientBuilder::on_error).
     pub fn on_error(&self, listener: impl Fn(&Error) + Send + Sync + 'static) {
         self.inner.hooks.set_error(Arc::new(listener));
     }
@@ -57,7 +57,7 @@ impl Client {
         self.inner.hooks.set_messages(kind, Arc::new(listener));
     }
 
-    /// Sets what happens after an unexpected disconnect; see [`ClientBuilder::on_disconnect`].
+    /// Sets what happens after an unexpected disconnect; see [`ClientBuilder::on_disconnect`](crate::ClientBuilder::on_disconnect).
     ///
     /// # Errors
     /// `Usage` if the client has a reconnect policy: the two exclude each other.

@@ -117,6 +117,8 @@ impl Client {
             if now >= give_up || inner.handle.is_loop_thread() {
                 return Err(error);
             }
+            // The server may take nothing because nothing is taken from it.
+            self.may_be_answered()?;
             inner.shared.wait_for_room(give_up - now);
             match again(inner.clock.now()) {
                 Err(full @ Error::Full { .. }) => error = full,

@@ -67,7 +67,7 @@ impl Client {
     }
 
     /// Whether subscriptions placed from now on acknowledge by themselves, unless they say
-    /// otherwise; see [`Subscribe::auto_ack`].
+    /// otherwise; see [`Subscribe::auto_ack`](crate::Subscribe::auto_ack).
     pub fn set_auto_ack(&self, on: bool) {
         self.inner.auto_ack.store(on, Ordering::Relaxed);
     }

@@ -70,8 +70,9 @@ pub(crate) trait App {
     /// The subscription is over; with an error if the application did not ask for that.
     fn ended(&mut self, key: SubKey, error: Option<Error>);
 
-    /// The server agreed to a replacement, whose command had the number `serial`.
-    fn replaced(&mut self, key: SubKey, serial: SubKey);
+    /// The server agreed to a replacement, whose command had the number `serial`; `takes_over`: somebody else
+    /// has the messages from now on.
+    fn replaced(&mut self, key: SubKey, serial: SubKey, takes_over: bool);
 
     /// The connection is gone; unread leased messages belong to the server again.
     fn interrupted(&mut self, key: SubKey);

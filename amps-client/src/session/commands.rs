@@ -168,14 +168,19 @@ impl Outbound {
                 if let Some(subscription) = self.subscriptions.get_mut(&key) {
                     subscription.granted = done.granted_backlog;
                     subscription.is_queue |= done.granted_backlog.is_some();
-                    let auto_ack = spec.auto_ack;
-                    if !self.bugs.replacement_forgotten {
-                        subscription.spec = *spec;
-                    }
                     if takes_over {
                         subscription.owner = SubKey(serial);
                     }
-                    self.effects.push(Effect::Replaced { key, serial: SubKey(serial), auto_ack });
+                    if !self.bugs.replacement_forgotten {
+                        if takes_over {
+                            subscription.spec = *spec;
+                        } else {
+                            // Whoever was to take over is gone: how it is dealt with stays as it was.
+                            subscription.spec.command = spec.command;
+                        }
+                    }
+                    let auto_ack = subscription.spec.auto_ack;
+                    self.effects.push(Effect::Replaced { key, serial: SubKey(serial), auto_ack, takes_over });
                 }
             }
             // What was there goes on as it was.
@@ -234,13 +239,15 @@ impl Outbound {
         self.reading = on;
     }
 
-    /// A caller that would have taken the messages of a subscription over is gone.
-    pub(crate) fn no_takeover(&mut self, serial: SubKey) {
-        if let Some(Pending { purpose: Purpose::Replace { takes_over, .. }, .. }) =
-            self.commands.get_mut(&serial.0)
-        {
-            *takes_over = false;
-        }
+    /// A caller that would have taken the messages of a subscription over is gone. `false` if the server has
+    /// answered already.
+    pub(crate) fn no_takeover(&mut self, serial: SubKey) -> bool {
+        let pending = self.commands.get_mut(&serial.0);
+        let Some(Pending { purpose: Purpose::Replace { takes_over, .. }, .. }) = pending else {
+            return false;
+        };
+        *takes_over = false;
+        true
     }
 
     /// Ends the commands of callers that wait for what only they can bring about.

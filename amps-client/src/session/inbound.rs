@@ -264,6 +264,10 @@ impl<A: App> Session<A> {
             let seconds = settings.map(|settings| settings.interval.as_secs());
             self.shared.with(|outbound| outbound.change_heartbeats(now, seconds));
             self.heartbeat = settings.map(|settings| Heartbeat::new(now, settings));
+            if let Some(heartbeat) = self.heartbeat.as_mut().filter(|_| !self.reading) {
+                // Nothing is read, so that silence means nothing.
+                heartbeat.reading(now, false);
+            }
         }
     }
 
@@ -425,9 +429,9 @@ impl<A: App> Session<A> {
                 Effect::RouteAdded { key, ids, auto_ack, wanted, ends } => {
                     self.routes.add(key, &ids, auto_ack, wanted, ends);
                 }
-                Effect::Replaced { key, serial, auto_ack } => {
+                Effect::Replaced { key, serial, auto_ack, takes_over } => {
                     self.routes.replaced(key, auto_ack);
-                    self.app.replaced(key, serial);
+                    self.app.replaced(key, serial, takes_over);
                 }
                 Effect::RouteRemoved { key } => {
                     self.routes.remove(key);

@@ -57,7 +57,7 @@ pub(crate) enum Effect {
     /// The connection is gone; the subscription waits to be placed again.
     Interrupted { key: SubKey },
     /// The server has agreed to a replacement, whose command had this number.
-    Replaced { key: SubKey, serial: SubKey, auto_ack: bool },
+    Replaced { key: SubKey, serial: SubKey, auto_ack: bool, takes_over: bool },
     /// The subscription was placed again.
     Resumed { key: SubKey, queue: bool },
     /// The last subscription of a recovery was answered.
@@ -379,5 +379,20 @@ mod tests {
         outbound.beat(later);
         assert_eq!(outbound.line.wire.queued(), queued);
         assert_eq!(outbound.last_sent(), later, "or the loop would be called again at once, for ever");
+    }
+
+    #[test]
+    fn a_new_connection_is_read_whatever_stopped_the_last_one() {
+        let limits = SendLimits { queue: 1 << 20, message: 1 << 20 };
+        let mut outbound = Outbound::new(AckSettings::default(), limits, Bugs::default());
+        let now = Time::EPOCH + Duration::from_secs(100);
+        outbound.opening(None);
+        outbound.open(now, Some(1), true);
+        outbound.set_reading(now, false);
+        assert_eq!(outbound.deadline(), None, "no answer can come");
+        outbound.connection_lost(&DisconnectCause::NeverConnected, true);
+        outbound.opening(None);
+        outbound.open(now, Some(1), true);
+        assert!(outbound.deadline().is_some(), "the answer to the start of heartbeats is awaited");
     }
 }

@@ -22,6 +22,7 @@ impl Outbound {
     /// A connection is there and the logon may be written. Nobody else writes yet.
     pub(crate) fn opening(&mut self, outlet: Option<Outlet>) {
         self.gate = Gate::Opening;
+        self.reading = true;
         self.connection += 1;
         self.outlet = outlet;
         self.written();
@@ -108,6 +109,7 @@ impl Outbound {
             self.ack_timer = None;
         }
         self.resubscribing = 0;
+        self.reading = true;
         self.resubscribed_with_heartbeats = false;
         self.named.clear();
         self.forgotten.clear();

@@ -4,6 +4,7 @@
 //! once) and, with `acks.rs`, when batches go out (P2, P3).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use amps_protocol::Message;
 use amps_transport::Time;
 
 use super::acks::{AckOption, AckSettings, Acks, write_ack};
@@ -34,6 +35,13 @@ impl Outbound {
         let exempt = subscription.is_some_and(|subscription| subscription.exempt.contains(&lease.number));
         if !exempt {
             self.settle(now, lease, topic, bookmark, option);
+        }
+    }
+
+    /// Returns a message to its queue that nobody is going to read.
+    pub(crate) fn give_back(&mut self, now: Time, message: &Message, lease: Lease) {
+        if let (Some(topic), Some(bookmark)) = (message.topic(), message.bookmark()) {
+            self.settle(now, lease, topic, bookmark, Some(&AckOption::Cancel));
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     room: Condvar,
     /// There are effects that the session has not applied yet.
     changed: AtomicBool,
+    /// Publishes wait for company, or did not long ago.
+    holding: AtomicBool,
     /// The loop is running user code and cannot be relied on to write soon.
     busy: AtomicBool,
     /// Makes the loop look at the session's timers and effects again.
@@ -66,6 +68,7 @@ impl Shared {
             outbound: Mutex::new(guarded),
             room: Condvar::new(),
             changed: AtomicBool::new(false),
+            holding: AtomicBool::new(false),
             busy: AtomicBool::new(false),
             wake: OnceLock::new(),
             tap: OnceLock::new(),
@@ -100,6 +103,12 @@ impl Shared {
     #[inline]
     pub(crate) fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
+        if busy && self.holding.load(Ordering::Relaxed) {
+            self.holding.store(false, Ordering::Relaxed);
+            let mut guard = self.lock();
+            guard.outbound.written();
+            self.write_out(guard);
+        }
     }
 
     /// Uses the outbound half from any thread, then writes what came of it.
@@ -148,9 +157,12 @@ impl Shared {
         let mut guard = self.lock();
         let waiting = guard.outbound.line.wire.queued();
         let result = f(&mut guard.outbound);
-        match guard.outbound.may_gather(now, waiting) {
+        // The loop would write them in time, if it were not at work.
+        let busy = self.busy.load(Ordering::Relaxed);
+        match guard.outbound.may_gather(now, waiting).filter(|_| !busy) {
             None => self.write(guard, now, Urgency::Gather),
             Some(first) => {
+                self.holding.store(true, Ordering::Relaxed);
                 drop(guard);
                 if first {
                     self.wake();
@@ -210,24 +222,25 @@ impl Shared {
         if guard.outbound.outlet.is_some() {
             self.write_out(guard);
         } else if let Some(conn) = conn {
-            while let Some(mut chunk) = guard.outbound.line.wire.take() {
-                self.show(&chunk);
-                sink.send(conn, &chunk.bytes);
-                chunk.bytes.clear();
-                guard.outbound.line.wire.put_back(chunk);
-            }
+            drop(guard);
+            self.send_all(conn, sink);
         }
     }
 
     /// Gives what the socket has not taken yet to the loop, which sends it before it closes.
     pub(crate) fn hand_over<S: Sink>(&self, conn: ConnId, sink: &mut S) {
-        let mut guard = self.lock();
-        guard.outbound.line.wire.unblock();
-        while let Some(mut chunk) = guard.outbound.line.wire.take() {
+        self.lock().outbound.line.wire.unblock();
+        self.send_all(conn, sink);
+    }
+
+    /// Puts everything that waits into the sink. Whoever sees it does so without the lock.
+    fn send_all<S: Sink>(&self, conn: ConnId, sink: &mut S) {
+        let next = || self.lock().outbound.line.wire.take();
+        while let Some(mut chunk) = next() {
             self.show(&chunk);
             sink.send(conn, &chunk.bytes);
             chunk.bytes.clear();
-            guard.outbound.line.wire.put_back(chunk);
+            self.lock().outbound.line.wire.put_back(chunk);
         }
     }
 
