@@ -33,7 +33,7 @@ impl Flood {
         Self::start(2, chunk(&["1".into()]))
     }
 
-    /// A peer for a client with so many subscriptions, [`sub_id`] says which. Messages go to `targets` of them
+    /// A peer for a client with so many subscriptions, `sub_id` says which. Messages go to `targets` of them
     /// in turn, at most 1,000.
     ///
     /// # Panics
