@@ -79,7 +79,8 @@ impl Client {
     /// frame, lengths included. Set it before connecting to see the logon, and beware: a logon
     /// bears the password.
     ///
-    /// The listener must send nothing in answer to what goes out, which would never end. What
+    /// The listener runs on the thread that writes or reads, so it must not wait for the server: nothing is
+    /// written meanwhile. It must send nothing in answer to what goes out, which would never end. What
     /// it sends in answer to what comes in may be left out of what it is shown.
     pub fn on_traffic(&self, listener: impl FnMut(Direction, &[u8]) + Send + 'static) {
         self.inner.hooks.set_traffic(Arc::new(Mutex::new(listener)));
