@@ -3,9 +3,9 @@
 use amps_client::bookmarks::{Bookmark, BookmarkRange};
 use amps_client::payload::{CompositeBuilder, FixBuilder, NvfixBuilder};
 use amps_client::{
-    AckGuard, AckOption, Client, ClientBuilder, Closer, Command, ConnectionState, Counters, DeleteStats,
-    Error, ErrorKind, EventLoop, HandlerSubscription, ListenerId, Message, Peer, PublishOptions, Receipt,
-    Reconnect, SlowConsumer, Sow, SowDelete, Starting, Subscribe, Subscription,
+    AckGuard, AckOption, Answer, Client, ClientBuilder, Closer, Command, ConnectionState, Counters,
+    DeleteStats, Error, ErrorKind, EventLoop, HandlerSubscription, ListenerId, Message, Peer, PublishOptions,
+    Receipt, Reconnect, SlowConsumer, Sow, SowDelete, Starting, Subscribe, Subscription,
 };
 
 const fn sent<T: Send + 'static>() {}
@@ -44,6 +44,8 @@ const _: () = {
     // Read by one thread at a time, whichever it is.
     sent::<Subscription>();
     sent::<Starting>();
+    sent::<Answer<()>>();
+    sent::<Answer<DeleteStats>>();
     sent::<ClientBuilder>();
     // As long as the call lasts.
     sent_for_now::<Message<&[u8]>>();
