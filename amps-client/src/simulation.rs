@@ -71,12 +71,16 @@ pub trait Model {
     fn report(&mut self, error: &Error);
 }
 
-struct Bridge<M>(M);
+struct Bridge<M> {
+    model: M,
+    /// The application has no room for more.
+    full: bool,
+}
 
 impl<M: Model> App for Bridge<M> {
     fn deliver(&mut self, delivery: Delivery<'_, '_>) -> Disposition {
         let Delivery { key, message, lease, .. } = delivery;
-        match self.0.deliver(Sub(key), message, lease.map(LeaseId)) {
+        match self.model.deliver(Sub(key), message, lease.map(LeaseId)) {
             Handled::Done => Disposition::Done,
             Handled::Failed => Disposition::Failed,
             Handled::Kept => Disposition::Kept,
@@ -91,35 +95,35 @@ impl<M: Model> App for Bridge<M> {
     }
     fn end_of_read(&mut self, _: Bytes) {}
     fn is_full(&self) -> bool {
-        false
+        self.full
     }
     fn held_back(&self) -> Vec<u64> {
         Vec::new()
     }
     fn wants_pause(&mut self) -> bool {
-        false
+        self.full
     }
     fn ended(&mut self, key: SubKey, error: Option<Error>) {
-        self.0.ended(Sub(key), error);
+        self.model.ended(Sub(key), error);
     }
     fn replaced(&mut self, key: SubKey, _: SubKey, _: bool) {
-        self.0.replaced(Sub(key));
+        self.model.replaced(Sub(key));
     }
     fn interrupted(&mut self, key: SubKey) {
-        self.0.interrupted(Sub(key));
+        self.model.interrupted(Sub(key));
     }
     fn resumed(&mut self, key: SubKey, queue: bool) {
-        self.0.resumed(Sub(key), queue);
+        self.model.resumed(Sub(key), queue);
     }
     fn draining(&mut self, key: SubKey) {
-        self.0.draining(Sub(key));
+        self.model.draining(Sub(key));
     }
     fn state(&mut self, state: ConnectionState) {
-        self.0.state(state);
+        self.model.state(state);
     }
     fn recovered(&mut self) {}
     fn report(&mut self, error: &Error) {
-        self.0.report(error);
+        self.model.report(error);
     }
     fn disconnected(&mut self, _: &Error) {}
     fn watches(&self, _: CommandKind) -> bool {
@@ -222,12 +226,21 @@ impl<M: Model> SimClient<M> {
         let acks = AckSettings { batch_size: config.ack_batch_size, timeout: config.ack_timeout };
         let limits = SendLimits { queue: config.send_limit, message: 1 << 20 };
         let shared = Arc::new(Shared::new(Outbound::new(acks, limits, config.bugs)));
-        Ok(Self { session: Session::new(session, Arc::clone(&shared), Bridge(model)), shared })
+        Ok(Self {
+            session: Session::new(session, Arc::clone(&shared), Bridge { model, full: false }),
+            shared,
+        })
     }
 
     /// The model.
     pub fn model(&mut self) -> &mut M {
-        &mut self.session.app().0
+        &mut self.session.app().model
+    }
+
+    /// The application has room for more messages, or has none, as a stream that nobody reads. Without room
+    /// one more message comes at most.
+    pub fn set_room(&mut self, room: bool) {
+        self.session.app().full = !room;
     }
 
     /// A word for the session's state.

@@ -42,6 +42,8 @@ pub(super) struct End {
     /// The machine still counts on this end.
     pub(super) open: bool,
     pub(super) reading: bool,
+    /// Reading goes on: what the machine left is offered again.
+    pub(super) offer: bool,
     /// What the machine left of what it was given.
     pub(super) carry: BytesMut,
     /// What this end sends.
@@ -58,6 +60,7 @@ impl End {
             owner,
             open: false,
             reading: true,
+            offer: false,
             carry: BytesMut::new(),
             out: Link::new(settings),
             planned: None,

@@ -476,6 +476,14 @@ impl World {
         if !end.open {
             return None;
         }
+        if end.reading && std::mem::take(&mut end.offer) {
+            let (owner, bytes) = (end.owner, std::mem::take(&mut end.carry));
+            self.plan_arrival(id);
+            if bytes.is_empty() {
+                return None;
+            }
+            return Some((owner, Step::Received { conn: id.conn(), bytes, fresh: 0 }));
+        }
         if let Some(reason) = peer.out.ended(now) {
             let reason = reason.clone();
             end.open = false;
@@ -510,7 +518,11 @@ impl World {
         let (end, peer) = if id.side() == 0 { (a, b) } else { (b, a) };
         // Nobody reads: nothing arrives, but for a reset.
         let deaf = !end.open || (!end.reading && !matches!(peer.out.ended(now), Some(CloseReason::Reset)));
-        let next = if deaf { None } else { peer.out.next_arrival().map(|due| due.max(now)) };
+        let next = match (deaf, end.offer) {
+            (true, _) => None,
+            (false, true) => Some(now),
+            (false, false) => peer.out.next_arrival().map(|due| due.max(now)),
+        };
         if end.planned != next {
             end.planned = next;
             if let Some(due) = next {
@@ -633,6 +645,7 @@ impl Sink for WorldSink<'_> {
 
     fn set_reading(&mut self, conn: ConnId, on: bool) {
         if let Some(end) = self.mine(conn) {
+            end.offer |= on && !end.reading;
             end.reading = on;
             self.world.touch(EndId::of(conn));
         }

@@ -40,6 +40,8 @@ struct Copy {
 pub(super) struct Application {
     copies: BTreeMap<Sub, Copy>,
     pub(super) delivered: u64,
+    /// Messages since there was no room.
+    crowded: Option<u32>,
     pub(super) resumed: u64,
     pub(super) breach: Option<(&'static str, String)>,
     pub(super) trace: Vec<String>,
@@ -48,7 +50,23 @@ pub(super) struct Application {
 
 impl Application {
     pub(super) fn new(tracing: bool) -> Self {
-        Self { copies: BTreeMap::new(), delivered: 0, resumed: 0, breach: None, trace: Vec::new(), tracing }
+        Self {
+            copies: BTreeMap::new(),
+            delivered: 0,
+            crowded: None,
+            resumed: 0,
+            breach: None,
+            trace: Vec::new(),
+            tracing,
+        }
+    }
+
+    pub(super) fn has_room(&mut self, room: bool) {
+        if room {
+            self.crowded = None;
+        } else {
+            self.crowded.get_or_insert(0);
+        }
     }
 
     pub(super) fn placed(&mut self, sub: Sub, kind: Kind) {
@@ -108,6 +126,13 @@ impl Application {
 impl Model for Application {
     fn deliver(&mut self, sub: Sub, message: &Message<&[u8]>, _: Option<LeaseId>) -> Handled {
         self.delivered += 1;
+        if let Some(count) = &mut self.crowded {
+            *count += 1;
+            if *count > 1 {
+                self.broken("P10", format!("{sub:?}: there was no room, and {message:?} came all the same"));
+                return Handled::Done;
+            }
+        }
         if self.tracing {
             self.trace.push(format!("{sub:?} < {message:?}"));
         }

@@ -97,6 +97,7 @@ mod token {
     pub(super) const FAULT: u64 = 2 << 48;
     pub(super) const HEAL: u64 = 3 << 48;
     pub(super) const JUDGE: u64 = 4 << 48;
+    pub(super) const ROOM: u64 = 5 << 48;
     pub(super) const KIND: u64 = !0 << 48;
 }
 
@@ -226,6 +227,11 @@ impl Programs {
             token::FAULT => self.fault(number),
             token::HEAL => self.heal(number),
             token::JUDGE => self.judge(),
+            token::ROOM => {
+                if let Some(number) = self.clients.iter().position(|client| client.id == who) {
+                    self.set_room(number, true);
+                }
+            }
             _ => {
                 if let Some(client) = self.clients.iter().position(|client| client.id == who) {
                     self.turn(client);
@@ -281,7 +287,13 @@ impl Programs {
             78..86 => self.query(number),
             86..90 => self.delete(number),
             90..94 => self.unsubscribe(number),
-            94..99 => self.flush(number),
+            94..97 => self.flush(number),
+            97..99 => {
+                // Nobody reads for a while.
+                self.set_room(number, false);
+                let span = self.rng.span(20 * MILLI, 2500 * MILLI);
+                self.world.wake(self.clients[number].id, now + span, token::ROOM);
+            }
             _ => self.leave(number),
         }
     }
@@ -389,6 +401,14 @@ impl Programs {
         let Ok(ticket) = self.clients[number].machine.flush(now, timeout) else { return };
         let due = timeout.map_or(Time::NEVER, |timeout| now + timeout);
         self.waiting.push(Waiting { client: number, what: "flush", ticket, due });
+        self.tell(number, SimNote::Wake);
+    }
+
+    fn set_room(&mut self, number: usize, room: bool) {
+        self.note(|| format!("program-{number} has room: {room}"));
+        let client = &mut self.clients[number];
+        client.machine.set_room(room);
+        client.machine.model().has_room(room);
         self.tell(number, SimNote::Wake);
     }
 
