@@ -6,6 +6,8 @@ use std::time::Duration;
 use amps_protocol::{EncodeError, EndpointError, FrameTooLong, HeaderError, ReasonClass, SowError};
 use amps_transport::{CloseReason, ConnectError};
 
+use crate::store_error::StoreError;
+
 /// The result of a client call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -148,6 +150,9 @@ pub enum Error {
         /// Leased messages that were neither acknowledged nor cancelled.
         unacknowledged: u64,
     },
+    /// A store cannot be used, or could not keep something.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The event loop's thread could not be started.
     #[error("cannot start the event loop: {0}")]
     EventLoop(Arc<std::io::Error>),
@@ -234,6 +239,7 @@ impl Error {
             Self::Handler { .. } => ErrorKind::MessageHandler,
             Self::Resumed => ErrorKind::Resumed,
             Self::Unfinished { .. } => ErrorKind::Unfinished,
+            Self::Store(_) => ErrorKind::Store,
             Self::EventLoop(_) => ErrorKind::Connection,
         }
     }
@@ -362,6 +368,10 @@ pub enum ErrorKind {
     Resumed,
     /// `close` left work undone.
     Unfinished,
+    /// A store failed.
+    Store,
+    /// A server has less of what was published than another server had.
+    PublishStoreGap,
     /// Another refusal by the server.
     Command,
 }
