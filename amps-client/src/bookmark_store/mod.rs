@@ -8,6 +8,8 @@
 use crate::bookmarks::MessageId;
 use crate::store_error::StoreError;
 
+mod tracker;
+
 /// Whether a message is new to its subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
