@@ -61,7 +61,10 @@ struct Readme;
 mod authenticator;
 pub use authenticator::{Authenticator, AuthenticatorError};
 mod bookmark_store;
-pub use bookmark_store::{Arrival, BookmarkStore, RecoveryPoint};
+pub use bookmark_store::{
+    Arrival, BookmarkStore, ConflatingRecoveryPointAdapter, MemoryBookmarkStore, RecoveryPoint,
+    RecoveryPointAdapter, StoredPoint,
+};
 pub mod bookmarks;
 mod builder;
 pub use builder::ClientBuilder;

@@ -8,6 +8,12 @@
 use crate::bookmarks::MessageId;
 use crate::store_error::StoreError;
 
+mod adapter;
+pub use adapter::{RecoveryPointAdapter, StoredPoint};
+mod conflating;
+pub use conflating::ConflatingRecoveryPointAdapter;
+mod memory;
+pub use memory::MemoryBookmarkStore;
 mod tracker;
 
 /// Whether a message is new to its subscription.

@@ -190,7 +190,9 @@ impl Tracker {
         for publisher in &self.publishers {
             // An absent one is less than any.
             let listed = publisher.point.is_some() || publisher.listed;
-            let Some(sequence) = publisher.point.max(publisher.persisted).filter(|_| listed) else { continue };
+            let Some(sequence) = publisher.point.max(publisher.persisted).filter(|_| listed) else {
+                continue;
+            };
             add(publisher.id, sequence);
             last = last.filter(|last| *last != MessageId { publisher: publisher.id, sequence });
         }
@@ -250,7 +252,7 @@ impl Tracker {
         let entries: Option<Vec<MessageId>> =
             point.bookmark.split(',').map(|entry| MessageId::parse(entry.as_bytes()).ok()).collect();
         let Some(entries) = entries.filter(|_| point.progress) else {
-            self.start = Some(point.bookmark.as_str().into()).filter(|start: &Box<str>| !start.is_empty());
+            self.start = (!point.bookmark.is_empty()).then(|| point.bookmark.as_str().into());
             return;
         };
         for message in entries {

@@ -277,7 +277,8 @@ impl Model {
 
     fn arrived(&mut self, message: MessageId) -> Arrival {
         let before = self.discarded(message.publisher).is_some_and(|point| message.sequence <= point);
-        let seen = self.log.iter().any(|happened| matches!(happened, Happened::Message(m, _) if *m == message));
+        let seen =
+            self.log.iter().any(|happened| matches!(happened, Happened::Message(m, _) if *m == message));
         if before || seen {
             return Arrival::Duplicate;
         }
