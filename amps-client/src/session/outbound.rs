@@ -492,7 +492,7 @@ mod tests {
         let mut outbound = Outbound::new(AckSettings::default(), limits, Bugs::default());
         let now = Time::EPOCH + Duration::from_secs(100);
         outbound.opening(None);
-        outbound.open(now, None, false);
+        outbound.open(now, None, false, None);
         outbound.publish(now, &Publishing::new("t", b"waits")).unwrap();
         let queued = outbound.line.wire.queued();
         let later = now + Duration::from_secs(5);
@@ -507,12 +507,12 @@ mod tests {
         let mut outbound = Outbound::new(AckSettings::default(), limits, Bugs::default());
         let now = Time::EPOCH + Duration::from_secs(100);
         outbound.opening(None);
-        outbound.open(now, Some(1), true);
+        outbound.open(now, Some(1), true, None);
         outbound.set_reading(now, false);
         assert_eq!(outbound.deadline(), None, "no answer can come");
         outbound.connection_lost(&DisconnectCause::NeverConnected, true);
         outbound.opening(None);
-        outbound.open(now, Some(1), true);
+        outbound.open(now, Some(1), true, None);
         assert!(outbound.deadline().is_some(), "the answer to the start of heartbeats is awaited");
     }
 }
