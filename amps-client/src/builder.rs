@@ -8,10 +8,12 @@ use std::time::Duration;
 use amps_protocol::{CommandKind, DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, Endpoint, Message as Raw};
 
 use crate::authenticator::Authenticator;
+use crate::bookmark_store::BookmarkStore;
 use crate::client::{Client, EventLoop, Parts};
+use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::hooks::{Direction, Hooks, SlowConsumer};
-use crate::listener::ConnectionState;
+use crate::listener::{AfterRefusal, ConnectionState};
 use crate::publish_store::PublishStore;
 use crate::reconnect::Reconnect;
 use crate::session::acks::AckSettings;
@@ -72,6 +74,7 @@ pub struct ClientBuilder {
     max_depth: usize,
     publish_store: Option<Box<dyn PublishStore>>,
     store_use: StoreUse,
+    bookmark_store: Option<Arc<dyn BookmarkStore>>,
     retry: Option<bool>,
     resubscription_timeout: Duration,
 }
@@ -102,6 +105,7 @@ impl ClientBuilder {
             max_depth: 0,
             publish_store: None,
             store_use: StoreUse::default(),
+            bookmark_store: None,
             retry: None,
             resubscription_timeout: RECOVERY_TIMEOUT,
         }
@@ -178,12 +182,55 @@ impl ClientBuilder {
         self
     }
 
+    /// Remembers which messages of bookmark subscriptions the application is done with
+    /// ([`Message::discard`](crate::Message::discard)): after a reconnect, or a restart with a store that
+    /// outlives the process, each goes on behind them, and what was delivered before goes to
+    /// [`on_duplicate`](Self::on_duplicate) instead. See [`BookmarkStore`]. A store belongs to one client.
+    ///
+    /// Without one, a bookmark subscription begins again at its bookmark after a reconnect.
+    pub fn bookmark_store(self, store: impl BookmarkStore) -> Self {
+        self.shared_bookmark_store(Arc::new(store))
+    }
+
+    /// As [`bookmark_store`](Self::bookmark_store), for a store that the application uses as well, for example to
+    /// purge it or to look into it.
+    pub fn shared_bookmark_store(mut self, store: Arc<dyn BookmarkStore>) -> Self {
+        self.bookmark_store = Some(store);
+        self
+    }
+
     /// Whether commands wait for a reconnect that is under way, and those that a lost
     /// connection left unanswered are sent again on the next: their callers go on waiting,
     /// within their timeout. Without, they return `Disconnected`. Default on with a reconnect
     /// policy, and without effect otherwise.
     pub fn retry_on_disconnect(mut self, on: bool) -> Self {
         self.retry = Some(on);
+        self
+    }
+
+    /// Decides what becomes of a subscription that a server refuses to place again after a
+    /// reconnect. Runs on the loop. Without it, the subscription ends with the server's error,
+    /// and everything else goes on. The error is reported to [`on_error`](Self::on_error) in any
+    /// case.
+    ///
+    /// ```
+    /// use amps_client::{AfterRefusal, Client, ErrorKind};
+    ///
+    /// let builder = Client::builder("desk-7").on_failed_resubscription(|command, error| {
+    ///     eprintln!("{:?}: {error}", command.get_topic());
+    ///     match error.kind() {
+    ///         // Another server may know the topic.
+    ///         ErrorKind::InvalidTopic => AfterRefusal::NextServer,
+    ///         _ => AfterRefusal::EndSubscription,
+    ///     }
+    /// });
+    /// # let _ = builder;
+    /// ```
+    pub fn on_failed_resubscription(
+        self,
+        decider: impl Fn(&Command, &Error) -> AfterRefusal + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.set_refusal(Arc::new(decider));
         self
     }
 
@@ -425,6 +472,7 @@ impl ClientBuilder {
         };
         Client::from_parts(Parts {
             publish_store: self.publish_store,
+            bookmark_store: self.bookmark_store,
             store_use: self.store_use,
             retry: self.retry.unwrap_or(true),
             resubscription_timeout: self.resubscription_timeout,

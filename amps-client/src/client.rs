@@ -9,6 +9,7 @@ use amps_protocol::Endpoint;
 use amps_transport::{Clock, EventLoop as Loop, MachineHandle, Time};
 
 use crate::authenticator::Authenticator;
+use crate::bookmark_store::BookmarkStore;
 use crate::builder::ClientBuilder;
 use crate::caller;
 use crate::command::{Command, refuse_controls};
@@ -23,6 +24,7 @@ use crate::session::line::{Counters, SendLimits};
 use crate::session::outbound::Outbound;
 use crate::session::peer::Peer;
 use crate::session::publisher::{Publisher, StoreStatus, StoreUse};
+use crate::session::replay::Bookmarks;
 use crate::session::shared::Urgency;
 use crate::session::waiter::{Done, Waiter};
 use crate::session::{Note, Session, SessionConfig, Shared, WOULD_DEADLOCK};
@@ -102,6 +104,7 @@ pub(crate) struct Inner {
     pub(crate) publish_timeout: Duration,
     pub(crate) stream_limit: usize,
     max_depth: AtomicUsize,
+    pub(crate) bookmarks: Bookmarks,
 }
 
 impl Inner {
@@ -123,6 +126,9 @@ impl Drop for Inner {
         if let Some(error) = self.shared.with(Outbound::close_store) {
             self.hooks.report(&error);
         }
+        if let Some(Err(error)) = self.bookmarks.0.as_ref().map(|store| store.close()) {
+            self.hooks.report(&Error::Store(error));
+        }
         self.handle.post(Note::Shutdown);
         self.handle.remove();
     }
@@ -143,6 +149,7 @@ pub(crate) struct Parts {
     pub(crate) stream_limit: usize,
     pub(crate) publish_store: Option<Box<dyn PublishStore>>,
     pub(crate) store_use: StoreUse,
+    pub(crate) bookmark_store: Option<Arc<dyn BookmarkStore>>,
     pub(crate) retry: bool,
     pub(crate) resubscription_timeout: Duration,
 }
@@ -176,6 +183,11 @@ impl Client {
             let found = store.attach(&name, progress)?;
             outbound.set_publisher(Publisher::new(store, found, parts.store_use, Bugs::default()));
         }
+        if let Some(store) = &parts.bookmark_store {
+            store.attach(&name)?;
+        }
+        let bookmarks = Bookmarks(parts.bookmark_store);
+        outbound.set_bookmarks(bookmarks.clone());
         let shared = Arc::new(Shared::new(outbound));
         let _ = progressed.set(Arc::downgrade(&shared));
         let targets = Arc::new(Targets::default());
@@ -212,6 +224,7 @@ impl Client {
             publish_timeout: parts.publish_timeout,
             stream_limit: parts.stream_limit,
             max_depth: AtomicUsize::new(parts.max_depth),
+            bookmarks,
         });
         let _ = back.set(Arc::downgrade(&inner) as Weak<Inner>);
         Ok(Self { inner })

@@ -14,9 +14,10 @@ use rustc_hash::FxHashMap;
 
 use crate::authenticator::{Answer, Authenticator, AuthenticatorError, Question, Step};
 use crate::client::Inner;
+use crate::command::Command;
 use crate::error::{DisconnectCause, Error};
 use crate::hooks::{Direction, Hooks};
-use crate::listener::ConnectionState;
+use crate::listener::{AfterRefusal, ConnectionState};
 use crate::message::{Message, Origin};
 use crate::session::outbound::Generation;
 use crate::session::settling::Lease;
@@ -225,15 +226,17 @@ impl Dispatcher {
 
     /// Runs a handler with a message that borrows from the read buffer.
     fn handle(&mut self, delivery: Delivery<'_, '_>) -> Disposition {
-        let Delivery { key, message, lease, .. } = delivery;
+        let Delivery { key, message, lease, replay, .. } = delivery;
         let mut origin = self.origin.take().unwrap_or_else(|| Origin {
             shared: Arc::clone(&self.shared),
             clock: self.clock,
             key,
             lease,
+            replay: None,
         });
         origin.key = key;
         origin.lease = lease;
+        origin.replay = replay;
         let Some(Entry { target: Target::Handler { sub, handler }, .. }) = self.targets.get_mut(&key) else {
             return Disposition::Kept;
         };
@@ -405,13 +408,21 @@ impl App for Dispatcher {
         }
     }
 
-    fn resumed(&mut self, key: SubKey, queue: bool) {
+    fn resumed(&mut self, key: SubKey, gapless: bool) {
         if let Some(Entry { target: Target::Stream { queue: stream, silent, .. }, .. }) = self.entry(key) {
-            // A queue delivers again what was lost on the way: only other streams have a gap.
-            if !queue && !*silent {
+            // A queue, and a replay, delivers again what was lost on the way: only other streams have a gap.
+            if !gapless && !*silent {
                 stream.notice(Error::Resumed);
             }
         }
+    }
+
+    fn not_resubscribed(&mut self, command: &Command, error: &Error) -> AfterRefusal {
+        self.listeners.not_resubscribed(command, error)
+    }
+
+    fn duplicate(&mut self, message: &Raw<&[u8]>) {
+        self.listeners.duplicate(message);
     }
 
     fn draining(&mut self, key: SubKey) {

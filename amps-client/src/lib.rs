@@ -86,7 +86,7 @@ pub mod guide;
 mod hooks;
 pub use hooks::{Direction, Hook, ListenerId, SlowConsumer};
 mod listener;
-pub use listener::ConnectionState;
+pub use listener::{AfterRefusal, ConnectionState};
 mod message;
 pub use message::{AckGuard, Message};
 pub mod payload;

@@ -1,4 +1,16 @@
-//! The states of a connection, as listeners see them.
+//! The states of a connection, as listeners see them, and what some of them may decide.
+
+/// What becomes of a subscription that the server refuses to place again after a reconnect; see
+/// [`ClientBuilder::on_failed_resubscription`](crate::ClientBuilder::on_failed_resubscription).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AfterRefusal {
+    /// It ends with the server's error; the client and its other subscriptions go on. The default.
+    #[default]
+    EndSubscription,
+    /// This connection is given up, and the next server is tried, which may be the same.
+    NextServer,
+}
 
 /// A stage of connecting, failing or recovering.
 ///

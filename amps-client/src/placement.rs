@@ -234,7 +234,11 @@ impl Placement {
             written?;
             return Ok(Begun { client, key, waiter, timeout, routed: false, replaces: None });
         }
-        let id = command.wire_ids(key.0)?.name();
+        let ids = command.wire_ids(key.0)?;
+        if let Some(replay) = inner.bookmarks.replay(command, ids.sub.as_ref()) {
+            replay.begin(command)?;
+        }
+        let id = ids.name();
         // Before the command is written, so that no message finds nobody.
         inner.targets.add(key, target(id));
         let placed =

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::authenticator::Question;
 use crate::command::Command;
 use crate::error::{Error, Result};
-use crate::listener::ConnectionState;
+use crate::listener::{AfterRefusal, ConnectionState};
 use crate::publish::Publishing;
 use crate::reconnect::Reconnect;
 use crate::session::acks::{AckOption, AckSettings};
@@ -61,8 +61,10 @@ pub trait Model {
     fn replaced(&mut self, sub: Sub);
     /// The connection is gone: unread leased messages belong to the server again.
     fn interrupted(&mut self, sub: Sub);
-    /// The subscription was placed again.
-    fn resumed(&mut self, sub: Sub, queue: bool);
+    /// The subscription was placed again; `gapless`: nothing was missed.
+    fn resumed(&mut self, sub: Sub, gapless: bool);
+    /// A message of a replay came again.
+    fn duplicate(&mut self, message: &Raw<&[u8]>);
     /// No message comes any more; what is there may still be read.
     fn draining(&mut self, sub: Sub);
     /// The connection's state changed.
@@ -112,8 +114,14 @@ impl<M: Model> App for Bridge<M> {
     fn interrupted(&mut self, key: SubKey) {
         self.model.interrupted(Sub(key));
     }
-    fn resumed(&mut self, key: SubKey, queue: bool) {
-        self.model.resumed(Sub(key), queue);
+    fn resumed(&mut self, key: SubKey, gapless: bool) {
+        self.model.resumed(Sub(key), gapless);
+    }
+    fn not_resubscribed(&mut self, _: &Command, _: &Error) -> AfterRefusal {
+        AfterRefusal::default()
+    }
+    fn duplicate(&mut self, message: &Raw<&[u8]>) {
+        self.model.duplicate(message);
     }
     fn draining(&mut self, key: SubKey) {
         self.model.draining(Sub(key));

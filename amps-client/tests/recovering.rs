@@ -270,7 +270,7 @@ fn an_outage_beyond_the_policys_limit_ends_subscriptions() {
 #[test]
 fn a_command_under_way_fails_when_the_connection_is_lost() {
     let peer = Peer::new();
-    let (client, mut line) = peer.connect(resilient(&peer));
+    let (client, mut line) = peer.connect(resilient(&peer).retry_on_disconnect(false));
     let subscriber = client.clone();
     let subscribing = aside(move || subscriber.subscribe("t").start().map(drop).unwrap_err());
     line.expect(CommandKind::Subscribe);

@@ -12,6 +12,7 @@ use amps_transport::Time;
 
 use super::outbound::{Effect, Outbound};
 use super::placing::unknown_subscription;
+use super::replay::Progress;
 use super::subscription::{Spec, SubKey};
 use super::waiter::{Done, Waiter};
 use crate::command::Command;
@@ -33,6 +34,8 @@ pub(super) enum Purpose {
         takes_over: bool,
     },
     Resubscribe(SubKey),
+    /// Resumes replays together that were resumed together before.
+    ResumeAgain,
     /// Stops the deliveries of a queue subscription that is being drained.
     Drain,
     StartHeartbeats,
@@ -45,7 +48,7 @@ pub(super) enum Purpose {
 impl Purpose {
     /// Whether the connection is of no use without an answer.
     pub(super) const fn is_recovery(&self) -> bool {
-        matches!(self, Self::Resubscribe(_) | Self::StartHeartbeats)
+        matches!(self, Self::Resubscribe(_) | Self::ResumeAgain | Self::StartHeartbeats)
     }
 }
 
@@ -113,6 +116,9 @@ impl Outbound {
         };
         if at_once {
             let kept = self.write_command(now, command, &ids, wait.map(|wait| wait.until))?;
+            if wait.is_none() && command.controls_replay() {
+                self.replays_controlled(serial, command);
+            }
             if wait.is_some() {
                 self.note_name(&ids.command, serial);
                 let purpose = Purpose::Perform(Arc::new(command.clone()));
@@ -199,6 +205,9 @@ impl Outbound {
                 if let Some(subscription) = self.subscriptions.get_mut(&key) {
                     subscription.granted = done.granted_backlog;
                     subscription.is_queue |= done.granted_backlog.is_some();
+                    if subscription.replay.is_some() {
+                        self.effects.push(Effect::Replays { key, serial });
+                    }
                 }
             }
             (Purpose::Place(key), Err(_)) => {
@@ -220,8 +229,18 @@ impl Outbound {
                             subscription.spec.command = spec.command;
                         }
                     }
-                    let auto_ack = subscription.spec.auto_ack;
-                    self.effects.push(Effect::Replaced { key, serial: SubKey(serial), auto_ack, takes_over });
+                    let command = &subscription.spec.command;
+                    let kept = subscription.replay.take();
+                    subscription.replay = self.bookmarks.replay(command, subscription.ids.sub.as_ref());
+                    if kept.is_some() && subscription.replay.is_some() {
+                        subscription.replay = kept;
+                    }
+                    let progress = subscription.replay.clone().map(|replay| Progress::new(replay, command));
+                    let (auto_ack, own) = (subscription.spec.auto_ack, SubKey(serial));
+                    self.effects.push(Effect::Replaced { key, serial: own, auto_ack, takes_over, progress });
+                    if subscription.replay.is_some() {
+                        self.effects.push(Effect::Replays { key, serial });
+                    }
                 }
             }
             // What was there goes on as it was.
@@ -229,15 +248,26 @@ impl Outbound {
             (Purpose::Resubscribe(key), Ok(done)) => {
                 if let Some(subscription) = self.subscriptions.get_mut(&key) {
                     subscription.granted = done.granted_backlog;
-                    let queue = done.granted_backlog.is_some();
-                    self.effects.push(Effect::Resumed { key, queue });
+                    let gapless = done.granted_backlog.is_some() || subscription.replay.is_some();
+                    if subscription.replay.is_some() {
+                        self.effects.push(Effect::Replays { key, serial });
+                    }
+                    self.effects.push(Effect::Resumed { key, gapless });
                 }
                 self.note_recovery();
             }
             (Purpose::Resubscribe(key), Err(error)) => {
-                if self.take_out(key).is_some() {
+                match self.subscriptions.get(&key).map(|subscription| subscription.spec.command.clone()) {
+                    Some(command) => {
+                        let (command, error) = (Box::new(command), error.clone());
+                        self.effects.push(Effect::NotResubscribed { key, command, error });
+                    }
+                    None => self.note_recovery(),
+                }
+            }
+            (Purpose::ResumeAgain, result) => {
+                if let Err(error) = result {
                     self.effects.push(Effect::Report(error.clone()));
-                    self.effects.push(Effect::Ended { key, error: error.clone() });
                 }
                 self.note_recovery();
             }
@@ -251,8 +281,19 @@ impl Outbound {
                 }
                 self.note_recovery();
             }
+            (Purpose::Perform(command), Ok(_)) if command.controls_replay() => {
+                self.replays_controlled(serial, &command);
+            }
             (Purpose::Drain | Purpose::Perform(_) | Purpose::Persisted, _) => {}
         }
+    }
+
+    /// A subscription that the server has refused to place again ends, by decision of the application.
+    pub(crate) fn end_refused(&mut self, key: SubKey, error: Error) {
+        if self.take_out(key).is_some() {
+            self.effects.push(Effect::Ended { key, error });
+        }
+        self.note_recovery();
     }
 
     /// Ends the commands whose time is over. The waiting thread calls it too, so that a
@@ -338,7 +379,7 @@ impl Outbound {
         self.line.last_sent = now;
         let Wait { until, timeout, waiter } = wait;
         let deadline = timeout.map(|timeout| now + timeout);
-        if matches!(purpose, Purpose::Resubscribe(_)) {
+        if matches!(purpose, Purpose::Resubscribe(_) | Purpose::ResumeAgain) {
             self.resubscribing += 1;
         }
         let waiter = waiter.cloned();

@@ -20,7 +20,7 @@ use super::subscription::SubKey;
 use super::waiter::{Done, Reply};
 use crate::authenticator::Answer;
 use crate::error::{DisconnectCause, Error};
-use crate::listener::ConnectionState;
+use crate::listener::{AfterRefusal, ConnectionState};
 use crate::reconnect::{Reconnect, Rng};
 use amps_protocol::{Endpoint, RecordPosition};
 use amps_transport::{CloseMode, ConnId, Input, Machine, Sink, Time};
@@ -423,43 +423,72 @@ impl<A: App> Session<A> {
 
     /// Learns from the outbound half what changed, and tells the application.
     pub(super) fn apply_effects(&mut self) {
-        let (effects, generation) = self.shared.with(|o| (o.take_effects(), o.generation()));
-        self.generation = generation;
-        for effect in effects {
-            match effect {
-                Effect::RouteAdded { key, ids, auto_ack, wanted, ends } => {
-                    self.routes.add(key, &ids, auto_ack, wanted, ends);
-                }
-                Effect::Replaced { key, serial, auto_ack, takes_over } => {
-                    self.routes.replaced(key, auto_ack);
-                    self.app.replaced(key, serial, takes_over);
-                }
-                Effect::RouteRemoved { key } => {
-                    self.routes.remove(key);
-                    self.app.ended(key, None);
-                }
-                Effect::Ended { key, error } => {
-                    self.routes.remove(key);
-                    self.app.ended(key, Some(error));
-                }
-                Effect::Interrupted { key } => {
-                    self.routes.restart(key);
-                    self.app.interrupted(key);
-                }
-                Effect::Resumed { key, queue } => self.app.resumed(key, queue),
-                Effect::PublishReplayed => self.app.state(ConnectionState::PublishReplayed),
-                Effect::AllResubscribed => {
-                    self.app.state(ConnectionState::Resubscribed);
-                    self.app.recovered();
-                }
-                Effect::HeartbeatsRefused(error) => {
-                    self.heartbeat = None;
-                    self.app.report(&error);
-                }
-                Effect::HeartbeatsAgreed => self.app.state(ConnectionState::HeartbeatInitiated),
-                Effect::Unusable(error) => self.unusable = Some(error),
-                Effect::Report(error) => self.app.report(&error),
+        loop {
+            let (effects, generation) = self.shared.with(|o| (o.take_effects(), o.generation()));
+            self.generation = generation;
+            if effects.is_empty() {
+                return;
             }
+            for effect in effects {
+                self.apply(effect);
+            }
+        }
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::RouteAdded { key, ids, auto_ack, wanted, ends, progress } => {
+                self.routes.add(key, &ids, auto_ack, wanted, ends, progress);
+            }
+            Effect::Replays { key, serial } => {
+                self.routes.add_number(key, serial);
+                if let Some(progress) = self.routes.get(key).and_then(|route| route.progress.as_mut()) {
+                    progress.begun = true;
+                }
+            }
+            Effect::Paused { key } => {
+                if let Some(progress) = self.routes.get(key).and_then(|route| route.progress.as_mut()) {
+                    progress.stopped();
+                }
+            }
+            Effect::Replaced { key, serial, auto_ack, takes_over, progress } => {
+                self.routes.replaced(key, auto_ack, progress);
+                self.app.replaced(key, serial, takes_over);
+            }
+            Effect::RouteRemoved { key } => {
+                self.routes.remove(key);
+                self.app.ended(key, None);
+            }
+            Effect::Ended { key, error } => {
+                self.routes.remove(key);
+                self.app.ended(key, Some(error));
+            }
+            Effect::Interrupted { key } => {
+                self.routes.restart(key);
+                self.app.interrupted(key);
+            }
+            Effect::Resumed { key, gapless } => self.app.resumed(key, gapless),
+            Effect::NotResubscribed { key, command, error } => {
+                self.app.report(&error);
+                match self.app.not_resubscribed(&command, &error) {
+                    AfterRefusal::EndSubscription => {
+                        self.shared.with(|outbound| outbound.end_refused(key, error));
+                    }
+                    AfterRefusal::NextServer => self.unusable = Some(error),
+                }
+            }
+            Effect::PublishReplayed => self.app.state(ConnectionState::PublishReplayed),
+            Effect::AllResubscribed => {
+                self.app.state(ConnectionState::Resubscribed);
+                self.app.recovered();
+            }
+            Effect::HeartbeatsRefused(error) => {
+                self.heartbeat = None;
+                self.app.report(&error);
+            }
+            Effect::HeartbeatsAgreed => self.app.state(ConnectionState::HeartbeatInitiated),
+            Effect::Unusable(error) => self.unusable = Some(error),
+            Effect::Report(error) => self.app.report(&error),
         }
     }
 

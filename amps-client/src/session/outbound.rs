@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{AckTypes, Command, FrameTooLong, HeartbeatRequest, Id};
+use amps_protocol::{AckTypes, Command as Wire, FrameTooLong, HeartbeatRequest, Id};
 use amps_transport::{Outlet, Time};
 use rustc_hash::FxHashMap;
 
@@ -26,9 +26,10 @@ use super::line::{Line, SendLimits};
 use super::peer::Peer;
 use super::publisher::{Fate, Publisher, StoreStatus};
 use super::recovery::RECOVERY_TIMEOUT;
+use super::replay::{Bookmarks, Progress, Replay};
 use super::subscription::{Spec, SubKey, Subscription};
 use super::waiter::{Done, Waiter};
-use crate::command::{Ends, WireIds};
+use crate::command::{Command, Ends, WireIds};
 use crate::error::{DisconnectCause, Error, Result};
 use crate::publish::Publishing;
 
@@ -51,7 +52,14 @@ impl Drop for Ended {
 #[derive(Debug)]
 pub(crate) enum Effect {
     /// Messages for these identifiers go to `key` from now on.
-    RouteAdded { key: SubKey, ids: WireIds, auto_ack: bool, wanted: AckTypes, ends: Ends },
+    RouteAdded {
+        key: SubKey,
+        ids: WireIds,
+        auto_ack: bool,
+        wanted: AckTypes,
+        ends: Ends,
+        progress: Option<Progress>,
+    },
     /// The subscription is over by the application's will.
     RouteRemoved { key: SubKey },
     /// The subscription is over against the application's will.
@@ -59,9 +67,15 @@ pub(crate) enum Effect {
     /// The connection is gone; the subscription waits to be placed again.
     Interrupted { key: SubKey },
     /// The server has agreed to a replacement, whose command had this number.
-    Replaced { key: SubKey, serial: SubKey, auto_ack: bool, takes_over: bool },
+    Replaced { key: SubKey, serial: SubKey, auto_ack: bool, takes_over: bool, progress: Option<Progress> },
+    /// The server begins to replay; it speaks of that by this number too.
+    Replays { key: SubKey, serial: u64 },
+    /// The server has stopped, or goes on with, a replay.
+    Paused { key: SubKey },
     /// The subscription was placed again.
-    Resumed { key: SubKey, queue: bool },
+    Resumed { key: SubKey, gapless: bool },
+    /// The server has refused to place it again: the application decides what that means.
+    NotResubscribed { key: SubKey, command: Box<Command>, error: Error },
     /// What was published before the connection is on its wire.
     PublishReplayed,
     /// The last subscription of a recovery was answered.
@@ -112,6 +126,7 @@ pub(crate) struct Outbound {
     /// Commands that ended unanswered.
     pub(super) forgotten: VecDeque<u64>,
     pub(super) subscriptions: BTreeMap<SubKey, Subscription>,
+    pub(super) bookmarks: Bookmarks,
     pub(super) by_id: FxHashMap<Box<[u8]>, SubKey>,
     /// Acknowledgements by topic and bookmark alone, without a delivered message.
     pub(super) loose: Acks,
@@ -194,6 +209,7 @@ impl Outbound {
             named: FxHashMap::default(),
             forgotten: VecDeque::new(),
             subscriptions: BTreeMap::new(),
+            bookmarks: Bookmarks::default(),
             by_id: FxHashMap::default(),
             loose: Acks::default(),
             effects: Vec::new(),
@@ -263,7 +279,7 @@ impl Outbound {
     }
 
     /// What is published waits while too much waits already.
-    pub(super) fn require_room(&self, command: &crate::Command) -> Result<()> {
+    pub(super) fn require_room(&self, command: &Command) -> Result<()> {
         if command.is_publish() && self.line.publisher.is_none() { self.require_queue() } else { Ok(()) }
     }
 
@@ -313,6 +329,12 @@ impl Outbound {
         self.subscriptions.get(&key).map(|subscription| &subscription.spec)
     }
 
+    /// The topic of a subscription that goes by this id.
+    pub(crate) fn topic_of(&self, id: &str) -> Option<String> {
+        let subscription = self.subscriptions.get(&self.key_of(id)?)?;
+        subscription.spec.command.get_topic().map(str::to_owned)
+    }
+
     /// Whether the publish store has a message as safely as it promises.
     pub(crate) fn store_has(&self, number: u64) -> bool {
         self.line.publisher.as_ref().is_some_and(|publisher| publisher.is_safe(number))
@@ -354,6 +376,22 @@ impl Outbound {
     }
 
     /// Whether commands that a lost connection left unanswered are sent again on the next.
+    /// A server has said up to where everything of a replay is on all its replicas.
+    pub(crate) fn replay_is_safe(&mut self, key: SubKey) {
+        if let Some(subscription) = self.subscriptions.get_mut(&key) {
+            subscription.safe = true;
+        }
+    }
+
+    pub(crate) fn set_bookmarks(&mut self, bookmarks: Bookmarks) {
+        self.bookmarks = bookmarks;
+    }
+
+    /// How a subscription is tied to the bookmark store, if it is.
+    pub(crate) fn replay(&self, key: SubKey) -> Option<Arc<Replay>> {
+        self.subscriptions.get(&key).and_then(|subscription| subscription.replay.clone())
+    }
+
     pub(crate) fn set_retry(&mut self, retry: bool) {
         self.retry = retry;
     }
@@ -446,7 +484,7 @@ impl Outbound {
         // wait for company have waited long enough.
         self.publishes_due = None;
         if self.line.wire.queued() == 0 {
-            self.line.write(&Command::heartbeat(HeartbeatRequest::Beat).into());
+            self.line.write(&Wire::heartbeat(HeartbeatRequest::Beat).into());
         }
     }
 

@@ -10,14 +10,15 @@ use amps_transport::{Outlet, Time};
 
 use super::commands::{Pending, Purpose, Wait};
 use super::outbound::{Effect, Gate, Outbound, REMEMBERED_CONNECTIONS};
-use super::subscription::{SubKey, Subscription};
+use super::replay::{self, Placing};
+use super::subscription::{Pausing, SubKey, Subscription};
 use super::waiter::{Done, Waiter};
 use crate::error::{DisconnectCause, Error};
 
 /// A server that leaves a command of the recovery unanswered for so long is as good as gone.
 pub(crate) const RECOVERY_TIMEOUT: Duration = Duration::from_secs(30);
 
-const RECOVERED: Wait<'static> =
+pub(super) const RECOVERED: Wait<'static> =
     Wait { until: AckType::Processed, timeout: Some(RECOVERY_TIMEOUT), waiter: None };
 
 impl Outbound {
@@ -121,6 +122,8 @@ impl Outbound {
     /// Places every subscription again, in the order in which they were placed, and opens the gate.
     fn place_again(&mut self, now: Time) {
         let keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
+        let version = self.server_version();
+        let groups = self.resumed_groups();
         for &key in &keys {
             // What the server has not answered yet goes out as it would have the first time.
             if self.commands.get(&key.0).is_some_and(|pending| pending.waits_for_place(key)) {
@@ -129,11 +132,22 @@ impl Outbound {
             }
             let serial = self.reserve().0;
             let Some(subscription) = self.subscriptions.get(&key) else { continue };
-            let command = &subscription.spec.command;
+            let replay = subscription.replay.as_ref();
+            let group = groups.of(subscription);
+            let placing = Placing::Again { safe: subscription.safe };
+            let common = group.and_then(|group| group.begins.as_deref());
+            let spec = &subscription.spec;
+            let command = replay::resolved(&spec.command, replay.map(|it| &**it), placing, version, common);
             let mut ids = subscription.ids.clone();
             ids.command = Id::number(serial);
-            let asked = command.asked(subscription.spec.streams).with(AckType::Processed);
-            let (limit, options) = (self.limits.message, command.effective_options());
+            let asked = replay::acks(command.asked(spec.streams).with(AckType::Processed), replay);
+            let (limit, mut options) = (self.limits.message, command.effective_options().into_owned());
+            if subscription.pausing != Pausing::No {
+                options.remove("pause");
+                if subscription.pausing == Pausing::Paused || group.is_some() {
+                    options.set_pause(true);
+                }
+            }
             // It was written once, so it is not too long.
             let written = command.encode(&mut self.line.wire.tail, &ids, asked, &options, None, limit);
             debug_assert!(written.is_ok(), "{written:?}");
@@ -141,6 +155,7 @@ impl Outbound {
             let recovered = Wait { timeout: Some(self.resubscription_timeout), ..RECOVERED };
             self.await_ack(now, serial, Purpose::Resubscribe(key), action, recovered);
         }
+        self.resume_again(now, &groups);
         self.gate = Gate::Up;
         self.line.up = true;
         if self.recovers && self.resubscribing == 0 {

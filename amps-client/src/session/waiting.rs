@@ -10,13 +10,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{AckType, AckTypes, Id};
+use amps_protocol::{AckType, AckTypes};
 use amps_transport::Time;
 use bytes::Bytes;
 
 use super::commands::{Pending, Purpose, Unsent, Wait};
 use super::outbound::{Effect, Gate, Outbound};
 use super::placing::unknown_subscription;
+use super::replay;
 use super::subscription::SubKey;
 use super::waiter::{Done, Waiter};
 use crate::command::{Command, WireIds};
@@ -102,36 +103,21 @@ impl Outbound {
     }
 
     fn write_waiting(&mut self, now: Time, serial: u64, pending: &Pending) -> Result<Option<u64>> {
-        let limit = self.limits.message;
         match &pending.purpose {
             Purpose::Place(key) => {
                 let Some(subscription) = self.subscriptions.get(key) else {
                     return Err(unknown_subscription(&key.to_string()));
                 };
-                let (command, ids) = (&subscription.spec.command, subscription.ids.clone());
-                let asked = command.asked(subscription.spec.streams);
-                let options = command.effective_options();
-                let written = self.line.publish_if(
-                    self.limits,
-                    command.needs_sequence_number(),
-                    command.get_sequence(),
-                    |out, asked, number| command.encode(out, &ids, asked, &options, number, limit),
-                    asked,
-                )?;
+                let (command, ids) = (subscription.spec.command.clone(), subscription.ids.clone());
+                let replay = subscription.replay.clone();
+                let asked = replay::acks(command.asked(subscription.spec.streams), replay.as_ref());
+                let written = self.write_placing(&command, &ids, replay.as_deref(), asked)?;
                 self.note_name(&ids.command, serial);
                 self.line.last_sent = now;
                 Ok(written)
             }
             Purpose::Replace { key, spec, .. } => {
-                let Some(subscription) = self.subscriptions.get(key) else {
-                    return Err(unknown_subscription(&key.to_string()));
-                };
-                let mut ids = subscription.ids.clone();
-                ids.command = Id::number(serial);
-                let mut options = spec.command.effective_options().into_owned();
-                options.set_replace(true);
-                let asked = spec.command.asked(spec.streams).with(AckType::Processed);
-                spec.command.encode(&mut self.line.wire.tail, &ids, asked, &options, None, limit)?;
+                self.write_replacement(*key, serial, spec)?;
                 self.line.last_sent = now;
                 Ok(None)
             }
@@ -141,9 +127,11 @@ impl Outbound {
                 let until = pending.waiter.is_some().then_some(pending.until);
                 self.write_command(now, command, &ids, until)
             }
-            Purpose::Resubscribe(_) | Purpose::Drain | Purpose::StartHeartbeats | Purpose::Persisted => {
-                Ok(None)
-            }
+            Purpose::Resubscribe(_)
+            | Purpose::ResumeAgain
+            | Purpose::Drain
+            | Purpose::StartHeartbeats
+            | Purpose::Persisted => Ok(None),
         }
     }
 
@@ -184,7 +172,10 @@ impl Outbound {
             let again = match pending.purpose {
                 Purpose::Persisted => true,
                 Purpose::Place(_) | Purpose::Replace { .. } | Purpose::Perform(_) => retry,
-                Purpose::Resubscribe(_) | Purpose::Drain | Purpose::StartHeartbeats => false,
+                Purpose::Resubscribe(_)
+                | Purpose::ResumeAgain
+                | Purpose::Drain
+                | Purpose::StartHeartbeats => false,
             };
             if again {
                 if let Purpose::Place(key) = pending.purpose {
