@@ -12,9 +12,12 @@ use crate::client::{Client, EventLoop, Parts};
 use crate::error::{Error, Result};
 use crate::hooks::{Direction, Hooks, SlowConsumer};
 use crate::listener::ConnectionState;
+use crate::publish_store::PublishStore;
 use crate::reconnect::Reconnect;
 use crate::session::acks::AckSettings;
 use crate::session::line::SendLimits;
+use crate::session::publisher::StoreUse;
+use crate::session::recovery::RECOVERY_TIMEOUT;
 use crate::session::{HeartbeatSettings, LogonSettings, SessionConfig, check_endpoint};
 use crate::stream::DEFAULT_STREAM_LIMIT;
 use crate::write_failure::FailedWrite;
@@ -67,6 +70,10 @@ pub struct ClientBuilder {
     authenticator: Option<Arc<dyn Authenticator>>,
     logon: LogonSettings,
     max_depth: usize,
+    publish_store: Option<Box<dyn PublishStore>>,
+    store_use: StoreUse,
+    retry: Option<bool>,
+    resubscription_timeout: Duration,
 }
 
 impl ClientBuilder {
@@ -93,6 +100,10 @@ impl ClientBuilder {
             authenticator: None,
             logon: LogonSettings::default(),
             max_depth: 0,
+            publish_store: None,
+            store_use: StoreUse::default(),
+            retry: None,
+            resubscription_timeout: RECOVERY_TIMEOUT,
         }
     }
 
@@ -126,6 +137,60 @@ impl ClientBuilder {
     /// interval; never less than the interval.
     pub fn heartbeat_timeout(mut self, timeout: Duration) -> Self {
         self.heartbeat_timeout = Some(timeout);
+        self
+    }
+
+    /// Keeps what is published, deleted and acknowledged until the server has persisted or refused it, and sends
+    /// after a reconnect what the server does not have. A store belongs to one client.
+    ///
+    /// Publishes then bear sequence numbers, by which a server drops what it has already:
+    /// nothing is stored twice, however often it is sent. Those numbers belong to the client's
+    /// name, so that no two clients may use one name, not even one after the other with
+    /// different stores.
+    ///
+    /// While the client reconnects, publishes are accepted and kept.
+    pub fn publish_store(mut self, store: impl PublishStore) -> Self {
+        self.publish_store = Some(Box::new(store));
+        self
+    }
+
+    /// Asks before the publish store keeps more than `bytes`: the decider is called, on the
+    /// thread that publishes, with the capacity that is proposed, at first twice as much.
+    /// `true` allows it. While it says `false`, publishing waits until the server has persisted
+    /// something, up to [`publish_timeout`](Self::publish_timeout), and the decider is asked again about every second.
+    /// Without it a store may grow as it likes.
+    pub fn on_store_growth(
+        mut self,
+        bytes: u64,
+        decider: impl Fn(u64) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.store_use.ask_above = Some(bytes);
+        self.hooks.set_growth(Arc::new(decider));
+        self
+    }
+
+    /// Refuses a server that has less of what this client published than another server has
+    /// confirmed, for example a replica that lags: the attempt fails with
+    /// [`ErrorKind::PublishStoreGap`](crate::ErrorKind::PublishStoreGap), and the next server is tried. Default off: the client
+    /// goes on there with what its store still has.
+    pub fn error_on_publish_gap(mut self, on: bool) -> Self {
+        self.store_use.strict = on;
+        self
+    }
+
+    /// Whether commands wait for a reconnect that is under way, and those that a lost
+    /// connection left unanswered are sent again on the next: their callers go on waiting,
+    /// within their timeout. Without, they return `Disconnected`. Default on with a reconnect
+    /// policy, and without effect otherwise.
+    pub fn retry_on_disconnect(mut self, on: bool) -> Self {
+        self.retry = Some(on);
+        self
+    }
+
+    /// How long a server may take to answer each subscription that is placed again. Default 30 s;
+    /// then the connection is given up, and the next attempt follows.
+    pub fn resubscription_timeout(mut self, timeout: Duration) -> Self {
+        self.resubscription_timeout = timeout;
         self
     }
 
@@ -321,8 +386,8 @@ impl ClientBuilder {
     /// Builds the client without connecting it.
     ///
     /// # Errors
-    /// The name or a connection string cannot be used, there is no server, or a reconnect
-    /// policy and a disconnect handler were both given. No socket is opened.
+    /// The name or a connection string cannot be used, there is no server, a reconnect
+    /// policy and a disconnect handler were both given, or a store cannot be used. No socket is opened.
     pub fn build(self) -> Result<Client> {
         let invalid = |text: &str| Err(Error::InvalidArgument(text.into()));
         if self.name.is_empty() {
@@ -359,6 +424,10 @@ impl ClientBuilder {
             seed: RandomState::new().build_hasher().finish(),
         };
         Client::from_parts(Parts {
+            publish_store: self.publish_store,
+            store_use: self.store_use,
+            retry: self.retry.unwrap_or(true),
+            resubscription_timeout: self.resubscription_timeout,
             config,
             acks: self.acks,
             auto_ack: self.auto_ack,

@@ -16,11 +16,13 @@ use crate::dispatcher::{Dispatcher, Targets};
 use crate::error::{Error, Result};
 use crate::hooks::{Direction, Hooks};
 use crate::listener::ConnectionState;
+use crate::publish_store::{Progress, PublishStore};
 use crate::session::acks::AckSettings;
 use crate::session::bugs::Bugs;
 use crate::session::line::{Counters, SendLimits};
 use crate::session::outbound::Outbound;
 use crate::session::peer::Peer;
+use crate::session::publisher::{Publisher, StoreStatus, StoreUse};
 use crate::session::shared::Urgency;
 use crate::session::waiter::{Done, Waiter};
 use crate::session::{Note, Session, SessionConfig, Shared, WOULD_DEADLOCK};
@@ -117,6 +119,10 @@ impl Drop for Inner {
         if !self.handle.is_loop_thread() {
             self.shared.wait_until_written(LAST_WORDS);
         }
+        // Messages and receipts may live on; the store's file is free from now on.
+        if let Some(error) = self.shared.with(Outbound::close_store) {
+            self.hooks.report(&error);
+        }
         self.handle.post(Note::Shutdown);
         self.handle.remove();
     }
@@ -135,6 +141,10 @@ pub(crate) struct Parts {
     pub(crate) command_timeout: Option<Duration>,
     pub(crate) publish_timeout: Duration,
     pub(crate) stream_limit: usize,
+    pub(crate) publish_store: Option<Box<dyn PublishStore>>,
+    pub(crate) store_use: StoreUse,
+    pub(crate) retry: bool,
+    pub(crate) resubscription_timeout: Duration,
 }
 
 impl Client {
@@ -152,7 +162,22 @@ impl Client {
         let clock = event_loop.inner.clock();
         let reconnects = parts.config.reconnect.is_some();
         let name = parts.config.name.clone();
-        let shared = Arc::new(Shared::new(Outbound::new(parts.acks, parts.limits, Bugs::default())));
+        let mut outbound = Outbound::new(parts.acks, parts.limits, Bugs::default());
+        outbound.set_retry(parts.retry);
+        outbound.set_resubscription_timeout(parts.resubscription_timeout);
+        let progressed: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+        if let Some(mut store) = parts.publish_store {
+            let told = Arc::clone(&progressed);
+            let progress = Progress::new(move || {
+                if let Some(shared) = told.get().and_then(Weak::upgrade) {
+                    shared.store_progressed();
+                }
+            });
+            let found = store.attach(&name, progress)?;
+            outbound.set_publisher(Publisher::new(store, found, parts.store_use, Bugs::default()));
+        }
+        let shared = Arc::new(Shared::new(outbound));
+        let _ = progressed.set(Arc::downgrade(&shared));
         let targets = Arc::new(Targets::default());
         let hooks = Arc::new(parts.hooks);
         let back = Arc::new(OnceLock::new());
@@ -233,12 +258,16 @@ impl Client {
         self.await_loop(&waiter).map(drop)
     }
 
-    /// Waits until the server has processed everything that this client sent before.
+    /// Waits until everything that this client published before has reached the server: with a
+    /// publish store, until it is persisted or refused, also across reconnects; without, until
+    /// the server has processed everything that was sent.
     ///
-    /// Call it before the program ends when it matters that publishes arrived.
+    /// Call it before the program ends when it matters that publishes arrived. What other
+    /// threads publish meanwhile does not prolong it.
     ///
     /// # Errors
-    /// `Disconnected`, `TimedOut`, or `Usage` on the loop.
+    /// `TimedOut`, or `Usage` on the loop; `Disconnected` without a publish store, and with one when
+    /// the client is closed or has given up.
     pub fn flush(&self, timeout: Duration) -> Result<()> {
         self.may_wait("flush")?;
         self.command(Some(timeout), |outbound, now, waiter| outbound.flush(now, Some(timeout), waiter))
@@ -253,6 +282,11 @@ impl Client {
     /// `Usage` if the event loop of this client has ended.
     pub fn set_heartbeat(&self, interval: Duration, timeout: Option<Duration>) -> Result<()> {
         self.post(Note::Heartbeats(crate::builder::heartbeat_settings(Some(interval), timeout)))
+    }
+
+    /// How the publish store stands; `None` without one.
+    pub fn publish_store(&self) -> Option<StoreStatus> {
+        self.inner.shared.with(|outbound| outbound.store_status())
     }
 
     /// The server of the last logon; `None` before the first.

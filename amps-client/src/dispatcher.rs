@@ -475,8 +475,8 @@ impl App for Dispatcher {
         self.listeners.observe(message);
     }
 
-    fn failed_write(&mut self, ack: &Raw<&[u8]>) -> bool {
-        self.listeners.failed_write(ack)
+    fn failed_write(&mut self, ack: &Raw<&[u8]>, original: Option<&Raw<&[u8]>>) -> bool {
+        self.listeners.failed_write(ack, original)
     }
 
     fn authenticate(&mut self, conn: ConnId, question: &Question) -> bool {

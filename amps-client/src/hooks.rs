@@ -40,6 +40,8 @@ pub enum Hook {
     Duplicates,
     /// The listener for writes that the server refused.
     FailedWrites,
+    /// Who decides whether the publish store may grow; without, it may.
+    StoreGrowth,
     /// The listener for every message of one kind.
     Messages(CommandKind),
     /// What happens after an unexpected disconnect.
@@ -62,6 +64,7 @@ pub(crate) type StateListener = Arc<dyn Fn(ConnectionState) + Send + Sync>;
 pub(crate) type ErrorListener = Arc<dyn Fn(&Error) + Send + Sync>;
 pub(crate) type MessageListener = Arc<dyn Fn(&Raw<&[u8]>) + Send + Sync>;
 pub(crate) type WriteListener = Arc<dyn Fn(&FailedWrite<'_>) + Send + Sync>;
+pub(crate) type GrowthListener = Arc<dyn Fn(u64) -> bool + Send + Sync>;
 pub(crate) type TrafficListener = Arc<Mutex<dyn FnMut(Direction, &[u8]) + Send>>;
 pub(crate) type SlowListener = Arc<dyn Fn(&SlowConsumer) + Send + Sync>;
 /// What is to run once the client is recovered.
@@ -100,6 +103,7 @@ struct Set {
     unexpected: Option<MessageListener>,
     duplicate: Option<MessageListener>,
     failed_write: Option<WriteListener>,
+    growth: Option<GrowthListener>,
     messages: Vec<(CommandKind, MessageListener)>,
     disconnect: Option<DisconnectHandler>,
     traffic: Option<TrafficListener>,
@@ -172,6 +176,11 @@ impl Hooks {
         let _old = self.lock().failed_write.replace(listener);
     }
 
+    pub(crate) fn set_growth(&self, listener: GrowthListener) {
+        // What was there is let go without the lock: its destructor is user code.
+        let _old = self.lock().growth.replace(listener);
+    }
+
     pub(crate) fn set_messages(&self, kind: CommandKind, listener: MessageListener) {
         let mut set = self.lock();
         let _old = take_of(&mut set.messages, kind);
@@ -242,6 +251,7 @@ impl Hooks {
             Hook::Unexpected => Box::new(set.unexpected.take()),
             Hook::Duplicates => Box::new(set.duplicate.take()),
             Hook::FailedWrites => Box::new(set.failed_write.take()),
+            Hook::StoreGrowth => Box::new(set.growth.take()),
             Hook::Messages(kind) => {
                 let old = take_of(&mut set.messages, kind);
                 let watched = set.messages.iter().fold(0, |bits, (kind, _)| bits | bit(*kind));
@@ -326,10 +336,18 @@ impl Hooks {
     }
 
     /// Returns whether somebody wanted to know.
-    pub(crate) fn failed_write(&self, ack: &Raw<&[u8]>) -> bool {
+    pub(crate) fn failed_write(&self, ack: &Raw<&[u8]>, original: Option<&Raw<&[u8]>>) -> bool {
         let Some(listener) = self.lock().failed_write.clone() else { return false };
-        self.guarded("the listener for failed writes", || listener(&FailedWrite::new(ack)));
+        self.guarded("the listener for failed writes", || listener(&FailedWrite::new(ack, original)));
         true
+    }
+
+    /// Whether the publish store may keep so many bytes.
+    pub(crate) fn may_grow(&self, proposed: u64) -> bool {
+        let Some(listener) = self.lock().growth.clone() else { return true };
+        let mut may = false;
+        self.guarded("the listener for the growth of the publish store", || may = listener(proposed));
+        may
     }
 
     #[inline]

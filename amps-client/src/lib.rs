@@ -100,6 +100,7 @@ pub use session::acks::{AckOption, RawAckOption};
 pub use session::line::Counters;
 pub use session::outbound::PublishState;
 pub use session::peer::Peer;
+pub use session::publisher::StoreStatus;
 mod sow_delete;
 pub use sow_delete::{DeleteStats, SowDelete};
 mod store_error;

@@ -3,10 +3,11 @@
 /// A stage of connecting, failing or recovering.
 ///
 /// On a full (re)connect the order is `Connected`, `LoggedOn`, [`HeartbeatInitiated`],
-/// [`Resubscribed`]; the last two only where heartbeats are on and where a reconnect policy
-/// restores subscriptions.
+/// [`PublishReplayed`], [`Resubscribed`]; the last three only where heartbeats are on, where
+/// there is a publish store, and where a reconnect policy restores subscriptions.
 ///
 /// [`HeartbeatInitiated`]: ConnectionState::HeartbeatInitiated
+/// [`PublishReplayed`]: ConnectionState::PublishReplayed
 /// [`Resubscribed`]: ConnectionState::Resubscribed
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -21,6 +22,8 @@ pub enum ConnectionState {
     LoggedOn,
     /// The server agreed to heartbeats.
     HeartbeatInitiated,
+    /// What the publish store keeps is on its way again. Only with a publish store.
+    PublishReplayed,
     /// Every subscription was placed again (or ended with its error).
     Resubscribed,
 }

@@ -130,7 +130,7 @@ impl<M: Model> App for Bridge<M> {
         false
     }
     fn observe(&mut self, _: &Raw<&[u8]>) {}
-    fn failed_write(&mut self, _: &Raw<&[u8]>) -> bool {
+    fn failed_write(&mut self, _: &Raw<&[u8]>, _: Option<&Raw<&[u8]>>) -> bool {
         false
     }
     fn authenticate(&mut self, _: ConnId, _: &Question) -> bool {

@@ -121,7 +121,7 @@ impl Command {
         }
     }
 
-    /// Writes the frame.
+    /// Writes the frame, with the sequence number `number` if there is one.
     ///
     /// # Errors
     /// It would be longer than `limit`; nothing is written then.
@@ -131,6 +131,7 @@ impl Command {
         ids: &'a WireIds,
         acks: AckTypes,
         options: &Options,
+        number: Option<u64>,
         limit: usize,
     ) -> Result<()> {
         let data = self.data.as_deref().unwrap_or_default();
@@ -152,7 +153,7 @@ impl Command {
         };
         let mut frame = frame
             .maybe_text(Field::CommandId, named.then_some(ids.command.as_bytes()))
-            .maybe_number(Field::Sequence, self.sequence)
+            .maybe_number(Field::Sequence, number)
             .maybe_text(Field::Bookmark, self.bookmark.as_deref())
             .maybe_text(Field::MessageType, self.message_type.as_deref())
             .maybe_text(Field::Topic, self.topic.as_deref())

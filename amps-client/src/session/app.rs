@@ -101,9 +101,9 @@ pub(crate) trait App {
     /// Shows a message to whoever watches its kind.
     fn observe(&mut self, message: &Message<&[u8]>);
 
-    /// An acknowledgement says that something was not persisted; whether anybody wanted to
-    /// know.
-    fn failed_write(&mut self, ack: &Message<&[u8]>) -> bool;
+    /// An acknowledgement says that something was not persisted, with what that was if it is
+    /// known; whether anybody wanted to know.
+    fn failed_write(&mut self, ack: &Message<&[u8]>, original: Option<&Message<&[u8]>>) -> bool;
 
     /// Asks what to log on with, or tells that it was right. Without anybody to ask it returns
     /// `false`; else the answer of a question comes back as a note.

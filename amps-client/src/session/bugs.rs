@@ -14,4 +14,10 @@ pub struct Bugs {
     pub replacement_forgotten: bool,
     /// A command whose connection is lost is left to wait.
     pub waiter_forgotten: bool,
+    /// What is published without a connection has a number, and is not kept.
+    pub store_forgets_while_offline: bool,
+    /// A replay begins one message too late.
+    pub replay_off_by_one: bool,
+    /// What the server persisted is forgotten together with the message behind it.
+    pub discards_one_too_many: bool,
 }

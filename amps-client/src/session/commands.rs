@@ -36,7 +36,10 @@ pub(super) enum Purpose {
     /// Stops the deliveries of a queue subscription that is being drained.
     Drain,
     StartHeartbeats,
-    Other,
+    /// Only its acknowledgement concerns anybody, or nothing.
+    Perform(Arc<Command>),
+    /// Nothing was asked of the server: a number of what was published is to be persisted.
+    Persisted,
 }
 
 impl Purpose {
@@ -49,6 +52,10 @@ impl Purpose {
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) purpose: Purpose,
+    /// It is not on this connection's wire: it waits until what was published before it is.
+    pub(super) unsent: Option<Unsent>,
+    /// The publish store has it, under this number, and sends it again if that is needed.
+    pub(super) kept: Option<u64>,
     /// The command in words, for errors.
     pub(super) action: String,
     /// The acknowledgement that ends the wait, if it reports no failure.
@@ -56,6 +63,20 @@ pub(super) struct Pending {
     pub(super) deadline: Option<Time>,
     pub(super) timeout: Option<Duration>,
     pub(super) waiter: Option<Arc<Waiter>>,
+}
+
+/// What a command waits for before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unsent {
+    /// The last number that was given out before it.
+    pub(super) after: u64,
+}
+
+impl Pending {
+    /// Whether a subscription is to be placed that no server has seen yet.
+    pub(super) fn waits_for_place(&self, key: SubKey) -> bool {
+        self.unsent.is_some() && matches!(self.purpose, Purpose::Place(placed) if placed == key)
+    }
 }
 
 /// How a command waits.
@@ -74,28 +95,37 @@ impl<'a> Wait<'a> {
 }
 
 impl Outbound {
-    /// Writes a command of which only the acknowledgement concerns anybody. Without a wait it
-    /// is over when it is written.
+    /// Writes a command of which only the acknowledgement concerns anybody, now or when its time
+    /// comes. Without a wait it is over when it is written.
     ///
     /// # Errors
-    /// No connection, or it is too long.
+    /// No connection, and none is awaited; or it is too long.
     pub(crate) fn perform(&mut self, now: Time, command: &Command, wait: Option<Wait<'_>>) -> Result<()> {
-        self.require_up()?;
+        let at_once = self.writes_now(command)?;
         self.require_room(command)?;
         let serial = self.reserve().0;
         let ids = command.wire_ids(serial)?;
         self.require_fresh(&ids.command, command)?;
-        let mut asked = command.asked(false);
-        if let Some(wait) = &wait {
-            asked = asked.with(wait.until);
+        let (until, timeout, waiter) = match wait {
+            Some(wait) => (wait.until, wait.timeout, wait.waiter),
+            // Nobody waits for an answer, but it may have to wait to be sent.
+            None => (AckType::Processed, None, None),
+        };
+        if at_once {
+            let kept = self.write_command(now, command, &ids, wait.map(|wait| wait.until))?;
+            if wait.is_some() {
+                self.note_name(&ids.command, serial);
+                let purpose = Purpose::Perform(Arc::new(command.clone()));
+                let wait = Wait { until, timeout, waiter };
+                self.await_ack(now, serial, purpose, command.describe(), wait);
+                self.note_kept(serial, kept);
+            }
+            return Ok(());
         }
-        let limit = self.limits.message;
-        command.encode(&mut self.line.wire.tail, &ids, asked, &command.effective_options(), limit)?;
-        self.line.last_sent = now;
-        if let Some(wait) = wait {
-            self.note_name(&ids.command, serial);
-            self.await_ack(now, serial, Purpose::Other, command.describe(), wait);
-        }
+        self.note_name(&ids.command, serial);
+        let purpose = Purpose::Perform(Arc::new(command.clone()));
+        self.await_ack(now, serial, purpose, command.describe(), Wait { until, timeout, waiter });
+        self.put_off(serial);
         Ok(())
     }
 
@@ -109,17 +139,25 @@ impl Outbound {
         let serial = self.reserve().0;
         let ids = command.wire_ids(serial)?;
         let (options, limit) = (command.effective_options(), self.limits.message);
-        command.encode(&mut self.line.wire.tail, &ids, command.get_acks(), &options, limit)?;
+        let (tail, number) = (&mut self.line.wire.tail, command.get_sequence());
+        command.encode(tail, &ids, command.get_acks(), &options, number, limit)?;
         self.line.last_sent = now;
         Ok(())
     }
 
-    /// Asks the server to say when everything sent before was processed.
+    /// Tells when everything that was published before has reached the server: with a publish
+    /// store, is persisted or refused; without, was processed.
     ///
     /// # Errors
-    /// No connection.
+    /// No connection, and no publish store.
     pub(crate) fn flush(&mut self, now: Time, timeout: Option<Duration>, waiter: &Arc<Waiter>) -> Result<()> {
-        self.perform(now, &Command::flush(), Some(Wait::processed(timeout, waiter)))
+        match self.line.publisher.as_ref().map(|publisher| publisher.last()) {
+            Some(last) => {
+                self.await_persisted(now, last, timeout, waiter);
+                Ok(())
+            }
+            None => self.perform(now, &Command::flush(), Some(Wait::processed(timeout, waiter))),
+        }
     }
 
     /// Takes an acknowledgement from the server. Returns whether a command waited for it, or
@@ -130,6 +168,9 @@ impl Outbound {
             // A late answer is nobody's business any more.
             return self.forgotten.contains(&serial);
         };
+        if pending.unsent.is_some() {
+            return true;
+        }
         let failed = ack.status() != Some(Status::Success);
         if !failed && !ack.is_ack(pending.until) {
             return true;
@@ -205,9 +246,12 @@ impl Outbound {
                     Ok(_) => Effect::HeartbeatsAgreed,
                     Err(error) => Effect::HeartbeatsRefused(error.clone()),
                 });
+                if std::mem::take(&mut self.replayed_with_heartbeats) {
+                    self.effects.push(Effect::PublishReplayed);
+                }
                 self.note_recovery();
             }
-            (Purpose::Drain | Purpose::Other, _) => {}
+            (Purpose::Drain | Purpose::Perform(_) | Purpose::Persisted, _) => {}
         }
     }
 
@@ -265,7 +309,9 @@ impl Outbound {
     /// Ends a command that nobody answered.
     fn end_command(&mut self, now: Time, serial: u64, error: impl FnOnce(&Pending) -> Error) {
         let Some(pending) = self.commands.remove(&serial) else { return };
+        self.waiting -= usize::from(pending.unsent.is_some());
         self.forget_name(serial);
+        self.forget_persisted_wait(serial);
         if self.forgotten.len() == REMEMBERED_COMMANDS {
             self.forgotten.pop_front();
         }
@@ -295,8 +341,10 @@ impl Outbound {
         if matches!(purpose, Purpose::Resubscribe(_)) {
             self.resubscribing += 1;
         }
-        let pending = Pending { purpose, action, until, deadline, timeout, waiter: waiter.cloned() };
-        self.commands.insert(serial, pending);
+        let waiter = waiter.cloned();
+        let (unsent, kept) = (None, None);
+        self.commands
+            .insert(serial, Pending { purpose, unsent, kept, action, until, deadline, timeout, waiter });
     }
 
     /// One answer of a recovery less to wait for, if one is under way.

@@ -163,7 +163,13 @@ impl<A: App> Session<A> {
             return;
         }
         match ack.status() {
-            Some(Status::Success) => self.logged_on(now, conn, ack),
+            Some(Status::Success) => {
+                let accepted = self.shared.with(|outbound| outbound.accepts(ack.sequence()));
+                match accepted {
+                    Ok(()) => self.logged_on(now, conn, ack),
+                    Err(error) => self.logon_failed(now, conn, error, sink),
+                }
+            }
             Some(Status::Retry | Status::Other) | None if attempts < MAX_LOGONS => {
                 let said = |field, before: &str| match ack.get(field) {
                     Some(text) => text.to_string(),
@@ -197,7 +203,9 @@ impl<A: App> Session<A> {
         let heartbeat = self.config.heartbeat;
         let seconds = heartbeat.map(|settings| settings.interval.as_secs());
         let recovers = self.config.reconnect.is_some();
-        self.shared.with(|outbound| outbound.open(now, seconds, recovers));
+        let has = ack.sequence();
+        let ended = self.shared.with_ended(|outbound| outbound.open(now, seconds, recovers, has));
+        drop(ended);
         self.heartbeat = heartbeat.map(|settings| Heartbeat::new(now, settings));
         self.state = State::Online { conn, since: now, stable: false };
         self.servers.connected();

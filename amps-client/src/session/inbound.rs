@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::app::App;
 use super::connecting::Credentials;
-use super::drain::Drain;
+use super::drain::{Drain, outcome};
 use super::heartbeat::{Heartbeat, HeartbeatSettings, Pulse};
 use super::outbound::{Effect, Generation};
 use super::routes::Routes;
@@ -240,8 +240,9 @@ impl<A: App> Session<A> {
                     self.shared.with(|outbound| outbound.begin_drain(now));
                     self.drain = Some(Drain::new(now + within, waiter));
                 } else {
+                    let unpersisted = self.unpersisted();
                     self.shut(CloseMode::Abort, sink);
-                    waiter.complete(Ok(Done::default()));
+                    waiter.complete(outcome(0, unpersisted));
                 }
             }
             Note::Abort { waiter } => {
@@ -335,7 +336,7 @@ impl<A: App> Session<A> {
             State::Authenticating { .. } | State::LoggingOn { .. } | State::Online { .. }
         );
         // Counted while the subscriptions still know.
-        let unacknowledged = self.in_hand();
+        let (unacknowledged, unpersisted) = (self.in_hand(), self.unpersisted());
         if let Some(conn) = conn {
             if mode == CloseMode::Flush {
                 self.shared.write_from_loop(Some(conn), sink);
@@ -360,7 +361,7 @@ impl<A: App> Session<A> {
             connector.waiter.complete(Err(Error::disconnected(cause)));
         }
         if let Some(drain) = self.drain.take() {
-            drain.finish(unacknowledged);
+            drain.finish(unacknowledged, unpersisted);
         }
     }
 
@@ -446,6 +447,7 @@ impl<A: App> Session<A> {
                     self.app.interrupted(key);
                 }
                 Effect::Resumed { key, queue } => self.app.resumed(key, queue),
+                Effect::PublishReplayed => self.app.state(ConnectionState::PublishReplayed),
                 Effect::AllResubscribed => {
                     self.app.state(ConnectionState::Resubscribed);
                     self.app.recovered();
@@ -466,6 +468,11 @@ impl<A: App> Session<A> {
         self.shared.with(|outbound| {
             self.routes.iter().map(|route| route.leased.saturating_sub(outbound.settled(route.key))).sum()
         })
+    }
+
+    /// Messages in the publish store that no server has confirmed.
+    fn unpersisted(&self) -> usize {
+        self.shared.with(|outbound| outbound.store_status().map_or(0, |status| status.unpersisted))
     }
 
     /// Stops reading while the application has taken in too much, and goes on afterwards.
@@ -544,6 +551,15 @@ impl<A: App> Machine for Session<A> {
         self.advance_drain(now, sink);
         self.regulate(now, sink);
         self.shared.write_from_loop(self.state.conn(), sink);
+        // Writing may have ended what others waited for.
+        while self.shared.with(|outbound| {
+            let goes_on = outbound.may_go_on();
+            outbound.go_on(now);
+            goes_on
+        }) {
+            self.apply_effects();
+            self.shared.write_from_loop(self.state.conn(), sink);
+        }
     }
 
     fn deadline(&self) -> Option<Time> {

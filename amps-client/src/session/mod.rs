@@ -29,14 +29,16 @@ pub(crate) mod line;
 pub(crate) mod outbound;
 pub(crate) mod peer;
 pub(crate) mod placing;
+pub(crate) mod publisher;
 mod receiving;
-mod recovery;
+pub(crate) mod recovery;
 mod routes;
 mod servers;
 pub(crate) mod settling;
 pub(crate) mod shared;
 pub(crate) mod subscription;
 pub(crate) mod waiter;
+mod waiting;
 mod wire;
 
 pub(crate) use app::{App, Delivery, Disposition};

@@ -30,9 +30,9 @@ impl Outbound {
         timeout: Option<Duration>,
         waiter: &Arc<Waiter>,
     ) -> Result<()> {
-        self.require_up()?;
-        self.require_room(&spec.command)?;
         let command = &spec.command;
+        let at_once = self.writes_now(command)?;
+        self.require_room(command)?;
         let action = command.describe();
         let ids = command.wire_ids(key.0)?;
         if let Some(id) = ids.distinct().find(|id| self.by_id.contains_key(id.as_bytes())) {
@@ -40,9 +40,18 @@ impl Outbound {
             return Err(Error::Refused { action, class: ReasonClass::SubscriptionAlreadyExists, reason });
         }
         let asked = command.asked(spec.streams);
-        let limit = self.limits.message;
-        command.encode(&mut self.line.wire.tail, &ids, asked, &command.effective_options(), limit)?;
-        self.line.last_sent = now;
+        let (limit, options) = (self.limits.message, command.effective_options());
+        let mut kept = None;
+        if at_once {
+            kept = self.line.publish_if(
+                self.limits,
+                command.needs_sequence_number(),
+                command.get_sequence(),
+                |out, asked, number| command.encode(out, &ids, asked, &options, number, limit),
+                asked,
+            )?;
+            self.line.last_sent = now;
+        }
         let (waits, auto_ack) = (command.waits(asked), spec.auto_ack);
         let (wanted, ends) = (command.get_acks(), command.ends());
         self.effects.push(Effect::RouteAdded { key, ids: ids.clone(), auto_ack, wanted, ends });
@@ -54,8 +63,17 @@ impl Outbound {
         self.subscriptions.insert(key, Subscription::new(key, ids, spec));
         if waits {
             self.await_ack(now, key.0, Purpose::Place(key), action, Wait::processed(timeout, waiter));
+            self.note_kept(key.0, kept);
         } else {
             self.tell(Some(Arc::clone(waiter)), Ok(Done::default()));
+        }
+        if !at_once {
+            if !waits {
+                // Nobody waits for it, but it waits to be sent.
+                let wait = Wait { until: AckType::Processed, timeout, waiter: None };
+                self.await_ack(now, key.0, Purpose::Place(key), String::new(), wait);
+            }
+            self.put_off(key.0);
         }
         Ok(())
     }
@@ -76,7 +94,7 @@ impl Outbound {
         timeout: Option<Duration>,
         waiter: &Arc<Waiter>,
     ) -> Result<()> {
-        self.require_up()?;
+        let at_once = self.replaces_now()?;
         let Some(subscription) = self.subscriptions.get(&key).filter(|subscription| subscription.is_live())
         else {
             return Err(unknown_subscription(&key.to_string()));
@@ -94,11 +112,21 @@ impl Outbound {
         ids.command = Id::number(serial.0);
         let asked = spec.command.asked(spec.streams).with(AckType::Processed);
         let limit = self.limits.message;
-        spec.command.encode(&mut self.line.wire.tail, &ids, asked, &options, limit)?;
+        if at_once {
+            spec.command.encode(&mut self.line.wire.tail, &ids, asked, &options, None, limit)?;
+        }
         let action = format!("replace {}", spec.command.describe());
         let purpose = Purpose::Replace { key, spec: Box::new(spec), takes_over };
         self.await_ack(now, serial.0, purpose, action, Wait::processed(timeout, waiter));
+        if !at_once {
+            self.put_off(serial.0);
+        }
         Ok(())
+    }
+
+    /// Whether a replacement is written at once; if not, it is put off.
+    fn replaces_now(&self) -> Result<bool> {
+        self.writes_now(&Command::subscribe("any"))
     }
 
     /// A subscription that came to nothing: whoever was to take its messages is let go.

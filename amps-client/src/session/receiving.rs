@@ -1,13 +1,14 @@
 //! From bytes to the application: cutting, decoding, routing, acknowledging.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use amps_protocol::{AckType, CommandKind, LENGTH_PREFIX, Message, ReasonClass, Status, next_frame};
+use amps_protocol::{AckType, CommandKind, LENGTH_PREFIX, Message, Status, next_frame};
 use amps_transport::{CloseMode, ConnId, Sink, Time};
 use bytes::{Buf, BytesMut};
 
 use super::acks::AckOption;
 use super::app::{App, Delivery, Disposition};
 use super::inbound::{Session, State};
+use super::publisher::is_duplicate;
 use super::settling::Lease;
 use super::subscription::SubKey;
 use crate::error::DisconnectCause;
@@ -143,26 +144,22 @@ impl<A: App> Session<A> {
         drop(ended);
         self.observe(message);
         let failed = message.status() != Some(Status::Success);
+        let write = message.is_ack(AckType::Persisted);
         // What is stored already is no failed write (WF-7).
-        let duplicate = |reason| ReasonClass::of(reason) == ReasonClass::Duplicate;
-        let write_failed = failed
-            && message.is_ack(AckType::Persisted)
-            && !message.reason().is_some_and(|reason| duplicate(&**reason));
+        let write_failed = failed && write && !is_duplicate(message);
+        let number = message.sequence().filter(|_| write);
         // RT-1: acknowledgements are told apart by their command first.
         let ids = [message.command_id(), message.query_id(), message.sub_id(), message.sub_ids()];
         let id = ids.into_iter().flatten().find(|id| self.routes.find(id).is_some()).map(|id| id.to_vec());
+        let told = write_failed && self.write_failed(message, number);
+        let reason = write_failed.then(|| message.reason().map(ToString::to_string).unwrap_or_default());
+        self.note_persisted(number, reason);
         let Some(id) = id else {
-            if write_failed && self.app.failed_write(message) {
-                return Walk::On;
-            }
-            if failed && !known && (write_failed || !message.is_ack(AckType::Persisted)) {
+            if failed && !known && !told && (write_failed || !write) {
                 self.app.unexpected(message);
             }
             return Walk::On;
         };
-        if write_failed {
-            self.app.failed_write(message);
-        }
         let Some(found) = self.find(&id, false) else { return Walk::On };
         let kinds = message.acks();
         let wanted = self.routes.find(&id).is_some_and(|route| kinds.iter().any(|kind| route.wants(kind)));
@@ -177,6 +174,32 @@ impl<A: App> Session<A> {
             self.finish(found.key);
         }
         self.walk_on()
+    }
+
+    /// Tells the application of a write that the server refused, with what was written if the store
+    /// has it. Returns whether it wanted to know.
+    fn write_failed(&mut self, ack: &Message<&[u8]>, number: Option<u64>) -> bool {
+        let original = number.and_then(|number| {
+            self.shared.with(|outbound| {
+                // Those before it were persisted (WF-6).
+                outbound.persisted(number - 1);
+                outbound.original(number)
+            })
+        });
+        let original = original.as_deref().and_then(|frame| Message::decode(frame).ok());
+        self.app.failed_write(ack, original.as_ref())
+    }
+
+    /// The server has dealt with everything that was published up to a number.
+    fn note_persisted(&mut self, number: Option<u64>, refusal: Option<String>) {
+        let Some(number) = number else { return };
+        let ((), ended) = self.shared.with_ended(|outbound| match refusal {
+            Some(reason) => outbound.refused(number, reason),
+            None => outbound.persisted(number),
+        });
+        self.shared.notify_room();
+        self.apply_effects();
+        drop(ended);
     }
 
     /// The records of a query's result, each as a message of its own.
