@@ -1,0 +1,46 @@
+//! An append-only log on a disk, for stores of any kind.
+//!
+//! A store gives the journal its state (an [`Owner`]) and appends records under the lock that
+//! guards both. A thread of the journal's own takes what was appended since it last looked, writes
+//! it at once, forces it onto the disk as the [`SyncPolicy`] demands, and tells whoever waits. When most of
+//! the file is dead, the same thread writes a new one beside it, which takes its place when it is
+//! whole. The steps of that thread can also be done one by one, over a disk that is simulated.
+//!
+//! ```text
+//! appended -> pending -> writing -> in the file (written) -> on the disk (synced)
+//!             (one burst at a time, by the thread)
+//! ```
+//!
+//! | File | Owns |
+//! |---|---|
+//! | `format.rs` | how headers and records look |
+//! | `scan.rs` | reading a file, and what is a torn tail |
+//! | `disk.rs` | what is needed of a file system |
+//! | `core.rs` | what is behind the lock |
+//! | `committer.rs` | what is done next: write, force, take the new file's next slice |
+//! | `rewrite.rs` | the new file |
+//! | `thread.rs` | the thread, its waiting and its clock: the only place that has one |
+
+mod committer;
+mod core;
+mod disk;
+mod format;
+mod handle;
+mod rewrite;
+mod scan;
+#[cfg(any(test, feature = "simulation"))]
+mod sim_disk;
+#[cfg(test)]
+mod tests;
+mod thread;
+
+pub(crate) use self::core::{Log, Owner};
+pub(crate) use committer::Step;
+pub(crate) use disk::{Disk, RealDisk};
+pub(crate) use format::{Found, PREFIX_LEN, Records, StoreKind, record};
+pub(crate) use handle::{Journal, Settings};
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) use {handle::Steps, sim_disk::SimDisk};
+
+#[cfg(doc)]
+use crate::publish_store::SyncPolicy;
