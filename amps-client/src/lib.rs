@@ -62,8 +62,8 @@ mod authenticator;
 pub use authenticator::{Authenticator, AuthenticatorError};
 mod bookmark_store;
 pub use bookmark_store::{
-    Arrival, BookmarkStore, ConflatingRecoveryPointAdapter, MemoryBookmarkStore, RecoveryPoint,
-    RecoveryPointAdapter, StoredPoint,
+    Arrival, BookmarkStore, ConflatingRecoveryPointAdapter, FileBookmarkStore, FileBookmarkStoreBuilder,
+    MemoryBookmarkStore, RecoveryPoint, RecoveryPointAdapter, RingBookmarkStore, StoredPoint,
 };
 pub mod bookmarks;
 mod builder;
@@ -85,6 +85,7 @@ pub use futures_stream::MessageStream;
 pub mod guide;
 mod hooks;
 pub use hooks::{Direction, Hook, ListenerId, SlowConsumer};
+mod journal;
 mod listener;
 pub use listener::ConnectionState;
 mod message;

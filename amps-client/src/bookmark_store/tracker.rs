@@ -217,7 +217,6 @@ impl Tracker {
     }
 
     /// Takes up what an earlier run has told.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the store in a file, which follows, needs it"))]
     pub(super) fn restore(&mut self, note: Note<'_>) {
         let number = |tracker: &mut Self, message: MessageId| tracker.number(message.publisher);
         match note {
@@ -270,7 +269,6 @@ impl Tracker {
     }
 
     /// Tells all that an earlier run would have told, as briefly as possible.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the store in a file, which follows, needs it"))]
     pub(super) fn recount(&self, told: &mut dyn FnMut(Note<'_>)) {
         if let Some(start) = &self.start {
             told(Note::Begin(start));
@@ -302,7 +300,6 @@ impl Tracker {
     }
 
     /// How many notes a [`recount`](Self::recount) takes at most.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the store in a file, which follows, needs it"))]
     pub(super) fn notes(&self) -> usize {
         2 + 2 * self.publishers.len() + (self.queue.len() - self.open) + self.carried.len()
     }
