@@ -82,6 +82,7 @@ pub use futures_stream::MessageStream;
 pub mod guide;
 mod hooks;
 pub use hooks::{Direction, Hook, ListenerId, SlowConsumer};
+mod journal;
 mod listener;
 pub use listener::ConnectionState;
 mod message;
@@ -92,7 +93,10 @@ pub use placement::Starting;
 mod publish;
 pub use publish::{PublishOptions, Receipt};
 mod publish_store;
-pub use publish_store::{Attached, MemoryPublishStore, Progress, PublishStore, SyncPolicy};
+pub use publish_store::{
+    Attached, FilePublishStore, FilePublishStoreBuilder, MemoryPublishStore, Progress, PublishStore,
+    SyncPolicy,
+};
 mod reconnect;
 pub use reconnect::Reconnect;
 mod session;
