@@ -12,6 +12,8 @@ use nom::number::complete::be_u64;
 
 use super::places::{Entry, Places};
 use super::{Attached, Progress, PublishStore, SyncPolicy};
+#[cfg(any(test, feature = "simulation"))]
+use crate::journal::Steps;
 use crate::journal::{Found, Journal, Log, Owner, RealDisk, Record, Records, Settings, StoreKind, record};
 use crate::store_error::StoreError;
 
@@ -118,7 +120,7 @@ impl FilePublishStoreBuilder {
     /// refused. Whose file it is turns out when a client takes the store.
     pub fn open(self) -> Result<FilePublishStore, StoreError> {
         let settings = Settings::new(Arc::new(RealDisk), self.policy);
-        FilePublishStore::with_settings(&self.path, settings)
+        FilePublishStore::on(&self.path, settings)
     }
 }
 
@@ -136,10 +138,18 @@ impl FilePublishStore {
         FilePublishStoreBuilder { path: path.as_ref().to_owned(), policy: DEFAULT_POLICY }
     }
 
-    pub(crate) fn with_settings(path: &Path, settings: Settings) -> Result<Self, StoreError> {
+    fn on(path: &Path, settings: Settings) -> Result<Self, StoreError> {
         let state = State { reserves: settings.policy != SyncPolicy::EveryWrite, ..State::default() };
         let journal = Journal::open(path, StoreKind::Publish, state, settings)?;
         Ok(Self { journal, chunk: Vec::new(), done: true })
+    }
+
+    /// Without a thread: somebody takes the steps.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn with_settings(path: &Path, settings: Settings) -> Result<(Self, Steps), StoreError> {
+        let store = Self::on(path, Settings { thread: false, ..settings })?;
+        let steps = store.journal.steps();
+        Ok((store, steps))
     }
 
     /// This number is given out, and is kept elsewhere for now.
@@ -176,11 +186,8 @@ impl crate::journal::SimDisk {
         &self,
         path: &Path,
         policy: SyncPolicy,
-    ) -> Result<(FilePublishStore, crate::journal::Steps), StoreError> {
-        let settings = Settings { thread: false, ..Settings::new(Arc::new(self.clone()), policy) };
-        let store = FilePublishStore::with_settings(path, settings)?;
-        let steps = store.journal.steps();
-        Ok((store, steps))
+    ) -> Result<(FilePublishStore, Steps), StoreError> {
+        FilePublishStore::with_settings(path, Settings::new(Arc::new(self.clone()), policy))
     }
 }
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use crate::store_error::StoreError;
 
+#[cfg(test)]
+mod crashes;
 mod file;
 pub use file::{FilePublishStore, FilePublishStoreBuilder};
 mod memory;
