@@ -96,7 +96,10 @@ pub use placement::Starting;
 mod publish;
 pub use publish::{PublishOptions, Receipt};
 mod publish_store;
-pub use publish_store::{Attached, MemoryPublishStore, Progress, PublishStore, SyncPolicy};
+pub use publish_store::{
+    Attached, FilePublishStore, FilePublishStoreBuilder, MemoryPublishStore, Progress, PublishStore,
+    SyncPolicy,
+};
 mod reconnect;
 pub use reconnect::Reconnect;
 mod session;

@@ -20,7 +20,8 @@ const SPARE_BYTES: usize = 4 << 20;
 
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+#[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public to the simulator only"))]
+pub enum Step {
     /// There was nothing to do.
     Nothing,
     /// Something was done.

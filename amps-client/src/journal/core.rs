@@ -8,10 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::disk::DiskFile;
-use super::format::{Records, put_record};
+use super::format::{Records, put_record, put_synced};
 use crate::store_error::StoreError;
 
-/// The first position of a new file: no file that is written anew ever begins before 0.
+/// The first position of a new file. What stands for records that are gone lies before the first one that is
+/// kept, and may be longer: so much longer it is never.
 pub(super) const ORIGIN: u64 = 1 << 48;
 
 /// So much that is not written yet ends the wait for more.
@@ -19,7 +20,7 @@ pub(super) const BURST: usize = 256 << 10;
 
 /// The state of a store, which its records describe.
 pub(crate) trait Owner: Send + 'static {
-    /// A record that is in the file when it is opened, in order.
+    /// A record that is in the file when it is opened, in order. Its kind is what was given to [`Log::append`].
     ///
     /// # Errors
     /// What is wrong with it, in words: then the file is damaged.
@@ -102,6 +103,8 @@ pub(super) struct Core<O> {
     pub(super) writing_mark: u64,
     pub(super) written: Reached,
     pub(super) synced: Reached,
+    /// How much of that the file itself says.
+    pub(super) synced_noted: u64,
     /// Has to be forced whatever the policy says.
     pub(super) must_sync: u64,
     pub(super) trouble: Option<StoreError>,
@@ -143,12 +146,22 @@ impl<O: Owner> Core<O> {
             if self.pending.is_empty() {
                 return None;
             }
+            self.note_synced();
             self.writing = Arc::new(std::mem::replace(&mut self.pending, spare));
             self.writing_mark = self.owner.mark();
         }
         let segment = self.segment.clone()?;
         let offset = segment.offset(self.written.position);
         Some((segment, offset, Arc::clone(&self.writing)))
+    }
+
+    /// Appends how much was forced, if the file does not say so yet.
+    pub(super) fn note_synced(&mut self) {
+        if self.synced.position > self.synced_noted {
+            self.synced_noted = self.synced.position;
+            let end = self.end();
+            put_synced(&mut self.pending, end, self.synced_noted);
+        }
     }
 
     /// The burst is in the file.
@@ -170,7 +183,8 @@ pub(crate) struct Log<'a> {
 }
 
 impl Log<'_> {
-    /// Appends a record whose payload is these parts, one behind the other, and returns its position.
+    /// Appends a record whose payload is these parts, one behind the other, and returns its position. Kinds
+    /// begin at 1.
     ///
     /// # Errors
     /// No client has the store, or it is closed, or the record would be longer than 1 GiB.

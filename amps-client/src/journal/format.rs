@@ -4,19 +4,24 @@
 //!
 //! ```text
 //! file   = header , { record } ;
-//! header = "AMPSSTOR" , version (u32) , kind of store (u8) , position of the first record (u32) ,
+//! header = "AMPSSTOR" , version (u32) , kind of store (u8) , position of the first record (u64) ,
 //!          length of the name (u16) , name of the client , CRC-32 of all this (u32) ;
 //! record = length of kind and payload (u32) , CRC-32 (u32) , kind (u8) , payload ;
+//! synced = a record of the kind 0 , whose payload is a distance (u64) ;
 //! ```
 //!
 //! All numbers are big-endian. A *position* counts the bytes of records that were ever appended:
 //! when a file is written anew without its dead part, what is kept keeps its positions. The checksum
 //! of a record begins with its position, of which the lower 32 bits count: a payload that contains a
 //! record, or a block that a disk brings back from elsewhere, never passes for a record.
+//!
+//! A *synced* record is the journal's own. It says that everything which ends at least so many bytes before
+//! it was forced onto the disk when it was written. What is not readable there is damage; what
+//! is not readable behind the last such place may be what a failure of power has left.
 
 use nom::bytes::complete::{tag, take};
 use nom::error::Error;
-use nom::number::complete::{be_u8, be_u16, be_u32};
+use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 use nom::{IResult, Parser};
 
 const MAGIC: &[u8; 8] = b"AMPSSTOR";
@@ -25,13 +30,19 @@ const MAGIC: &[u8; 8] = b"AMPSSTOR";
 pub(crate) const VERSION: u32 = 1;
 
 /// Header without the name and the checksum.
-const FIXED_LEN: usize = MAGIC.len() + 4 + 1 + 4 + 2;
+const FIXED_LEN: usize = MAGIC.len() + 4 + 1 + 8 + 2;
 
 /// The longest header.
 pub(crate) const MAX_HEADER_LEN: usize = FIXED_LEN + u16::MAX as usize + 4;
 
 /// Length and checksum in front of a record.
 pub(crate) const PREFIX_LEN: usize = 8;
+
+/// The kind of a synced record. Kinds of stores begin at 1.
+pub(crate) const SYNCED: u8 = 0;
+
+/// The length of a synced record.
+pub(crate) const SYNCED_LEN: usize = PREFIX_LEN + 1 + 8;
 
 /// The longest kind and payload together. Nothing that a server takes is longer.
 pub(crate) const MAX_RECORD_LEN: u32 = 1 << 30;
@@ -71,8 +82,8 @@ impl StoreKind {
 pub(crate) struct Header {
     /// Whose store.
     pub(crate) kind: StoreKind,
-    /// The position of the first record, its lower half.
-    pub(crate) first: u32,
+    /// The position of the first record.
+    pub(crate) first: u64,
     /// The client that owns it.
     pub(crate) client: String,
     /// The length of the header itself.
@@ -91,7 +102,7 @@ pub(crate) enum HeaderFault {
 }
 
 /// Writes the beginning of a file; `None` if the client's name is longer than 65,535 bytes.
-pub(crate) fn header(kind: StoreKind, first: u32, client: &str) -> Option<Vec<u8>> {
+pub(crate) fn header(kind: StoreKind, first: u64, client: &str) -> Option<Vec<u8>> {
     let name_len = u16::try_from(client.len()).ok()?;
     let mut header = Vec::with_capacity(FIXED_LEN + client.len() + 4);
     header.extend_from_slice(MAGIC);
@@ -131,8 +142,8 @@ pub(crate) fn read_header(bytes: &[u8]) -> Result<Header, HeaderFault> {
     Ok(Header { kind, first, client, len: len + 4 })
 }
 
-fn fields(input: &[u8]) -> IResult<&[u8], (u8, u32, &[u8])> {
-    let (input, (kind, first, name_len)) = (be_u8, be_u32, be_u16).parse(input)?;
+fn fields(input: &[u8]) -> IResult<&[u8], (u8, u64, &[u8])> {
+    let (input, (kind, first, name_len)) = (be_u8, be_u64, be_u16).parse(input)?;
     let (input, name) = take(name_len)(input)?;
     Ok((input, (kind, first, name)))
 }
@@ -186,6 +197,17 @@ fn checksum_at(position: u64, body: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// From a synced record on: everything up to this position was forced.
+pub(crate) fn synced_up_to(record: &Record<'_>, position: u64) -> Option<u64> {
+    let (_, distance) = be_u64::<_, Error<&[u8]>>(record.payload).ok()?;
+    (record.kind == SYNCED && record.len == SYNCED_LEN).then(|| position.saturating_sub(distance))
+}
+
+/// Appends a synced record.
+pub(crate) fn put_synced(out: &mut Vec<u8>, position: u64, synced: u64) {
+    put_record(out, position, SYNCED, &[&position.saturating_sub(synced).to_be_bytes()]);
+}
+
 /// Appends the record whose payload is these parts, one behind the other; `false`, and nothing is
 /// appended, if it would be too long.
 pub(crate) fn put_record(out: &mut Vec<u8>, position: u64, kind: u8, parts: &[&[u8]]) -> bool {
@@ -231,6 +253,10 @@ impl Records {
         let start = put_unsealed(&mut self.bytes, kind, parts);
         self.starts.extend(start);
         start.is_some()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.starts.is_empty()
     }
 
     /// Their bytes, and the position of the first, if the last ends at this position.

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use super::committer::{Shared, Step, Worker};
 use super::core::{Asleep, Core, Log, ORIGIN, Owner, Reached, Segment, Stage};
 use super::disk::{Disk, DiskFile};
-use super::format::{Header, HeaderFault, MAX_HEADER_LEN, StoreKind, VERSION, read_header};
+use super::format::{Header, HeaderFault, MAX_HEADER_LEN, SYNCED, StoreKind, VERSION, read_header};
 use super::scan::{Scan, ScanError};
 use super::thread;
 use crate::publish_store::SyncPolicy;
@@ -78,17 +78,19 @@ impl<O: Owner> Journal<O> {
             (Segment { file, first: ORIGIN, header_len: 0 }, Found::Nothing, String::new())
         } else {
             let header = read_header_of(&*file, len, kind, path)?;
-            let (first, header_len) = (ORIGIN | u64::from(header.first), header.len as u64);
+            let (first, header_len) = (header.first, header.len as u64);
             let scan = Scan { file: &*file, len, from: header_len, first };
-            let replayed =
-                scan.run(&mut |position, record| owner.replay(position, record.kind, record.payload));
+            let replayed = scan.run(&mut |position, record| match record.kind {
+                SYNCED => Ok(()),
+                kind => owner.replay(position, kind, record.payload),
+            });
             let whole = replayed.map_err(|error| match error {
                 ScanError::Io(error) => unreadable(error),
                 ScanError::Damaged(offset, fault) => {
                     StoreError::Corrupt { path: path.to_owned(), offset, fault }
                 }
             })?;
-            let found = Found::Store { len: whole, torn: whole < len };
+            let found = Found::Store { len: whole.len, torn: whole.torn.is_some() };
             (Segment { file, first, header_len }, found, header.client)
         };
         let end = match found {
@@ -103,6 +105,7 @@ impl<O: Owner> Journal<O> {
             writing_mark: 0,
             written: Reached { position: end, mark: owner.mark() },
             synced: Reached { position: segment.first, mark: 0 },
+            synced_noted: segment.first,
             must_sync: 0,
             trouble: None,
             asleep: Asleep::No,
@@ -225,7 +228,8 @@ impl<O: Owner> Journal<O> {
     }
 
     /// Waits until everything up to this position (a `Log::end`) is on the disk, if the policy is
-    /// [`SyncPolicy::EveryWrite`]; otherwise there is nothing to wait for. Without a thread it takes the steps.
+    /// [`SyncPolicy::EveryWrite`]; otherwise there is nothing to wait for. Where there is no thread it takes the
+    /// steps itself.
     ///
     /// # Errors
     /// It does not get there for now; it is kept in memory, and tried again.
@@ -235,13 +239,14 @@ impl<O: Owner> Journal<O> {
         }
         let mut core = self.shared.lock();
         while core.synced.position < position {
+            let alone = core.no_thread;
             if core.stage == Stage::Closed {
                 return Err(StoreError::Closed);
             }
-            if let Some(trouble) = core.trouble.clone().filter(|_| self.has_thread) {
+            if let Some(trouble) = core.trouble.clone().filter(|_| !alone) {
                 return Err(trouble);
             }
-            if self.has_thread {
+            if !alone {
                 core = self.shared.settled.wait(core).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
@@ -336,7 +341,10 @@ impl<O: Owner> Journal<O> {
             self.give_free();
             return Ok(());
         }
-        let outcome = self.with(last).and_then(|()| shared.commit_all(&mut worker));
+        let outcome = self.with(last).and_then(|()| shared.commit_all(&mut worker)).and_then(|()| {
+            shared.lock().note_synced();
+            shared.commit_all(&mut worker)
+        });
         if outcome.is_ok() {
             // Where that is impossible the old file does as well.
             while shared.rewrite(&mut worker, REWRITE_ABOVE_AT_CLOSE) == Step::Done
@@ -384,12 +392,14 @@ impl<O: Owner> Drop for Journal<O> {
 /// What the thread would do, to be done by somebody else.
 #[cfg(any(test, feature = "simulation"))]
 #[derive(Clone)]
-pub(crate) struct Steps(Arc<dyn Fn(bool) -> Step + Send + Sync>);
+#[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public to the simulator only"))]
+pub struct Steps(Arc<dyn Fn(bool) -> Step + Send + Sync>);
 
 #[cfg(any(test, feature = "simulation"))]
+#[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public to the simulator only"))]
 impl Steps {
     /// Does the next thing. `interval_over`: what was written has waited for the interval of the policy.
-    pub(crate) fn step(&self, interval_over: bool) -> Step {
+    pub fn step(&self, interval_over: bool) -> Step {
         (self.0)(interval_over)
     }
 }
@@ -414,12 +424,7 @@ impl<O: Owner> Journal<O> {
     }
 }
 
-fn read_header_of(
-    file: &dyn DiskFile,
-    len: u64,
-    kind: StoreKind,
-    path: &Path,
-) -> Result<Header, StoreError> {
+fn read_header_of(file: &dyn DiskFile, len: u64, kind: StoreKind, path: &Path) -> Result<Header, StoreError> {
     let path = || path.to_owned();
     let mut bytes = vec![0; MAX_HEADER_LEN.min(usize::try_from(len).unwrap_or(usize::MAX))];
     file.read_at(0, &mut bytes).map_err(|error| StoreError::io("read", path(), error))?;
@@ -431,9 +436,5 @@ fn read_header_of(
             StoreError::Corrupt { path: path(), offset: 0, fault: fault.to_owned() }
         }
     })?;
-    if header.kind == kind {
-        Ok(header)
-    } else {
-        Err(not_a_store(format!("it is a {}", header.kind.name())))
-    }
+    if header.kind == kind { Ok(header) } else { Err(not_a_store(format!("it is a {}", header.kind.name()))) }
 }

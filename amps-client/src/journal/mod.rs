@@ -29,18 +29,20 @@ mod handle;
 mod rewrite;
 mod scan;
 #[cfg(any(test, feature = "simulation"))]
+#[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public to the simulator only"))]
 mod sim_disk;
-#[cfg(test)]
-mod tests;
 mod thread;
 
 pub(crate) use self::core::{Log, Owner};
-pub(crate) use committer::Step;
-pub(crate) use disk::{Disk, RealDisk};
-pub(crate) use format::{Found, PREFIX_LEN, Records, StoreKind, record};
+pub(crate) use disk::RealDisk;
+pub(crate) use format::{Found, Record, Records, StoreKind, record};
 pub(crate) use handle::{Journal, Settings};
 #[cfg(any(test, feature = "simulation"))]
-pub(crate) use {handle::Steps, sim_disk::SimDisk};
+#[cfg_attr(
+    not(feature = "simulation"),
+    expect(unreachable_pub, reason = "public to the simulator only")
+)]
+pub use {committer::Step, handle::Steps, sim_disk::SimDisk};
 
 #[cfg(doc)]
 use crate::publish_store::SyncPolicy;

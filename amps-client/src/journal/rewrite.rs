@@ -9,7 +9,7 @@ use std::io;
 
 use super::committer::{Shared, Step, Worker};
 use super::core::{Core, Owner, Segment, Stage};
-use super::format::{Found, Records, header, record};
+use super::format::{Found, Records, SYNCED, header, record};
 use crate::store_error::StoreError;
 
 /// How much is copied and forced at once: writes to the old file wait no longer than this takes.
@@ -64,11 +64,14 @@ impl<O: Owner> Shared<O> {
         Ok(Step::Done)
     }
 
-    fn new_file(&self, records: Records, keep: u64, client: &str) -> Result<Rewrite, StoreError> {
+    fn new_file(&self, mut records: Records, keep: u64, client: &str) -> Result<Rewrite, StoreError> {
         let wrong = |error| StoreError::io("write", &self.beside, error);
+        if !records.is_empty() {
+            // It is the new file's only once all of this is on the disk.
+            records.push(SYNCED, &[&0_u64.to_be_bytes()]);
+        }
         let (records, first) = records.ending_at(keep);
-        #[expect(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
-        let Some(mut bytes) = header(self.kind, first as u32, client) else {
+        let Some(mut bytes) = header(self.kind, first, client) else {
             let len = client.len();
             return Err(StoreError::other(format!("a client's name of {len} bytes is too long for a store")));
         };
@@ -108,7 +111,9 @@ impl<O: Owner> Shared<O> {
         let mut wanted = SLICE;
         loop {
             let mut slice = vec![0; wanted.min(usize::try_from(left).unwrap_or(usize::MAX))];
-            old.file.read_at(offset, &mut slice).map_err(|error| StoreError::io("read", &self.path, error))?;
+            old.file
+                .read_at(offset, &mut slice)
+                .map_err(|error| StoreError::io("read", &self.path, error))?;
             let mut whole = 0;
             let needed = loop {
                 match record(slice.get(whole..).unwrap_or_default(), rewrite.copied + whole as u64) {
@@ -160,4 +165,3 @@ impl<O: Owner> Shared<O> {
         self.take_place(worker, rewrite)
     }
 }
-

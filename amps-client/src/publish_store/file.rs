@@ -14,9 +14,7 @@ use super::places::{Entry, Places};
 use super::{Attached, Progress, PublishStore, SyncPolicy};
 #[cfg(any(test, feature = "simulation"))]
 use crate::journal::Steps;
-use crate::journal::{
-    Found, Journal, Log, Owner, PREFIX_LEN, RealDisk, Record, Records, Settings, StoreKind, record,
-};
+use crate::journal::{Found, Journal, Log, Owner, RealDisk, Record, Records, Settings, StoreKind, record};
 use crate::store_error::StoreError;
 
 /// So many numbers are reserved at a time.
@@ -25,19 +23,17 @@ const RESERVED_AHEAD: u64 = 1 << 20;
 /// How much is read from the file at once.
 const READ_AT_ONCE: usize = 256 << 10;
 
-const DEFAULT_POLICY: SyncPolicy = SyncPolicy::Interval(Duration::from_secs(1));
+/// What a failing machine may take along is what was published in so short a time, and had not reached the
+/// server yet; a force this often costs next to nothing.
+const DEFAULT_POLICY: SyncPolicy = SyncPolicy::Interval(Duration::from_millis(10));
 
 /// A number and a frame.
 const MESSAGE: u8 = 1;
 /// Nothing up to this number is needed any more.
 const DISCARDED: u8 = 2;
-/// Numbers up to this one may be in use.
+/// No number above this one is in use; ahead of the numbers that are, and just the last of them when the
+/// store was closed in order. The last such record counts.
 const RESERVED: u8 = 3;
-/// The store was closed in order, and this is the last number that was used.
-const CLOSED: u8 = 4;
-
-/// What is in front of a frame in its record.
-const MESSAGE_HEAD_LEN: usize = 1 + 8;
 
 /// Keeps messages in a file: they outlive the process.
 ///
@@ -110,8 +106,8 @@ pub struct FilePublishStoreBuilder {
 }
 
 impl FilePublishStoreBuilder {
-    /// When what is written is forced onto the disk; by default at least once a second
-    /// (`SyncPolicy::Interval(Duration::from_secs(1))`).
+    /// When what is written is forced onto the disk; by default within 10 milliseconds
+    /// (`SyncPolicy::Interval(Duration::from_millis(10))`).
     pub fn sync(mut self, policy: SyncPolicy) -> Self {
         self.policy = policy;
         self
@@ -124,7 +120,7 @@ impl FilePublishStoreBuilder {
     /// refused. Whose file it is turns out when a client takes the store.
     pub fn open(self) -> Result<FilePublishStore, StoreError> {
         let settings = Settings::new(Arc::new(RealDisk), self.policy);
-        FilePublishStore::with_settings(&self.path, settings)
+        FilePublishStore::on(&self.path, settings)
     }
 }
 
@@ -142,32 +138,24 @@ impl FilePublishStore {
         FilePublishStoreBuilder { path: path.as_ref().to_owned(), policy: DEFAULT_POLICY }
     }
 
-    pub(crate) fn with_settings(path: &Path, settings: Settings) -> Result<Self, StoreError> {
+    fn on(path: &Path, settings: Settings) -> Result<Self, StoreError> {
         let state = State { reserves: settings.policy != SyncPolicy::EveryWrite, ..State::default() };
         let journal = Journal::open(path, StoreKind::Publish, state, settings)?;
         Ok(Self { journal, chunk: Vec::new(), done: true })
     }
 
-    /// A store without a thread, for a simulator: somebody takes its [`steps`](Self::steps).
+    /// Without a thread: somebody takes the steps.
     #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn on_disk(
-        disk: Arc<dyn crate::journal::Disk>,
-        path: &Path,
-        policy: SyncPolicy,
-    ) -> Result<Self, StoreError> {
-        Self::with_settings(path, Settings { thread: false, ..Settings::new(disk, policy) })
+    pub(super) fn with_settings(path: &Path, settings: Settings) -> Result<(Self, Steps), StoreError> {
+        let store = Self::on(path, Settings { thread: false, ..settings })?;
+        let steps = store.journal.steps();
+        Ok((store, steps))
     }
 
-    /// What the thread would do.
-    #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn steps(&self) -> Steps {
-        self.journal.steps()
-    }
-
-    /// Numbers from here on are about to be used by somebody who does not keep all of them here.
-    pub(super) fn reserve(&mut self, sequence: u64) -> Result<(), StoreError> {
+    /// This number is given out, and is kept elsewhere for now.
+    pub(super) fn use_number(&mut self, number: u64) -> Result<(), StoreError> {
         self.journal.with(|state, log| {
-            state.last_used = state.last_used.max(sequence);
+            state.last_used = state.last_used.max(number);
             state.reserve(log)
         })
     }
@@ -187,15 +175,29 @@ impl FilePublishStore {
     }
 }
 
+#[cfg(any(test, feature = "simulation"))]
+#[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public to the simulator only"))]
+impl crate::journal::SimDisk {
+    /// A store on this disk that has no thread: whoever asks for it takes the steps.
+    ///
+    /// # Errors
+    /// See [`FilePublishStoreBuilder::open`].
+    pub fn publish_store(
+        &self,
+        path: &Path,
+        policy: SyncPolicy,
+    ) -> Result<(FilePublishStore, Steps), StoreError> {
+        FilePublishStore::with_settings(path, Settings::new(Arc::new(self.clone()), policy))
+    }
+}
+
 impl PublishStore for FilePublishStore {
     fn attach(&mut self, client: &str, progress: Progress) -> Result<Attached, StoreError> {
-        let attached = self.journal.with(|state, _| Attached {
-            last_used: state.last_used,
-            last_persisted: state.last_discarded,
-        });
-        self.journal.attach(client, move || progress.made(), State::reserve)?;
+        self.journal.attach(client, move || progress.made(), State::begin)?;
         self.done = false;
-        Ok(attached)
+        Ok(self
+            .journal
+            .with(|state, _| Attached { last_used: state.last_used, last_persisted: state.last_discarded }))
     }
 
     fn append(&mut self, sequence: u64, frame: &[u8]) -> Result<(), StoreError> {
@@ -212,27 +214,27 @@ impl PublishStore for FilePublishStore {
         let mut wanted = READ_AT_ONCE;
         while position < end {
             self.journal.read(position, wanted, &mut self.chunk)?;
-            wanted = READ_AT_ONCE;
-            let mut rest = self.chunk.as_slice();
-            loop {
-                match record(rest, position) {
+            let mut done = 0;
+            let stopped = loop {
+                let at = position + done as u64;
+                match record(self.chunk.get(done..).unwrap_or_default(), at) {
                     Found::Whole(Record { kind, payload, len }) => {
                         if let Some((number, frame)) = message(payload).filter(|_| kind == MESSAGE) {
                             if number >= from && !visit(number, frame) {
                                 return Ok(());
                             }
                         }
-                        rest = rest.get(len..).unwrap_or_default();
-                        position += len as u64;
+                        done += len;
                     }
-                    Found::Beginning(needed) if rest.len() < self.chunk.len() || needed > self.chunk.len() => {
-                        wanted = needed.max(READ_AT_ONCE);
-                        break;
-                    }
-                    Found::Beginning(_) => return Err(self.damaged(position, "a record is cut off")),
-                    Found::Nothing(fault) => return Err(self.damaged(position, fault)),
+                    other => break other,
                 }
-            }
+            };
+            position += done as u64;
+            wanted = match stopped {
+                Found::Beginning(needed) if done > 0 || needed > wanted => needed.max(READ_AT_ONCE),
+                Found::Nothing(fault) => return Err(self.damaged(position, fault)),
+                _ => return Err(self.damaged(position, "a record is cut off")),
+            };
         }
         Ok(())
     }
@@ -308,11 +310,16 @@ struct State {
     reserved: u64,
     /// Up to here once everything before this position is.
     reserving: Option<(u64, u64)>,
-    /// The last record closed the store.
-    closed: bool,
 }
 
 impl State {
+    /// A client takes the store. Numbers that may have been in use are not used again.
+    fn begin(&mut self, log: &mut Log<'_>) -> Result<(), StoreError> {
+        self.last_used = self.last_used.max(self.reserved);
+        // A store that was closed in order has none reserved. One that was not has used them up.
+        self.reserve(log)
+    }
+
     fn append(&mut self, sequence: u64, frame: &[u8], log: &mut Log<'_>) -> Result<(), StoreError> {
         let position = log.append(MESSAGE, &[&sequence.to_be_bytes(), frame])?;
         self.keep(sequence, position, frame.len());
@@ -339,8 +346,7 @@ impl State {
 
     /// Reserves numbers when half of those that are reserved are used.
     fn reserve(&mut self, log: &mut Log<'_>) -> Result<(), StoreError> {
-        let asked = self.reserving.map_or(self.reserved, |(number, _)| number);
-        if !self.reserves || self.last_used.saturating_add(RESERVED_AHEAD / 2) < asked {
+        if !self.reserves || self.last_used.saturating_add(RESERVED_AHEAD / 2) < self.asked() {
             return Ok(());
         }
         let number = self.last_used.saturating_add(RESERVED_AHEAD);
@@ -348,6 +354,11 @@ impl State {
         log.demand_sync();
         self.reserving = Some((number, log.end()));
         Ok(())
+    }
+
+    /// Up to here numbers are reserved, or will be.
+    fn asked(&self) -> u64 {
+        self.reserving.map_or(self.reserved, |(number, _)| number)
     }
 
     fn settle_reservation(&mut self, synced: u64) {
@@ -358,8 +369,8 @@ impl State {
     }
 
     fn close(&mut self, log: &mut Log<'_>) -> Result<(), StoreError> {
-        log.append(CLOSED, &[&self.last_used.to_be_bytes()])?;
-        self.closed = true;
+        log.append(RESERVED, &[&self.last_used.to_be_bytes()])?;
+        (self.reserved, self.reserving) = (self.last_used, None);
         Ok(())
     }
 }
@@ -367,7 +378,6 @@ impl State {
 impl Owner for State {
     fn replay(&mut self, position: u64, kind: u8, payload: &[u8]) -> Result<(), String> {
         let (number, frame) = message(payload).ok_or("a record without a number")?;
-        self.closed = kind == CLOSED;
         match kind {
             MESSAGE if self.places.last_number().is_some_and(|last| number <= last) => {
                 return Err(format!("the message {number} comes too late"));
@@ -379,7 +389,6 @@ impl Owner for State {
                 self.last_used = self.last_used.max(number);
             }
             RESERVED => self.reserved = number,
-            CLOSED => {}
             unknown => return Err(format!("a record of the unknown kind {unknown}")),
         }
         Ok(())
@@ -394,19 +403,9 @@ impl Owner for State {
     }
 
     fn snapshot(&mut self, records: &mut Records, end: u64) -> u64 {
-        let reserved = self.reserving.map_or(self.reserved, |(number, _)| number);
-        let mut put = |kind, number: u64| records.push(kind, &[&number.to_be_bytes()]);
-        put(DISCARDED, self.last_discarded);
-        put(RESERVED, reserved);
-        match self.places.first() {
-            Some(first) => first.position,
-            None => {
-                if self.closed {
-                    put(CLOSED, self.last_used);
-                }
-                end
-            }
-        }
+        records.push(DISCARDED, &[&self.last_discarded.to_be_bytes()]);
+        records.push(RESERVED, &[&self.asked().max(self.last_used).to_be_bytes()]);
+        self.places.first().map_or(end, |first| first.position)
     }
 }
 

@@ -8,8 +8,13 @@ use std::sync::Arc;
 
 use crate::store_error::StoreError;
 
+#[cfg(test)]
+mod crashes;
+mod file;
+pub use file::{FilePublishStore, FilePublishStoreBuilder};
 mod memory;
 pub use memory::MemoryPublishStore;
+mod places;
 
 /// Keeps messages until the server has them.
 ///

@@ -106,6 +106,12 @@ impl Places {
         self.first_from(0)
     }
 
+    /// The number of the last message.
+    pub(super) fn last_number(&self) -> Option<u64> {
+        let block = self.blocks.back()?;
+        block.entries.last().map(|it| block.number + u64::from(it.0))
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.len
