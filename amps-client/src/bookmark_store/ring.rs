@@ -463,7 +463,10 @@ fn entry(slot: u32, generation: u64, content: Option<&StoredPoint>) -> Vec<u8> {
 /// The generation and the content of an entry, unless it is torn or was never written.
 fn read_entry(slot: u32, bytes: &[u8]) -> Option<(u64, Option<StoredPoint>)> {
     let (after, checksum_found) = be_u32::<_, Error<&[u8]>>(bytes).ok()?;
-    let (rest, (generation, in_use, id, bookmark)) = entry_fields(after).ok()?;
+    let head: IResult<&[u8], (u64, u8, u16, u16)> = (be_u64, be_u8, be_u16, be_u16).parse(after);
+    let (rest, (generation, in_use, id_len, bookmark_len)) = head.ok()?;
+    let texts: IResult<&[u8], (&[u8], &[u8])> = (take(id_len), take(bookmark_len)).parse(rest);
+    let (rest, (id, bookmark)) = texts.ok()?;
     let sealed = after.get(..after.len() - rest.len())?;
     if generation == 0 || checksum(slot, sealed) != checksum_found {
         return None;
@@ -471,13 +474,6 @@ fn read_entry(slot: u32, bytes: &[u8]) -> Option<(u64, Option<StoredPoint>)> {
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
     let point = StoredPoint { sub_id: text(id)?, bookmark: text(bookmark)? };
     Some((generation, (in_use == 1).then_some(point)))
-}
-
-fn entry_fields(input: &[u8]) -> IResult<&[u8], (u64, u8, &[u8], &[u8])> {
-    let (input, (generation, in_use, id_len, bookmark_len)) = (be_u64, be_u8, be_u16, be_u16).parse(input)?;
-    let (input, id) = take(id_len)(input)?;
-    let (input, bookmark) = take(bookmark_len)(input)?;
-    Ok((input, (generation, in_use, id, bookmark)))
 }
 
 fn checksum(slot: u32, bytes: &[u8]) -> u32 {

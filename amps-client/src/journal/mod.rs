@@ -34,7 +34,7 @@ mod sim_disk;
 mod thread;
 
 pub(crate) use self::core::{Log, Owner};
-pub(crate) use disk::RealDisk;
+pub(crate) use disk::{Disk, DiskFile, RealDisk};
 pub(crate) use format::{Found, Record, Records, StoreKind, record};
 pub(crate) use handle::{Journal, Settings};
 #[cfg(any(test, feature = "simulation"))]
