@@ -86,6 +86,7 @@ pub mod guide;
 mod hooks;
 pub use hooks::{Direction, Hook, ListenerId, SlowConsumer};
 mod journal;
+pub use journal::{StoreEnd, StoreRecord, StoreReport, inspect_store};
 mod listener;
 pub use listener::ConnectionState;
 mod message;

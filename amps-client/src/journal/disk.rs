@@ -97,6 +97,11 @@ impl Disk for RealDisk {
     }
 }
 
+/// Opens a file to read it, without a lock.
+pub(crate) fn open_to_look(path: &Path) -> io::Result<impl DiskFile> {
+    Ok(RealFile(File::open(path)?))
+}
+
 fn lock(file: &File) -> io::Result<()> {
     if FileExt::try_lock_exclusive(file)? { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
 }

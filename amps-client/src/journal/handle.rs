@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 
 use super::committer::{Shared, Step, Worker};
 use super::core::{Asleep, Core, Log, ORIGIN, Owner, Reached, Segment, Stage};
-use super::disk::{Disk, DiskFile};
-use super::format::{Header, HeaderFault, MAX_HEADER_LEN, SYNCED, StoreKind, VERSION, read_header};
-use super::scan::{Scan, ScanError};
+use super::disk::Disk;
+use super::format::{SYNCED, StoreKind};
+use super::scan::{Scan, ScanError, header_of};
 use super::thread;
 use crate::publish_store::SyncPolicy;
 use crate::store_error::StoreError;
@@ -77,7 +77,11 @@ impl<O: Owner> Journal<O> {
         let (segment, found, client) = if len == 0 {
             (Segment { file, first: ORIGIN, header_len: 0 }, Found::Nothing, String::new())
         } else {
-            let header = read_header_of(&*file, len, kind, path)?;
+            let header = header_of(&*file, len, path, kind.name())?;
+            if header.kind != kind {
+                let found = format!("it is a {}", header.kind.name());
+                return Err(StoreError::NotAStore { path: path.to_owned(), expected: kind.name(), found });
+            }
             let (first, header_len) = (header.first, header.len as u64);
             let scan = Scan { file: &*file, len, from: header_len, first };
             let replayed = scan.run(&mut |position, record| match record.kind {
@@ -422,19 +426,4 @@ impl<O: Owner> Journal<O> {
             step
         }))
     }
-}
-
-fn read_header_of(file: &dyn DiskFile, len: u64, kind: StoreKind, path: &Path) -> Result<Header, StoreError> {
-    let path = || path.to_owned();
-    let mut bytes = vec![0; MAX_HEADER_LEN.min(usize::try_from(len).unwrap_or(usize::MAX))];
-    file.read_at(0, &mut bytes).map_err(|error| StoreError::io("read", path(), error))?;
-    let not_a_store = |found: String| StoreError::NotAStore { path: path(), expected: kind.name(), found };
-    let header = read_header(&bytes).map_err(|fault| match fault {
-        HeaderFault::NoStore(found) => not_a_store(found.to_owned()),
-        HeaderFault::Version(found) => StoreError::NewerVersion { path: path(), found, known: VERSION },
-        HeaderFault::Damaged(fault) => {
-            StoreError::Corrupt { path: path(), offset: 0, fault: fault.to_owned() }
-        }
-    })?;
-    if header.kind == kind { Ok(header) } else { Err(not_a_store(format!("it is a {}", header.kind.name()))) }
 }

@@ -19,6 +19,7 @@
 //! | `core.rs` | what is behind the lock |
 //! | `committer.rs` | what is done next: write, force, take the new file's next slice |
 //! | `rewrite.rs` | the new file |
+//! | `inspect.rs` | looking at a file without using it |
 //! | `thread.rs` | the thread, its waiting and its clock: the only place that has one |
 
 mod committer;
@@ -26,6 +27,7 @@ mod core;
 mod disk;
 mod format;
 mod handle;
+mod inspect;
 mod rewrite;
 mod scan;
 #[cfg(any(test, feature = "simulation"))]
@@ -37,6 +39,8 @@ pub(crate) use self::core::{Log, Owner};
 pub(crate) use disk::{Disk, DiskFile, RealDisk};
 pub(crate) use format::{Found, Record, Records, StoreKind, record};
 pub(crate) use handle::{Journal, Settings};
+pub(crate) use inspect::Explain;
+pub use inspect::{StoreEnd, StoreRecord, StoreReport, inspect_store};
 #[cfg(any(test, feature = "simulation"))]
 #[cfg_attr(
     not(feature = "simulation"),

@@ -7,9 +7,14 @@
 //! nobody touches it.
 
 use std::io;
+use std::path::Path;
 
 use super::disk::DiskFile;
-use super::format::{Found, Record, SYNCED_LEN, record, synced_up_to};
+use super::format::{
+    Found, Header, HeaderFault, MAX_HEADER_LEN, Record, SYNCED_LEN, VERSION, read_header, record,
+    synced_up_to,
+};
+use crate::store_error::StoreError;
 
 /// How much is read at once.
 const READ_AT_ONCE: usize = 1 << 20;
@@ -117,4 +122,25 @@ impl Scan<'_> {
         }
         Ok(Whole { len: end, torn: Some(fault) })
     }
+}
+
+/// Reads the header of a file that should be a `wanted`.
+pub(crate) fn header_of(
+    file: &dyn DiskFile,
+    len: u64,
+    path: &Path,
+    wanted: &'static str,
+) -> Result<Header, StoreError> {
+    let mut bytes = vec![0; MAX_HEADER_LEN.min(usize::try_from(len).unwrap_or(usize::MAX))];
+    file.read_at(0, &mut bytes).map_err(|error| StoreError::io("read", path, error))?;
+    read_header(&bytes).map_err(|fault| {
+        let path = path.to_owned();
+        match fault {
+            HeaderFault::NoStore(found) => {
+                StoreError::NotAStore { path, expected: wanted, found: found.to_owned() }
+            }
+            HeaderFault::Version(found) => StoreError::NewerVersion { path, found, known: VERSION },
+            HeaderFault::Damaged(fault) => StoreError::Corrupt { path, offset: 0, fault: fault.to_owned() },
+        }
+    })
 }

@@ -386,12 +386,19 @@ impl DiskFile for SimFile {
     fn sync(&self) -> io::Result<()> {
         self.with(|state, content| {
             state.operate()?;
+            let changes = std::mem::take(&mut content.changes);
             if state.refuses_sync {
+                // As systems do it: what could not be forced counts as forced from now on.
                 return Err(io::Error::other("the disk does not take it"));
             }
             state.syncs += 1;
-            content.forced = content.now.clone();
-            content.changes.clear();
+            for change in changes {
+                match change {
+                    Change::Write(offset, bytes) => write(&mut content.forced, offset, &bytes),
+                    Change::SetLen(len) => set_len(&mut content.forced, len),
+                    _ => {}
+                }
+            }
             Ok(())
         })
     }

@@ -28,12 +28,12 @@ const READ_AT_ONCE: usize = 256 << 10;
 const DEFAULT_POLICY: SyncPolicy = SyncPolicy::Interval(Duration::from_millis(10));
 
 /// A number and a frame.
-const MESSAGE: u8 = 1;
+pub(super) const MESSAGE: u8 = 1;
 /// Nothing up to this number is needed any more.
-const DISCARDED: u8 = 2;
+pub(super) const DISCARDED: u8 = 2;
 /// No number above this one is in use; ahead of the numbers that are, and just the last of them when the
 /// store was closed in order. The last such record counts.
-const RESERVED: u8 = 3;
+pub(super) const RESERVED: u8 = 3;
 
 /// Keeps messages in a file: they outlive the process.
 ///
@@ -299,15 +299,15 @@ impl std::fmt::Debug for FilePublishStore {
 
 /// What the records add up to.
 #[derive(Debug, Default)]
-struct State {
-    places: Places,
+pub(super) struct State {
+    pub(super) places: Places,
     /// No number up to here may be used again.
-    last_used: u64,
-    last_discarded: u64,
+    pub(super) last_used: u64,
+    pub(super) last_discarded: u64,
     /// Numbers are reserved ahead.
     reserves: bool,
     /// Up to here they are reserved on the disk.
-    reserved: u64,
+    pub(super) reserved: u64,
     /// Up to here once everything before this position is.
     reserving: Option<(u64, u64)>,
 }
@@ -410,7 +410,7 @@ impl Owner for State {
 }
 
 /// The number in front of a payload, and the rest.
-fn message(payload: &[u8]) -> Option<(u64, &[u8])> {
+pub(super) fn message(payload: &[u8]) -> Option<(u64, &[u8])> {
     let (rest, number) = be_u64::<_, Error<&[u8]>>(payload).ok()?;
     Some((number, rest))
 }

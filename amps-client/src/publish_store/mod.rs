@@ -10,6 +10,8 @@ use crate::store_error::StoreError;
 
 #[cfg(test)]
 mod crashes;
+mod explain;
+pub(crate) use explain::explainer;
 mod file;
 pub use file::{FilePublishStore, FilePublishStoreBuilder};
 mod memory;
