@@ -12,8 +12,9 @@
 //! ```
 //!
 //! All numbers are big-endian. The checksum of an entry begins with the number of its slot. Of a slot's entries
-//! that are whole the one of the highest generation counts; the next is written over the oldest. An entry that is
-//! torn costs one step back, never a step ahead.
+//! that are whole the one of the highest generation counts. The next is written over another one, and never over
+//! the newest of those that were forced onto the disk: an entry that is torn when the process dies costs one step
+//! back, and a failure of the machine costs the steps since the last force. Neither is ever a step ahead.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,7 +52,7 @@ const ENTRY_ROOM: usize = ENTRY_LEN - ENTRY_HEAD_LEN;
 /// ever has to be written anew; the file has 4 KiB for each subscription and 4 KiB besides.
 ///
 /// What was written outlives the process. It is forced onto the disk by `close` and by a purge; if the machine fails
-/// before, older recovery points may be back, never newer ones.
+/// before, older recovery points may be back, down to those that were forced last, and never newer ones.
 ///
 /// The file belongs to one client, by name, and to one process at a time. An id and the bookmark of its
 /// subscription must not exceed 1007 bytes together: a recovery point of 24 publishers in the worst case. What does not fit, and a subscription for
@@ -174,11 +175,31 @@ struct Table {
     found: Vec<StoredPoint>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Slot {
     index: u32,
-    /// Of its newest entry.
+    /// Of its newest entry; 0 if there is none.
     generation: u64,
+    /// Which of its entries that is.
+    entry: usize,
+    /// The entry that is not to be written over.
+    forced: Option<usize>,
+}
+
+impl Slot {
+    /// One of which nothing is known.
+    const fn empty(index: u32) -> Self {
+        Self { index, generation: 0, entry: ENTRIES - 1, forced: None }
+    }
+
+    /// The same with another entry.
+    fn next(self) -> Self {
+        let mut entry = (self.entry + 1) % ENTRIES;
+        if self.forced == Some(entry) {
+            entry = (entry + 1) % ENTRIES;
+        }
+        Self { entry, generation: self.generation + 1, ..self }
+    }
 }
 
 impl Ring {
@@ -196,7 +217,7 @@ impl Ring {
         let len = file.len().map_err(unreadable)?;
         let mut table = Table::default();
         if len == 0 {
-            table.free = (0..slots).rev().map(|index| Slot { index, generation: 0 }).collect();
+            table.free = (0..slots).rev().map(Slot::empty).collect();
         } else {
             let mut header = vec![0; HEADER_LEN.min(usize::try_from(len).unwrap_or(HEADER_LEN))];
             file.read_at(0, &mut header).map_err(unreadable)?;
@@ -224,7 +245,8 @@ impl Ring {
             return Err(StoreError::Locked { path: self.path.clone() });
         }
         match &table.owner {
-            Some(owner) if owner == client => {}
+            // What is there may have been written by a process that died, and not be on the disk yet.
+            Some(owner) if owner == client => self.sync(&mut table)?,
             Some(owner) => {
                 return Err(StoreError::OtherClient {
                     path: self.path.clone(),
@@ -268,31 +290,36 @@ impl Ring {
         let Some(file) = table.file.as_ref().filter(|_| table.attached) else {
             return Err(StoreError::Closed);
         };
-        let generation = slot.generation + 1;
-        let entry = entry(slot.index, generation, content);
-        file.write_at(offset(slot.index, generation), &entry)
+        let slot = slot.next();
+        let entry = entry(slot.index, slot.generation, content);
+        file.write_at(offset(slot.index, slot.entry), &entry)
             .map_err(|error| StoreError::io("write", &self.path, error))?;
-        Ok(Slot { generation, ..slot })
+        Ok(slot)
     }
 
-    fn sync(&self, table: &Table) -> Result<(), StoreError> {
+    /// Forces everything onto the disk.
+    fn sync(&self, table: &mut Table) -> Result<(), StoreError> {
         let file = table.file.as_ref().ok_or(StoreError::Closed)?;
-        file.sync().map_err(|error| StoreError::io("sync", &self.path, error))
+        file.sync().map_err(|error| StoreError::io("sync", &self.path, error))?;
+        for slot in table.taken.values_mut().chain(&mut table.free) {
+            slot.forced = (slot.generation > 0).then_some(slot.entry);
+        }
+        Ok(())
     }
 }
 
 impl Table {
     /// Takes up what a slot has.
     fn take_up(&mut self, index: u32, bytes: &[u8]) {
-        let newest = bytes
-            .chunks(ENTRY_LEN)
-            .filter_map(|bytes| read_entry(index, bytes))
-            .max_by_key(|(generation, _)| *generation);
-        let Some((generation, content)) = newest else {
-            self.free.push(Slot { index, generation: 0 });
+        let entries = bytes.chunks(ENTRY_LEN).enumerate();
+        let newest = entries
+            .filter_map(|(entry, bytes)| Some((entry, read_entry(index, bytes)?)))
+            .max_by_key(|(_, (generation, _))| *generation);
+        let Some((entry, (generation, content))) = newest else {
+            self.free.push(Slot::empty(index));
             return;
         };
-        let slot = Slot { index, generation };
+        let slot = Slot { index, generation, entry, forced: None };
         let Some(point) = content else {
             self.free.push(slot);
             return;
@@ -347,18 +374,18 @@ impl RecoveryPointAdapter for Ring {
         for id in ids {
             self.give_free(&mut table, &id)?;
         }
-        self.sync(&table)
+        self.sync(&mut table)
     }
 
     fn purge_sub(&self, sub_id: &str) -> Result<(), StoreError> {
         let mut table = self.table();
         self.give_free(&mut table, sub_id)?;
-        self.sync(&table)
+        self.sync(&mut table)
     }
 
     fn close(&self) -> Result<(), StoreError> {
         let mut table = self.table();
-        let synced = if table.attached && table.file.is_some() { self.sync(&table) } else { Ok(()) };
+        let synced = if table.attached && table.file.is_some() { self.sync(&mut table) } else { Ok(()) };
         table.file = None;
         synced
     }
@@ -381,8 +408,8 @@ impl std::fmt::Debug for Ring {
 }
 
 /// Where an entry stands.
-fn offset(slot: u32, generation: u64) -> u64 {
-    HEADER_LEN as u64 + u64::from(slot) * SLOT_LEN as u64 + generation % ENTRIES as u64 * ENTRY_LEN as u64
+fn offset(slot: u32, entry: usize) -> u64 {
+    HEADER_LEN as u64 + u64::from(slot) * SLOT_LEN as u64 + (entry * ENTRY_LEN) as u64
 }
 
 /// The beginning of a file; `None` if the client's name is too long for it.

@@ -188,9 +188,9 @@ fn wherever_the_file_ends_what_is_before_counts() {
     // How long the file is when these are discarded.
     let mut ends = Vec::new();
     let mut draw = Draw(5);
-    let mut open_places: Vec<usize> = (0..40).collect();
-    while !open_places.is_empty() {
-        let place = open_places.remove(draw.below(open_places.len().min(4)));
+    let mut unfinished: Vec<usize> = (0..40).collect();
+    while !unfinished.is_empty() {
+        let place = unfinished.remove(draw.below(unfinished.len().min(4)));
         store.discard(SUB, log[place]).unwrap();
         let end = store.journal.with(|_, log| log.end());
         ends.push((store.journal.offset(end) as usize, place));
@@ -202,7 +202,7 @@ fn wherever_the_file_ends_what_is_before_counts() {
     for end in header_len..=bytes.len() {
         let disk = SimDisk::new(1);
         disk.put(Path::new(PATH), &bytes[..end]);
-        let (store, _steps) = self::open(&disk, SyncPolicy::Never).unwrap();
+        let (store, _steps) = open(&disk, SyncPolicy::Never).unwrap();
         store.attach("order-worker").unwrap();
         let whole: BTreeSet<usize> = ends.iter().filter(|it| it.0 <= end).map(|it| it.1).collect();
         let begun: BTreeSet<usize> = ends.iter().take(whole.len() + 1).map(|it| it.1).collect();
