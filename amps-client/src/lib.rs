@@ -63,7 +63,8 @@ pub use authenticator::{Authenticator, AuthenticatorError};
 mod bookmark_store;
 pub use bookmark_store::{
     Arrival, BookmarkStore, ConflatingRecoveryPointAdapter, FileBookmarkStore, FileBookmarkStoreBuilder,
-    MemoryBookmarkStore, RecoveryPoint, RecoveryPointAdapter, RingBookmarkStore, StoredPoint,
+    MemoryBookmarkStore, RecoveryPoint, RecoveryPointAdapter, RingBookmarkStore, SowRecoveryPointAdapter,
+    StoredPoint,
 };
 pub mod bookmarks;
 mod builder;
@@ -87,6 +88,7 @@ mod hooks;
 pub use hooks::{Direction, Hook, ListenerId, SlowConsumer};
 mod journal;
 pub use journal::{StoreEnd, StoreRecord, StoreReport, inspect_store};
+mod json_text;
 mod listener;
 pub use listener::ConnectionState;
 mod message;

@@ -18,6 +18,8 @@ mod memory;
 pub use memory::MemoryBookmarkStore;
 mod ring;
 pub use ring::RingBookmarkStore;
+mod sow;
+pub use sow::SowRecoveryPointAdapter;
 mod tracker;
 
 /// Whether a message is new to its subscription.
