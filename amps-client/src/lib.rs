@@ -124,6 +124,9 @@ pub use subscription::{Closer, HandlerSubscription, Subscription};
 mod write_failure;
 pub use write_failure::FailedWrite;
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;

@@ -140,7 +140,8 @@ impl SowRecoveryPointAdapter {
         Ok(self)
     }
 
-    /// How long reading, deleting and closing may take; by default 10 s.
+    /// How long the server may take to answer a query or a delete, between two records, and to confirm what was
+    /// published before `close` gives up; by default 10 s.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -207,8 +208,10 @@ impl SowRecoveryPointAdapter {
 impl RecoveryPointAdapter for SowRecoveryPointAdapter {
     fn recovered(&self) -> Result<Vec<StoredPoint>, StoreError> {
         let query = self.client.sow(&self.topic).filter(self.filter(None)).timeout(self.timeout);
+        let mut records = query.start().map_err(StoreError::other)?;
+        records.set_timeout(Some(self.timeout));
         let mut points = Vec::new();
-        for message in query.start().map_err(StoreError::other)? {
+        for message in records {
             let message = message.map_err(StoreError::other)?;
             if message.command() == amps_protocol::CommandKind::Sow {
                 points.extend(self.point(message.data())?);
