@@ -160,8 +160,13 @@ impl FilePublishStore {
         })
     }
 
+    /// A client has it.
+    pub(super) fn is_attached(&self) -> bool {
+        !self.done
+    }
+
     /// Numbers are reserved whatever the policy, because not all messages are kept here.
-    pub(super) fn always_reserve(&mut self) {
+    pub(super) fn always_reserve(&self) {
         self.journal.with(|state, _| state.reserves = true);
     }
 
