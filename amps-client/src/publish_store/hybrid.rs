@@ -243,7 +243,6 @@ mod tests {
         }
     }
 
-    /// C-7-8-4
     #[test]
     fn the_oldest_go_to_the_file_and_everything_is_read_in_order() {
         let (mut store, _steps, _) = open(&SimDisk::new(1));
