@@ -172,9 +172,8 @@ impl FilePublishStore {
 
     /// Up to here numbers are reserved on the disk.
     pub(super) fn reserved(&self) -> u64 {
-        let synced = self.journal.synced();
-        self.journal.with(|state, _| {
-            state.settle_reservation(synced);
+        self.journal.with(|state, log| {
+            state.settle_reservation(log.synced());
             state.reserved
         })
     }
