@@ -315,7 +315,7 @@ mod tests {
             let mut bytes = header(StoreKind::Bookmark, first, &client).unwrap();
             let len = bytes.len();
             let expected = Header { kind: StoreKind::Bookmark, first, client, len };
-            prop_assert_eq!(read_header(&bytes).as_ref(), Ok(&expected));
+            prop_assert_eq!(read_header(&bytes), Ok(expected));
             bytes[at.index(len)] ^= 1_u8 << bit;
             prop_assert!(read_header(&bytes).is_err());
             prop_assert!(read_header(&garbage).is_err());
