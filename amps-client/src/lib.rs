@@ -100,8 +100,8 @@ mod publish;
 pub use publish::{PublishOptions, Receipt};
 mod publish_store;
 pub use publish_store::{
-    Attached, FilePublishStore, FilePublishStoreBuilder, MemoryPublishStore, Progress, PublishStore,
-    SyncPolicy,
+    Attached, FilePublishStore, FilePublishStoreBuilder, HybridPublishStore, HybridPublishStoreBuilder,
+    MemoryPublishStore, Progress, PublishStore, SyncPolicy,
 };
 mod reconnect;
 pub use reconnect::Reconnect;

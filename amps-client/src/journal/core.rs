@@ -179,6 +179,7 @@ pub(crate) struct Log<'a> {
     pub(super) pending: &'a mut Vec<u8>,
     /// The position of the first pending byte.
     pub(super) pending_from: u64,
+    pub(super) synced: u64,
     pub(super) must_sync: &'a mut u64,
 }
 
@@ -210,6 +211,11 @@ impl Log<'_> {
     /// The position behind everything that was appended.
     pub(crate) fn end(&self) -> u64 {
         self.pending_from + self.pending.len() as u64
+    }
+
+    /// Everything up to this position was forced onto the disk.
+    pub(crate) fn synced(&self) -> u64 {
+        self.synced
     }
 
     /// What was appended so far has to be forced onto the disk soon, whatever the policy says.

@@ -271,3 +271,74 @@ impl Records {
         (self.bytes, first)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_record_is_read_back_at_its_position_and_nowhere_else(
+            kind in 1_u8..,
+            payload in vec(any::<u8>(), 0..100),
+            position in any::<u32>(),
+            elsewhere in any::<u32>(),
+            behind in vec(any::<u8>(), 0..20),
+        ) {
+            let mut bytes = Vec::new();
+            let (head, tail) = payload.split_at(payload.len() / 2);
+            prop_assert!(put_record(&mut bytes, position.into(), kind, &[head, tail]));
+            let len = bytes.len();
+            bytes.extend(behind);
+            let whole = Found::Whole(Record { kind, payload: &payload, len });
+            prop_assert_eq!(record(&bytes, position.into()), whole);
+            if elsewhere != position {
+                prop_assert_ne!(record(&bytes, elsewhere.into()), whole);
+            }
+            for cut in 0..len {
+                let needed = if cut < PREFIX_LEN { PREFIX_LEN } else { len };
+                prop_assert_eq!(record(&bytes[..cut], position.into()), Found::Beginning(needed));
+            }
+        }
+
+        #[test]
+        fn a_header_is_read_back_and_nothing_else_is_one(
+            first in any::<u64>(),
+            client in "\\PC{0,40}",
+            at in any::<prop::sample::Index>(),
+            bit in 0..8,
+            garbage in vec(any::<u8>(), 0..60),
+        ) {
+            let mut bytes = header(StoreKind::Bookmark, first, &client).unwrap();
+            let len = bytes.len();
+            let expected = Header { kind: StoreKind::Bookmark, first, client, len };
+            prop_assert_eq!(read_header(&bytes), Ok(expected));
+            bytes[at.index(len)] ^= 1_u8 << bit;
+            prop_assert!(read_header(&bytes).is_err());
+            prop_assert!(read_header(&garbage).is_err());
+        }
+
+        #[test]
+        fn records_that_are_placed_at_last_are_read_back(
+            payloads in vec(vec(any::<u8>(), 0..30), 0..10),
+            end in 1_u64 << 32..1 << 60,
+        ) {
+            let mut records = Records::default();
+            for payload in &payloads {
+                prop_assert!(records.push(7, &[payload]));
+            }
+            let (bytes, mut position) = records.ending_at(end);
+            let mut rest = bytes.as_slice();
+            for payload in &payloads {
+                let Found::Whole(found) = record(rest, position) else { panic!("no record at {position}") };
+                prop_assert_eq!((found.kind, found.payload), (7, payload.as_slice()));
+                rest = &rest[found.len..];
+                position += found.len as u64;
+            }
+            prop_assert_eq!((rest.len(), position), (0, end));
+        }
+    }
+}

@@ -223,6 +223,7 @@ impl<O: Owner> Journal<O> {
             path: &self.shared.path,
             stage: core.stage,
             pending_from: core.written.position + core.writing.len() as u64,
+            synced: core.synced.position,
             pending: &mut core.pending,
             must_sync: &mut core.must_sync,
         };
@@ -237,6 +238,7 @@ impl<O: Owner> Journal<O> {
     ///
     /// # Errors
     /// It does not get there for now; it is kept in memory, and tried again.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for stores of which each call is to be safe"))]
     pub(crate) fn wait_safe(&self, position: u64) -> Result<(), StoreError> {
         if self.shared.policy != SyncPolicy::EveryWrite {
             return Ok(());
@@ -306,11 +308,6 @@ impl<O: Owner> Journal<O> {
             SyncPolicy::EveryWrite => core.synced.mark,
             SyncPolicy::Never | SyncPolicy::Interval(_) => core.written.mark,
         }
-    }
-
-    /// Everything up to this position was forced onto the disk.
-    pub(crate) fn synced(&self) -> u64 {
-        self.shared.lock().synced.position
     }
 
     /// Why nothing is written or forced for now.

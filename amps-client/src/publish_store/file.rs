@@ -160,16 +160,20 @@ impl FilePublishStore {
         })
     }
 
+    /// A client has it.
+    pub(super) fn is_attached(&self) -> bool {
+        !self.done
+    }
+
     /// Numbers are reserved whatever the policy, because not all messages are kept here.
-    pub(super) fn always_reserve(&mut self) {
+    pub(super) fn always_reserve(&self) {
         self.journal.with(|state, _| state.reserves = true);
     }
 
     /// Up to here numbers are reserved on the disk.
     pub(super) fn reserved(&self) -> u64 {
-        let synced = self.journal.synced();
-        self.journal.with(|state, _| {
-            state.settle_reservation(synced);
+        self.journal.with(|state, log| {
+            state.settle_reservation(log.synced());
             state.reserved
         })
     }

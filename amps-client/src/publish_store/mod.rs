@@ -14,6 +14,8 @@ mod explain;
 pub(crate) use explain::explainer;
 mod file;
 pub use file::{FilePublishStore, FilePublishStoreBuilder};
+mod hybrid;
+pub use hybrid::{HybridPublishStore, HybridPublishStoreBuilder};
 mod memory;
 pub use memory::MemoryPublishStore;
 mod places;
