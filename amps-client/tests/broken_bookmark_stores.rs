@@ -196,6 +196,14 @@ impl BookmarkStore for BrokenBookmarks {
             self.inner.purge_sub(self.sub(sub))
         }
     }
+
+    fn close(&self) -> Result<(), StoreError> {
+        if self.is(BookmarkFault::CannotBeClosed) {
+            Err(StoreError::other("not yet"))
+        } else {
+            self.inner.close()
+        }
+    }
 }
 
 /// Rows of a table, as an adapter of somebody's would keep them.
