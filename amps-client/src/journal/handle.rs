@@ -190,7 +190,8 @@ impl<O: Owner> Journal<O> {
             Found::Nothing => shared.make_file(worker),
             Found::Store { len, torn: true } => {
                 let file = shared.lock().segment.as_ref().map(|segment| Arc::clone(&segment.file));
-                file.map_or(Ok(()), |file| file.set_len(len))
+                // Before anything is written there: what was torn must not come back behind it.
+                file.map_or(Ok(()), |file| file.set_len(len).and_then(|()| file.sync()))
                     .map_err(|error| StoreError::io("cut the torn end off", &shared.path, error))
             }
             Found::Store { torn: false, .. } => Ok(()),
@@ -238,7 +239,7 @@ impl<O: Owner> Journal<O> {
     ///
     /// # Errors
     /// It does not get there for now; it is kept in memory, and tried again.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for stores of which each call is to be safe"))]
+    #[allow(dead_code, reason = "for stores of which each call is to be safe")]
     pub(crate) fn wait_safe(&self, position: u64) -> Result<(), StoreError> {
         if self.shared.policy != SyncPolicy::EveryWrite {
             return Ok(());

@@ -33,6 +33,8 @@ mod scan;
 #[cfg(any(test, feature = "simulation"))]
 #[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public to the simulator only"))]
 mod sim_disk;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 pub(crate) use self::core::{Log, Owner};
