@@ -62,8 +62,9 @@ mod authenticator;
 pub use authenticator::{Authenticator, AuthenticatorError};
 mod bookmark_store;
 pub use bookmark_store::{
-    Arrival, BookmarkStore, ConflatingRecoveryPointAdapter, MemoryBookmarkStore, RecoveryPoint,
-    RecoveryPointAdapter, StoredPoint,
+    Arrival, BookmarkStore, ConflatingRecoveryPointAdapter, FileBookmarkStore, FileBookmarkStoreBuilder,
+    MemoryBookmarkStore, RecoveryPoint, RecoveryPointAdapter, RingBookmarkStore, SowRecoveryPointAdapter,
+    StoredPoint,
 };
 pub mod bookmarks;
 mod builder;
@@ -85,6 +86,9 @@ pub use futures_stream::MessageStream;
 pub mod guide;
 mod hooks;
 pub use hooks::{Direction, Hook, ListenerId, SlowConsumer};
+mod journal;
+pub use journal::{StoreEnd, StoreRecord, StoreReport, inspect_store};
+mod json_text;
 mod listener;
 pub use listener::{AfterRefusal, ConnectionState};
 mod message;
@@ -95,7 +99,10 @@ pub use placement::Starting;
 mod publish;
 pub use publish::{PublishOptions, Receipt};
 mod publish_store;
-pub use publish_store::{Attached, MemoryPublishStore, Progress, PublishStore, SyncPolicy};
+pub use publish_store::{
+    Attached, FilePublishStore, FilePublishStoreBuilder, HybridPublishStore, HybridPublishStoreBuilder,
+    MemoryPublishStore, Progress, PublishStore, SyncPolicy,
+};
 mod reconnect;
 pub use reconnect::Reconnect;
 mod session;
@@ -116,6 +123,9 @@ mod subscription;
 pub use subscription::{Closer, HandlerSubscription, Subscription};
 mod write_failure;
 pub use write_failure::FailedWrite;
+
+#[cfg(feature = "testing")]
+pub mod testing;
 
 #[cfg(feature = "simulation")]
 #[doc(hidden)]

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use crate::authenticator::Question;
 use crate::command::Command;
 use crate::error::{Error, Result};
+pub use crate::journal::{SimDisk, Step, Steps};
 use crate::listener::{AfterRefusal, ConnectionState};
 use crate::publish::Publishing;
 use crate::reconnect::Reconnect;

@@ -8,4 +8,5 @@ pub mod dialogues;
 pub mod instructions;
 pub mod kill;
 pub mod sim;
+pub mod store;
 pub mod tidy;

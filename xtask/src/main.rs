@@ -15,6 +15,7 @@ chores:
   bench         measure against what is possible  [--all]
   dialogues     the transcripts against another server: --target HOST:PORT, or the configuration
                 that it needs: --config
+  store         what is in a store's file: FILE [--brief]
   sim           run the simulator over many seeds, or replay one";
 
 fn main() -> ExitCode {
@@ -43,6 +44,7 @@ fn dispatch() -> Result<(), String> {
         "instructions" => xtask::instructions::run(flag(&mut parser, "record")?),
         "kill" => xtask::kill::run(number(&mut parser, "rounds", 5)?),
         "dialogues" => dialogues(&mut parser),
+        "store" => store(&mut parser),
         "sim" => xtask::sim::main(&mut parser),
         "bench" => xtask::bench::run(flag(&mut parser, "all")?),
         other => Err(format!("no such chore: {other}\n\n{USAGE}")),
@@ -57,6 +59,13 @@ fn dialogues(parser: &mut lexopt::Parser) -> Result<(), String> {
             xtask::dialogues::play(&target.to_string_lossy())
         }
         _ => Err("write --target HOST:PORT or --config".into()),
+    }
+}
+
+fn store(parser: &mut lexopt::Parser) -> Result<(), String> {
+    match parser.next().map_err(|error| error.to_string())? {
+        Some(Value(file)) => xtask::store::print(file.as_ref(), flag(parser, "brief")?),
+        _ => Err("name the file of a store".into()),
     }
 }
 

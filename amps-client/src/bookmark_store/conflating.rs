@@ -22,7 +22,7 @@ type Listener = Box<dyn Fn(&StoreError) + Send + Sync>;
 /// A point is passed on after 10 updates of its subscription, or 2 s after the first that was
 /// not passed on; a thread of the adapter's own looks every 2 s. All three can be set. What goes
 /// wrong there is told to [`on_error`](Self::on_error), and the point is tried again. `close`
-/// passes on everything.
+/// passes on everything; if that fails, another `close` tries again.
 ///
 /// ```
 /// use amps_client::{ConflatingRecoveryPointAdapter, RecoveryPointAdapter, StoredPoint};
@@ -63,9 +63,15 @@ struct Shared {
     /// Something waits, or no more will come.
     news: Condvar,
     /// Held by whoever calls the inner adapter. Taken before `waiting`.
-    turn: Mutex<()>,
+    turn: Mutex<Turn>,
     inner: Box<dyn RecoveryPointAdapter>,
     listener: Mutex<Option<Listener>>,
+}
+
+/// The right to call the inner adapter.
+#[derive(Debug, Default)]
+struct Turn {
+    inner_closed: bool,
 }
 
 /// What waits to be passed on.
@@ -135,7 +141,7 @@ impl ConflatingRecoveryPointAdapter {
         let shared = Shared {
             waiting: Mutex::new(waiting),
             news: Condvar::new(),
-            turn: Mutex::new(()),
+            turn: Mutex::default(),
             inner: Box::new(inner),
             listener: Mutex::new(None),
         };
@@ -221,6 +227,12 @@ impl Shared {
         outcome
     }
 
+    /// Once.
+    fn close_inner(&self) -> Result<(), StoreError> {
+        let mut turn = lock(&self.turn);
+        if mem::replace(&mut turn.inner_closed, true) { Ok(()) } else { self.inner.close() }
+    }
+
     fn report(&self, error: &StoreError) {
         if let Some(listener) = &*lock(&self.listener) {
             listener(error);
@@ -266,18 +278,15 @@ impl RecoveryPointAdapter for ConflatingRecoveryPointAdapter {
     }
 
     fn close(&self) -> Result<(), StoreError> {
-        if mem::replace(&mut lock(&self.shared.waiting).closed, true) {
-            return Ok(());
-        }
+        lock(&self.shared.waiting).closed = true;
         self.shared.news.notify_one();
         let here = thread::current().id();
         if let Some(thread) = lock(&self.thread).take().filter(|thread| thread.thread().id() != here) {
             // It ends by itself; if it has panicked, what is left is passed on here.
             let _ = thread.join();
         }
-        let passed = self.shared.pass_on(Duration::MAX);
-        let _turn = lock(&self.shared.turn);
-        passed.and(self.shared.inner.close())
+        self.shared.pass_on(Duration::MAX)?;
+        self.shared.close_inner()
     }
 }
 
@@ -286,6 +295,9 @@ impl Drop for ConflatingRecoveryPointAdapter {
     fn drop(&mut self) {
         if let Err(error) = self.close() {
             self.shared.report(&error);
+            if let Err(error) = self.shared.close_inner() {
+                self.shared.report(&error);
+            }
         }
     }
 }

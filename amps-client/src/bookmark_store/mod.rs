@@ -12,8 +12,14 @@ mod adapter;
 pub use adapter::{RecoveryPointAdapter, StoredPoint};
 mod conflating;
 pub use conflating::ConflatingRecoveryPointAdapter;
+mod file;
+pub use file::{FileBookmarkStore, FileBookmarkStoreBuilder};
 mod memory;
 pub use memory::MemoryBookmarkStore;
+mod ring;
+pub use ring::RingBookmarkStore;
+mod sow;
+pub use sow::SowRecoveryPointAdapter;
 mod tracker;
 
 /// Whether a message is new to its subscription.

@@ -67,6 +67,9 @@ pub(super) struct Tracker {
     moved: Vec<u32>,
     /// Publishers whose persisted bookmark has moved within the current call.
     joined: Vec<u32>,
+    /// Entries of any kind that were looked at, for the test that counts them.
+    #[cfg(test)]
+    visited: u64,
 }
 
 #[derive(Debug)]
@@ -126,6 +129,7 @@ impl Tracker {
     }
 
     pub(super) fn arrived(&mut self, message: MessageId, told: &mut dyn FnMut(Note<'_>)) -> Arrival {
+        self.visit(1);
         let publisher = self.number(message.publisher);
         let MessageId { sequence, .. } = message;
         if self.is_before_point(publisher, sequence) {
@@ -149,6 +153,7 @@ impl Tracker {
 
     /// Whether the message was open.
     pub(super) fn discard(&mut self, message: MessageId, told: &mut dyn FnMut(Note<'_>)) -> bool {
+        self.visit(1);
         let Some(&publisher) = self.numbers.get(&message.publisher) else { return false };
         let Some(place) = self.places.get(&Key::new(publisher, message.sequence)) else { return false };
         let at = place.wrapping_sub(self.base);
@@ -170,9 +175,11 @@ impl Tracker {
         let marker = Marker { sequence: last.sequence, publisher, place: self.end() };
         // Of several that nothing lies between, the last of each publisher counts.
         let here = self.markers.iter().rev().take_while(|other| other.place == marker.place);
-        if let Some(back) = here.enumerate().find(|(_, other)| other.publisher == publisher).map(|(i, _)| i) {
+        let back = here.enumerate().find(|(_, other)| other.publisher == publisher).map(|(back, _)| back);
+        if let Some(back) = back {
             self.markers.remove(self.markers.len() - 1 - back);
         }
+        self.visit(back.unwrap_or_default() + 1);
         self.markers.push_back(marker);
         self.join();
         self.tell(told);
@@ -307,6 +314,7 @@ impl Tracker {
     /// Takes discarded messages off the front of the queue.
     fn settle(&mut self, told: &mut dyn FnMut(Note<'_>)) {
         while let Some(entry) = self.queue.front().copied().filter(|entry| entry.discarded) {
+            self.visit(1);
             self.queue.pop_front();
             self.base = self.base.wrapping_add(1);
             self.since_cleared += 1;
@@ -330,6 +338,7 @@ impl Tracker {
     /// Lets the persisted bookmarks join that no open message precedes any more.
     fn join(&mut self) {
         while let Some(marker) = self.markers.front().copied().filter(|marker| marker.place == self.base) {
+            self.visit(1);
             self.markers.pop_front();
             self.last_persisted = self.message(marker.publisher, marker.sequence);
             if let Some(publisher) = self.publishers.get_mut(marker.publisher as usize) {
@@ -343,6 +352,7 @@ impl Tracker {
 
     /// Tells what has moved: of each publisher once, the last persisted bookmark last.
     fn tell(&mut self, told: &mut dyn FnMut(Note<'_>)) {
+        self.visit(self.moved.len() + self.joined.len());
         for number in self.moved.drain(..) {
             let Some(publisher) = self.publishers.get_mut(number as usize) else { continue };
             publisher.moved = false;
@@ -375,11 +385,20 @@ impl Tracker {
             return;
         }
         self.since_cleared = 0;
+        self.visit(self.carried.len());
         let publishers = &self.publishers;
         self.carried.retain(|key| {
             let point = publishers.get(key.publisher as usize).and_then(|publisher| publisher.point);
             point.is_none_or(|point| key.sequence() > point)
         });
+    }
+
+    #[cfg(not(test))]
+    const fn visit(&mut self, _entries: usize) {}
+
+    #[cfg(test)]
+    const fn visit(&mut self, entries: usize) {
+        self.visited += entries as u64;
     }
 
     /// The place of the next message that arrives.

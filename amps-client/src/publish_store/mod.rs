@@ -8,8 +8,17 @@ use std::sync::Arc;
 
 use crate::store_error::StoreError;
 
+#[cfg(test)]
+mod crashes;
+mod explain;
+pub(crate) use explain::explainer;
+mod file;
+pub use file::{FilePublishStore, FilePublishStoreBuilder};
+mod hybrid;
+pub use hybrid::{HybridPublishStore, HybridPublishStoreBuilder};
 mod memory;
 pub use memory::MemoryPublishStore;
+mod places;
 
 /// Keeps messages until the server has them.
 ///

@@ -233,6 +233,65 @@ fn places_count_on_across_their_end() {
     assert_eq!(point(&tracker), "1|7|,2|7|");
 }
 
+/// What `count` messages cost that are discarded in an order that jumps about, with persisted bookmarks among
+/// them; every third is discarded in an earlier run.
+fn cost(count: u64, order: impl Fn(u64) -> u64) -> u64 {
+    let mut tracker = Tracker::default();
+    let mut earlier = Vec::new();
+    for n in 0..count {
+        if n % 3 == 2 {
+            earlier.push(id(n % 7, n));
+        }
+    }
+    for message in &earlier {
+        tracker.restore(Note::Discarded(*message));
+    }
+    for n in 0..count {
+        tracker.arrived(id(n % 7, n), &mut quiet);
+        if n % 5 == 0 {
+            tracker.persisted(id(n % 7, n), &mut quiet);
+        }
+    }
+    for n in 0..count {
+        let n = order(n);
+        tracker.discard(id(n % 7, n), &mut quiet);
+    }
+    assert_eq!((tracker.open_messages(), tracker.carried.len()), (0, 0));
+    tracker.visited
+}
+
+#[test]
+fn the_work_for_a_message_does_not_grow_with_their_number() {
+    const COUNT: u64 = 50_000;
+    // A step without a common divisor with either number.
+    let jumping = |count: u64| move |n: u64| n * 611_953 % count;
+    let backwards = |count: u64| move |n: u64| count - 1 - n;
+    for (one, two) in [
+        (cost(COUNT, |n| n), cost(2 * COUNT, |n| n)),
+        (cost(COUNT, backwards(COUNT)), cost(2 * COUNT, backwards(2 * COUNT))),
+        (cost(COUNT, jumping(COUNT)), cost(2 * COUNT, jumping(2 * COUNT))),
+    ] {
+        assert!(one > 2 * COUNT, "{one} visits: what is counted?");
+        assert!(two <= 2 * one + COUNT / 10 && one <= 6 * COUNT, "{one} visits, then {two}");
+    }
+}
+
+/// Messages of earlier runs that never come again are cleared away now and then, not each time.
+#[test]
+fn the_work_for_what_never_comes_again_is_bounded() {
+    const COUNT: u64 = 20_000;
+    let mut tracker = Tracker::default();
+    for n in 0..COUNT {
+        tracker.restore(Note::Discarded(id(1, 10 * COUNT + n)));
+    }
+    for n in 0..4 * COUNT {
+        tracker.arrived(id(1, n), &mut quiet);
+        tracker.discard(id(1, n), &mut quiet);
+    }
+    assert_eq!(tracker.carried.len() as u64, COUNT);
+    assert!(tracker.visited <= 6 * 4 * COUNT, "{} visits", tracker.visited);
+}
+
 /// Everything that happened, and the answers straight from the words of the contract.
 #[derive(Default)]
 struct Model {
