@@ -8,6 +8,7 @@ use std::time::Duration;
 use amps_protocol::Endpoint;
 use amps_transport::{Clock, EventLoop as Loop, MachineHandle, Time};
 
+use crate::advisor::Advisor;
 use crate::authenticator::Authenticator;
 use crate::bookmark_store::BookmarkStore;
 use crate::builder::ClientBuilder;
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::hooks::{Direction, Hooks};
 use crate::listener::ConnectionState;
 use crate::publish_store::{Progress, PublishStore};
+use crate::server_chooser::{ConnectionInfo, DelayStrategy, ServerChooser};
 use crate::session::acks::AckSettings;
 use crate::session::bugs::Bugs;
 use crate::session::line::{Counters, SendLimits};
@@ -149,6 +151,7 @@ pub(crate) struct Parts {
     pub(crate) stream_limit: usize,
     pub(crate) publish_store: Option<Box<dyn PublishStore>>,
     pub(crate) store_use: StoreUse,
+    pub(crate) policies: Option<(Box<dyn ServerChooser>, Box<dyn DelayStrategy>)>,
     pub(crate) bookmark_store: Option<Arc<dyn BookmarkStore>>,
     pub(crate) retry: bool,
     pub(crate) resubscription_timeout: Duration,
@@ -193,10 +196,15 @@ impl Client {
         let targets = Arc::new(Targets::default());
         let hooks = Arc::new(parts.hooks);
         let back = Arc::new(OnceLock::new());
+        let advisor = match parts.policies {
+            Some((chooser, strategy)) => Some(Advisor::start(chooser, strategy, Arc::clone(&back))?),
+            None => None,
+        };
         let dispatcher = Dispatcher::new(
             Arc::clone(&targets),
             Arc::clone(&hooks),
             parts.authenticator,
+            advisor,
             Arc::clone(&back),
             Arc::clone(&shared),
             clock,
@@ -305,6 +313,11 @@ impl Client {
     /// The server of the last logon; `None` before the first.
     pub fn peer(&self) -> Option<Arc<Peer>> {
         self.inner.shared.with(|outbound| outbound.peer.clone())
+    }
+
+    /// The connection of the last logon; `None` before the first.
+    pub fn connection_info(&self) -> Option<Arc<ConnectionInfo>> {
+        self.inner.shared.with(|outbound| outbound.info.clone())
     }
 
     /// The state of the connection that listeners heard of last; `None` before the first.

@@ -12,6 +12,7 @@ use amps_transport::{Clock, ConnId, Time};
 use bytes::{Bytes, BytesMut};
 use rustc_hash::FxHashMap;
 
+use crate::advisor::{Advisor, News};
 use crate::authenticator::{Answer, Authenticator, AuthenticatorError, Question, Step};
 use crate::client::Inner;
 use crate::command::Command;
@@ -98,6 +99,9 @@ pub(crate) struct Dispatcher {
     replaced: Vec<(SubKey, Target, Vec<Item>)>,
     listeners: Arc<Hooks>,
     authenticator: Option<Arc<dyn Authenticator>>,
+    /// Of the server that was chosen.
+    chosen: Option<Arc<dyn Authenticator>>,
+    advisor: Option<Advisor>,
     client: Arc<OnceLock<Weak<Inner>>>,
     /// Lent to each borrowed message in turn, so that no reference count is touched.
     origin: Option<Origin>,
@@ -134,10 +138,15 @@ impl Entry {
 }
 
 impl Dispatcher {
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "it is made in one place, from parts that have nothing in common"
+    )]
     pub(crate) fn new(
         fresh: Arc<Targets>,
         listeners: Arc<Hooks>,
         authenticator: Option<Arc<dyn Authenticator>>,
+        advisor: Option<Advisor>,
         client: Arc<OnceLock<Weak<Inner>>>,
         shared: Arc<Shared>,
         clock: Clock,
@@ -152,6 +161,8 @@ impl Dispatcher {
             full: Vec::new(),
             listeners,
             authenticator,
+            chosen: None,
+            advisor,
             client,
             origin: None,
             shared,
@@ -491,7 +502,8 @@ impl App for Dispatcher {
     }
 
     fn authenticate(&mut self, conn: ConnId, question: &Question) -> bool {
-        let Some(authenticator) = self.authenticator.clone() else { return false };
+        let chosen = self.chosen.as_ref().or(self.authenticator.as_ref());
+        let Some(authenticator) = chosen.cloned() else { return false };
         let (back, question, listeners) =
             (Arc::clone(&self.client), question.clone(), Arc::clone(&self.listeners));
         // It may ask other systems and wait, so it must not run here, on the loop.
@@ -519,6 +531,20 @@ impl App for Dispatcher {
             }
         }
         true
+    }
+
+    fn advises(&self) -> bool {
+        self.advisor.is_some()
+    }
+
+    fn advise(&mut self, news: News) {
+        if let Some(advisor) = &self.advisor {
+            advisor.tell(news);
+        }
+    }
+
+    fn chosen(&mut self, authenticator: Option<Arc<dyn Authenticator>>) {
+        self.chosen = authenticator;
     }
 
     fn raw_inbound(&mut self, bytes: &[u8]) {

@@ -32,6 +32,7 @@ use super::waiter::{Done, Waiter};
 use crate::command::{Command, Ends, WireIds};
 use crate::error::{DisconnectCause, Error, Result};
 use crate::publish::Publishing;
+use crate::server_chooser::ConnectionInfo;
 
 /// Counts the connections of a client that reached the logon, from 1.
 pub(crate) type Generation = u64;
@@ -111,6 +112,8 @@ pub(crate) struct Outbound {
     pub(crate) line: Line,
     /// The server of the last logon.
     pub(crate) peer: Option<Arc<Peer>>,
+    /// The connection of the last logon.
+    pub(crate) info: Option<Arc<ConnectionInfo>>,
     pub(super) limits: SendLimits,
     pub(super) settings: AckSettings,
     pub(super) next_id: u64,
@@ -199,6 +202,7 @@ impl Outbound {
             outlet: None,
             line: Line::default(),
             peer: None,
+            info: None,
             limits,
             settings,
             next_id: 0,
