@@ -2,8 +2,8 @@
 
 mod common;
 
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use amps_client::{
@@ -105,7 +105,7 @@ impl Authenticator for Token {
     }
 }
 
-/// C-7-2-3 C-1-5-2
+/// C-7-2-3
 #[test]
 fn each_server_sees_its_own_credentials() {
     let peers = [Peer::new(), Peer::new()];

@@ -36,6 +36,7 @@ fn without_a_policy_the_client_stays_disconnected_and_may_connect_again() {
     line.expect(CommandKind::Publish);
 }
 
+/// C-7-1-2
 #[test]
 fn subscriptions_are_placed_again_in_order_with_all_their_options() {
     let peer = Peer::new();
@@ -267,6 +268,7 @@ fn an_outage_beyond_the_policys_limit_ends_subscriptions() {
     assert!(reported.recv_timeout(PATIENCE).is_ok());
 }
 
+/// C-7-6-2
 #[test]
 fn a_command_under_way_fails_when_the_connection_is_lost() {
     let peer = Peer::new();
