@@ -138,7 +138,9 @@ impl std::fmt::Debug for Progress {
 ///
 /// Whichever is chosen, what a store writes is handed to the system soon after it was accepted,
 /// by a thread of the store's own: it outlives the process from then on. Being forced onto the
-/// disk, it also outlives the machine's failure.
+/// disk, it also outlives the machine's failure. By default stores use an interval of 10
+/// milliseconds: what a failing machine takes along is what was published in so short a time
+/// and had not reached a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SyncPolicy {
