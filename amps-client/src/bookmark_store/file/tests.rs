@@ -49,13 +49,7 @@ struct Model {
 }
 
 fn open(disk: &SimDisk, policy: SyncPolicy) -> Result<(FileBookmarkStore, Steps), StoreError> {
-    let settings = Settings::new(Arc::new(disk.clone()), policy);
-    let store = FileBookmarkStore::with_settings(
-        Path::new(PATH),
-        Settings { rewrite_above: 1500, thread: false, ..settings },
-    )?;
-    let steps = store.journal.steps();
-    Ok((store, steps))
+    disk.bookmark_store_that_shrinks(Path::new(PATH), policy, Some(1500))
 }
 
 /// Where a server begins: behind the oldest of those that are listed.
