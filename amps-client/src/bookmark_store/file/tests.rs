@@ -387,6 +387,6 @@ fn threads_that_discard_at_the_same_time_share_a_force_and_return_after_it() {
     });
     assert_eq!(disk.0.writes_and_syncs().1 - before, 2, "one for the first, one for all the others");
     disk.0.cut_power();
-    let (store, _steps) = open(&disk.0, SyncPolicy::EveryWrite).unwrap();
+    let (store, _steps) = disk.0.bookmark_store(Path::new(PATH), SyncPolicy::EveryWrite).unwrap();
     assert_eq!(store.recovery_point(SUB).bookmark, format!("7|{THREADS}|"));
 }
