@@ -47,7 +47,7 @@ const STEPS: &[Step] = &[
 ];
 
 /// Features of the client that a user may choose: each alone, and in pairs, is compiled.
-const FEATURES: &[&str] = &["async", "json", "tracing"];
+const FEATURES: &[&str] = &["async", "json", "tracing", "testing"];
 
 /// Planted bugs that the simulator must find, and within how many seeds.
 const BUGS: &[&str] = &["ack-survives-reconnect", "ack-timer-restarts", "batch-above-backlog"];

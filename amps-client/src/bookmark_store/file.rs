@@ -18,6 +18,8 @@ use rustc_hash::FxHashMap;
 use super::tracker::{Note, Tracker};
 use super::{Arrival, BookmarkStore, RecoveryPoint};
 use crate::bookmarks::MessageId;
+#[cfg(any(test, feature = "simulation"))]
+use crate::journal::Steps;
 use crate::journal::{Journal, Log, Owner, RealDisk, Records, Settings, StoreKind};
 use crate::publish_store::SyncPolicy;
 use crate::store_error::StoreError;
@@ -151,7 +153,7 @@ impl FileBookmarkStore {
         FileBookmarkStoreBuilder { path: path.as_ref().to_owned(), policy: DEFAULT_POLICY }
     }
 
-    pub(crate) fn with_settings(path: &Path, settings: Settings) -> Result<Self, StoreError> {
+    fn with_settings(path: &Path, settings: Settings) -> Result<Self, StoreError> {
         Ok(Self { journal: Journal::open(path, StoreKind::Bookmark, State::default(), settings)? })
     }
 
@@ -164,6 +166,37 @@ impl FileBookmarkStore {
         appended?;
         self.journal.wait_safe(end)?;
         self.journal.trouble().map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(any(test, feature = "simulation"))]
+#[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public to the simulator only"))]
+impl crate::journal::SimDisk {
+    /// A bookmark store on this disk that has no thread: whoever asks for it takes the steps.
+    ///
+    /// # Errors
+    /// See [`FileBookmarkStoreBuilder::open`].
+    pub fn bookmark_store(
+        &self,
+        path: &Path,
+        policy: SyncPolicy,
+    ) -> Result<(FileBookmarkStore, Steps), StoreError> {
+        self.bookmark_store_that_shrinks(path, policy, None)
+    }
+
+    /// The same, whose file is written anew from so many bytes on.
+    fn bookmark_store_that_shrinks(
+        &self,
+        path: &Path,
+        policy: SyncPolicy,
+        above: Option<u64>,
+    ) -> Result<(FileBookmarkStore, Steps), StoreError> {
+        let settings = Settings::new(Arc::new(self.clone()), policy);
+        let rewrite_above = above.unwrap_or(settings.rewrite_above);
+        let store =
+            FileBookmarkStore::with_settings(path, Settings { rewrite_above, thread: false, ..settings })?;
+        let steps = store.journal.steps();
+        Ok((store, steps))
     }
 }
 
@@ -428,6 +461,9 @@ fn messages(payload: &[u8], visit: &mut dyn FnMut(MessageId)) -> Option<()> {
     .parse(payload);
     parsed.ok().map(drop)
 }
+
+mod explain;
+pub(crate) use explain::explainer;
 
 #[cfg(test)]
 mod tests;
