@@ -470,6 +470,9 @@ impl BookmarkStore for Broken {
     fn begin(&self, _: &str, _: &str) -> Result<(), StoreError> {
         Ok(())
     }
+    fn new_subscriber(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
     fn arrived(&self, _: &str, _: MessageId) -> Result<Arrival, StoreError> {
         Err(StoreError::other("the disk is gone"))
     }

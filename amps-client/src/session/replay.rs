@@ -74,6 +74,7 @@ impl Replay {
     /// # Errors
     /// The store cannot keep that.
     pub(crate) fn begin(&self, command: &Command) -> Result<()> {
+        self.store.new_subscriber(&self.sub).map_err(Error::Store)?;
         let from = match command.get_bookmark() {
             // What "now" means, the server says when the replay is complete.
             None | Some(NOW) => return Ok(()),
