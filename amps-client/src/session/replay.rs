@@ -97,6 +97,11 @@ impl Replay {
         self.store.discard(&self.sub, message).map_err(Error::Store)
     }
 
+    /// A message is not needed any more, if it is one of the log.
+    pub(crate) fn dispose(&self, message: &Message) -> Option<Result<()>> {
+        MessageId::parse(message.bookmark()?).ok().map(|message| self.discard(message))
+    }
+
     fn recovery_point(&self) -> RecoveryPoint {
         self.store.recovery_point(&self.sub)
     }
