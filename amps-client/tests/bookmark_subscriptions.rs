@@ -596,3 +596,15 @@ fn what_conflation_drops_does_not_hold_the_recovery_point_back() {
     newest.discard().unwrap();
     assert_eq!(store.recovery_point("S").bookmark, "7|3|");
 }
+
+#[test]
+fn a_replay_of_which_nothing_is_acknowledged_is_delivered_all_the_same() {
+    let peer = Peer::new();
+    let (builder, _store) = resilient(&peer);
+    let (client, mut line) = peer.connect(builder);
+    let command = Command::subscribe("t").bookmark("0").sub_id("S").no_acks();
+    let mut sub = client.execute(&command).unwrap();
+    assert!(line.expect(CommandKind::Subscribe).acks().is_empty());
+    line.send(&logged("S", "7|1|"));
+    assert_eq!(sub.next().unwrap().unwrap().bookmark().unwrap().to_string(), "7|1|");
+}

@@ -123,10 +123,11 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(replay: Arc<Replay>, command: &Command) -> Self {
+    /// `begun`: the server is not asked to say that it starts.
+    pub(super) fn new(replay: Arc<Replay>, command: &Command, begun: bool) -> Self {
         let begins_now = command.get_bookmark() == Some(NOW);
         let lags = command.get_options().fully_durable();
-        Self { replay, begun: false, caught_up: false, begins_now, lags, held: None }
+        Self { replay, begun, caught_up: false, begins_now, lags, held: None }
     }
 
     /// The next connection replays anew.
