@@ -7,16 +7,21 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use mio::net::TcpStream;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 
 use crate::error::ConnectError;
-use crate::machine::{AddressFamily, ConnId, SocketOptions, Target};
+use crate::layer::LayerError;
+use crate::machine::{Address, AddressFamily, ConnId, Connector, SocketOptions, Target};
 use crate::mailbox::{Signal, Signals};
+use crate::stream::Socket;
 use crate::time::Time;
 
 /// The attempts to reach one target.
@@ -44,13 +49,14 @@ impl Plan {
 
     /// The address, where the host is one and needs no resolver.
     pub(crate) fn literal(&self) -> Option<SocketAddr> {
-        let ip: IpAddr = self.target.host.parse().ok()?;
-        Some(SocketAddr::new(ip, self.target.port))
+        let Address::Tcp { host, port } = &self.target.address else { return None };
+        let ip: IpAddr = host.parse().ok()?;
+        Some(SocketAddr::new(ip, *port))
     }
 
     /// Takes in what the resolver found.
     pub(crate) fn resolved(&mut self, found: io::Result<Vec<SocketAddr>>) {
-        let host = || self.target.host.clone();
+        let host = || self.target.address.host().to_owned();
         match found {
             Ok(found) => {
                 let options = &self.target.socket;
@@ -79,6 +85,10 @@ impl Plan {
     /// An attempt failed.
     pub(crate) fn failed(&mut self, error: io::Error) {
         let address = self.address();
+        if let Some(source) = LayerError::within(&error) {
+            self.last_error = Some(ConnectError::Layer { address, source: source.clone() });
+            return;
+        }
         self.last_error = Some(match error.kind() {
             io::ErrorKind::ConnectionRefused => ConnectError::Refused { address },
             io::ErrorKind::TimedOut => ConnectError::TimedOut { address, timeout: self.target.timeout },
@@ -101,8 +111,7 @@ impl Plan {
     }
 
     fn address(&self) -> String {
-        let Target { host, port, .. } = &self.target;
-        if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        self.target.address.to_string()
     }
 }
 
@@ -127,8 +136,9 @@ fn order_addresses(
 
 /// Resolves a name on a thread of its own; the result comes as a signal.
 pub(crate) fn resolve(conn: ConnId, target: &Target, signals: Arc<Signals>) -> io::Result<()> {
-    let host = target.host.clone();
-    let port = target.port;
+    let Address::Tcp { host, port } = target.address.clone() else {
+        return Err(io::ErrorKind::Unsupported.into());
+    };
     let work = move || {
         let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
         signals.raise(Signal::Resolved(conn, found));
@@ -136,9 +146,35 @@ pub(crate) fn resolve(conn: ConnId, target: &Target, signals: Arc<Signals>) -> i
     thread::Builder::new().name("amps-resolve".into()).spawn(work).map(drop)
 }
 
+/// Has a connector of the application make a stream, on a thread of its own.
+pub(crate) fn make(
+    conn: ConnId,
+    connector: Arc<dyn Connector>,
+    timeout: Duration,
+    signals: Arc<Signals>,
+) -> io::Result<()> {
+    let work = move || {
+        let made = catch_unwind(AssertUnwindSafe(|| connector.connect(timeout)));
+        let made = made.unwrap_or_else(|_| Err(io::Error::other("the connector panicked")));
+        signals.raise(Signal::Made(conn, made));
+    };
+    thread::Builder::new().name("amps-connect".into()).spawn(work).map(drop)
+}
+
+/// Connects to a socket file.
+#[cfg(unix)]
+pub(crate) fn begin_unix(path: &Path) -> io::Result<Socket> {
+    mio::net::UnixStream::connect(path).map(Socket::Unix)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn begin_unix(_path: &Path) -> io::Result<Socket> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no Unix sockets"))
+}
+
 /// Begins a handshake. The socket becomes writable when it is over, one way or the other.
-pub(crate) fn begin(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+pub(crate) fn begin(address: SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     apply_options(&SockRef::from(&socket), options)?;
     if let Some(ip) = options.bind {
@@ -149,17 +185,23 @@ pub(crate) fn begin(address: SocketAddr, options: &SocketOptions) -> io::Result<
         Err(error) if is_in_progress(&error) => {}
         Err(error) => return Err(error),
     }
-    Ok(TcpStream::from_std(socket.into()))
+    Ok(Socket::Tcp(TcpStream::from_std(socket.into())))
 }
 
 /// Whether the handshake is over: `None` if not yet.
-pub(crate) fn outcome(stream: &TcpStream) -> Option<io::Result<()>> {
-    match stream.take_error() {
+pub(crate) fn outcome(socket: &Socket) -> Option<io::Result<()>> {
+    let (error, peer) = match socket {
+        Socket::Tcp(stream) => (stream.take_error(), stream.peer_addr().map(drop)),
+        #[cfg(unix)]
+        Socket::Unix(stream) => (stream.take_error(), stream.peer_addr().map(drop)),
+        Socket::Custom(_) => return Some(Ok(())),
+    };
+    match error {
         Ok(Some(error)) | Err(error) => return Some(Err(error)),
         Ok(None) => {}
     }
-    match stream.peer_addr() {
-        Ok(_) => Some(Ok(())),
+    match peer {
+        Ok(()) => Some(Ok(())),
         Err(error) if error.kind() == io::ErrorKind::NotConnected || is_in_progress(&error) => None,
         Err(error) => Some(Err(error)),
     }
@@ -198,8 +240,6 @@ fn is_in_progress(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
@@ -208,10 +248,7 @@ mod tests {
 
     fn plan(host: &str, seconds: u64) -> Plan {
         let timeout = Duration::from_secs(seconds);
-        Plan::new(
-            Target { host: host.into(), port: 9007, timeout, socket: SocketOptions::default() },
-            Time::EPOCH,
-        )
+        Plan::new(Target::tcp(host, 9007, timeout), Time::EPOCH)
     }
 
     fn second(seconds: u64) -> Time {

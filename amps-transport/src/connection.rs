@@ -16,23 +16,23 @@
 //! [`Sink::connect`]: crate::Sink::connect
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 use slab::Slab;
-use socket2::SockRef;
 
 use crate::connect::Plan;
 use crate::deadlines::Deadlines;
 use crate::error::{CloseReason, ConnectError};
+use crate::layer::Layers;
 use crate::machine::{CloseMode, ConnId, Target};
 use crate::mailbox::{Presence, Signals};
 use crate::outlet::Outlet;
+use crate::stream::{Socket, Stream};
 use crate::time::{Clock, Time};
 
 mod handshake;
@@ -84,10 +84,9 @@ pub(crate) struct Connection {
 }
 
 pub(crate) enum Phase {
-    /// No socket while the name is being resolved.
     Connecting {
         plan: Plan,
-        stream: Option<TcpStream>,
+        attempt: Attempt,
     },
     ConnectFailed(ConnectError),
     Open(Outlet),
@@ -96,6 +95,16 @@ pub(crate) enum Phase {
         outlet: Outlet,
         finished: bool,
     },
+}
+
+/// How far an attempt to connect is.
+pub(crate) enum Attempt {
+    /// The name is being resolved, or the application makes the stream.
+    Asked,
+    /// The system connects the socket.
+    Socket(Socket),
+    /// It is connected, and its layers shake hands.
+    Layers(Stream),
 }
 
 enum Command {
@@ -142,10 +151,12 @@ impl Connections {
         &mut self,
         owner: usize,
         presence: Arc<Presence>,
-        mut stream: TcpStream,
+        mut socket: Socket,
+        layers: &Layers,
     ) -> io::Result<ConnId> {
         let conn = self.next_id();
-        self.registry.register(&mut stream, token_of(conn), Interest::READABLE | Interest::WRITABLE)?;
+        socket.register(&self.registry, token_of(conn))?;
+        let stream = Stream::new(socket, layers, "")?;
         let outlet = Outlet::new(conn, stream, Arc::clone(&self.signals));
         self.insert(conn, owner, presence, Phase::Open(outlet));
         Ok(conn)
@@ -184,7 +195,7 @@ impl Connections {
     ) -> ConnId {
         let conn = self.next_id();
         let plan = Plan::new(target.clone(), self.clock.now());
-        self.insert(conn, owner, Arc::clone(presence), Phase::Connecting { plan, stream: None });
+        self.insert(conn, owner, Arc::clone(presence), Phase::Connecting { plan, attempt: Attempt::Asked });
         self.commands.push(Command::Connect(conn, target));
         conn
     }
@@ -302,6 +313,16 @@ impl Connections {
     pub(crate) fn on_writable(&mut self, conn: ConnId) -> bool {
         let Some(connection) = self.get(conn) else { return false };
         let Phase::Open(outlet) = &connection.phase else { return false };
+        match outlet.stream().flush() {
+            Ok(true) => {}
+            // There will be another event.
+            Ok(false) => return false,
+            Err(error) => {
+                connection.failure.get_or_insert(CloseReason::from_io(error));
+                self.make_ready(conn);
+                return false;
+            }
+        }
         let asked = outlet.take_full();
         if !connection.full {
             return asked;
@@ -324,7 +345,7 @@ impl Connections {
         };
         if mode == CloseMode::Reset {
             // Closing then resets the connection; to shut it down first would end it properly.
-            let _already_down = SockRef::from(outlet.stream()).set_linger(Some(Duration::ZERO));
+            let _already_down = outlet.stream().reset_when_closed();
             outlet.end(CloseReason::ThisSide);
             self.slots.remove(slot_of(conn));
             return;
@@ -359,9 +380,8 @@ impl Connections {
             return;
         }
         if !*finished && connection.out.is_empty() {
-            *finished = true;
             // If it fails the connection is down, which reading will show.
-            let _already_down = outlet.stream().shutdown(Shutdown::Write);
+            *finished = outlet.stream().finish().unwrap_or(true);
         }
         // The peer may have ended its direction long ago, or wait for what is still unsent:
         // read in any case, but leave only when everything is sent.
@@ -479,9 +499,9 @@ enum Discarded {
     Failed,
 }
 
-fn discard_input(mut stream: &TcpStream, scratch: &mut [u8]) -> Discarded {
+fn discard_input(stream: &Stream, scratch: &mut [u8]) -> Discarded {
     for _ in 0..READS_PER_TURN {
-        match stream.read(scratch) {
+        match stream.read_raw(scratch) {
             Ok(0) => return Discarded::Ended,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Discarded::All,

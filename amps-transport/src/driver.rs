@@ -9,7 +9,7 @@
 //! - A machine is called by one function, [`Driver::deliver`], which contains its panics.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Read};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,6 +147,10 @@ impl<M: Machine> Driver<M> {
                 Signal::Flush(conn) => self.on_flush_asked(conn),
                 Signal::Failed(conn) => self.on_write_failed(conn),
                 Signal::Resolved(conn, found) => self.connections.resolved(conn, found),
+                Signal::Made(conn, made) => {
+                    self.connections.made(conn, made);
+                    self.on_handshake(conn);
+                }
                 Signal::Stop => self.stop(),
             }
         }
@@ -161,10 +165,10 @@ impl<M: Machine> Driver<M> {
                         self.retire(slot);
                     }
                 }
-                Control::Listen { machine, id, socket, options } => {
+                Control::Listen { machine, id, socket, options, layers } => {
                     // A listener of a machine that is gone is closed by being dropped.
                     if let Some(&slot) = self.by_id.get(&machine) {
-                        self.listeners.add(id, slot, socket, options);
+                        self.listeners.add(id, slot, socket, options, layers);
                         self.accept(id);
                     }
                 }
@@ -313,15 +317,16 @@ impl<M: Machine> Driver<M> {
             let Some(owner) = self.listeners.get(id).map(|listener| listener.owner) else { return };
             let Some(resident) = self.machines.get(owner) else { return };
             let presence = Arc::clone(&resident.presence);
+            let Some(layers) = self.listeners.get(id).map(|listener| listener.layers.clone()) else { return };
             // If it cannot be registered it is dropped, and so the peer gets to know.
-            if let Ok(conn) = self.connections.add_accepted(owner, presence, stream) {
-                self.deliver(owner, Input::Accepted { conn, listener: id, peer: Some(peer) });
+            if let Ok(conn) = self.connections.add_accepted(owner, presence, stream, &layers) {
+                self.deliver(owner, Input::Accepted { conn, listener: id, peer });
             }
         }
     }
 
     fn on_handshake(&mut self, conn: ConnId) {
-        match self.connections.check_handshake(conn) {
+        match self.connections.check_handshake(conn, &mut self.scratch) {
             Progress::Nothing => {}
             Progress::Established { local, peer } => {
                 if let Some(owner) = self.connections.get(conn).and_then(|connection| connection.owner) {

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::layer::LayerError;
+
 /// Why a connection could not be established.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -36,6 +38,14 @@ pub enum ConnectError {
         /// The time that was allowed.
         timeout: Duration,
     },
+    /// The socket is connected, and a layer on it cannot be used.
+    #[error("cannot use the connection to {address}: {source}")]
+    Layer {
+        /// Host and port, or file.
+        address: String,
+        /// What the layer says.
+        source: LayerError,
+    },
     /// The socket could not be set up or connected.
     #[error("cannot connect to {address}: {source}")]
     Io {
@@ -56,6 +66,9 @@ pub enum CloseReason {
     /// The peer reset the connection.
     #[error("the peer reset the connection")]
     Reset,
+    /// A layer of the connection ended it.
+    #[error("the connection ended: {0}")]
+    Layer(LayerError),
     /// Reading or writing failed.
     #[error("the connection failed: {0}")]
     Io(Arc<io::Error>),
@@ -71,6 +84,9 @@ pub enum CloseReason {
 impl CloseReason {
     /// Sorts an I/O error into its reason.
     pub fn from_io(error: io::Error) -> Self {
+        if let Some(error) = LayerError::within(&error) {
+            return Self::Layer(error.clone());
+        }
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
                 Self::Reset

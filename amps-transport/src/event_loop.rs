@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use mio::net::TcpListener;
 use mio::{Poll, Registry, Waker};
 
 use crate::driver::{Driver, WAKER};
-use crate::listener;
+use crate::layer::Layers;
+use crate::listener::{self, Listening};
 use crate::machine::{ListenerId, Machine, SocketOptions};
 use crate::mailbox::{MachineId, Mailbox, Presence, Signal, Signals, lock};
 use crate::time::Clock;
@@ -129,18 +129,63 @@ impl<M: Machine> MachineHandle<M> {
     ///
     /// What the system says if the address cannot be bound; `NotConnected` if the machine is gone.
     pub fn listen(&self, addr: SocketAddr, options: SocketOptions) -> io::Result<(ListenerId, SocketAddr)> {
-        let gone =
-            || io::Error::new(io::ErrorKind::NotConnected, "the machine has been removed from its loop");
+        self.listen_with(addr, options, Layers::new())
+    }
+
+    /// As [`listen`](Self::listen), with layers on every connection.
+    ///
+    /// # Errors
+    ///
+    /// As for `listen`.
+    pub fn listen_with(
+        &self,
+        addr: SocketAddr,
+        options: SocketOptions,
+        layers: Layers,
+    ) -> io::Result<(ListenerId, SocketAddr)> {
+        let open = |id, registry: &Registry| listener::open(addr, &options, id, registry);
+        let (id, socket, bound) = self.open_listener(open)?;
+        self.submit_listener(id, socket, options.clone(), layers)?;
+        Ok((id, bound))
+    }
+
+    /// Listens on a socket file, which goes when the listener is closed. One that is left over, to which nobody
+    /// listens, is replaced.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, for example that the path is too long; `NotConnected` if the machine is gone.
+    #[cfg(unix)]
+    pub fn listen_unix(&self, path: &std::path::Path, layers: Layers) -> io::Result<ListenerId> {
+        let open =
+            |id, registry: &Registry| listener::open_unix(path, id, registry).map(|socket| (socket, ()));
+        let (id, socket, ()) = self.open_listener(open)?;
+        self.submit_listener(id, socket, SocketOptions::default(), layers)?;
+        Ok(id)
+    }
+
+    fn open_listener<T>(
+        &self,
+        open: impl FnOnce(ListenerId, &Registry) -> io::Result<(Listening, T)>,
+    ) -> io::Result<(ListenerId, Listening, T)> {
         if self.mailbox.is_closed() {
             return Err(gone());
         }
         let shared = &self.guard.0;
         let id = ListenerId(shared.next_id());
-        let (socket, bound) = listener::open(addr, &options, id, &shared.registry)?;
-        if !shared.submit(Control::Listen { machine: self.mailbox.id, id, socket, options }) {
-            return Err(gone());
-        }
-        Ok((id, bound))
+        let (socket, bound) = open(id, &shared.registry)?;
+        Ok((id, socket, bound))
+    }
+
+    fn submit_listener(
+        &self,
+        id: ListenerId,
+        socket: Listening,
+        options: SocketOptions,
+        layers: Layers,
+    ) -> io::Result<()> {
+        let listen = Control::Listen { machine: self.mailbox.id, id, socket, options, layers };
+        if self.guard.0.submit(listen) { Ok(()) } else { Err(gone()) }
     }
 
     /// Closes a listener soon. Connections that it has accepted stay.
@@ -189,6 +234,10 @@ impl<M: Machine> fmt::Debug for MachineHandle<M> {
     }
 }
 
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the machine has been removed from its loop")
+}
+
 /// Stops the loop when the last handle is gone.
 struct Guard<M: Machine>(Arc<LoopShared<M>>);
 
@@ -211,7 +260,7 @@ pub(crate) struct LoopShared<M: Machine> {
 pub(crate) enum Control<M: Machine> {
     Add { machine: M, mailbox: Arc<Mailbox<M::Note>>, presence: Arc<Presence> },
     Remove(MachineId),
-    Listen { machine: MachineId, id: ListenerId, socket: TcpListener, options: SocketOptions },
+    Listen { machine: MachineId, id: ListenerId, socket: Listening, options: SocketOptions, layers: Layers },
     StopListening { machine: MachineId, id: ListenerId },
 }
 

@@ -42,7 +42,8 @@
 
 mod machine;
 pub use machine::{
-    AddressFamily, CloseMode, ConnId, Input, ListenerId, Machine, Sink, SocketOptions, Target,
+    Address, AddressFamily, CloseMode, ConnId, Connector, CustomStream, Input, ListenerId, Machine, Sink,
+    SocketOptions, Target,
 };
 
 mod time;
@@ -54,6 +55,9 @@ pub use error::{CloseReason, ConnectError};
 mod event_loop;
 pub use event_loop::{EventLoop, MachineHandle};
 
+mod layer;
+pub use layer::{Layer, LayerError, LayerState, LayerTrouble, Layers, MakeLayer};
+
 mod outlet;
 pub use outlet::{Outlet, Written};
 
@@ -64,3 +68,5 @@ mod driver;
 mod listener;
 mod mailbox;
 mod sink;
+mod stack;
+mod stream;

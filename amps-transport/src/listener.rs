@@ -9,12 +9,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
+#[cfg(unix)]
+use mio::net::UnixListener;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 
 use crate::connect::{apply_buffer_sizes, apply_options};
+use crate::layer::Layers;
 use crate::machine::{ListenerId, SocketOptions};
+use crate::stream::Socket;
 use crate::time::Time;
 
 /// As many as may wait between two turns; the system cuts it down to its own limit.
@@ -31,10 +35,67 @@ const LISTENER: usize = 1 << (usize::BITS - 1);
 
 pub(crate) struct Listener {
     pub(crate) owner: usize,
-    pub(crate) socket: TcpListener,
+    pub(crate) socket: Listening,
     pub(crate) options: SocketOptions,
+    pub(crate) layers: Layers,
     /// Accept again at this time, event or not.
     retry_at: Option<Time>,
+}
+
+/// A listening socket.
+pub(crate) enum Listening {
+    Tcp(TcpListener),
+    /// And its file, which goes with it.
+    #[cfg(unix)]
+    Unix(UnixListener, std::path::PathBuf),
+}
+
+impl Listening {
+    fn accept(&self, options: &SocketOptions) -> io::Result<(Option<Socket>, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                let set_up = apply_options(&SockRef::from(&stream), options).is_ok();
+                Ok((set_up.then_some(Socket::Tcp(stream)), Some(peer)))
+            }
+            #[cfg(unix)]
+            Self::Unix(listener, _) => Ok((Some(Socket::Unix(listener.accept()?.0)), None)),
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // Somebody may have removed it already.
+            let _gone = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Binds and registers a socket file. One that is left over, to which nobody listens, is replaced.
+#[cfg(unix)]
+pub(crate) fn open_unix(
+    path: &std::path::Path,
+    id: ListenerId,
+    registry: &Registry,
+) -> io::Result<Listening> {
+    let bind = || UnixListener::bind(path);
+    let mut listener = match bind() {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let is_socket = std::fs::metadata(path)
+                .is_ok_and(|found| std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()));
+            if !is_socket || std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            bind()?
+        }
+        other => other?,
+    };
+    registry.register(&mut listener, token_of(id), Interest::READABLE)?;
+    Ok(Listening::Unix(listener, path.to_owned()))
 }
 
 /// Binds and registers a listener.
@@ -43,8 +104,8 @@ pub(crate) fn open(
     options: &SocketOptions,
     id: ListenerId,
     registry: &Registry,
-) -> io::Result<(TcpListener, SocketAddr)> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+) -> io::Result<(Listening, SocketAddr)> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     // On Windows this option would let two listeners share a port.
     #[cfg(not(windows))]
@@ -55,7 +116,7 @@ pub(crate) fn open(
     let mut listener = TcpListener::from_std(socket.into());
     let bound = listener.local_addr()?;
     registry.register(&mut listener, token_of(id), Interest::READABLE)?;
-    Ok((listener, bound))
+    Ok((Listening::Tcp(listener), bound))
 }
 
 /// The listeners of one loop.
@@ -65,8 +126,15 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    pub(crate) fn add(&mut self, id: ListenerId, owner: usize, socket: TcpListener, options: SocketOptions) {
-        self.open.insert(id.0, Listener { owner, socket, options, retry_at: None });
+    pub(crate) fn add(
+        &mut self,
+        id: ListenerId,
+        owner: usize,
+        socket: Listening,
+        options: SocketOptions,
+        layers: Layers,
+    ) {
+        self.open.insert(id.0, Listener { owner, socket, options, layers, retry_at: None });
     }
 
     pub(crate) fn close(&mut self, id: ListenerId, owner: usize) {
@@ -81,17 +149,14 @@ impl Listeners {
 
     /// Accepts what waits. A connection that fails while it is being set up is the peer's
     /// affair, and not reported.
-    pub(crate) fn accept(&mut self, id: ListenerId, now: Time) -> Vec<(TcpStream, SocketAddr)> {
+    pub(crate) fn accept(&mut self, id: ListenerId, now: Time) -> Vec<(Socket, Option<SocketAddr>)> {
         let mut accepted = Vec::new();
         let Some(listener) = self.open.get_mut(&id.0) else { return accepted };
         listener.retry_at = None;
         while accepted.len() < ACCEPTS_PER_TURN {
-            match listener.socket.accept() {
-                Ok((stream, peer)) => {
-                    if apply_options(&SockRef::from(&stream), &listener.options).is_ok() {
-                        accepted.push((stream, peer));
-                    }
-                }
+            match listener.socket.accept(&listener.options) {
+                Ok((Some(socket), peer)) => accepted.push((socket, peer)),
+                Ok((None, _)) => {}
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return accepted,
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}

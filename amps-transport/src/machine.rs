@@ -15,11 +15,16 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::net::SocketAddr;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::BytesMut;
+use mio::event::Source;
 
 use crate::error::{CloseReason, ConnectError};
+use crate::layer::Layers;
 use crate::outlet::Outlet;
 use crate::time::Time;
 
@@ -40,16 +45,97 @@ pub struct ListenerId(pub u64);
 
 /// Where and how to connect. Names are resolved on a helper thread; every address found is
 /// tried in turn until one answers or `timeout` has passed since the request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Target {
-    /// A host name or an IP address (an IPv6 address without brackets).
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
-    /// How long name resolution and all connection attempts together may take.
+    /// The other end.
+    pub address: Address,
+    /// How long name resolution, all connection attempts and the handshakes of the layers may take together.
     pub timeout: Duration,
     /// How the socket is set up.
     pub socket: SocketOptions,
+    /// What lies between the socket and the machine's bytes, the layer next to the wire first. The connection is
+    /// `Connected` when all of them are ready.
+    pub layers: Layers,
+}
+
+impl Target {
+    /// A TCP socket with default options and without layers.
+    pub fn tcp(host: impl Into<String>, port: u16, timeout: Duration) -> Self {
+        let address = Address::Tcp { host: host.into(), port };
+        Self { address, timeout, socket: SocketOptions::default(), layers: Layers::new() }
+    }
+}
+
+/// The other end of a connection to be made.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Address {
+    /// By TCP.
+    Tcp {
+        /// A host name or an IP address (an IPv6 address without brackets).
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// By a socket file of this machine. Only where the system has such sockets.
+    Unix(PathBuf),
+    /// By a way of the application's own.
+    Custom(Arc<dyn Connector>),
+}
+
+impl Address {
+    /// The name by which certificates and proxies know the other end; empty where there is none.
+    pub(crate) fn host(&self) -> &str {
+        match self {
+            Self::Tcp { host, .. } => host,
+            Self::Unix(_) | Self::Custom(_) => "",
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.parse::<std::net::Ipv6Addr>().is_ok() => {
+                write!(f, "[{host}]:{port}")
+            }
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => path.display().fmt(f),
+            Self::Custom(connector) => write!(f, "{connector:?}"),
+        }
+    }
+}
+
+/// Makes connections in a way of the application's own.
+pub trait Connector: fmt::Debug + Send + Sync {
+    /// A connected stream that does not block. Called on a helper thread, where it may wait, at most for `timeout`.
+    ///
+    /// # Errors
+    /// There is no connection.
+    fn connect(&self, timeout: Duration) -> io::Result<Box<dyn CustomStream>>;
+}
+
+/// A stream of bytes that a `mio` poller can watch: reads and writes return `WouldBlock` where they would
+/// wait, and an event follows when that has changed.
+pub trait CustomStream: Read + Write + Source + Send {
+    /// Ends one direction, or both.
+    ///
+    /// # Errors
+    /// It has ended already, or the system refuses.
+    fn shutdown(&mut self, how: Shutdown) -> io::Result<()>;
+}
+
+impl CustomStream for mio::net::TcpStream {
+    fn shutdown(&mut self, how: Shutdown) -> io::Result<()> {
+        Self::shutdown(self, how)
+    }
+}
+
+#[cfg(unix)]
+impl CustomStream for mio::net::UnixStream {
+    fn shutdown(&mut self, how: Shutdown) -> io::Result<()> {
+        Self::shutdown(self, how)
+    }
 }
 
 /// How a TCP socket is set up before it is used.

@@ -19,7 +19,7 @@ use std::thread::{self, ThreadId};
 
 use mio::Waker;
 
-use crate::machine::ConnId;
+use crate::machine::{ConnId, CustomStream};
 
 /// Names a machine among all machines that one loop ever had.
 pub(crate) type MachineId = u64;
@@ -38,6 +38,8 @@ pub(crate) enum Signal {
     Failed(ConnId),
     /// A helper thread has resolved the name that a connection goes to.
     Resolved(ConnId, io::Result<Vec<SocketAddr>>),
+    /// A helper thread has made the stream of a connection, in the application's way.
+    Made(ConnId, io::Result<Box<dyn CustomStream>>),
     /// The last handle is gone.
     Stop,
 }

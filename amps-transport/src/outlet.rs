@@ -9,17 +9,16 @@
 //!   and the socket refused bytes *after* that; so the wake-up cannot be lost.
 
 use std::fmt;
-use std::io::{self, Write};
-use std::net::Shutdown;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, BytesMut};
-use mio::net::TcpStream;
 
 use crate::error::CloseReason;
 use crate::machine::ConnId;
 use crate::mailbox::{Signal, Signals};
+use crate::stream::Stream;
 
 /// What became of an attempt to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +44,7 @@ pub struct Outlet {
 
 struct Shared {
     conn: ConnId,
-    stream: Arc<TcpStream>,
+    stream: Stream,
     signals: Arc<Signals>,
     /// Set once the connection has ended, for whatever reason.
     ended: OnceLock<CloseReason>,
@@ -56,10 +55,10 @@ struct Shared {
 }
 
 impl Outlet {
-    pub(crate) fn new(conn: ConnId, stream: TcpStream, signals: Arc<Signals>) -> Self {
+    pub(crate) fn new(conn: ConnId, stream: Stream, signals: Arc<Signals>) -> Self {
         let shared = Shared {
             conn,
-            stream: Arc::new(stream),
+            stream,
             signals,
             ended: OnceLock::new(),
             full: AtomicBool::new(false),
@@ -85,7 +84,7 @@ impl Outlet {
             if let Some(reason) = self.shared.ended.get() {
                 return Err(reason.clone());
             }
-            match (&*self.shared.stream).write(buffer) {
+            match self.shared.stream.write(buffer) {
                 Ok(0) => return Err(self.fail(io::ErrorKind::WriteZero.into())),
                 Ok(taken) => buffer.advance(taken),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -126,7 +125,7 @@ impl Outlet {
         self.ended().unwrap_or(CloseReason::Reset)
     }
 
-    pub(crate) fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &Stream {
         &self.shared.stream
     }
 
@@ -155,7 +154,7 @@ impl Outlet {
     pub(crate) fn shut_down(&self, reason: CloseReason) {
         self.end(reason);
         // It fails if the connection is down already, which is just what is wanted.
-        let _already_down = self.shared.stream.shutdown(Shutdown::Both);
+        let _already_down = self.shared.stream.shut_down();
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use amps_transport::{ConnectError, Target};
-use common::{Bench, Event, loopback, target};
+use common::{Bench, Event, LIMIT, loopback, target};
 
 fn failure(bench: &Bench, target: Target) -> ConnectError {
     let wanted = bench.connect(target);
@@ -28,7 +28,7 @@ fn refused() {
 
 #[test]
 fn a_name_that_does_not_exist() {
-    let target = Target { host: "no-such-host.invalid".into(), ..target("127.0.0.1:9".parse().unwrap()) };
+    let target = Target::tcp("no-such-host.invalid", 9, LIMIT);
     let error = failure(&Bench::new("no-host"), target);
     assert!(
         matches!(&error, ConnectError::Resolve { host, .. } if host == "no-such-host.invalid"),
@@ -40,7 +40,7 @@ fn a_name_that_does_not_exist() {
 fn a_name_that_exists() {
     let listener = TcpListener::bind(loopback()).unwrap();
     let bench = Bench::new("localhost");
-    let target = Target { host: "localhost".into(), ..target(listener.local_addr().unwrap()) };
+    let target = Target::tcp("localhost", listener.local_addr().unwrap().port(), LIMIT);
     let wanted = bench.connect(target);
     assert!(matches!(bench.next(), Event::Connected { conn, .. } if conn == wanted));
 }

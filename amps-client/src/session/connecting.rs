@@ -331,5 +331,5 @@ fn target(endpoint: &Endpoint, timeout: Duration) -> Target {
         Some(IpPreference::Ipv6) => AddressFamily::V6,
         _ => AddressFamily::V4,
     };
-    Target { host: endpoint.host.clone(), port: endpoint.port, timeout, socket }
+    Target { socket, ..Target::tcp(&*endpoint.host, endpoint.port, timeout) }
 }

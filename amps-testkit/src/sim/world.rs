@@ -6,7 +6,8 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use amps_transport::{
-    CloseMode, CloseReason, ConnId, ConnectError, Input, ListenerId, Machine, Outlet, Sink, Target, Time,
+    Address, CloseMode, CloseReason, ConnId, ConnectError, Input, ListenerId, Machine, Outlet, Sink, Target,
+    Time,
 };
 use bytes::BytesMut;
 
@@ -587,7 +588,7 @@ impl WorldSink<'_> {
 impl Sink for WorldSink<'_> {
     fn connect(&mut self, target: Target) -> ConnId {
         let Self { world, owner } = self;
-        let is_it = |l: &Listener| l.port == target.port && l.host == target.host;
+        let is_it = |l: &Listener| matches!(&target.address, Address::Tcp { host, port } if l.port == *port && l.host == *host);
         let listener = world.listeners.iter().position(is_it);
         let id = EndId(world.pipes.len() as u64 * 2);
         let mut ends = [0, 1].map(|_| End::new(*owner, world.links));

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use amps_transport::{
-    CloseReason, ConnId, ConnectError, EventLoop, Input, ListenerId, Machine, MachineHandle, Sink,
+    CloseReason, ConnId, ConnectError, EventLoop, Input, Layers, ListenerId, Machine, MachineHandle, Sink,
     SocketOptions, Target, Time,
 };
 use bytes::BytesMut;
@@ -123,6 +123,32 @@ impl Bench {
         self.handle.listen(loopback(), SocketOptions::default()).unwrap().1
     }
 
+    pub(crate) fn listen_with(&self, layers: Layers) -> SocketAddr {
+        self.handle.listen_with(loopback(), SocketOptions::default(), layers).unwrap().1
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn listen_unix(&self, path: &std::path::Path) {
+        self.handle.listen_unix(path, Layers::new()).unwrap();
+    }
+
+    pub(crate) fn try_next(&self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
+    /// The next bytes, so many of them.
+    pub(crate) fn received(&self, count: usize) -> Vec<u8> {
+        let mut received = Vec::new();
+        while received.len() < count {
+            match self.next() {
+                Event::Received { bytes, .. } => received.extend(bytes),
+                Event::Writable { .. } => {}
+                other => panic!("{other:?} instead of bytes"),
+            }
+        }
+        received
+    }
+
     /// A connection that the machine accepted.
     pub(crate) fn accepted(&self) -> ConnId {
         match self.next() {
@@ -160,12 +186,7 @@ pub(crate) fn loopback() -> SocketAddr {
 }
 
 pub(crate) fn target(address: SocketAddr) -> Target {
-    Target {
-        host: address.ip().to_string(),
-        port: address.port(),
-        timeout: LIMIT,
-        socket: SocketOptions::default(),
-    }
+    Target::tcp(address.ip().to_string(), address.port(), LIMIT)
 }
 
 /// A blocking peer.
@@ -208,5 +229,14 @@ impl Numbers {
 
     pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.next() as usize % limit
+    }
+}
+
+/// Waits until something holds that another thread brings about.
+pub(crate) fn until(mut holds: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < LIMIT, "it never happened");
+        std::thread::yield_now();
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use amps_protocol::MessageId;
-use amps_transport::{CloseMode, ConnId, Sink, SocketOptions, Target, Time};
+use amps_transport::{CloseMode, ConnId, Sink, Target, Time};
 use fancy_regex::Regex;
 
 use super::frames::{Frame, Greeting};
@@ -248,13 +248,7 @@ impl Engine {
             link.line = Line::Idle(now + RETRY);
             return;
         };
-        let target = Target {
-            host: host.to_owned(),
-            port,
-            timeout: CONNECT_TIMEOUT,
-            socket: SocketOptions::default(),
-        };
-        link.line = Line::Connecting(sink.connect(target));
+        link.line = Line::Connecting(sink.connect(Target::tcp(host, port, CONNECT_TIMEOUT)));
         self.replication.has_changed();
     }
 

@@ -1,0 +1,220 @@
+//! The layers of one connection on each other, and the bytes between them.
+//!
+//! Owns what was encoded and the socket has not taken, and what was decoded and nobody has
+//! read. Touches no socket.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use bytes::{Buf, BytesMut};
+
+use crate::layer::{Layer, LayerError, LayerState, LayerTrouble, Layers};
+
+/// How much of what a machine sends is encoded at a time: what is encoded cannot be taken back, and is not
+/// counted by whoever limits what waits.
+const SEND_AT_ONCE: usize = 64 * 1024;
+
+/// Buffers that are empty and larger than this are given back.
+const KEPT_BUFFER: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct Stack {
+    /// The one next to the wire first.
+    levels: Vec<Level>,
+    /// Encoded, and not taken by the socket.
+    wire: BytesMut,
+    /// Decoded, and not read.
+    plain: BytesMut,
+    /// The peer has ended the stream, and every layer knows.
+    ended: bool,
+    finished: bool,
+    /// What a layer encodes on its way down.
+    scratch: [BytesMut; 2],
+}
+
+#[derive(Debug)]
+struct Level {
+    layer: Box<dyn Layer>,
+    /// What came from below and was left.
+    input: BytesMut,
+    state: Option<LayerState>,
+}
+
+impl Stack {
+    /// The layers of a connection to `host`.
+    ///
+    /// # Errors
+    /// One of them cannot be made.
+    pub(crate) fn new(layers: &Layers, host: &str) -> Result<Self, LayerError> {
+        let make = |layer: &std::sync::Arc<dyn crate::layer::MakeLayer>| {
+            Ok(Level { layer: layer.make(host)?, input: BytesMut::new(), state: None })
+        };
+        let levels = layers.iter().map(make).collect::<Result<_, LayerError>>()?;
+        let (wire, plain, scratch) = (BytesMut::new(), BytesMut::new(), Default::default());
+        let mut stack = Self { levels, wire, plain, ended: false, finished: false, scratch };
+        stack.pump()?;
+        Ok(stack)
+    }
+
+    /// Whether every layer carries bytes.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.levels.iter().all(|level| level.state == Some(LayerState::Ready))
+    }
+
+    /// Whether nothing is left to do between the socket and the machine.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.levels.is_empty() && self.wire.is_empty() && self.plain.is_empty()
+    }
+
+    /// Bytes came by the wire.
+    pub(crate) fn receive(&mut self, bytes: &[u8]) -> Result<(), LayerError> {
+        match self.levels.first_mut() {
+            Some(lowest) => lowest.input.extend_from_slice(bytes),
+            None => self.plain.extend_from_slice(bytes),
+        }
+        self.pump()
+    }
+
+    /// Has every layer, from below, take what it can.
+    pub(crate) fn pump(&mut self) -> Result<(), LayerError> {
+        let mut i = 0;
+        while i < self.levels.len() {
+            let mut answer = std::mem::take(&mut self.scratch[0]);
+            let state = self.step(i, &mut answer);
+            let sent = if answer.is_empty() { Ok(()) } else { self.send_from(i, &mut answer) };
+            answer.clear();
+            self.scratch[0] = answer;
+            let state = state?;
+            sent?;
+            match state {
+                LayerState::Transparent => {
+                    let level = self.levels.remove(i);
+                    match self.levels.get_mut(i) {
+                        Some(next) => next.input.extend_from_slice(&level.input),
+                        None => self.plain.extend_from_slice(&level.input),
+                    }
+                }
+                // Those above begin when it is ready.
+                LayerState::Handshaking => return Ok(()),
+                LayerState::Ready => i += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a layer, or has it take its input.
+    fn step(&mut self, i: usize, answer: &mut BytesMut) -> Result<LayerState, LayerError> {
+        let (lower, upper) = self.levels.split_at_mut(i + 1);
+        let Some(level) = lower.last_mut() else { return Ok(LayerState::Ready) };
+        let mut state = match level.state {
+            Some(state) => state,
+            None => level.layer.start(answer)?,
+        };
+        let above = upper.first_mut().map_or(&mut self.plain, |next| &mut next.input);
+        // What nobody has taken yet must not grow without bounds.
+        if !level.input.is_empty() && above.len() < SEND_AT_ONCE && state != LayerState::Transparent {
+            state = level.layer.receive(&mut level.input, above, answer)?;
+        }
+        if level.input.is_empty() && level.input.capacity() > KEPT_BUFFER {
+            level.input = BytesMut::new();
+        }
+        level.state = Some(state);
+        Ok(state)
+    }
+
+    /// Brings bytes down that the layer `i` has made.
+    fn send_from(&mut self, i: usize, bytes: &mut BytesMut) -> Result<(), LayerError> {
+        let mut next = std::mem::take(&mut self.scratch[1]);
+        let mut outcome = Ok(());
+        for level in self.levels.iter_mut().take(i).rev() {
+            next.clear();
+            outcome = level.layer.send(bytes, &mut next);
+            if outcome.is_err() {
+                break;
+            }
+            std::mem::swap(bytes, &mut next);
+        }
+        self.wire.extend_from_slice(bytes);
+        next.clear();
+        self.scratch[1] = next;
+        outcome
+    }
+
+    /// Encodes a part of what the machine sends; returns how much.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<usize, LayerError> {
+        let part = bytes.get(..SEND_AT_ONCE).unwrap_or(bytes);
+        let top = self.levels.len();
+        let Some(level) = self.levels.last_mut() else {
+            self.wire.extend_from_slice(part);
+            return Ok(part.len());
+        };
+        let mut encoded = std::mem::take(&mut self.scratch[0]);
+        let outcome = level.layer.send(part, &mut encoded);
+        let outcome = outcome.and_then(|()| self.send_from(top - 1, &mut encoded));
+        encoded.clear();
+        self.scratch[0] = encoded;
+        outcome.map(|()| part.len())
+    }
+
+    /// What waits for the socket.
+    pub(crate) fn wire(&mut self) -> &mut BytesMut {
+        if self.wire.is_empty() && self.wire.capacity() > KEPT_BUFFER {
+            self.wire = BytesMut::new();
+        }
+        &mut self.wire
+    }
+
+    /// Reads what was decoded.
+    pub(crate) fn read(&mut self, out: &mut [u8]) -> Result<usize, LayerError> {
+        if self.plain.is_empty() {
+            // A layer may have left something because there was enough for once.
+            self.pump()?;
+        }
+        let count = self.plain.len().min(out.len());
+        let (to, from) = (out.get_mut(..count), self.plain.get(..count));
+        if let (Some(to), Some(from)) = (to, from) {
+            to.copy_from_slice(from);
+        }
+        self.plain.advance(count);
+        if self.plain.is_empty() && self.plain.capacity() > KEPT_BUFFER {
+            self.plain = BytesMut::new();
+        }
+        Ok(count)
+    }
+
+    /// The peer has ended the stream: each layer says whether that is in order.
+    pub(crate) fn end(&mut self) -> Result<(), LayerError> {
+        if std::mem::replace(&mut self.ended, true) {
+            return Ok(());
+        }
+        for level in &mut self.levels {
+            level.layer.ended()?;
+            if level.state != Some(LayerState::Ready) {
+                return Err(LayerError::new(
+                    "handshake",
+                    LayerTrouble::Handshake,
+                    "the peer closed the connection in the middle of it; check that the port speaks this transport",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// This side ends the connection: the highest layer says so first.
+    pub(crate) fn finish(&mut self) -> Result<(), LayerError> {
+        if std::mem::replace(&mut self.finished, true) {
+            return Ok(());
+        }
+        for i in (0..self.levels.len()).rev() {
+            let mut last = BytesMut::new();
+            if let Some(level) = self.levels.get_mut(i).filter(|level| level.state.is_some()) {
+                level.layer.finish(&mut last);
+            }
+            if !last.is_empty() {
+                self.send_from(i, &mut last)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! Layers on each other, byte by byte.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::layer::MakeLayer;
+
+/// Says `greeting` first and wants the same; then adds `by` to every byte, as often as it says `double`, and ends
+/// with a zero.
+#[derive(Clone, Debug)]
+struct Shift {
+    by: u8,
+    greeting: &'static [u8],
+    left: usize,
+    transparent: bool,
+}
+
+fn shift(by: u8, greeting: &'static [u8]) -> Arc<dyn MakeLayer> {
+    Arc::new(Shift { by, greeting, left: greeting.len(), transparent: false })
+}
+
+impl MakeLayer for Shift {
+    fn make(&self, _host: &str) -> Result<Box<dyn Layer>, LayerError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Layer for Shift {
+    fn start(&mut self, below: &mut BytesMut) -> Result<LayerState, LayerError> {
+        below.extend_from_slice(self.greeting);
+        Ok(if self.left == 0 { LayerState::Ready } else { LayerState::Handshaking })
+    }
+
+    fn receive(
+        &mut self,
+        below: &mut BytesMut,
+        above: &mut BytesMut,
+        _answer: &mut BytesMut,
+    ) -> Result<LayerState, LayerError> {
+        let greeted = below.len().min(self.left);
+        self.left -= greeted;
+        if below.split_to(greeted).iter().any(|byte| !self.greeting.contains(byte)) {
+            return Err(LayerError::new("shift", LayerTrouble::Protocol, "that is no greeting"));
+        }
+        if self.left > 0 {
+            return Ok(LayerState::Handshaking);
+        }
+        if self.transparent {
+            return Ok(LayerState::Transparent);
+        }
+        above.extend(below.split().iter().map(|byte| byte.wrapping_sub(self.by)));
+        Ok(LayerState::Ready)
+    }
+
+    fn send(&mut self, above: &[u8], below: &mut BytesMut) -> Result<(), LayerError> {
+        assert_eq!(self.left, 0, "nothing is sent before it is ready");
+        below.extend(above.iter().map(|byte| byte.wrapping_add(self.by)));
+        Ok(())
+    }
+
+    fn finish(&mut self, below: &mut BytesMut) {
+        below.extend_from_slice(b"\0");
+    }
+}
+
+/// Brings everything from one end to the other, so many bytes at a time.
+fn carry(from: &mut Stack, to: &mut Stack, step: usize) -> Result<(), LayerError> {
+    while !from.wire().is_empty() {
+        let count = step.min(from.wire().len());
+        let bytes = from.wire().split_to(count);
+        to.receive(&bytes)?;
+    }
+    Ok(())
+}
+
+fn shake_hands(one: &mut Stack, other: &mut Stack, step: usize) {
+    while !(one.is_ready() && other.is_ready()) {
+        carry(one, other, step).unwrap();
+        carry(other, one, step).unwrap();
+    }
+}
+
+fn read_all(stack: &mut Stack, step: usize) -> Vec<u8> {
+    let (mut all, mut some) = (Vec::new(), vec![0; step]);
+    loop {
+        match stack.read(&mut some).unwrap() {
+            0 => return all,
+            count => all.extend_from_slice(&some[..count]),
+        }
+    }
+}
+
+#[test]
+fn layers_shake_hands_from_below_and_carry_any_pieces() {
+    let layers: Layers = vec![shift(3, b"ab"), shift(5, b""), shift(7, b"cd")];
+    let message: Vec<u8> = (0..1000u32).map(|i| i as u8).collect();
+    for step in [1, 2, 7, 1000] {
+        let mut one = Stack::new(&layers, "").unwrap();
+        let mut other = Stack::new(&layers, "").unwrap();
+        assert_eq!(&one.wire()[..], b"ab", "the upper ones wait for the lowest");
+        shake_hands(&mut one, &mut other, step);
+        assert_eq!(one.send(&message).unwrap(), message.len());
+        assert_ne!(one.wire()[..], message[..]);
+        carry(&mut one, &mut other, step).unwrap();
+        assert_eq!(read_all(&mut other, step), message);
+    }
+}
+
+#[test]
+fn a_layer_that_is_done_gets_out_of_the_way_and_leaves_its_input() {
+    let gone: Arc<dyn MakeLayer> = Arc::new(Shift { by: 1, greeting: b"hi", left: 2, transparent: true });
+    let mut stack = Stack::new(&vec![gone], "").unwrap();
+    stack.receive(b"h").unwrap();
+    assert!(!stack.is_bare());
+    stack.receive(b"ithe rest").unwrap();
+    assert_eq!(read_all(&mut stack, 100), b"the rest");
+    stack.wire().clear();
+    assert!(stack.is_bare() && stack.is_ready());
+}
+
+#[test]
+fn the_end_is_said_from_above_and_heard_in_the_middle_of_a_handshake() {
+    let layers: Layers = vec![shift(1, b""), shift(2, b"")];
+    let mut stack = Stack::new(&layers, "").unwrap();
+    stack.finish().unwrap();
+    stack.finish().unwrap();
+    assert_eq!(&stack.wire()[..], [1, 0], "each once, the upper one's through the lower one");
+    stack.end().unwrap();
+    let mut early = Stack::new(&vec![shift(1, b"ab")], "").unwrap();
+    early.receive(b"a").unwrap();
+    assert_eq!(early.end().unwrap_err().trouble(), LayerTrouble::Handshake);
+}
+
+#[test]
+fn only_a_part_is_encoded_at_a_time_and_nothing_grows_while_nobody_reads() {
+    let layers: Layers = vec![shift(1, b"")];
+    let (mut one, mut other) = (Stack::new(&layers, "").unwrap(), Stack::new(&layers, "").unwrap());
+    let large = vec![9; 10 * SEND_AT_ONCE];
+    assert_eq!(one.send(&large).unwrap(), SEND_AT_ONCE);
+    carry(&mut one, &mut other, SEND_AT_ONCE).unwrap();
+    assert_eq!(other.plain.len(), SEND_AT_ONCE);
+    one.send(&large).unwrap();
+    carry(&mut one, &mut other, SEND_AT_ONCE).unwrap();
+    assert_eq!(other.plain.len(), SEND_AT_ONCE, "the rest waits as it came");
+    assert_eq!(read_all(&mut other, 1000).len(), 2 * SEND_AT_ONCE);
+}
+
+#[test]
+fn what_a_layer_refuses_names_it() {
+    let mut stack = Stack::new(&vec![shift(1, b"ab")], "").unwrap();
+    let error = stack.receive(b"xy").unwrap_err();
+    assert_eq!(error.to_string(), "shift: that is no greeting");
+    let error: std::io::Error = error.into();
+    assert_eq!(LayerError::within(&error).unwrap().layer(), "shift");
+}

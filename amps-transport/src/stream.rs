@@ -1,0 +1,247 @@
+//! A socket with the layers on it, as the loop and other threads use it.
+//!
+//! Invariants: without layers every call is the socket's own. With layers, `write` takes
+//! bytes only when everything that was encoded before is with the socket, so at most one part
+//! waits here; whoever hears that the socket is writable brings that out first.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Buf;
+use mio::event::Source;
+use mio::net::TcpStream;
+#[cfg(unix)]
+use mio::net::UnixStream;
+use mio::{Interest, Registry, Token};
+use socket2::SockRef;
+
+use crate::layer::{LayerError, Layers};
+use crate::machine::CustomStream;
+use crate::stack::Stack;
+
+/// A connected socket.
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+    Custom(Mutex<Box<dyn CustomStream>>),
+}
+
+impl Socket {
+    fn read(&self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&mut &*stream).read(out),
+            #[cfg(unix)]
+            Self::Unix(stream) => (&mut &*stream).read(out),
+            Self::Custom(stream) => lock(stream).read(out),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&mut &*stream).write(bytes),
+            #[cfg(unix)]
+            Self::Unix(stream) => (&mut &*stream).write(bytes),
+            Self::Custom(stream) => lock(stream).write(bytes),
+        }
+    }
+
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match self {
+            Self::Tcp(stream) => stream.register(registry, token, interest),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.register(registry, token, interest),
+            Self::Custom(stream) => {
+                stream.get_mut().unwrap_or_else(PoisonError::into_inner).register(registry, token, interest)
+            }
+        }
+    }
+
+    pub(crate) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        match self {
+            Self::Tcp(stream) => (stream.local_addr().ok(), stream.peer_addr().ok()),
+            #[cfg(unix)]
+            Self::Unix(_) => (None, None),
+            Self::Custom(_) => (None, None),
+        }
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(how),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.shutdown(how),
+            Self::Custom(stream) => lock(stream).shutdown(how),
+        }
+    }
+}
+
+pub(crate) struct Stream {
+    socket: Socket,
+    layers: Option<Layered>,
+}
+
+struct Layered {
+    stack: Mutex<Stack>,
+    /// No layer is left, and nothing waits: the socket can be used as if there had been none.
+    bare: AtomicBool,
+}
+
+impl Stream {
+    /// Puts layers on a socket.
+    ///
+    /// # Errors
+    /// One of them cannot be made.
+    pub(crate) fn new(socket: Socket, layers: &Layers, host: &str) -> Result<Self, LayerError> {
+        if layers.is_empty() {
+            return Ok(Self { socket, layers: None });
+        }
+        let (stack, bare) = (Mutex::new(Stack::new(layers, host)?), AtomicBool::new(false));
+        Ok(Self { socket, layers: Some(Layered { stack, bare }) })
+    }
+
+    /// The stack, as long as there is something between the socket and the machine.
+    fn stack(&self) -> Option<(&Layered, MutexGuard<'_, Stack>)> {
+        let layers = self.layers.as_ref().filter(|layers| !layers.bare.load(Ordering::Acquire))?;
+        Some((layers, lock(&layers.stack)))
+    }
+
+    /// Reads decoded bytes; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// As a socket that does not block, and what a layer says.
+    pub(crate) fn read(&self, out: &mut [u8]) -> io::Result<usize> {
+        let Some((layers, mut stack)) = self.stack() else { return self.socket.read(out) };
+        loop {
+            let count = stack.read(out)?;
+            if count > 0 {
+                return Ok(count);
+            }
+            if stack.is_bare() {
+                layers.bare.store(true, Ordering::Release);
+                drop(stack);
+                return self.socket.read(out);
+            }
+            let count = self.socket.read(out)?;
+            if count == 0 {
+                stack.end()?;
+                return Ok(0);
+            }
+            let bytes = out.get(..count).unwrap_or_default();
+            let received = stack.receive(bytes);
+            // An alert goes out although the connection ends with this.
+            self.bring_out(&mut stack)?;
+            received?;
+        }
+    }
+
+    /// Encodes and writes; returns how much was taken.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing was taken; and as for `read`.
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let Some((_, mut stack)) = self.stack() else { return self.socket.write(bytes) };
+        if !self.bring_out(&mut stack)? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = stack.send(bytes)?;
+        self.bring_out(&mut stack)?;
+        Ok(count)
+    }
+
+    /// Brings out what was encoded; whether everything is with the socket now.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub(crate) fn flush(&self) -> io::Result<bool> {
+        let Some((_, mut stack)) = self.stack() else { return Ok(true) };
+        self.bring_out(&mut stack)
+    }
+
+    fn bring_out(&self, stack: &mut Stack) -> io::Result<bool> {
+        let wire = stack.wire();
+        while !wire.is_empty() {
+            match self.socket.write(wire) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => wire.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Goes on with the handshakes of the layers; whether all are done.
+    ///
+    /// # Errors
+    /// What a layer, or the socket, says.
+    pub(crate) fn handshake(&self, scratch: &mut [u8]) -> io::Result<bool> {
+        let Some((_, mut stack)) = self.stack() else { return Ok(true) };
+        loop {
+            self.bring_out(&mut stack)?;
+            if stack.is_ready() {
+                return Ok(true);
+            }
+            match self.socket.read(scratch) {
+                Ok(0) => {
+                    stack.end()?;
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Ok(count) => {
+                    let received = stack.receive(scratch.get(..count).unwrap_or_default());
+                    self.bring_out(&mut stack)?;
+                    received?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Ends the layers in an orderly way, then this direction of the socket; whether that is done.
+    ///
+    /// # Errors
+    /// What a layer, or the socket, says.
+    pub(crate) fn finish(&self) -> io::Result<bool> {
+        if let Some((_, mut stack)) = self.stack() {
+            stack.finish()?;
+            if !self.bring_out(&mut stack)? {
+                return Ok(false);
+            }
+        }
+        self.socket.shutdown(Shutdown::Write).map(|()| true)
+    }
+
+    /// Reads what comes by the wire, for nobody.
+    pub(crate) fn read_raw(&self, scratch: &mut [u8]) -> io::Result<usize> {
+        self.socket.read(scratch)
+    }
+
+    pub(crate) fn shut_down(&self) -> io::Result<()> {
+        self.socket.shutdown(Shutdown::Both)
+    }
+
+    pub(crate) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        self.socket.addresses()
+    }
+
+    /// Closing then resets the connection, where there is such a thing.
+    pub(crate) fn reset_when_closed(&self) -> io::Result<()> {
+        match &self.socket {
+            Socket::Tcp(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
+            #[cfg(unix)]
+            Socket::Unix(_) => Ok(()),
+            Socket::Custom(_) => Ok(()),
+        }
+    }
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
