@@ -19,10 +19,18 @@ use socket2::{Domain, Protocol, SockRef, Type};
 
 use crate::error::ConnectError;
 use crate::layer::LayerError;
-use crate::machine::{Address, AddressFamily, ConnId, Connector, SocketOptions, Target};
+use crate::machine::{Address, AddressFamily, ConnId, CustomStream, SocketOptions, Target};
 use crate::mailbox::{Signal, Signals};
 use crate::stream::Socket;
 use crate::time::Time;
+
+/// When the kernel begins to probe a silent peer, how often, and how many times in vain.
+#[cfg(target_os = "linux")]
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+#[cfg(target_os = "linux")]
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+#[cfg(target_os = "linux")]
+const KEEPALIVE_RETRIES: u32 = 3;
 
 /// The attempts to reach one target.
 pub(crate) struct Plan {
@@ -149,12 +157,11 @@ pub(crate) fn resolve(conn: ConnId, target: &Target, signals: Arc<Signals>) -> i
 /// Has a connector of the application make a stream, on a thread of its own.
 pub(crate) fn make(
     conn: ConnId,
-    connector: Arc<dyn Connector>,
-    timeout: Duration,
+    make: impl FnOnce() -> io::Result<Box<dyn CustomStream>> + Send + 'static,
     signals: Arc<Signals>,
 ) -> io::Result<()> {
     let work = move || {
-        let made = catch_unwind(AssertUnwindSafe(|| connector.connect(timeout)));
+        let made = catch_unwind(AssertUnwindSafe(make));
         let made = made.unwrap_or_else(|_| Err(io::Error::other("the connector panicked")));
         signals.raise(Signal::Made(conn, made));
     };
@@ -211,6 +218,15 @@ pub(crate) fn outcome(socket: &Socket) -> Option<io::Result<()>> {
 pub(crate) fn apply_options(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> {
     socket.set_tcp_nodelay(options.nodelay)?;
     socket.set_keepalive(options.keepalive)?;
+    #[cfg(target_os = "linux")]
+    {
+        if options.keepalive {
+            let probes = socket2::TcpKeepalive::new().with_time(KEEPALIVE_AFTER);
+            socket
+                .set_tcp_keepalive(&probes.with_interval(KEEPALIVE_EVERY).with_retries(KEEPALIVE_RETRIES))?;
+        }
+        socket.set_tcp_user_timeout(options.user_timeout)?;
+    }
     apply_buffer_sizes(socket, options)?;
     if options.linger.is_some() {
         socket.set_linger(options.linger)?;

@@ -80,15 +80,22 @@ pub enum Address {
     /// By a socket file of this machine. Only where the system has such sockets.
     Unix(PathBuf),
     /// By a way of the application's own.
-    Custom(Arc<dyn Connector>),
+    Custom {
+        /// Makes the stream.
+        connector: Arc<dyn Connector>,
+        /// A host name or an IP address, for the connector, and for layers that look at it.
+        host: String,
+        /// The port, for the connector.
+        port: u16,
+    },
 }
 
 impl Address {
     /// The name by which certificates and proxies know the other end; empty where there is none.
     pub(crate) fn host(&self) -> &str {
         match self {
-            Self::Tcp { host, .. } => host,
-            Self::Unix(_) | Self::Custom(_) => "",
+            Self::Tcp { host, .. } | Self::Custom { host, .. } => host,
+            Self::Unix(_) => "",
         }
     }
 }
@@ -96,23 +103,25 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.parse::<std::net::Ipv6Addr>().is_ok() => {
+            Self::Tcp { host, port } | Self::Custom { host, port, .. }
+                if host.parse::<std::net::Ipv6Addr>().is_ok() =>
+            {
                 write!(f, "[{host}]:{port}")
             }
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Tcp { host, port } | Self::Custom { host, port, .. } => write!(f, "{host}:{port}"),
             Self::Unix(path) => path.display().fmt(f),
-            Self::Custom(connector) => write!(f, "{connector:?}"),
         }
     }
 }
 
 /// Makes connections in a way of the application's own.
 pub trait Connector: fmt::Debug + Send + Sync {
-    /// A connected stream that does not block. Called on a helper thread, where it may wait, at most for `timeout`.
+    /// A connected stream to a server, which does not block. Called on a helper thread, where it may wait, at most
+    /// for `timeout`.
     ///
     /// # Errors
     /// There is no connection.
-    fn connect(&self, timeout: Duration) -> io::Result<Box<dyn CustomStream>>;
+    fn connect(&self, host: &str, port: u16, timeout: Duration) -> io::Result<Box<dyn CustomStream>>;
 }
 
 /// A stream of bytes that a `mio` poller can watch: reads and writes return `WouldBlock` where they would
@@ -143,8 +152,12 @@ impl CustomStream for mio::net::UnixStream {
 pub struct SocketOptions {
     /// `TCP_NODELAY`: send small frames at once instead of gathering them. Default on.
     pub nodelay: bool,
-    /// `SO_KEEPALIVE`: let the kernel probe a silent peer. Default on.
+    /// `SO_KEEPALIVE`: let the kernel probe a silent peer, on Linux after 30 s and three times 10 s apart. Default
+    /// on.
     pub keepalive: bool,
+    /// `TCP_USER_TIMEOUT`: how long sent bytes may stay unacknowledged before the kernel gives the connection up.
+    /// Only on Linux. Default 60 s; `None` leaves the system's choice, which is a quarter of an hour or so.
+    pub user_timeout: Option<Duration>,
     /// `SO_SNDBUF` in bytes; `None` leaves the system's choice.
     pub send_buffer: Option<usize>,
     /// `SO_RCVBUF` in bytes; `None` leaves the system's choice.
@@ -162,6 +175,7 @@ impl Default for SocketOptions {
         Self {
             nodelay: true,
             keepalive: true,
+            user_timeout: Some(Duration::from_secs(60)),
             send_buffer: None,
             recv_buffer: None,
             linger: None,

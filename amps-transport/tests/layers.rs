@@ -190,7 +190,8 @@ fn a_socket_file_connects_and_goes_with_its_listener() {
 struct Detour(std::net::SocketAddr);
 
 impl Connector for Detour {
-    fn connect(&self, _: Duration) -> io::Result<Box<dyn CustomStream>> {
+    fn connect(&self, host: &str, port: u16, _: Duration) -> io::Result<Box<dyn CustomStream>> {
+        assert_eq!((host, port), ("server.example", 9007));
         let stream = std::net::TcpStream::connect(self.0)?;
         stream.set_nonblocking(true)?;
         Ok(Box::new(mio::net::TcpStream::from_std(stream)))
@@ -201,8 +202,15 @@ impl Connector for Detour {
 fn a_stream_of_ones_own_connects() {
     let listener = TcpListener::bind(loopback()).unwrap();
     let bench = Bench::new("custom");
-    let address = Address::Custom(Arc::new(Detour(listener.local_addr().unwrap())));
-    let conn = bench.connect(Target { address, ..Target::tcp("", 0, LIMIT) });
+    let detour = |address| {
+        let address = Address::Custom {
+            connector: Arc::new(Detour(address)),
+            host: "server.example".into(),
+            port: 9007,
+        };
+        Target { address, ..Target::tcp("", 0, LIMIT) }
+    };
+    let conn = bench.connect(detour(listener.local_addr().unwrap()));
     let mut peer = accept(&listener);
     assert!(matches!(bench.next(), Event::Connected { .. }));
     bench.ask(move |_, sink| sink.send(conn, b"out"));
@@ -210,7 +218,10 @@ fn a_stream_of_ones_own_connects() {
     peer.read_exact(&mut out).unwrap();
     peer.write_all(b"in").unwrap();
     assert_eq!(bench.received(2), b"in");
-    let gone = Detour("127.0.0.1:1".parse().unwrap());
-    bench.connect(Target { address: Address::Custom(Arc::new(gone)), ..Target::tcp("", 0, LIMIT) });
-    assert!(matches!(bench.next(), Event::ConnectFailed { error: ConnectError::Refused { .. }, .. }));
+    bench.connect(detour("127.0.0.1:1".parse().unwrap()));
+    let Event::ConnectFailed { error, .. } = bench.next() else { panic!("it connected") };
+    assert!(
+        matches!(&error, ConnectError::Refused { address } if address == "server.example:9007"),
+        "{error}"
+    );
 }

@@ -19,8 +19,11 @@ impl Connections {
         let signals = Arc::clone(&self.signals);
         let Some(Connection { phase: Phase::Connecting { plan, .. }, .. }) = self.get(conn) else { return };
         let deadline = plan.deadline();
-        if let Address::Custom(connector) = &target.address {
-            match connect::make(conn, Arc::clone(connector), target.timeout, signals) {
+        if let Address::Custom { connector, host, port } = &target.address {
+            let (connector, host, port, timeout) =
+                (Arc::clone(connector), host.clone(), *port, target.timeout);
+            let work = move || connector.connect(&host, port, timeout);
+            match connect::make(conn, work, signals) {
                 Ok(()) => self.set_deadline(conn, Some(deadline)),
                 Err(error) => {
                     plan.failed(error);
