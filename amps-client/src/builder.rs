@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use amps_protocol::{CommandKind, DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, Endpoint, Message as Raw};
+use amps_transport::{Connector, MakeLayer};
 
 use crate::advisor::PolicyDelay;
 use crate::authenticator::Authenticator;
@@ -22,8 +23,9 @@ use crate::session::acks::AckSettings;
 use crate::session::line::SendLimits;
 use crate::session::publisher::StoreUse;
 use crate::session::recovery::RECOVERY_TIMEOUT;
-use crate::session::{HeartbeatSettings, LogonSettings, SessionConfig, check_endpoint};
+use crate::session::{HeartbeatSettings, LogonSettings, SessionConfig};
 use crate::stream::DEFAULT_STREAM_LIMIT;
+use crate::transports::{self, Transports};
 use crate::write_failure::FailedWrite;
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,6 +75,7 @@ pub struct ClientBuilder {
     hooks: Hooks,
     authenticator: Option<Arc<dyn Authenticator>>,
     logon: LogonSettings,
+    transports: Transports,
     max_depth: usize,
     publish_store: Option<Box<dyn PublishStore>>,
     store_use: StoreUse,
@@ -106,6 +109,7 @@ impl ClientBuilder {
             hooks: Hooks::default(),
             authenticator: None,
             logon: LogonSettings::default(),
+            transports: Transports::default(),
             max_depth: 0,
             publish_store: None,
             store_use: StoreUse::default(),
@@ -265,6 +269,20 @@ impl ClientBuilder {
     /// string, as they are.
     pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// Makes the streams of all connections in a way of your own, in place of sockets: through a tunnel, for example, or
+    /// a proxy that nobody else speaks to. Everything above is as the connection string says.
+    pub fn connector(mut self, connector: impl Connector + 'static) -> Self {
+        self.transports.connector = Some(Arc::new(connector));
+        self
+    }
+
+    /// Puts a layer of your own between the frames and everything below: an encryption, for example. The
+    /// server has to have the same. Several stand on each other, the first one lowest.
+    pub fn layer(mut self, layer: impl MakeLayer + 'static) -> Self {
+        self.transports.layers.push(Arc::new(layer));
         self
     }
 
@@ -504,6 +522,7 @@ impl ClientBuilder {
             connect_deadline: self.connect_deadline,
             max_inbound: self.max_inbound,
             logon: self.logon,
+            transports: self.transports,
             seed,
         };
         Client::from_parts(Parts {
@@ -567,6 +586,6 @@ pub(crate) fn heartbeat_settings(
 
 pub(crate) fn parse_server(uri: &str) -> Result<Endpoint> {
     let endpoint = uri.parse::<Endpoint>()?;
-    check_endpoint(&endpoint)?;
+    transports::check(&endpoint)?;
     Ok(endpoint)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use amps_protocol::{EncodeError, EndpointError, FrameTooLong, HeaderError, ReasonClass, SowError};
-use amps_transport::{CloseReason, ConnectError};
+use amps_transport::{CloseReason, ConnectError, LayerTrouble};
 
 use crate::store_error::StoreError;
 
@@ -257,6 +257,11 @@ impl Error {
             Self::Connect(error) => match **error {
                 ConnectError::Refused { .. } => ErrorKind::ConnectionRefused,
                 ConnectError::TimedOut { .. } => ErrorKind::TimedOut,
+                ConnectError::Layer { ref source, .. } => match source.trouble() {
+                    LayerTrouble::Authentication => ErrorKind::Authentication,
+                    LayerTrouble::Refused => ErrorKind::ConnectionRefused,
+                    _ => ErrorKind::Connection,
+                },
                 _ => ErrorKind::Connection,
             },
             Self::NoServer { .. } => ErrorKind::Connection,

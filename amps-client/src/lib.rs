@@ -124,6 +124,8 @@ mod subscribe;
 pub use subscribe::{Sow, Subscribe};
 mod subscription;
 pub use subscription::{Closer, HandlerSubscription, Subscription};
+pub mod transport;
+mod transports;
 mod write_failure;
 pub use write_failure::FailedWrite;
 

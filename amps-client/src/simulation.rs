@@ -33,6 +33,7 @@ use crate::session::waiter::Waiter;
 use crate::session::{
     App, Delivery, Disposition, HeartbeatSettings, LogonSettings, Note, Session, SessionConfig, Shared,
 };
+use crate::transports::Transports;
 
 /// Names a subscription of one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -236,6 +237,7 @@ impl<M: Model> SimClient<M> {
             connect_deadline: Duration::from_secs(3600),
             max_inbound: 1 << 20,
             logon: LogonSettings::default(),
+            transports: Transports::default(),
             seed: config.seed,
         };
         let acks = AckSettings { batch_size: config.ack_batch_size, timeout: config.ack_timeout };

@@ -4,10 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{
-    AckType, Command, Endpoint, Field, IpPreference, Message, Options, Password, ReasonClass, Scheme, Status,
-};
-use amps_transport::{AddressFamily, CloseMode, ConnId, Sink, SocketOptions, Target, Time};
+use amps_protocol::{AckType, Command, Endpoint, Field, Message, Options, Password, ReasonClass, Status};
+use amps_transport::{CloseMode, ConnId, Sink, Time};
 
 use super::app::App;
 use super::heartbeat::Heartbeat;
@@ -82,7 +80,7 @@ impl<A: App> Session<A> {
     pub(super) fn connect<S: Sink>(&mut self, _now: Time, sink: &mut S) {
         let Some(endpoint) = self.endpoint() else { return self.give_up() };
         let info = ConnectionInfo::of(&self.config.name, endpoint);
-        let target = target(endpoint, self.config.connect_timeout);
+        let target = self.config.transports.target(endpoint, self.config.connect_timeout);
         self.info = Some(info);
         self.state = State::Connecting { conn: sink.connect(target) };
     }
@@ -302,34 +300,4 @@ impl Credentials {
         let (user, password) = (self.user.clone(), self.password.reveal().to_owned());
         Question { step, user, password, reason: reason.to_owned() }
     }
-}
-
-/// Checks that this build can use a connection string.
-///
-/// # Errors
-/// The transport, or something asked of it, is not available.
-pub(crate) fn check_endpoint(endpoint: &Endpoint) -> Result<()> {
-    let feature = match endpoint.scheme {
-        Scheme::Tcp if endpoint.options.zlib => "the parameter compression=zlib".to_owned(),
-        Scheme::Tcp if endpoint.options.http_preflight => "the parameter http_preflight".to_owned(),
-        Scheme::Tcp => return Ok(()),
-        other => format!("the transport \"{}\"", other.name()),
-    };
-    Err(Error::Unavailable { feature })
-}
-
-fn target(endpoint: &Endpoint, timeout: Duration) -> Target {
-    let asked = &endpoint.options;
-    let mut socket = SocketOptions::default();
-    socket.nodelay = asked.nodelay.unwrap_or(socket.nodelay);
-    socket.keepalive = asked.keepalive.unwrap_or(socket.keepalive);
-    socket.send_buffer = asked.send_buffer;
-    socket.recv_buffer = asked.recv_buffer;
-    socket.linger = asked.linger.map(|seconds| Duration::from_secs(seconds.into()));
-    socket.bind = asked.bind;
-    socket.prefer = match asked.prefer {
-        Some(IpPreference::Ipv6) => AddressFamily::V6,
-        _ => AddressFamily::V4,
-    };
-    Target { socket, ..Target::tcp(&*endpoint.host, endpoint.port, timeout) }
 }

@@ -24,6 +24,7 @@ use crate::error::{DisconnectCause, Error, Result};
 use crate::listener::{AfterRefusal, ConnectionState};
 use crate::reconnect::{Reconnect, Rng};
 use crate::server_chooser::ConnectionInfo;
+use crate::transports::Transports;
 use amps_protocol::{Endpoint, RecordPosition};
 use amps_transport::{CloseMode, ConnId, Input, Machine, Sink, Time};
 
@@ -49,6 +50,7 @@ pub(crate) struct SessionConfig {
     pub(crate) max_inbound: usize,
     /// What else a logon says.
     pub(crate) logon: LogonSettings,
+    pub(crate) transports: Transports,
     pub(crate) seed: u64,
 }
 
