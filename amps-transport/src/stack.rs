@@ -25,6 +25,8 @@ pub(crate) struct Stack {
     plain: BytesMut,
     /// The peer has ended the stream, and every layer knows.
     ended: bool,
+    /// A layer says that nothing more comes.
+    over: bool,
     finished: bool,
     /// What a layer encodes on its way down.
     scratch: [BytesMut; 2],
@@ -44,12 +46,14 @@ impl Stack {
     /// # Errors
     /// One of them cannot be made.
     pub(crate) fn new(layers: &Layers, host: &str) -> Result<Self, LayerError> {
-        let make = |layer: &std::sync::Arc<dyn crate::layer::MakeLayer>| {
-            Ok(Level { layer: layer.make(host)?, input: BytesMut::new(), state: None })
-        };
-        let levels = layers.iter().map(make).collect::<Result<_, LayerError>>()?;
+        let mut host = host;
+        let mut levels = Vec::with_capacity(layers.len());
+        for layer in layers {
+            levels.push(Level { layer: layer.make(host)?, input: BytesMut::new(), state: None });
+            host = layer.host_above().unwrap_or(host);
+        }
         let (wire, plain, scratch) = (BytesMut::new(), BytesMut::new(), Default::default());
-        let mut stack = Self { levels, wire, plain, ended: false, finished: false, scratch };
+        let mut stack = Self { levels, wire, plain, ended: false, over: false, finished: false, scratch };
         stack.pump()?;
         Ok(stack)
     }
@@ -62,6 +66,11 @@ impl Stack {
     /// Whether nothing is left to do between the socket and the machine.
     pub(crate) fn is_bare(&self) -> bool {
         self.levels.is_empty() && self.wire.is_empty() && self.plain.is_empty()
+    }
+
+    /// Whether the peer has ended the stream of a layer, although perhaps not that of the socket.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
     }
 
     /// Bytes came by the wire.
@@ -95,6 +104,10 @@ impl Stack {
                 // Those above begin when it is ready.
                 LayerState::Handshaking => return Ok(()),
                 LayerState::Ready => i += 1,
+                LayerState::Ended => {
+                    self.over = true;
+                    i += 1;
+                }
             }
         }
         Ok(())
@@ -110,7 +123,8 @@ impl Stack {
         };
         let above = upper.first_mut().map_or(&mut self.plain, |next| &mut next.input);
         // What nobody has taken yet must not grow without bounds.
-        if !level.input.is_empty() && above.len() < SEND_AT_ONCE && state != LayerState::Transparent {
+        let carries = matches!(state, LayerState::Handshaking | LayerState::Ready);
+        if carries && !level.input.is_empty() && above.len() < SEND_AT_ONCE {
             state = level.layer.receive(&mut level.input, above, answer)?;
         }
         if level.input.is_empty() && level.input.capacity() > KEPT_BUFFER {
@@ -185,7 +199,9 @@ impl Stack {
         if std::mem::replace(&mut self.ended, true) {
             return Ok(());
         }
-        for level in &mut self.levels {
+        // Those up to one that has seen its end know better, and those below it may well go on.
+        let over = self.levels.iter().rposition(|level| level.state == Some(LayerState::Ended));
+        for level in self.levels.iter_mut().skip(over.map_or(0, |i| i + 1)) {
             level.layer.ended()?;
             if level.state != Some(LayerState::Ready) {
                 return Err(LayerError::new(

@@ -126,7 +126,7 @@ impl Stream {
                 drop(stack);
                 return self.socket.read(out);
             }
-            let count = self.socket.read(out)?;
+            let count = if stack.is_over() { 0 } else { self.socket.read(out)? };
             if count == 0 {
                 stack.end()?;
                 return Ok(0);
@@ -186,6 +186,10 @@ impl Stream {
             self.bring_out(&mut stack)?;
             if stack.is_ready() {
                 return Ok(true);
+            }
+            if stack.is_over() {
+                stack.end()?;
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
             match self.socket.read(scratch) {
                 Ok(0) => {
