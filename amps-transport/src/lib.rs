@@ -58,6 +58,12 @@ pub use event_loop::{EventLoop, MachineHandle};
 mod layer;
 pub use layer::{Layer, LayerError, LayerState, LayerTrouble, Layers, MakeLayer};
 
+mod http;
+pub use http::{HttpConfigError, HttpHeaders};
+
+mod preflight;
+pub use preflight::{HttpConnect, Preflight};
+
 mod outlet;
 pub use outlet::{Outlet, Written};
 
