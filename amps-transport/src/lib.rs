@@ -64,6 +64,11 @@ pub use http::{HttpConfigError, HttpHeaders};
 mod preflight;
 pub use preflight::{HttpConnect, Preflight};
 
+#[cfg(feature = "zlib")]
+mod zlib;
+#[cfg(feature = "zlib")]
+pub use zlib::Zlib;
+
 mod outlet;
 pub use outlet::{Outlet, Written};
 
