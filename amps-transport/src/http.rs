@@ -253,6 +253,8 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) method: String,
+    /// 1 in HTTP/1.1.
+    pub(crate) minor_version: u8,
     pub(crate) fields: Fields,
 }
 
@@ -328,7 +330,8 @@ pub(crate) fn peek_request(
     let parsed = request.parse(within_limit(input));
     let Some(end) = head_end(layer, "request", parsed, input)? else { return Ok(None) };
     let method = request.method.unwrap_or_default().to_owned();
-    Ok(Some((end, Request { method, fields: Fields::new(request.headers) })))
+    let minor_version = request.version.unwrap_or_default();
+    Ok(Some((end, Request { method, minor_version, fields: Fields::new(request.headers) })))
 }
 
 fn within_limit(input: &[u8]) -> &[u8] {

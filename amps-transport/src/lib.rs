@@ -64,6 +64,14 @@ pub use http::{HttpConfigError, HttpHeaders};
 mod preflight;
 pub use preflight::{HttpConnect, Preflight};
 
+mod detect;
+pub use detect::Detect;
+
+#[cfg(feature = "websocket")]
+mod websocket;
+#[cfg(feature = "websocket")]
+pub use websocket::{WebSocket, WebSocketServer};
+
 #[cfg(feature = "zlib")]
 mod zlib;
 #[cfg(feature = "zlib")]
