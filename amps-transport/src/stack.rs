@@ -27,6 +27,8 @@ pub(crate) struct Stack {
     ended: bool,
     /// A layer says that nothing more comes.
     over: bool,
+    /// A layer has taken something in this pass.
+    moved: bool,
     finished: bool,
     /// What a layer encodes on its way down.
     scratch: [BytesMut; 2],
@@ -53,7 +55,8 @@ impl Stack {
             host = layer.host_above().unwrap_or(host);
         }
         let (wire, plain, scratch) = (BytesMut::new(), BytesMut::new(), Default::default());
-        let mut stack = Self { levels, wire, plain, ended: false, over: false, finished: false, scratch };
+        let mut stack =
+            Self { levels, wire, plain, ended: false, over: false, moved: false, finished: false, scratch };
         stack.pump()?;
         Ok(stack)
     }
@@ -82,8 +85,20 @@ impl Stack {
         self.pump()
     }
 
-    /// Has every layer, from below, take what it can.
+    /// Has every layer, from below, take what it can: until there is something to read, or nothing moves.
     pub(crate) fn pump(&mut self) -> Result<(), LayerError> {
+        loop {
+            self.moved = false;
+            self.pass()?;
+            // What a layer left because the next one had enough has its turn when that one has taken it, although
+            // nothing came of it.
+            if !self.moved || !self.plain.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn pass(&mut self) -> Result<(), LayerError> {
         let mut i = 0;
         while i < self.levels.len() {
             let mut answer = std::mem::take(&mut self.scratch[0]);
@@ -125,7 +140,9 @@ impl Stack {
         // What nobody has taken yet must not grow without bounds.
         let carries = matches!(state, LayerState::Handshaking | LayerState::Ready);
         if carries && !level.input.is_empty() && above.len() < SEND_AT_ONCE {
+            let before = level.input.len();
             state = level.layer.receive(&mut level.input, above, answer)?;
+            self.moved |= level.input.len() != before;
         }
         if level.input.is_empty() && level.input.capacity() > KEPT_BUFFER {
             level.input = BytesMut::new();

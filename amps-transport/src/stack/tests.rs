@@ -225,3 +225,46 @@ fn the_layers_behind_a_proxy_are_made_for_whom_it_stands_for() {
     let hosts = asked.map(|one| one.0.lock().unwrap().clone());
     assert_eq!(hosts, ["proxy", "server", "server"]);
 }
+
+/// Passes ten bytes on at a time, and keeps the dots to itself.
+#[derive(Debug)]
+struct NoDots;
+
+impl MakeLayer for NoDots {
+    fn make(&self, _host: &str) -> Result<Box<dyn Layer>, LayerError> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl Layer for NoDots {
+    fn receive(
+        &mut self,
+        below: &mut BytesMut,
+        above: &mut BytesMut,
+        _answer: &mut BytesMut,
+    ) -> Result<LayerState, LayerError> {
+        let mut passed = 0;
+        while passed < 10 && !below.is_empty() {
+            let byte = below.get_u8();
+            if byte != b'.' {
+                above.extend_from_slice(&[byte]);
+                passed += 1;
+            }
+        }
+        Ok(LayerState::Ready)
+    }
+
+    fn send(&mut self, _: &[u8], _: &mut BytesMut) -> Result<(), LayerError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_waits_below_moves_although_nothing_comes_of_what_was_before_it() {
+    let layers: Layers = vec![shift(0, b""), Arc::new(NoDots)];
+    let mut stack = Stack::new(&layers, "").unwrap();
+    stack.receive(&[&[b'x'; 20][..], &[b'.'; SEND_AT_ONCE + 1]].concat()).unwrap();
+    stack.receive(b"y").unwrap();
+    assert_eq!(read_all(&mut stack, 100), [&[b'x'; 20][..], b"y"].concat());
+    assert!(stack.levels.iter().all(|level| level.input.is_empty()));
+}
