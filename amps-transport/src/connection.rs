@@ -405,6 +405,10 @@ impl Connections {
                 if let Phase::Open(outlet) = &connection.phase {
                     // Input that nobody has read would turn the close into a reset.
                     let _whatever_was_left = discard_input(outlet.stream(), scratch);
+                    if mode == CloseMode::Flush {
+                        // A peer that hears no end takes the connection for cut off.
+                        let _as_far_as_possible = outlet.stream().finish();
+                    }
                 }
                 self.close(conn, CloseMode::Abort);
             } else {

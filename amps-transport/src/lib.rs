@@ -58,6 +58,13 @@ pub use event_loop::{EventLoop, MachineHandle};
 mod layer;
 pub use layer::{Layer, LayerError, LayerState, LayerTrouble, Layers, MakeLayer};
 
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tls-self-signed")]
+pub use tls::CaPem;
+#[cfg(feature = "tls")]
+pub use tls::{TlsClient, TlsClientBuilder, TlsServer, TlsServerBuilder, TlsSetupError, TlsVersion};
+
 mod outlet;
 pub use outlet::{Outlet, Written};
 

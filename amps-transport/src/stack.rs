@@ -28,6 +28,8 @@ pub(crate) struct Stack {
     /// A layer says that nothing more comes.
     over: bool,
     finished: bool,
+    /// A layer has taken something.
+    progress: bool,
     /// What a layer encodes on its way down.
     scratch: [BytesMut; 2],
 }
@@ -53,7 +55,8 @@ impl Stack {
             host = layer.host_above().unwrap_or(host);
         }
         let (wire, plain, scratch) = (BytesMut::new(), BytesMut::new(), Default::default());
-        let mut stack = Self { levels, wire, plain, ended: false, over: false, finished: false, scratch };
+        let (ended, over, finished, progress) = (false, false, false, false);
+        let mut stack = Self { levels, wire, plain, ended, over, finished, progress, scratch };
         stack.pump()?;
         Ok(stack)
     }
@@ -82,8 +85,19 @@ impl Stack {
         self.pump()
     }
 
-    /// Has every layer, from below, take what it can.
+    /// Has every layer, from below, take what it can, until there is something to read or nothing more to do: a
+    /// layer hands up a part at a time, of which the one above it may make nothing yet.
     pub(crate) fn pump(&mut self) -> Result<(), LayerError> {
+        loop {
+            self.progress = false;
+            self.pass()?;
+            if !self.progress || !self.plain.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn pass(&mut self) -> Result<(), LayerError> {
         let mut i = 0;
         while i < self.levels.len() {
             let mut answer = std::mem::take(&mut self.scratch[0]);
@@ -125,7 +139,9 @@ impl Stack {
         // What nobody has taken yet must not grow without bounds.
         let carries = matches!(state, LayerState::Handshaking | LayerState::Ready);
         if carries && !level.input.is_empty() && above.len() < SEND_AT_ONCE {
+            let before = level.input.len();
             state = level.layer.receive(&mut level.input, above, answer)?;
+            self.progress |= level.input.len() < before;
         }
         if level.input.is_empty() && level.input.capacity() > KEPT_BUFFER {
             level.input = BytesMut::new();
