@@ -21,8 +21,8 @@ const GET: &[u8] = b"GET ";
 /// What connections to a listener may be: plain, with a preflight in front, compressed, or WebSocket. For the side
 /// that accepts.
 ///
-/// Bytes that are none of the allowed forms are plain, if that is allowed. Until the peer has spoken, whatever is
-/// sent is sent plain, and that decides.
+/// Bytes that are none of the allowed forms are plain, if that is allowed; then whoever speaks before the peer has
+/// spoken plain, and that decides.
 ///
 /// ```
 /// use amps_transport::{Detect, LayerState, MakeLayer};
@@ -141,7 +141,7 @@ impl Default for Detect {
 
 impl MakeLayer for Detect {
     fn make(&self, _host: &str) -> Result<Box<dyn Layer>, LayerError> {
-        Ok(Box::new(Detecting { allowed: self.clone(), stage: Stage::First, held: BytesMut::new() }))
+        Ok(Box::new(Detecting { allowed: self.clone(), stage: Stage::First }))
     }
 }
 
@@ -149,8 +149,6 @@ impl MakeLayer for Detect {
 struct Detecting {
     allowed: Detect,
     stage: Stage,
-    /// Sent while it was not clear yet how.
-    held: BytesMut,
 }
 
 #[derive(Debug)]
@@ -225,28 +223,21 @@ impl Detecting {
         layer: Option<Box<dyn Layer>>,
         answer: &mut BytesMut,
     ) -> Result<(), LayerError> {
-        let held = self.held.split();
-        match layer {
+        self.stage = match layer {
             Some(mut layer) => {
                 layer.start(answer)?;
-                if !held.is_empty() {
-                    layer.send(&held, answer)?;
-                }
-                self.stage = Stage::Known(layer);
+                Stage::Known(layer)
             }
-            None => {
-                answer.extend_from_slice(&held);
-                self.stage = Stage::Plain;
-            }
-        }
+            None => Stage::Plain,
+        };
         Ok(())
     }
 }
 
 impl Layer for Detecting {
     fn start(&mut self, _below: &mut BytesMut) -> Result<LayerState, LayerError> {
-        // Whoever says nothing and leaves has done nothing wrong.
-        Ok(LayerState::Ready)
+        // Whoever says nothing and leaves has done nothing wrong; but if it cannot become plain, nothing can be sent.
+        Ok(if self.allowed.plain { LayerState::Ready } else { LayerState::Handshaking })
     }
 
     fn receive(
@@ -306,15 +297,17 @@ impl Layer for Detecting {
 
     fn send(&mut self, above: &[u8], below: &mut BytesMut) -> Result<(), LayerError> {
         match &mut self.stage {
-            Stage::Known(layer) => return layer.send(above, below),
-            Stage::Partial => self.held.extend_from_slice(above),
-            Stage::First if !self.allowed.plain => self.held.extend_from_slice(above),
+            Stage::Known(layer) => layer.send(above, below),
             Stage::First | Stage::Granted | Stage::Plain => {
                 self.stage = Stage::Plain;
                 below.extend_from_slice(above);
+                Ok(())
+            }
+            Stage::Partial => {
+                let text = "bytes were sent before it was known how";
+                Err(LayerError::new(LAYER, LayerTrouble::Handshake, text))
             }
         }
-        Ok(())
     }
 
     fn finish(&mut self, below: &mut BytesMut) {

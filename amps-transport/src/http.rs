@@ -246,14 +246,17 @@ pub(crate) struct Answer {
     pub(crate) code: u16,
     /// For people: what the first line says.
     pub(crate) status: String,
+    #[cfg(feature = "websocket")]
     pub(crate) fields: Fields,
 }
 
 /// The head of a request.
 #[derive(Debug)]
 pub(crate) struct Request {
+    #[cfg(feature = "websocket")]
     pub(crate) method: String,
     /// 1 in HTTP/1.1.
+    #[cfg(feature = "websocket")]
     pub(crate) minor_version: u8,
     pub(crate) fields: Fields,
 }
@@ -278,6 +281,7 @@ impl Fields {
     }
 
     /// Whether one of the words in a list, over all headers of that name, is `word`.
+    #[cfg(feature = "websocket")]
     pub(crate) fn lists(&self, name: &str, word: &str) -> bool {
         let values = self.0.iter().filter(|(own, _)| own == name);
         values
@@ -300,10 +304,17 @@ pub(crate) fn take_answer(layer: &'static str, input: &mut BytesMut) -> Result<O
         let code = answer.code.unwrap_or_default();
         let reason = answer.reason.unwrap_or_default();
         let status = format!("HTTP/1.{} {code} {reason}", answer.version.unwrap_or_default());
+        #[cfg(feature = "websocket")]
         let fields = Fields::new(answer.headers);
         input.advance(end);
         if code == 101 || code >= 200 {
-            return Ok(Some(Answer { code, status: status.trim_end().into(), fields }));
+            let status = status.trim_end().into();
+            return Ok(Some(Answer {
+                code,
+                status,
+                #[cfg(feature = "websocket")]
+                fields,
+            }));
         }
     }
 }
@@ -312,6 +323,7 @@ pub(crate) fn take_answer(layer: &'static str, input: &mut BytesMut) -> Result<O
 ///
 /// # Errors
 /// It is none, or too large; `layer` is who says so.
+#[cfg(feature = "websocket")]
 pub(crate) fn take_request(layer: &'static str, input: &mut BytesMut) -> Result<Option<Request>, LayerError> {
     let found = peek_request(layer, input)?;
     Ok(found.map(|(end, request)| {
@@ -329,9 +341,14 @@ pub(crate) fn peek_request(
     let mut request = httparse::Request::new(&mut headers);
     let parsed = request.parse(within_limit(input));
     let Some(end) = head_end(layer, "request", parsed, input)? else { return Ok(None) };
-    let method = request.method.unwrap_or_default().to_owned();
-    let minor_version = request.version.unwrap_or_default();
-    Ok(Some((end, Request { method, minor_version, fields: Fields::new(request.headers) })))
+    let request = Request {
+        #[cfg(feature = "websocket")]
+        method: request.method.unwrap_or_default().to_owned(),
+        #[cfg(feature = "websocket")]
+        minor_version: request.version.unwrap_or_default(),
+        fields: Fields::new(request.headers),
+    };
+    Ok(Some((end, request)))
 }
 
 fn within_limit(input: &[u8]) -> &[u8] {
@@ -498,6 +515,7 @@ mod tests {
             }
             let answer = answer.unwrap();
             assert_eq!((answer.code, answer.status.as_str()), (204, "HTTP/1.0 204"));
+            #[cfg(feature = "websocket")]
             assert_eq!(answer.fields.get("a"), Some("b"));
             assert_eq!(&input[..], b"rest");
         }
@@ -519,6 +537,7 @@ mod tests {
         assert!(error.to_string().contains(r#""\x00\x00\x00\x05hello""#), "{error}");
     }
 
+    #[cfg(feature = "websocket")]
     #[test]
     fn words_are_found_in_lists_over_several_headers() {
         let text = b"GET / HTTP/1.1\r\nConnection: keep-alive\r\nconnection: a , UPGRADE\r\n\r\n";

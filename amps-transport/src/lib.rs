@@ -77,6 +77,13 @@ mod zlib;
 #[cfg(feature = "zlib")]
 pub use zlib::Zlib;
 
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tls-self-signed")]
+pub use tls::CaPem;
+#[cfg(feature = "tls")]
+pub use tls::{TlsClient, TlsClientBuilder, TlsServer, TlsServerBuilder, TlsSetupError, TlsVersion};
+
 mod outlet;
 pub use outlet::{Outlet, Written};
 

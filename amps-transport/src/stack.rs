@@ -27,9 +27,9 @@ pub(crate) struct Stack {
     ended: bool,
     /// A layer says that nothing more comes.
     over: bool,
-    /// A layer has taken something in this pass.
-    moved: bool,
     finished: bool,
+    /// A layer has taken something.
+    progress: bool,
     /// What a layer encodes on its way down.
     scratch: [BytesMut; 2],
 }
@@ -55,8 +55,8 @@ impl Stack {
             host = layer.host_above().unwrap_or(host);
         }
         let (wire, plain, scratch) = (BytesMut::new(), BytesMut::new(), Default::default());
-        let mut stack =
-            Self { levels, wire, plain, ended: false, over: false, moved: false, finished: false, scratch };
+        let (ended, over, finished, progress) = (false, false, false, false);
+        let mut stack = Self { levels, wire, plain, ended, over, finished, progress, scratch };
         stack.pump()?;
         Ok(stack)
     }
@@ -85,14 +85,13 @@ impl Stack {
         self.pump()
     }
 
-    /// Has every layer, from below, take what it can: until there is something to read, or nothing moves.
+    /// Has every layer, from below, take what it can, until there is something to read or nothing more to do: a
+    /// layer hands up a part at a time, of which the one above it may make nothing yet.
     pub(crate) fn pump(&mut self) -> Result<(), LayerError> {
         loop {
-            self.moved = false;
+            self.progress = false;
             self.pass()?;
-            // What a layer left because the next one had enough has its turn when that one has taken it, although
-            // nothing came of it.
-            if !self.moved || !self.plain.is_empty() {
+            if !self.progress || !self.plain.is_empty() {
                 return Ok(());
             }
         }
@@ -142,7 +141,7 @@ impl Stack {
         if carries && !level.input.is_empty() && above.len() < SEND_AT_ONCE {
             let before = level.input.len();
             state = level.layer.receive(&mut level.input, above, answer)?;
-            self.moved |= level.input.len() != before;
+            self.progress |= level.input.len() < before;
         }
         if level.input.is_empty() && level.input.capacity() > KEPT_BUFFER {
             level.input = BytesMut::new();

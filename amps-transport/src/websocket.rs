@@ -207,7 +207,7 @@ struct Codec {
     /// As the peer does it.
     in_kind: bool,
     limit: usize,
-    /// The beginning of a frame that is to be sent, or everything that was sent before the upgrade.
+    /// The beginning of a frame that is to be sent.
     partial: BytesMut,
 }
 
@@ -248,18 +248,14 @@ impl Write for Pipe<'_> {
 }
 
 impl WebSocketLayer {
-    fn open(&mut self, role: Role, answer: &mut BytesMut) -> Result<(), LayerError> {
+    fn open(&mut self, role: Role) {
         let most = self.codec.limit.saturating_add(LENGTH);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)
             .max_message_size(Some(most))
             .max_frame_size(Some(most));
-        let mut context = Box::new(WebSocketContext::new(role, Some(config)));
-        let early = self.codec.partial.split();
-        let sent = self.codec.send(&mut context, early, answer);
-        self.stage = Stage::Open(context);
-        sent
+        self.stage = Stage::Open(Box::new(WebSocketContext::new(role, Some(config))));
     }
 }
 
@@ -281,7 +277,7 @@ impl Layer for WebSocketLayer {
             Stage::Asking { accept, .. } => {
                 let Some(head) = take_answer(LAYER, below)? else { return Ok(LayerState::Handshaking) };
                 check_answer(&head, accept)?;
-                self.open(Role::Client, answer)?;
+                self.open(Role::Client);
             }
             Stage::Awaiting => {
                 let request = take_request(LAYER, below).inspect_err(|error| {
@@ -290,7 +286,7 @@ impl Layer for WebSocketLayer {
                 })?;
                 let Some(request) = request else { return Ok(LayerState::Handshaking) };
                 grant(&request, answer)?;
-                self.open(Role::Server, answer)?;
+                self.open(Role::Server);
             }
             Stage::Open(_) => {}
         }
@@ -300,9 +296,8 @@ impl Layer for WebSocketLayer {
 
     fn send(&mut self, above: &[u8], below: &mut BytesMut) -> Result<(), LayerError> {
         let Stage::Open(context) = &mut self.stage else {
-            // A server whose machine speaks before the peer has asked for the upgrade.
-            self.codec.partial.extend_from_slice(above);
-            return Ok(());
+            let text = "bytes were sent before the upgrade";
+            return Err(LayerError::new(LAYER, LayerTrouble::Handshake, text));
         };
         let mut bytes = self.codec.partial.split();
         bytes.extend_from_slice(above);
@@ -337,10 +332,6 @@ impl Codec {
         mut bytes: BytesMut,
         out: &mut BytesMut,
     ) -> Result<(), LayerError> {
-        if !context.can_write() {
-            // The peer has said that it reads no more; that its stream has ended is under way to the machine.
-            return Ok(());
-        }
         let mut pipe = Pipe { input: &mut BytesMut::new(), output: out };
         while let Some(length) = bytes.first_chunk().map(|length| u32::from_be_bytes(*length) as usize) {
             if length > self.limit {

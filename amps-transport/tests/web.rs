@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -410,7 +410,7 @@ mod web_socket {
     }
 
     /// A peer that was granted an upgrade by a listening machine, in its own words.
-    fn upgraded(address: SocketAddr) -> TcpStream {
+    fn upgraded(address: std::net::SocketAddr) -> TcpStream {
         let mut peer = connect(address);
         let key = "dGhlIHNhbXBsZSBub25jZQ==";
         let request = format!(
