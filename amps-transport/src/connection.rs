@@ -315,7 +315,7 @@ impl Connections {
         let Phase::Open(outlet) = &connection.phase else { return false };
         match outlet.stream().flush() {
             Ok(true) => {}
-            // There will be another event.
+            // There will be another event, or the layers will be ready.
             Ok(false) => return false,
             Err(error) => {
                 connection.failure.get_or_insert(CloseReason::from_io(error));

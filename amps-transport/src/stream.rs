@@ -174,13 +174,13 @@ impl Stream {
         Ok(count)
     }
 
-    /// Brings out what was encoded; whether everything is with the socket now.
+    /// Brings out what was encoded; whether everything is with the socket now, and more can be written.
     ///
     /// # Errors
     /// What the socket says.
     pub(crate) fn flush(&self) -> io::Result<bool> {
         let Some((_, mut stack)) = self.stack() else { return Ok(true) };
-        self.bring_out(&mut stack)
+        Ok(self.bring_out(&mut stack)? && stack.is_ready())
     }
 
     fn bring_out(&self, stack: &mut Stack) -> io::Result<bool> {

@@ -147,7 +147,10 @@ fn certificate(error: &CertificateError, side: Side) -> String {
         }
         CertificateError::Revoked => format!("{whose} was revoked"),
         CertificateError::BadEncoding => format!("{whose} is damaged"),
-        CertificateError::BadSignature => format!("the signature of {whose}, or with its key, is wrong"),
+        CertificateError::BadSignature => format!(
+            "{whose} is not trusted: its signature does not fit the root certificate of its issuer; if that \
+             authority was made anew, take its new root certificate"
+        ),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             format!("{whose} is for another purpose ({error})")
         }
