@@ -85,7 +85,7 @@ pub(crate) struct Connection {
 
 pub(crate) enum Phase {
     Connecting {
-        plan: Plan,
+        plan: Box<Plan>,
         attempt: Attempt,
     },
     ConnectFailed(ConnectError),
@@ -194,7 +194,7 @@ impl Connections {
         target: Target,
     ) -> ConnId {
         let conn = self.next_id();
-        let plan = Plan::new(target.clone(), self.clock.now());
+        let plan = Box::new(Plan::new(target.clone(), self.clock.now()));
         self.insert(conn, owner, Arc::clone(presence), Phase::Connecting { plan, attempt: Attempt::Asked });
         self.commands.push(Command::Connect(conn, target));
         conn
