@@ -204,27 +204,32 @@ impl Stream {
     pub(crate) fn handshake(&self, scratch: &mut [u8]) -> io::Result<bool> {
         let Some((_, mut stack)) = self.stack() else { return Ok(true) };
         loop {
-            self.bring_out(&mut stack)?;
+            let brought_out = self.bring_out(&mut stack);
             if stack.is_ready() {
-                return Ok(true);
+                return brought_out.map(|_| true);
             }
-            if stack.is_over() {
-                stack.end()?;
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            match self.socket.read(scratch) {
+            let read = if stack.is_over() { Ok(0) } else { self.socket.read(scratch) };
+            match read {
                 Ok(0) => {
                     stack.end()?;
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 Ok(count) => {
                     let received = stack.receive(scratch.get(..count).unwrap_or_default());
-                    let brought_out = self.bring_out(&mut stack);
+                    if received.is_err() {
+                        // An alert goes out; if it cannot, what the layer says still tells more.
+                        let _as_far_as_possible = self.bring_out(&mut stack);
+                    }
                     received?;
-                    brought_out?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                // What could not be sent matters only now: a peer that does not listen may have said why.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return brought_out.map(|_| false),
+                // A peer that closes without having read everything, as one does that expects another protocol.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    stack.end()?;
+                    return Err(error);
+                }
                 Err(error) => return Err(error),
             }
         }
