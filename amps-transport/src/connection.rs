@@ -85,7 +85,7 @@ pub(crate) struct Connection {
 
 pub(crate) enum Phase {
     Connecting {
-        plan: Plan,
+        plan: Box<Plan>,
         attempt: Attempt,
     },
     ConnectFailed(ConnectError),
@@ -194,7 +194,7 @@ impl Connections {
         target: Target,
     ) -> ConnId {
         let conn = self.next_id();
-        let plan = Plan::new(target.clone(), self.clock.now());
+        let plan = Box::new(Plan::new(target.clone(), self.clock.now()));
         self.insert(conn, owner, Arc::clone(presence), Phase::Connecting { plan, attempt: Attempt::Asked });
         self.commands.push(Command::Connect(conn, target));
         conn
@@ -315,7 +315,7 @@ impl Connections {
         let Phase::Open(outlet) = &connection.phase else { return false };
         match outlet.stream().flush() {
             Ok(true) => {}
-            // There will be another event.
+            // There will be another event, or the layers will be ready.
             Ok(false) => return false,
             Err(error) => {
                 connection.failure.get_or_insert(CloseReason::from_io(error));
@@ -405,6 +405,10 @@ impl Connections {
                 if let Phase::Open(outlet) = &connection.phase {
                     // Input that nobody has read would turn the close into a reset.
                     let _whatever_was_left = discard_input(outlet.stream(), scratch);
+                    if mode == CloseMode::Flush {
+                        // A peer that hears no end takes the connection for cut off.
+                        let _as_far_as_possible = outlet.stream().finish();
+                    }
                 }
                 self.close(conn, CloseMode::Abort);
             } else {

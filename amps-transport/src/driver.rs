@@ -19,7 +19,7 @@ use mio::event::Event;
 use mio::{Events, Poll, Token};
 use slab::Slab;
 
-use crate::connection::{Connections, Phase, Progress, READS_PER_TURN};
+use crate::connection::{Connection, Connections, Phase, Progress, READS_PER_TURN};
 use crate::error::CloseReason;
 use crate::event_loop::{Control, LoopShared};
 use crate::listener::{Listeners, listener_of};
@@ -376,8 +376,17 @@ impl<M: Machine> Driver<M> {
         }
         let end = self.read_share(conn, owner, &mut bytes);
         self.keep_rest(conn, bytes, from_inbox);
-        if let Some(reason) = end {
-            self.finish(conn, reason);
+        match end {
+            Some(reason) => self.finish(conn, reason),
+            None => self.serve_early_writers(conn, owner),
+        }
+    }
+
+    /// What was to be sent before the layers of an accepted connection were ready can go now.
+    fn serve_early_writers(&mut self, conn: ConnId, owner: usize) {
+        let Some(Connection { phase: Phase::Open(outlet), .. }) = self.connections.get(conn) else { return };
+        if outlet.stream().take_awaited_readiness() && self.connections.on_writable(conn) {
+            self.deliver(owner, Input::Writable { conn });
         }
     }
 
@@ -404,7 +413,13 @@ impl<M: Machine> Driver<M> {
                     return connection.failure.take();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return connection.failure.take().or(Some(CloseReason::from_io(error))),
+                Err(error) => {
+                    let reason = CloseReason::from_io(error);
+                    // The words of a layer (an alert, say) are why the peer has let go of the connection, which
+                    // is all that a failed write can tell.
+                    let failure = connection.failure.take();
+                    return failure.filter(|_| !matches!(reason, CloseReason::Layer(_))).or(Some(reason));
+                }
             }
         }
         self.connections.make_ready(conn);

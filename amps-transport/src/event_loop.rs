@@ -145,7 +145,7 @@ impl<M: Machine> MachineHandle<M> {
     ) -> io::Result<(ListenerId, SocketAddr)> {
         let open = |id, registry: &Registry| listener::open(addr, &options, id, registry);
         let (id, socket, bound) = self.open_listener(open)?;
-        self.submit_listener(id, socket, options.clone(), layers)?;
+        self.submit_listener(id, socket, options, layers)?;
         Ok((id, bound))
     }
 

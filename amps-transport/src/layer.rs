@@ -100,6 +100,9 @@ pub enum LayerState {
     /// From here on it changes nothing, in neither direction, and is in the way: what is left of its input
     /// belongs to the layer above.
     Transparent,
+    /// The peer has ended what this layer carries, in an orderly way, whatever becomes of the layer below: for
+    /// those above it is the end of the stream. The rest of the input means nothing.
+    Ended,
 }
 
 /// Makes the layers of connections, one for each.
@@ -110,6 +113,12 @@ pub trait MakeLayer: fmt::Debug + Send + Sync {
     /// # Errors
     /// There can be none, for example because a certificate does not fit.
     fn make(&self, host: &str) -> Result<Box<dyn Layer>, LayerError>;
+
+    /// The name of the peer of the layers above, if it is another than that of those below: there is a proxy in
+    /// between.
+    fn host_above(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// The layers of a connection, the one next to the wire first.

@@ -58,6 +58,32 @@ pub use event_loop::{EventLoop, MachineHandle};
 mod layer;
 pub use layer::{Layer, LayerError, LayerState, LayerTrouble, Layers, MakeLayer};
 
+mod http;
+pub use http::{HttpConfigError, HttpHeaders};
+
+mod preflight;
+pub use preflight::{HttpConnect, Preflight};
+
+mod detect;
+pub use detect::Detect;
+
+#[cfg(feature = "websocket")]
+mod websocket;
+#[cfg(feature = "websocket")]
+pub use websocket::{WebSocket, WebSocketServer};
+
+#[cfg(feature = "zlib")]
+mod zlib;
+#[cfg(feature = "zlib")]
+pub use zlib::Zlib;
+
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tls-self-signed")]
+pub use tls::CaPem;
+#[cfg(feature = "tls")]
+pub use tls::{TlsClient, TlsClientBuilder, TlsServer, TlsServerBuilder, TlsSetupError, TlsVersion};
+
 mod outlet;
 pub use outlet::{Outlet, Written};
 

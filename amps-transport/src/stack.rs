@@ -25,7 +25,11 @@ pub(crate) struct Stack {
     plain: BytesMut,
     /// The peer has ended the stream, and every layer knows.
     ended: bool,
+    /// A layer says that nothing more comes.
+    over: bool,
     finished: bool,
+    /// A layer has taken something.
+    progress: bool,
     /// What a layer encodes on its way down.
     scratch: [BytesMut; 2],
 }
@@ -44,12 +48,15 @@ impl Stack {
     /// # Errors
     /// One of them cannot be made.
     pub(crate) fn new(layers: &Layers, host: &str) -> Result<Self, LayerError> {
-        let make = |layer: &std::sync::Arc<dyn crate::layer::MakeLayer>| {
-            Ok(Level { layer: layer.make(host)?, input: BytesMut::new(), state: None })
-        };
-        let levels = layers.iter().map(make).collect::<Result<_, LayerError>>()?;
+        let mut host = host;
+        let mut levels = Vec::with_capacity(layers.len());
+        for layer in layers {
+            levels.push(Level { layer: layer.make(host)?, input: BytesMut::new(), state: None });
+            host = layer.host_above().unwrap_or(host);
+        }
         let (wire, plain, scratch) = (BytesMut::new(), BytesMut::new(), Default::default());
-        let mut stack = Self { levels, wire, plain, ended: false, finished: false, scratch };
+        let (ended, over, finished, progress) = (false, false, false, false);
+        let mut stack = Self { levels, wire, plain, ended, over, finished, progress, scratch };
         stack.pump()?;
         Ok(stack)
     }
@@ -64,6 +71,11 @@ impl Stack {
         self.levels.is_empty() && self.wire.is_empty() && self.plain.is_empty()
     }
 
+    /// Whether the peer has ended the stream of a layer, although perhaps not that of the socket.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// Bytes came by the wire.
     pub(crate) fn receive(&mut self, bytes: &[u8]) -> Result<(), LayerError> {
         match self.levels.first_mut() {
@@ -73,8 +85,19 @@ impl Stack {
         self.pump()
     }
 
-    /// Has every layer, from below, take what it can.
+    /// Has every layer, from below, take what it can, until there is something to read or nothing more to do: a
+    /// layer hands up a part at a time, of which the one above it may make nothing yet.
     pub(crate) fn pump(&mut self) -> Result<(), LayerError> {
+        loop {
+            self.progress = false;
+            self.pass()?;
+            if !self.progress || !self.plain.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn pass(&mut self) -> Result<(), LayerError> {
         let mut i = 0;
         while i < self.levels.len() {
             let mut answer = std::mem::take(&mut self.scratch[0]);
@@ -95,6 +118,10 @@ impl Stack {
                 // Those above begin when it is ready.
                 LayerState::Handshaking => return Ok(()),
                 LayerState::Ready => i += 1,
+                LayerState::Ended => {
+                    self.over = true;
+                    i += 1;
+                }
             }
         }
         Ok(())
@@ -110,8 +137,11 @@ impl Stack {
         };
         let above = upper.first_mut().map_or(&mut self.plain, |next| &mut next.input);
         // What nobody has taken yet must not grow without bounds.
-        if !level.input.is_empty() && above.len() < SEND_AT_ONCE && state != LayerState::Transparent {
+        let carries = matches!(state, LayerState::Handshaking | LayerState::Ready);
+        if carries && !level.input.is_empty() && above.len() < SEND_AT_ONCE {
+            let before = level.input.len();
             state = level.layer.receive(&mut level.input, above, answer)?;
+            self.progress |= level.input.len() < before;
         }
         if level.input.is_empty() && level.input.capacity() > KEPT_BUFFER {
             level.input = BytesMut::new();
@@ -185,7 +215,9 @@ impl Stack {
         if std::mem::replace(&mut self.ended, true) {
             return Ok(());
         }
-        for level in &mut self.levels {
+        // Those up to one that has seen its end know better, and those below it may well go on.
+        let over = self.levels.iter().rposition(|level| level.state == Some(LayerState::Ended));
+        for level in self.levels.iter_mut().skip(over.map_or(0, |i| i + 1)) {
             level.layer.ended()?;
             if level.state != Some(LayerState::Ready) {
                 return Err(LayerError::new(

@@ -82,13 +82,15 @@ impl Socket {
 
 pub(crate) struct Stream {
     socket: Socket,
-    layers: Option<Layered>,
+    layers: Option<Box<Layered>>,
 }
 
 struct Layered {
     stack: Mutex<Stack>,
     /// No layer is left, and nothing waits: the socket can be used as if there had been none.
     bare: AtomicBool,
+    /// Somebody wanted to write before the layers were ready, and waits for that.
+    early: AtomicBool,
 }
 
 impl Stream {
@@ -100,8 +102,17 @@ impl Stream {
         if layers.is_empty() {
             return Ok(Self { socket, layers: None });
         }
-        let (stack, bare) = (Mutex::new(Stack::new(layers, host)?), AtomicBool::new(false));
-        Ok(Self { socket, layers: Some(Layered { stack, bare }) })
+        let stack = Mutex::new(Stack::new(layers, host)?);
+        let layered = Layered { stack, bare: AtomicBool::new(false), early: AtomicBool::new(false) };
+        Ok(Self { socket, layers: Some(Box::new(layered)) })
+    }
+
+    /// Whether the layers have become ready for a writer who was too early. The socket tells nobody.
+    pub(crate) fn take_awaited_readiness(&self) -> bool {
+        let Some(layers) = self.layers.as_ref().filter(|layers| layers.early.load(Ordering::Acquire)) else {
+            return false;
+        };
+        lock(&layers.stack).is_ready() && layers.early.swap(false, Ordering::AcqRel)
     }
 
     /// The stack, as long as there is something between the socket and the machine.
@@ -117,25 +128,31 @@ impl Stream {
     pub(crate) fn read(&self, out: &mut [u8]) -> io::Result<usize> {
         let Some((layers, mut stack)) = self.stack() else { return self.socket.read(out) };
         loop {
-            let count = stack.read(out)?;
+            let read = stack.read(out);
+            // Input that was left earlier may have been answered only now.
+            let brought_out = self.bring_out(&mut stack);
+            let count = read?;
             if count > 0 {
                 return Ok(count);
             }
+            brought_out?;
             if stack.is_bare() {
                 layers.bare.store(true, Ordering::Release);
                 drop(stack);
                 return self.socket.read(out);
             }
-            let count = self.socket.read(out)?;
+            let count = if stack.is_over() { 0 } else { self.socket.read(out)? };
             if count == 0 {
                 stack.end()?;
                 return Ok(0);
             }
             let bytes = out.get(..count).unwrap_or_default();
             let received = stack.receive(bytes);
-            // An alert goes out although the connection ends with this.
-            self.bring_out(&mut stack)?;
+            // An alert goes out although the connection ends with this; if it cannot, what the layer says still
+            // tells more.
+            let brought_out = self.bring_out(&mut stack);
             received?;
+            brought_out?;
         }
     }
 
@@ -144,8 +161,12 @@ impl Stream {
     /// # Errors
     /// `WouldBlock` if nothing was taken; and as for `read`.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let Some((_, mut stack)) = self.stack() else { return self.socket.write(bytes) };
+        let Some((layers, mut stack)) = self.stack() else { return self.socket.write(bytes) };
         if !self.bring_out(&mut stack)? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if !stack.is_ready() {
+            layers.early.store(true, Ordering::Release);
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let count = stack.send(bytes)?;
@@ -153,13 +174,13 @@ impl Stream {
         Ok(count)
     }
 
-    /// Brings out what was encoded; whether everything is with the socket now.
+    /// Brings out what was encoded; whether everything is with the socket now, and more can be written.
     ///
     /// # Errors
     /// What the socket says.
     pub(crate) fn flush(&self) -> io::Result<bool> {
         let Some((_, mut stack)) = self.stack() else { return Ok(true) };
-        self.bring_out(&mut stack)
+        Ok(self.bring_out(&mut stack)? && stack.is_ready())
     }
 
     fn bring_out(&self, stack: &mut Stack) -> io::Result<bool> {
@@ -183,22 +204,32 @@ impl Stream {
     pub(crate) fn handshake(&self, scratch: &mut [u8]) -> io::Result<bool> {
         let Some((_, mut stack)) = self.stack() else { return Ok(true) };
         loop {
-            self.bring_out(&mut stack)?;
+            let brought_out = self.bring_out(&mut stack);
             if stack.is_ready() {
-                return Ok(true);
+                return brought_out.map(|_| true);
             }
-            match self.socket.read(scratch) {
+            let read = if stack.is_over() { Ok(0) } else { self.socket.read(scratch) };
+            match read {
                 Ok(0) => {
                     stack.end()?;
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 Ok(count) => {
                     let received = stack.receive(scratch.get(..count).unwrap_or_default());
-                    self.bring_out(&mut stack)?;
+                    if received.is_err() {
+                        // An alert goes out; if it cannot, what the layer says still tells more.
+                        let _as_far_as_possible = self.bring_out(&mut stack);
+                    }
                     received?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                // What could not be sent matters only now: a peer that does not listen may have said why.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return brought_out.map(|_| false),
+                // A peer that closes without having read everything, as one does that expects another protocol.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    stack.end()?;
+                    return Err(error);
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -153,3 +153,118 @@ fn what_a_layer_refuses_names_it() {
     let error: std::io::Error = error.into();
     assert_eq!(LayerError::within(&error).unwrap().layer(), "shift");
 }
+
+/// Passes bytes on, up to a zero, which is its end; an end of the layer below surprises it.
+#[derive(Debug)]
+struct UntilZero;
+
+impl MakeLayer for UntilZero {
+    fn make(&self, _host: &str) -> Result<Box<dyn Layer>, LayerError> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl Layer for UntilZero {
+    fn receive(
+        &mut self,
+        below: &mut BytesMut,
+        above: &mut BytesMut,
+        _answer: &mut BytesMut,
+    ) -> Result<LayerState, LayerError> {
+        let end = below.iter().position(|&byte| byte == 0);
+        let came = below.split();
+        above.extend_from_slice(&came[..end.unwrap_or(came.len())]);
+        Ok(if end.is_some() { LayerState::Ended } else { LayerState::Ready })
+    }
+
+    fn send(&mut self, above: &[u8], below: &mut BytesMut) -> Result<(), LayerError> {
+        below.extend_from_slice(above);
+        Ok(())
+    }
+
+    fn ended(&mut self) -> Result<(), LayerError> {
+        Err(LayerError::new("until zero", LayerTrouble::Truncated, "no zero"))
+    }
+}
+
+#[test]
+fn a_layer_that_has_seen_its_end_ends_those_above_and_takes_nothing_more() {
+    let layers: Layers = vec![Arc::new(UntilZero), shift(1, b"")];
+    let mut stack = Stack::new(&layers, "").unwrap();
+    stack.receive(b"bcd").unwrap();
+    assert!(!stack.is_over());
+    stack.receive(b"e\0f").unwrap();
+    stack.receive(b"g").unwrap();
+    assert_eq!(read_all(&mut stack, 10), b"abcd");
+    assert!(stack.is_over());
+    stack.end().unwrap();
+    let mut cut = Stack::new(&layers, "").unwrap();
+    cut.receive(b"bcd").unwrap();
+    assert_eq!(cut.end().unwrap_err().trouble(), LayerTrouble::Truncated);
+}
+
+/// Remembers for whom it was made.
+#[derive(Debug)]
+struct Asked(std::sync::Mutex<String>, Option<&'static str>);
+
+impl MakeLayer for Asked {
+    fn make(&self, host: &str) -> Result<Box<dyn Layer>, LayerError> {
+        *self.0.lock().unwrap() = host.to_owned();
+        Ok(Box::new(UntilZero))
+    }
+    fn host_above(&self) -> Option<&str> {
+        self.1
+    }
+}
+
+#[test]
+fn the_layers_behind_a_proxy_are_made_for_whom_it_stands_for() {
+    let asked = [Some("server"), None, None].map(|above| Arc::new(Asked(Default::default(), above)));
+    let layers: Layers = asked.iter().map(|one| Arc::clone(one) as Arc<dyn MakeLayer>).collect();
+    Stack::new(&layers, "proxy").unwrap();
+    let hosts = asked.map(|one| one.0.lock().unwrap().clone());
+    assert_eq!(hosts, ["proxy", "server", "server"]);
+}
+
+/// Passes ten bytes on at a time, and keeps the dots to itself.
+#[derive(Debug)]
+struct NoDots;
+
+impl MakeLayer for NoDots {
+    fn make(&self, _host: &str) -> Result<Box<dyn Layer>, LayerError> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl Layer for NoDots {
+    fn receive(
+        &mut self,
+        below: &mut BytesMut,
+        above: &mut BytesMut,
+        _answer: &mut BytesMut,
+    ) -> Result<LayerState, LayerError> {
+        let mut passed = 0;
+        while passed < 10 && !below.is_empty() {
+            let byte = below.get_u8();
+            if byte != b'.' {
+                above.extend_from_slice(&[byte]);
+                passed += 1;
+            }
+        }
+        Ok(LayerState::Ready)
+    }
+
+    fn send(&mut self, _: &[u8], _: &mut BytesMut) -> Result<(), LayerError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_waits_below_moves_although_nothing_comes_of_what_was_before_it() {
+    let layers: Layers = vec![shift(0, b""), Arc::new(NoDots)];
+    let mut stack = Stack::new(&layers, "").unwrap();
+    stack.receive(&[&[b'x'; 20][..], &[b'.'; SEND_AT_ONCE + 1]].concat()).unwrap();
+    stack.receive(b"y").unwrap();
+    assert_eq!(read_all(&mut stack, 100), [&[b'x'; 20][..], b"y"].concat());
+    assert!(stack.levels.iter().all(|level| level.input.is_empty()));
+}
