@@ -142,6 +142,11 @@ impl Ledger {
         )
     }
 
+    /// The server has all that the publisher has published.
+    pub(super) const fn persisted(&mut self) {
+        self.in_flight.unpersisted = 0;
+    }
+
     /// Another publisher begins.
     pub(super) const fn publisher_begins(&mut self) {
         self.in_flight.unpersisted = 0;

@@ -363,6 +363,7 @@ impl<'a> Run<'a> {
                 self.ledger.accepted(life, rest)?;
                 self.works |= self.actors.iter().all(|actor| actor.up);
             }
+            "u" => self.ledger.persisted(),
             "r" => self.ledger.came(life, rest)?,
             "t" => self.ledger.taken(rest)?,
             "d" => self.ledger.discarded(life, rest)?,

@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two bursts of a thread.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// How often the publisher looks whether everything is persisted.
+const LOOK: Duration = Duration::from_micros(500);
+
 /// How a store is used.
 struct Habits {
     sync: SyncPolicy,
@@ -67,7 +70,7 @@ fn client(name: &str, uri: &str) -> ClientBuilder {
 /// Publishes until it is told to stop; then waits until the server has everything.
 ///
 /// Says `up` when it is connected and has recovered, `a THREAD FIRST COUNT UNPERSISTED` when the store has as
-/// many messages from this one on, and `stopped` at the end.
+/// many messages from this one on, `u 0` when the server has all of them, and `stopped` at the end.
 pub(super) fn publish(uri: &str, store: &str, policy: Policy, life: u32) -> Result<(), String> {
     let stop = Arc::new(AtomicBool::new(false));
     let stopping = Arc::clone(&stop);
@@ -97,9 +100,23 @@ pub(super) fn publish(uri: &str, store: &str, policy: Policy, life: u32) -> Resu
         }
         Ok(())
     };
+    let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut last = 0;
+            while !done.load(Ordering::Relaxed) {
+                let unpersisted = client.publish_store().map_or(0, |store| store.unpersisted);
+                if last != 0 && unpersisted == 0 {
+                    say("u 0");
+                }
+                last = unpersisted;
+                thread::sleep(LOOK);
+            }
+        });
         let threads: Vec<_> = (0..publishers).map(|thread| scope.spawn(move || publish(thread))).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))
+        let result = threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())));
+        done.store(true, Ordering::Relaxed);
+        result
     })
     .map_err(|error| format!("publish: {error}"))?;
     client.flush(PATIENCE).map_err(|error| format!("flush: {error}"))?;
