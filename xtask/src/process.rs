@@ -10,6 +10,9 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio, exit};
 use std::sync::mpsc::Sender;
 use std::thread;
+use std::time::SystemTime;
+
+use amps_testkit::sim::Rng;
 
 /// The first argument of a process that plays a part, for `main` to tell it from a chore.
 pub const PART: &str = "part";
@@ -144,13 +147,17 @@ pub(crate) fn listen(mut told: impl FnMut(Option<&str>) + Send + 'static) -> Res
 ///
 /// # Errors
 /// Every port that was tried is in use.
-pub(crate) fn free_address(mut random: impl FnMut(u64) -> u64) -> Result<String, String> {
+pub(crate) fn free_address() -> Result<String, String> {
     const FIRST: u64 = 10_000;
     let given_out = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok();
-    let end = given_out.and_then(|range| range.split_whitespace().next()?.parse().ok()).unwrap_or(32_768);
+    let end: u64 =
+        given_out.and_then(|range| range.split_whitespace().next()?.parse().ok()).unwrap_or(32_768).max(2);
+    // Not the same as another run's that is looking for one just now.
+    let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_nanos() as u64);
+    let mut rng = Rng::new(now ^ u64::from(std::process::id()) << 32);
     let mut last = "none tried".to_owned();
     for _ in 0..100 {
-        let port = FIRST.min(end / 2) + random(end - FIRST.min(end / 2));
+        let port = rng.between(FIRST.min(end / 2), end - 1);
         let address = format!("127.0.0.1:{port}");
         match TcpListener::bind(&address) {
             Ok(_) => return Ok(address),

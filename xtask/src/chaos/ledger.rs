@@ -287,3 +287,133 @@ impl Ledger {
         Ok((all, most))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays what processes say, each with its life: `2r 1-0-5 7|5|` is said by the second subscriber.
+    fn play(policy: Policy, words: &[&str]) -> Result<(u64, u64), String> {
+        let mut ledger = Ledger::new(policy);
+        ledger.subscriber_begins();
+        let mut current = 1;
+        for line in words {
+            let parts: Vec<&str> = line.split(' ').collect();
+            let (said, rest) = parts.split_first().unwrap();
+            let (life, what) = said.split_at(1);
+            let life: u32 = life.parse().unwrap();
+            if what != "a" && life > current {
+                ledger.subscriber_begins();
+                current = life;
+            }
+            match what {
+                "a" => ledger.accepted(life, rest)?,
+                "r" => ledger.came(life, rest)?,
+                "t" => ledger.taken(rest)?,
+                "d" => ledger.discarded(life, rest)?,
+                other => panic!("{other}"),
+            }
+        }
+        ledger.close()
+    }
+
+    fn violation(policy: Policy, words: &[&str]) -> String {
+        play(policy, words).unwrap_err()
+    }
+
+    #[test]
+    fn what_arrives_and_is_discarded_is_in_order() {
+        let words =
+            ["1a 0 1 2 2", "1r 1-0-1 7|1|", "1t 1-0-1", "1d 1-0-1", "1r 1-0-2 7|2|", "1t 1-0-2", "1d 1-0-2"];
+        assert_eq!(play(Policy::EveryWrite, &words), Ok((0, 0)));
+    }
+
+    #[test]
+    fn an_accepted_message_that_never_comes_is_found() {
+        let words = ["1a 0 1 2 2", "1r 1-0-1 7|1|", "1t 1-0-1", "1d 1-0-1"];
+        let violation = violation(Policy::EveryWrite, &words);
+        assert!(violation.contains("never came: 1 messages, the first is 1-0-2"), "{violation}");
+    }
+
+    #[test]
+    fn what_nobody_began_to_discard_has_to_come_again() {
+        let mut words = vec!["1a 0 1 2 2", "1r 1-0-1 7|1|", "1r 1-0-2 7|2|", "1t 1-0-2", "1d 1-0-2"];
+        let violation = violation(Policy::EveryWrite, &words);
+        assert!(violation.contains("did not come again: 1 messages, the first is 1-0-1"), "{violation}");
+        words.extend(["2r 1-0-1 7|1|", "2t 1-0-1", "2d 1-0-1"]);
+        assert_eq!(play(Policy::EveryWrite, &words), Ok((0, 0)));
+    }
+
+    #[test]
+    fn what_was_being_discarded_may_come_again_or_not() {
+        let mut words = vec!["1r 1-0-1 7|1|", "1t 1-0-1", "2r 1-0-2 7|2|", "2t 1-0-2", "2d 1-0-2"];
+        assert_eq!(play(Policy::EveryWrite, &words), Ok((0, 0)));
+        words.splice(2..2, ["2r 1-0-1 7|1|", "2t 1-0-1", "2d 1-0-1"]);
+        assert_eq!(play(Policy::EveryWrite, &words), Ok((0, 0)));
+    }
+
+    #[test]
+    fn a_discard_that_is_forgotten_is_found_where_each_is_forced() {
+        let words = ["1r 1-0-1 7|1|", "1t 1-0-1", "1d 1-0-1", "2r 1-0-1 7|1|"];
+        let violation = violation(Policy::EveryWrite, &words);
+        assert!(violation.contains("message 1-0-1 came to subscriber 2 again"), "{violation}");
+    }
+
+    /// Ten messages, discarded by the first subscriber, of which these come again to the second.
+    fn with_interval(again: &[u64]) -> Result<(u64, u64), String> {
+        let mut words = Vec::new();
+        for n in 1..=10 {
+            words.extend([format!("1r 1-0-{n} 7|{n}|"), format!("1t 1-0-{n}"), format!("1d 1-0-{n}")]);
+        }
+        for n in again {
+            words.extend([format!("2r 1-0-{n} 7|{n}|"), format!("2t 1-0-{n}"), format!("2d 1-0-{n}")]);
+        }
+        play(Policy::Interval, &words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_last_discards_may_be_forgotten_between_two_forces_and_no_others() {
+        assert_eq!(with_interval(&[9, 10]), Ok((2, 2)));
+        let violation = with_interval(&[8, 10]).unwrap_err();
+        assert!(violation.contains("1-0-8 (number 7) was forgotten, but not 1-0-9"), "{violation}");
+    }
+
+    #[test]
+    fn a_store_that_writes_nothing_is_found() {
+        let once = with_interval(&(1..=10).collect::<Vec<_>>()).err();
+        assert_eq!(once, None, "half of all discards, the second time included");
+        let mut words = Vec::new();
+        for life in 1..=3 {
+            words.extend([format!("{life}r 1-0-1 7|1|"), format!("{life}t 1-0-1"), format!("{life}d 1-0-1")]);
+        }
+        let violation = violation(Policy::Interval, &words.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(violation.contains("of 3 discards that were reported, 2 were forgotten"), "{violation}");
+    }
+
+    #[test]
+    fn a_discard_that_one_restart_knew_must_not_be_forgotten_by_the_next() {
+        let words = ["1r 1-0-1 7|1|", "1t 1-0-1", "1d 1-0-1", "2r 1-0-2 7|2|", "3r 1-0-1 7|1|"];
+        let violation = violation(Policy::Interval, &words);
+        assert!(violation.contains("though subscriber 2 had known"), "{violation}");
+    }
+
+    #[test]
+    fn disorder_a_gap_and_a_second_copy_are_found() {
+        let disorder = violation(Policy::Interval, &["1r 1-0-2 7|2|", "1r 1-0-1 7|1|"]);
+        assert!(disorder.starts_with("P4: "), "{disorder}");
+        let twice = violation(Policy::Interval, &["1r 1-0-2 7|2|", "1r 1-0-2 7|2|"]);
+        assert!(twice.starts_with("P4: "), "{twice}");
+        let gap = violation(Policy::Interval, &["1r 1-0-2 7|2|", "2r 1-0-1 7|1|"]);
+        assert!(gap.starts_with("P6: message 1-0-1 came first after 1-0-2"), "{gap}");
+        let copy = violation(Policy::Interval, &["1r 1-0-2 7|2|", "2r 1-0-2 7|9|"]);
+        assert!(copy.starts_with("P5: message 1-0-2 is in the log twice"), "{copy}");
+    }
+
+    #[test]
+    fn a_message_is_named_by_its_body_and_by_its_name() {
+        let id = Id { life: 3, thread: 1, sequence: 42 };
+        assert_eq!(Id::from_body(id.body().as_bytes()), Some(id));
+        assert_eq!(Id::parse(&id.to_string()), Some(id));
+        assert_eq!(Id::from_body(b"{}"), None);
+    }
+}

@@ -210,14 +210,11 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn begin(chaos: &'a Chaos, directory: &Path) -> Result<Self, String> {
-        let mut rng = Rng::new(chaos.seed);
-        // The port has nothing to do with the seed: two runs may be under way.
-        let mut ports = Rng::new(u64::from(std::process::id()));
-        let address = free_address(|below| ports.below(below))?;
+        let address = free_address()?;
         let (sender, heard) = channel();
         let file = |name: &str| directory.join(name).display().to_string();
         let start = |who: Who| {
-            let mut args: Vec<String> = match who {
+            let args: Vec<String> = match who {
                 Who::Server => ["server", &address, &file("log")].map(str::to_owned).to_vec(),
                 who => {
                     let (part, store) = match who {
@@ -232,7 +229,6 @@ impl<'a> Run<'a> {
                     ]
                 }
             };
-            args.shrink_to_fit();
             let process =
                 Process::start(&chaos.program, &with_life(&args, who, 1), (who, 1), sender.clone())?;
             Ok::<_, String>(Actor { args, process, life: 1, up: false })
@@ -242,8 +238,7 @@ impl<'a> Run<'a> {
         let actors = [start(Who::Publisher)?, start(Who::Subscriber)?, server];
         let mut ledger = Ledger::new(chaos.policy);
         ledger.subscriber_begins();
-        rng.next_u64();
-        let program = &*chaos.program;
+        let (program, rng) = (&*chaos.program, Rng::new(chaos.seed));
         Ok(Self { program, rng, actors, sender, heard, ledger, works: false, stopped: false, dying: None })
     }
 
