@@ -12,5 +12,6 @@ pub mod parts;
 pub mod process;
 mod served;
 pub mod sim;
+pub mod soak;
 pub mod store;
 pub mod tidy;

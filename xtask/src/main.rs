@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -15,6 +16,7 @@ chores:
   instructions  of decoding and encoding, against the recorded baseline  [--record]
   kill          the example, while its server is killed  [--rounds N]
   chaos         publisher, subscriber and server, killed  [--kills N] [--seed S] [--policy P]
+  soak          many clients for long: --minutes N [--clients 500] [--out target/soak]
   bench         measure against what is possible  [--all]
   dialogues     the transcripts against another server: --target HOST:PORT, or the configuration
                 that it needs: --config
@@ -49,6 +51,7 @@ fn dispatch() -> Result<(), String> {
         "dialogues" => dialogues(&mut parser),
         "store" => store(&mut parser),
         "chaos" => chaos(&mut parser),
+        "soak" => soak(&mut parser),
         xtask::process::PART => xtask::parts::play(&words(&mut parser)?),
         "sim" => xtask::sim::main(&mut parser),
         "bench" => xtask::bench::run(flag(&mut parser, "all")?),
@@ -89,6 +92,19 @@ fn chaos(parser: &mut lexopt::Parser) -> Result<(), String> {
         }
     }
     xtask::chaos::run(kills, seed, policy)
+}
+
+fn soak(parser: &mut lexopt::Parser) -> Result<(), String> {
+    let (mut minutes, mut clients, mut out) = (None, 500, "target/soak".into());
+    while let Some(option) = parser.next().map_err(|error| error.to_string())? {
+        match option {
+            Long("minutes") => minutes = Some(value(parser, "minutes")?),
+            Long("clients") => clients = value(parser, "clients")?,
+            Long("out") => out = PathBuf::from(parser.value().map_err(|error| error.to_string())?),
+            _ => return Err("the options here are --minutes N, --clients N and --out DIRECTORY".into()),
+        }
+    }
+    xtask::soak::run(minutes.ok_or("say for how long: --minutes N")?, clients, &out)
 }
 
 /// The value of an option.

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::process::exit;
 use std::sync::mpsc::channel;
 
-use amps_testkit::{Drop, FakeServer, JournalMode, LogCut, QueueConfig};
+use amps_testkit::{FakeServer, JournalMode, LogCut, QueueConfig};
 
 use crate::process::{listen, say};
 
-/// Ends the connections of all clients at once.
+/// Ends the connections of all clients at once: the listener goes away and is back.
 pub(crate) const STORM: &str = "storm";
 
 /// The queue that there is.
@@ -47,8 +47,12 @@ pub(crate) fn serve(address: &str, data: Option<PathBuf>) -> Result<(), String> 
             if in_memory {
                 server.truncate_before(LogCut::Newest(KEPT_IN_MEMORY));
             }
-            let names = server.connections().into_iter().filter_map(|connection| connection.client_name);
-            let dropped = names.filter(|name| server.drop_connection(name, Drop::Reset)).count();
+            let dropped = server.connections().len();
+            for listening in server.listeners() {
+                // It is there, and its port is free: it was its own.
+                server.disable_transport(&listening.name);
+                server.enable_transport(&listening.name).map_err(|error| error.to_string())?;
+            }
             say(&format!("dropped {dropped}"));
         }
     }
