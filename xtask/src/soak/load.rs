@@ -103,7 +103,7 @@ impl Load {
 
     /// Logons, but for the first of each client.
     pub(super) fn reconnects(&self) -> u64 {
-        self.clients.iter().map(|client| client.stats().logons.saturating_sub(1)).sum()
+        reconnects(&self.clients)
     }
 
     /// Stops publishing, waits until the server has everything, and closes. Returns how many messages were
@@ -112,20 +112,25 @@ impl Load {
     /// # Errors
     /// Something was not published, or not persisted, or a client cannot close.
     pub(super) fn end(self, patience: Duration) -> Result<(u64, u64), String> {
-        self.stop.store(true, Ordering::Relaxed);
-        let published = self.publishing.join().map_err(|_| "the thread that publishes has panicked")?;
+        let Self { clients, stop, publishing, .. } = self;
+        stop.store(true, Ordering::Relaxed);
+        let published = publishing.join().map_err(|_| "the thread that publishes has panicked")?;
         let published = published.map_err(|error| format!("publish: {error}"))?;
-        for client in &self.clients {
+        for client in &clients {
             let name = client.name();
             client.flush(patience).map_err(|error| format!("flush of {name}: {error}"))?;
         }
-        let reconnects = self.reconnects();
-        for client in &self.clients {
+        let reconnects = reconnects(&clients);
+        for client in &clients {
             let name = client.name();
             client.close_within(patience).map_err(|error| format!("close of {name}: {error}"))?;
         }
         Ok((published, reconnects))
     }
+}
+
+fn reconnects(clients: &[Client]) -> u64 {
+    clients.iter().map(|client| client.stats().logons.saturating_sub(1)).sum()
 }
 
 /// Publishes at a steady rate, with each client in turn; a machine that is busy elsewhere lowers it.
