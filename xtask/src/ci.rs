@@ -60,6 +60,8 @@ const FULL: &[Step] = &[
         "more programs",
         &["run", "--release", "-p", "xtask", "--", "sim", "--programs", "--seeds", "20000"],
     ),
+    cargo("more kills", &["run", "--release", "-p", "xtask", "--", "chaos", "--kills", "300"]),
+    cargo("a soak", &["run", "--release", "-p", "xtask", "--", "soak", "--minutes", "5"]),
     cargo("ratios", &["bench", "-p", "benches", "--bench", "ratios"]),
 ];
 
