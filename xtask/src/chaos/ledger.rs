@@ -208,7 +208,10 @@ impl Ledger {
             return Ok(());
         }
         self.repeated += 1;
-        let Some(discarded_in) = discarded_in else { return Ok(()) };
+        // Whoever had it last may have died with it in hand.
+        let Some(discarded_in) = discarded_in.filter(|discarded_in| *discarded_in == came_in) else {
+            return Ok(());
+        };
         if self.policy == Policy::EveryWrite {
             return Err(format!(
                 "P6: message {text} came to subscriber {life} again, though subscriber {discarded_in} had \
@@ -216,13 +219,8 @@ impl Ledger {
             ));
         }
         // Subscribers in between that have seen something later have passed it by: they knew.
-        let between = self
-            .lives
-            .iter()
-            .enumerate()
-            .skip(discarded_in as usize + 1)
-            .take_while(|(n, _)| *n < life as usize);
-        for (knew, last) in between {
+        let lives = self.lives.iter().enumerate().take(life as usize).skip(discarded_in as usize + 1);
+        for (knew, last) in lives {
             if last.get(&id.thread).is_some_and(|last| *last > id) {
                 return Err(format!(
                     "P6: message {text}, discarded in subscriber {discarded_in}, came to subscriber {life} \
@@ -395,6 +393,24 @@ mod tests {
         let words = ["1r 1-0-1 7|1|", "1t 1-0-1", "1d 1-0-1", "2r 1-0-2 7|2|", "3r 1-0-1 7|1|"];
         let violation = violation(Policy::Interval, &words);
         assert!(violation.contains("though subscriber 2 had known"), "{violation}");
+    }
+
+    #[test]
+    fn what_was_forgotten_and_then_in_hand_at_the_next_kill_comes_a_third_time() {
+        let words = [
+            "1r 1-0-1 7|1|",
+            "1t 1-0-1",
+            "1d 1-0-1",
+            "2r 1-0-1 7|1|",
+            "2r 1-0-2 7|2|",
+            "3r 1-0-1 7|1|",
+            "3t 1-0-1",
+            "3d 1-0-1",
+            "3r 1-0-2 7|2|",
+            "3t 1-0-2",
+            "3d 1-0-2",
+        ];
+        assert_eq!(play(Policy::Interval, &words), Ok((1, 1)));
     }
 
     #[test]
