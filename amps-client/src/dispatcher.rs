@@ -280,7 +280,7 @@ impl App for Dispatcher {
             return self.handle(delivery);
         }
         let Target::Stream { queue, .. } = &entry.target else { return Disposition::Kept };
-        let Delivery { message, offset, lease, last, .. } = delivery;
+        let Delivery { message, offset, lease, replay, last, .. } = delivery;
         if entry.gathered.is_empty() {
             // A bounded stream stops within a large batch again and again: what it takes of it is copied, record by
             // record, and not the whole each time.
@@ -290,7 +290,13 @@ impl App for Dispatcher {
                 && message.frame().len() > LARGE_BATCH;
             if queue.conflates() || large {
                 let queue = Arc::clone(queue);
-                let pushed = queue.push_single(message.to_owned(), lease, self.clock.now());
+                let mut replaced = None;
+                let pushed = queue.push_single(message.to_owned(), lease, self.clock.now(), &mut replaced);
+                // The application never sees it, and so cannot discard it; what took its place is open.
+                if let Some(Err(error)) = replay.zip(replaced).and_then(|(replay, old)| replay.dispose(&old))
+                {
+                    self.listeners.report(&error);
+                }
                 self.pushed(key, pushed, &queue);
                 return Disposition::Kept;
             }

@@ -202,7 +202,13 @@ impl StreamQueue {
 
     /// Adds one message that has bytes of its own; to a conflating stream, in the place of the unread one
     /// of its key.
-    pub(crate) fn push_single(&self, message: Raw, lease: Option<Lease>, arrived: Time) -> Pushed {
+    pub(crate) fn push_single(
+        &self,
+        message: Raw,
+        lease: Option<Lease>,
+        arrived: Time,
+        replaced: &mut Option<Raw>,
+    ) -> Pushed {
         let mut state = self.lock();
         if state.end.is_some() {
             return Pushed::Returned(lease.map(|lease| (message, lease)).into_iter().collect());
@@ -221,6 +227,7 @@ impl StreamQueue {
                 single.arrived = old.arrived;
                 let old = std::mem::replace(old, single);
                 state.bytes = state.bytes + size - old.size().min(state.bytes);
+                *replaced = Some(old.message);
                 // It has a place: how many there are is no matter (CC-9), how large they are is.
                 return match state.limits.when_full {
                     _ if state.bytes <= state.limits.bytes => Pushed::Room,

@@ -470,6 +470,9 @@ impl BookmarkStore for Broken {
     fn begin(&self, _: &str, _: &str) -> Result<(), StoreError> {
         Ok(())
     }
+    fn new_subscriber(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
     fn arrived(&self, _: &str, _: MessageId) -> Result<Arrival, StoreError> {
         Err(StoreError::other("the disk is gone"))
     }
@@ -574,4 +577,34 @@ fn a_replay_begins_where_an_adapter_says() {
     let (client, mut line) = peer.connect(builder);
     let (_sub, command) = replay(&client, &mut line, MOST_RECENT);
     assert_eq!(bm(&command), "1|5|");
+}
+
+#[test]
+fn what_conflation_drops_does_not_hold_the_recovery_point_back() {
+    let peer = Peer::new();
+    let (builder, store) = resilient(&peer);
+    let (client, mut line) = peer.connect(builder);
+    let subscriber = client.clone();
+    let (mut sub, _) = placed(&mut line, move || {
+        subscriber.bookmark_subscribe("t", "0").sub_id("S").conflate().start().unwrap()
+    });
+    let record = |n: u64| format!(r#"{{"c":"p","bm":"7|{n}|","t":"t","k":"1","sids":"S","l":2}}{{}}"#);
+    line.send_all(&[1, 2, 3].map(record));
+    until("the last has taken the others' place", || store.oldest_open("S") == Some(id(7, 3)));
+    assert_eq!(store.recovery_point("S").bookmark, "7|2|", "what came last is open");
+    let newest = sub.next().unwrap().unwrap();
+    newest.discard().unwrap();
+    assert_eq!(store.recovery_point("S").bookmark, "7|3|");
+}
+
+#[test]
+fn a_replay_of_which_nothing_is_acknowledged_is_delivered_all_the_same() {
+    let peer = Peer::new();
+    let (builder, _store) = resilient(&peer);
+    let (client, mut line) = peer.connect(builder);
+    let command = Command::subscribe("t").bookmark("0").sub_id("S").no_acks();
+    let mut sub = client.execute(&command).unwrap();
+    assert!(line.expect(CommandKind::Subscribe).acks().is_empty());
+    line.send(&logged("S", "7|1|"));
+    assert_eq!(sub.next().unwrap().unwrap().bookmark().unwrap().to_string(), "7|1|");
 }

@@ -209,6 +209,11 @@ impl BookmarkStore for FileBookmarkStore {
         self.journal.with(|state, log| state.change(sub, log, |tracker, told| tracker.begin(from, told))).1
     }
 
+    fn new_subscriber(&self, sub: &str) -> Result<(), StoreError> {
+        // Of arrivals the file knows nothing.
+        self.journal.with(|state, log| state.change(sub, log, |tracker, _| tracker.new_subscriber())).1
+    }
+
     fn arrived(&self, sub: &str, message: MessageId) -> Result<Arrival, StoreError> {
         let (arrival, _) = self
             .journal

@@ -115,6 +115,13 @@ impl BookmarkStore for MemoryBookmarkStore {
         self.change(sub, &self.any(sub), |tracker, told| tracker.begin(from, told))
     }
 
+    fn new_subscriber(&self, sub: &str) -> Result<(), StoreError> {
+        if let Some(tracker) = self.known(sub) {
+            lock(&tracker).new_subscriber();
+        }
+        Ok(())
+    }
+
     fn arrived(&self, sub: &str, message: MessageId) -> Result<Arrival, StoreError> {
         self.change(sub, &self.any(sub), |tracker, told| tracker.arrived(message, told))
     }

@@ -83,6 +83,13 @@ pub trait BookmarkStore: Send + Sync + 'static {
     /// It is noted for this run, and may be forgotten after a restart.
     fn begin(&self, sub: &str, from: &str) -> Result<(), StoreError>;
 
+    /// Another subscriber takes the place of the last one under this id: what arrived and is not discarded comes
+    /// again, and is new. Everything else stays as it is.
+    ///
+    /// # Errors
+    /// Nothing has changed.
+    fn new_subscriber(&self, sub: &str) -> Result<(), StoreError>;
+
     /// A message came. One that is [`Arrival::New`] is open from now on.
     ///
     /// Nothing of it has to outlive the process: it comes again after a restart if it is not discarded.

@@ -110,6 +110,10 @@ impl BookmarkStore for RingBookmarkStore {
         self.memory.begin(sub, from)
     }
 
+    fn new_subscriber(&self, sub: &str) -> Result<(), StoreError> {
+        self.memory.new_subscriber(sub)
+    }
+
     fn arrived(&self, sub: &str, message: MessageId) -> Result<Arrival, StoreError> {
         self.memory.arrived(sub, message)
     }

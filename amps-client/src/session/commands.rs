@@ -235,7 +235,8 @@ impl Outbound {
                     if kept.is_some() && subscription.replay.is_some() {
                         subscription.replay = kept;
                     }
-                    let progress = subscription.replay.clone().map(|replay| Progress::new(replay, command));
+                    let progress =
+                        subscription.replay.clone().map(|replay| Progress::new(replay, command, false));
                     let (auto_ack, own) = (subscription.spec.auto_ack, SubKey(serial));
                     self.effects.push(Effect::Replaced { key, serial: own, auto_ack, takes_over, progress });
                     if subscription.replay.is_some() {

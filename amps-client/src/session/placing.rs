@@ -52,7 +52,7 @@ impl Outbound {
         let command = &spec.command;
         let (waits, auto_ack) = (command.waits(asked), spec.auto_ack);
         let (wanted, ends) = (command.get_acks(), command.ends());
-        let progress = replay.clone().map(|replay| Progress::new(replay, command));
+        let progress = replay.clone().map(|replay| Progress::new(replay, command, !waits));
         self.effects.push(Effect::RouteAdded { key, ids: ids.clone(), auto_ack, wanted, ends, progress });
         for id in ids.distinct() {
             self.claim(id);

@@ -74,6 +74,7 @@ impl Replay {
     /// # Errors
     /// The store cannot keep that.
     pub(crate) fn begin(&self, command: &Command) -> Result<()> {
+        self.store.new_subscriber(&self.sub).map_err(Error::Store)?;
         let from = match command.get_bookmark() {
             // What "now" means, the server says when the replay is complete.
             None | Some(NOW) => return Ok(()),
@@ -94,6 +95,11 @@ impl Replay {
     /// The application is done with a message.
     pub(crate) fn discard(&self, message: MessageId) -> Result<()> {
         self.store.discard(&self.sub, message).map_err(Error::Store)
+    }
+
+    /// A message is not needed any more, if it is one of the log.
+    pub(crate) fn dispose(&self, message: &Message) -> Option<Result<()>> {
+        MessageId::parse(message.bookmark()?).ok().map(|message| self.discard(message))
     }
 
     fn recovery_point(&self) -> RecoveryPoint {
@@ -117,10 +123,11 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(replay: Arc<Replay>, command: &Command) -> Self {
+    /// `begun`: the server is not asked to say that it starts.
+    pub(super) fn new(replay: Arc<Replay>, command: &Command, begun: bool) -> Self {
         let begins_now = command.get_bookmark() == Some(NOW);
         let lags = command.get_options().fully_durable();
-        Self { replay, begun: false, caught_up: false, begins_now, lags, held: None }
+        Self { replay, begun, caught_up: false, begins_now, lags, held: None }
     }
 
     /// The next connection replays anew.
