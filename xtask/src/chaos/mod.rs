@@ -32,6 +32,9 @@ const EARLY_PERCENT: u64 = 20;
 /// In so many of a hundred kills something was in flight, or the run has shown little.
 const LEAST_IN_FLIGHT_PERCENT: u32 = 80;
 
+/// A share of fewer kills says nothing: chance decides.
+const ENOUGH_KILLS: u32 = 100;
+
 /// When the stores force what they write onto the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
@@ -269,7 +272,7 @@ impl<'a> Run<'a> {
             run.stopped && run.ledger.is_done()
         })?;
         let forgotten = self.ledger.close()?;
-        if in_flight * 100 < chaos.kills * LEAST_IN_FLIGHT_PERCENT {
+        if chaos.kills >= ENOUGH_KILLS && in_flight * 100 < chaos.kills * LEAST_IN_FLIGHT_PERCENT {
             return Err(format!("something was in flight at {in_flight} of {} kills only", chaos.kills));
         }
         let Ledger { accepted, received, repeated, .. } = self.ledger;
