@@ -482,10 +482,11 @@ impl<A: App> Session<A> {
             Effect::RouteAdded { key, ids, auto_ack, wanted, ends, progress } => {
                 self.routes.add(key, &ids, auto_ack, wanted, ends, progress);
             }
-            Effect::Replays { key, serial } => {
+            Effect::Replays { key, serial, anew } => {
                 self.routes.add_number(key, serial);
-                if let Some(progress) = self.routes.get(key).and_then(|route| route.progress.as_mut()) {
-                    progress.begun = true;
+                let progress = self.routes.get(key).and_then(|route| route.progress.as_mut());
+                if let Some(trouble) = progress.and_then(|progress| progress.begins(anew)) {
+                    self.app.report(&trouble);
                 }
             }
             Effect::Paused { key } => {

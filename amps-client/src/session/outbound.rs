@@ -69,8 +69,8 @@ pub(crate) enum Effect {
     Interrupted { key: SubKey },
     /// The server has agreed to a replacement, whose command had this number.
     Replaced { key: SubKey, serial: SubKey, auto_ack: bool, takes_over: bool, progress: Option<Progress> },
-    /// The server begins to replay; it speaks of that by this number too.
-    Replays { key: SubKey, serial: u64 },
+    /// The server begins to replay, perhaps for a new subscriber; it speaks of that by this number too.
+    Replays { key: SubKey, serial: u64, anew: bool },
     /// The server has stopped, or goes on with, a replay.
     Paused { key: SubKey },
     /// The subscription was placed again.

@@ -11,7 +11,7 @@ use super::acks::AckOption;
 use super::app::{App, Delivery, Disposition};
 use super::inbound::{Session, State};
 use super::publisher::is_duplicate;
-use super::replay::{Progress, Replay};
+use super::replay::{self, Replay};
 use super::settling::Lease;
 use super::subscription::SubKey;
 use crate::bookmark_store::Arrival;
@@ -347,8 +347,8 @@ impl<A: App> Session<A> {
     fn examine(&mut self, message: &Message<&[u8]>, key: SubKey) -> Examined {
         let progress = self.routes.get(key).and_then(|route| route.progress.as_ref());
         let Some(progress) = progress else { return Examined::Deliver(None) };
-        let (replay, begun) = (Arc::clone(&progress.replay), progress.begun);
-        let Some(id) = Progress::message(message) else { return Examined::Deliver(Some(replay)) };
+        let (replay, begun) = (Arc::clone(&progress.replay), progress.has_begun());
+        let Some(id) = replay::logged(message) else { return Examined::Deliver(Some(replay)) };
         if !begun {
             self.app.unexpected(message);
             return Examined::Drop;

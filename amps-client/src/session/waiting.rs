@@ -80,10 +80,19 @@ impl Outbound {
         if pending.unsent.take().is_some() {
             self.waiting -= 1;
         }
-        let over = pending.waiter.is_none() && matches!(pending.purpose, Purpose::Perform(_));
+        // Nobody waits for its answer, and no answer may come.
+        let over =
+            pending.waiter.is_none() && matches!(pending.purpose, Purpose::Perform(_) | Purpose::Place(_));
         match self.write_waiting(now, serial, &pending) {
-            // Nobody waits for its answer.
-            Ok(_) if over => self.forget_name(serial),
+            Ok(_) if over => {
+                self.forget_name(serial);
+                match pending.purpose {
+                    Purpose::Place(key) if self.replay(key).is_some() => {
+                        self.effects.push(Effect::Replays { key, serial, anew: true });
+                    }
+                    _ => {}
+                }
+            }
             Ok(kept) => {
                 pending.kept = kept;
                 self.commands.insert(serial, pending);
