@@ -21,6 +21,7 @@ use crate::hooks::{Direction, Hooks};
 use crate::listener::{AfterRefusal, ConnectionState};
 use crate::message::{Message, Origin};
 use crate::session::outbound::Generation;
+use crate::session::replay;
 use crate::session::settling::Lease;
 use crate::session::shared::Urgency;
 use crate::session::subscription::SubKey;
@@ -280,7 +281,7 @@ impl App for Dispatcher {
             return self.handle(delivery);
         }
         let Target::Stream { queue, .. } = &entry.target else { return Disposition::Kept };
-        let Delivery { message, offset, lease, last, .. } = delivery;
+        let Delivery { message, offset, lease, replay, last, .. } = delivery;
         if entry.gathered.is_empty() {
             // A bounded stream stops within a large batch again and again: what it takes of it is copied, record by
             // record, and not the whole each time.
@@ -290,8 +291,13 @@ impl App for Dispatcher {
                 && message.frame().len() > LARGE_BATCH;
             if queue.conflates() || large {
                 let queue = Arc::clone(queue);
-                let pushed = queue.push_single(message.to_owned(), lease, self.clock.now());
+                let (pushed, replaced) = queue.push_single(message.to_owned(), lease, self.clock.now());
                 self.pushed(key, pushed, &queue);
+                // Else nobody would ever discard it, and the recovery point would stay before it.
+                let unseen = replay.zip(replaced.as_ref().and_then(replay::logged));
+                if let Some(Err(error)) = unseen.map(|(replay, message)| replay.discard(message)) {
+                    self.listeners.report(&error);
+                }
                 return Disposition::Kept;
             }
             entry.gathered.reserve(64);

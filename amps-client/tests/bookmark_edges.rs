@@ -95,6 +95,25 @@ fn discarding_what_is_no_message_of_the_log_discards_none() {
 }
 
 #[test]
+fn a_conflating_replay_is_done_with_what_was_replaced() {
+    let peer = Peer::new();
+    let (builder, store) = resilient(&peer);
+    let (client, mut line) = peer.connect(builder);
+    let (mut sub, _) = replay(&client, &mut line, "0");
+    sub.conflate();
+    let other = logged("7|4|").replace("key", "other");
+    line.send_all(&[logged("7|1|"), logged("7|2|"), logged("7|3|"), other]);
+    until("the last has come", || sub.depth() == 2);
+    assert_eq!(store.oldest_open("S"), Some(id(3)), "nobody is ever going to discard the others");
+    for bookmark in ["7|3|", "7|4|"] {
+        let message = sub.next().unwrap().unwrap();
+        assert_eq!(message.bookmark().unwrap().to_string(), bookmark);
+        message.discard().unwrap();
+        assert_eq!(store.recovery_point("S").bookmark, bookmark);
+    }
+}
+
+#[test]
 fn a_subscription_that_becomes_a_replay_can_be_discarded() {
     let peer = Peer::new();
     let (builder, store) = resilient(&peer);
