@@ -114,6 +114,19 @@ fn a_conflating_replay_is_done_with_what_was_replaced() {
 }
 
 #[test]
+fn where_it_left_off_never_goes_on_the_wire() {
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("c"));
+    let commands =
+        [Command::sow("t").bookmark(MOST_RECENT), Command::subscribe("t").bookmark("7|1|, recent")];
+    for command in commands {
+        assert_eq!(client.execute(&command).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+    client.abort();
+    assert!(line.rest().is_empty());
+}
+
+#[test]
 fn a_subscription_that_becomes_a_replay_can_be_discarded() {
     let peer = Peer::new();
     let (builder, store) = resilient(&peer);
