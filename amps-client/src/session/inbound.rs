@@ -325,6 +325,11 @@ impl<A: App> Session<A> {
         }
         self.advised = servers.is_none() && self.app.advises();
         self.chosen = None;
+        // The credentials of a server that was chosen before are for that one only.
+        self.app.chosen(None);
+        if self.advised {
+            self.app.advise(News::Anew);
+        }
         if let Some(servers) = servers {
             self.servers = Servers::new(servers);
         }
