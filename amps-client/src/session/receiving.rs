@@ -151,7 +151,8 @@ impl<A: App> Session<A> {
         let write = message.is_ack(AckType::Persisted);
         // What is stored already is no failed write (WF-7).
         let write_failed = failed && write && !is_duplicate(message);
-        let number = message.sequence().filter(|_| write);
+        // Numbers begin at 1 (protocol.md P-1).
+        let number = message.sequence().filter(|number| write && *number > 0);
         // RT-1: acknowledgements are told apart by their command first.
         let ids = [message.command_id(), message.query_id(), message.sub_id(), message.sub_ids()];
         let id = ids.into_iter().flatten().find(|id| self.routes.find(id).is_some()).map(|id| id.to_vec());

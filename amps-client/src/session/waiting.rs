@@ -36,7 +36,10 @@ impl Outbound {
             Gate::Up => Ok(self.waiting == 0 && self.line.is_level()),
             Gate::Replaying => Ok(false),
             Gate::Down(_) | Gate::Opening if self.recovering && kept => Ok(true),
-            Gate::Down(_) | Gate::Opening if self.recovering && self.retry => Ok(false),
+            // What is published is a store's business alone: sent again without a number it could be there twice.
+            Gate::Down(_) | Gate::Opening if self.recovering && self.retry && !command.is_publish() => {
+                Ok(false)
+            }
             Gate::Down(_) | Gate::Opening => self.require_up().map(|()| true),
         }
     }
