@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use amps_protocol::CommandKind;
+use amps_protocol::{CommandKind, Id};
 
 use crate::caller;
 use crate::client::Client;
@@ -243,6 +243,9 @@ impl Placement {
         }
         let ids = command.wire_ids(key.0)?;
         if let Some(replay) = inner.bookmarks.replay(command, ids.sub.as_ref()) {
+            if command.get_sub_id().is_none() && ids.command == Id::number(key.0) {
+                replay.forget()?;
+            }
             replay.begin(command)?;
         }
         let id = ids.name();

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use amps_client::bookmarks::{MOST_RECENT, MessageId};
 use amps_client::{
-    AckType, BookmarkStore, Client, ClientBuilder, Command, CommandKind, ErrorKind, MemoryBookmarkStore,
-    Reconnect, Subscription,
+    AckType, BookmarkStore, Client, ClientBuilder, Command, CommandKind, ErrorKind, FileBookmarkStore,
+    MemoryBookmarkStore, Reconnect, Subscription,
 };
 use amps_protocol::Message;
 use common::{Line, PATIENCE, Peer, aside, placed, until};
@@ -190,4 +190,27 @@ fn a_replay_that_asks_for_no_acknowledgement_lasts_when_it_had_to_wait() {
     assert!(line.within(Duration::from_millis(300)).is_empty(), "it is not ended for want of an answer");
     line.send(&logged("7|1|"));
     assert!(sub.next_within(PATIENCE).unwrap().is_some());
+}
+
+#[test]
+fn an_id_that_was_made_up_means_nothing_to_the_next_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.bookmarks");
+    let run = |topic: &'static str, expected: &str, number: u64| {
+        let peer = Peer::new();
+        let builder = peer.client("c").bookmark_store(FileBookmarkStore::open(&path).unwrap());
+        let (client, mut line) = peer.connect(builder);
+        let subscriber = client.clone();
+        let (mut sub, command) =
+            placed(&mut line, move || subscriber.bookmark_subscribe(topic, MOST_RECENT).start().unwrap());
+        assert_eq!(command.bookmark().unwrap().to_string(), expected);
+        let sid = command.sub_id().unwrap().to_string();
+        line.send(&logged(&format!("7|{number}|")).replace("\"S\"", &format!("\"{sid}\"")));
+        let message = sub.next_within(PATIENCE).unwrap().expect("it is new to this topic");
+        message.discard().unwrap();
+        sid
+    };
+    let first = run("orders", "0", 9);
+    let second = run("trades", "0", 3);
+    assert_eq!(first, second, "the same number for something else");
 }

@@ -88,6 +88,18 @@ impl Replay {
         self.store.begin(&self.sub, from).map_err(Error::Store)
     }
 
+    /// The id was made up for this run: what an earlier one knew by it is about another subscription (client.md
+    /// BK-5).
+    ///
+    /// # Errors
+    /// The store cannot forget that.
+    pub(crate) fn forget(&self) -> Result<()> {
+        if self.recovery_point().bookmark.is_empty() {
+            return Ok(());
+        }
+        self.store.purge_sub(&self.sub).map_err(Error::Store)
+    }
+
     /// Whether a message goes to the application. A store in trouble loses nothing for that.
     pub(super) fn arrived(&self, message: MessageId) -> (Arrival, Option<Error>) {
         match self.store.arrived(&self.sub, message) {
