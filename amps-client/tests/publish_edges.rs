@@ -30,12 +30,16 @@ fn publish(client: &Client, count: u64) {
 }
 
 #[test]
-fn a_refusal_of_no_message_drops_none() {
+fn a_refusal_of_what_was_never_published_drops_nothing() {
     let peer = Peer::new();
     let (builder, _errors) = errors(stored(&peer));
     let (client, mut line) = peer.connect(builder);
     publish(&client, 3);
-    line.send(r#"{"c":"ack","a":"persisted","s":0,"status":"failure","reason":"not entitled"}"#);
+    for number in [0, 50, u64::MAX] {
+        line.send(&format!(
+            r#"{{"c":"ack","a":"persisted","s":{number},"status":"failure","reason":"not entitled"}}"#
+        ));
+    }
     persisted(&mut line, 1);
     until("the first is persisted", || client.publish_store().unwrap().last_persisted >= 1);
     assert_eq!(client.publish_store().unwrap().unpersisted, 2);

@@ -344,6 +344,11 @@ impl Outbound {
         self.line.publisher.as_ref().is_some_and(|publisher| publisher.is_safe(number))
     }
 
+    /// Whether something may have been published under this number.
+    pub(crate) fn gave_out(&self, number: u64) -> bool {
+        self.line.publisher.as_ref().is_some_and(|publisher| number <= publisher.last())
+    }
+
     /// Why the server has refused what was published under a number.
     pub(crate) fn refusal(&self, number: u64) -> Option<String> {
         self.line.publisher.as_ref()?.refusal(number).map(str::to_owned)

@@ -153,6 +153,9 @@ impl<A: App> Session<A> {
         let write_failed = failed && write && !is_duplicate(message);
         // Numbers begin at 1 (protocol.md P-1).
         let number = message.sequence().filter(|number| write && *number > 0);
+        // Of what was never published nothing can be refused, and all before it is as unsure as it was.
+        let number =
+            number.filter(|number| !failed || self.shared.with(|outbound| outbound.gave_out(*number)));
         // RT-1: acknowledgements are told apart by their command first.
         let ids = [message.command_id(), message.query_id(), message.sub_id(), message.sub_ids()];
         let id = ids.into_iter().flatten().find(|id| self.routes.find(id).is_some()).map(|id| id.to_vec());
