@@ -214,3 +214,23 @@ fn an_id_that_was_made_up_means_nothing_to_the_next_run() {
     let second = run("trades", "0", 3);
     assert_eq!(first, second, "the same number for something else");
 }
+
+#[test]
+fn a_long_recovery_point_fits_whatever_may_be_published() {
+    let peer = Peer::new();
+    let (builder, _store) = resilient(&peer);
+    let (client, mut line) = peer.connect(builder.max_message(200));
+    let (mut sub, _) = replay(&client, &mut line, "0");
+    let frames: Vec<String> = (1..=40).map(|n| logged(&format!("{}|1|", n * 1_000_000))).collect();
+    line.send_all(&frames);
+    for message in sub.by_ref().take(40) {
+        message.unwrap().discard().unwrap();
+    }
+    drop(line);
+    let mut line = peer.accept_logon();
+    let again = line.expect(CommandKind::Subscribe);
+    assert_eq!(again.bookmark().unwrap().to_string().split(',').count(), 40);
+    drop(sub);
+    line.expect(CommandKind::Unsubscribe);
+    let _placed = replay(&client, &mut line, MOST_RECENT);
+}
