@@ -140,13 +140,9 @@ impl Publisher {
         asked: Option<u64>,
         encode: impl FnOnce(&mut BytesMut, u64) -> Result<()>,
     ) -> Result<Kept> {
-        let number = match asked.or(self.last.checked_add(1)) {
-            Some(number) => number,
-            None => {
-                let text =
-                    "publish: a server has every sequence number of this client's name; use another name";
-                return Err(Error::InvalidArgument(text.into()));
-            }
+        let Some(number) = asked.or(self.last.checked_add(1)) else {
+            let text = "publish: a server has every sequence number of this client's name; use another name";
+            return Err(Error::InvalidArgument(text.into()));
         };
         if number <= self.last {
             let text = format!(
