@@ -325,6 +325,11 @@ impl<A: App> Session<A> {
         }
         self.advised = servers.is_none() && self.app.advises();
         self.chosen = None;
+        // The credentials of a server that was chosen before are for that one only.
+        self.app.chosen(None);
+        if self.advised {
+            self.app.advise(News::Anew);
+        }
         if let Some(servers) = servers {
             self.servers = Servers::new(servers);
         }
@@ -482,10 +487,11 @@ impl<A: App> Session<A> {
             Effect::RouteAdded { key, ids, auto_ack, wanted, ends, progress } => {
                 self.routes.add(key, &ids, auto_ack, wanted, ends, progress);
             }
-            Effect::Replays { key, serial } => {
+            Effect::Replays { key, serial, anew } => {
                 self.routes.add_number(key, serial);
-                if let Some(progress) = self.routes.get(key).and_then(|route| route.progress.as_mut()) {
-                    progress.begun = true;
+                let progress = self.routes.get(key).and_then(|route| route.progress.as_mut());
+                if let Some(trouble) = progress.and_then(|progress| progress.begins(anew)) {
+                    self.app.report(&trouble);
                 }
             }
             Effect::Paused { key } => {
