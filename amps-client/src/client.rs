@@ -257,7 +257,7 @@ impl Client {
     /// until one succeeds or `ClientBuilder::connect_deadline` has passed.
     ///
     /// # Errors
-    /// The last attempt's error; `AlreadyConnected` if the client is connected already; `Usage`
+    /// The last attempt's error, or `TimedOut`, which names it, when the deadline has passed; `AlreadyConnected` if the client is connected already; `Usage`
     /// on its loop.
     pub fn connect(&self) -> Result<()> {
         self.connect_with(None)

@@ -135,8 +135,7 @@ fn an_outage_beyond_its_limit_is_given_up() {
         (error.kind(), began.elapsed() >= Duration::from_millis(100))
     };
     let (kind, waited) = connect(quick());
-    assert!(matches!(kind, ErrorKind::TimedOut | ErrorKind::ConnectionRefused), "{kind:?}");
-    assert!(waited);
+    assert_eq!((kind, waited), (ErrorKind::TimedOut, true));
     let (kind, waited) = connect(quick().give_up_after(Duration::from_millis(100)));
     assert_eq!((kind, waited), (ErrorKind::ConnectionRefused, true));
 }

@@ -160,16 +160,15 @@ impl BookmarkStore for MemoryBookmarkStore {
             *lock(tracker) = Tracker::default();
         }
         subs.retain(|_, tracker| Arc::strong_count(tracker) > 1);
+        // It may ask somebody else, and take its time.
+        drop(subs);
         self.adapter.as_ref().map_or(Ok(()), |adapter| adapter.purge())
     }
 
     fn purge_sub(&self, sub: &str) -> Result<(), StoreError> {
-        let tracker = self.known(sub);
-        let _held = tracker.as_deref().map(|tracker| {
-            let mut tracker = lock(tracker);
-            *tracker = Tracker::default();
-            tracker
-        });
+        if let Some(tracker) = self.known(sub) {
+            *lock(&tracker) = Tracker::default();
+        }
         self.adapter.as_ref().map_or(Ok(()), |adapter| adapter.purge_sub(sub))
     }
 

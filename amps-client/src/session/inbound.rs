@@ -13,6 +13,7 @@ use super::connecting::Credentials;
 use super::drain::{Drain, outcome};
 use super::heartbeat::{Heartbeat, HeartbeatSettings, Pulse};
 use super::outbound::{Effect, Generation};
+use super::replay::Progress;
 use super::routes::Routes;
 use super::servers::Servers;
 use super::shared::Shared;
@@ -421,8 +422,9 @@ impl<A: App> Session<A> {
             if matches!(self.state, State::Authenticating { .. } | State::LoggingOn { .. }) {
                 self.app.state(ConnectionState::Disconnected);
             }
-            self.last_error.get_or_insert_with(|| Error::TimedOut {
-                action: "connect".into(),
+            let last = self.last_error.take().map(|last| format!(" (the last attempt: {last})"));
+            self.last_error = Some(Error::TimedOut {
+                action: format!("connect{}", last.unwrap_or_default()),
                 after: self.config.connect_deadline,
             });
             return self.give_up();
@@ -515,7 +517,11 @@ impl<A: App> Session<A> {
                 self.routes.restart(key);
                 self.app.interrupted(key);
             }
-            Effect::Resumed { key, gapless } => self.app.resumed(key, gapless),
+            Effect::Resumed { key, gapless } => {
+                let progress = self.routes.get(key).and_then(|route| route.progress.as_mut());
+                let gap = progress.is_some_and(Progress::take_gap);
+                self.app.resumed(key, gapless && !gap);
+            }
             Effect::NotResubscribed { key, command, error } => {
                 self.app.report(&error);
                 match self.app.not_resubscribed(&command, &error) {

@@ -233,7 +233,9 @@ impl Publisher {
 
     /// Whether a recovery still has to send what was kept before it.
     pub(super) fn replays(&self) -> bool {
-        self.replay_to.is_some_and(|to| self.sent < to) && self.stuck.is_none()
+        // What a disk in trouble holds back is not waited for: subscriptions need no disk.
+        let held = self.store.trouble().map(|_| self.store.may_leave());
+        self.replay_to.is_some_and(|to| self.sent < to.min(held.unwrap_or(to))) && self.stuck.is_none()
     }
 
     /// The recovery has sent everything.

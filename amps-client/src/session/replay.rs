@@ -127,6 +127,7 @@ pub(crate) struct Progress {
     /// The replay has caught up: until then, what is persisted may be ahead of it.
     caught_up: bool,
     begins_now: bool,
+    gap: bool,
     /// Delivered only when every replica has it, perhaps after its `persisted` ack.
     lags: bool,
     /// The last `persisted` bookmark of a subscription that lags.
@@ -137,7 +138,7 @@ impl Progress {
     pub(super) fn new(replay: Arc<Replay>, command: &Command) -> Self {
         let begins_now = command.get_bookmark() == Some(NOW);
         let lags = command.get_options().fully_durable();
-        Self { replay, begun: false, caught_up: false, begins_now, lags, held: None }
+        Self { replay, begun: false, caught_up: false, begins_now, gap: false, lags, held: None }
     }
 
     /// The server replays from here on: for a new subscriber (`anew`) or for the one that was there. Only
@@ -151,6 +152,8 @@ impl Progress {
 
     /// The next connection replays anew.
     pub(super) fn restart(&mut self) {
+        // It began at "now", and nobody has said where that was.
+        self.gap |= self.begun && self.begins_now;
         self.begun = false;
         self.stopped();
     }
@@ -159,6 +162,11 @@ impl Progress {
     pub(super) fn stopped(&mut self) {
         self.caught_up = false;
         self.held = None;
+    }
+
+    /// Whether something may have been missed between two connections.
+    pub(super) const fn take_gap(&mut self) -> bool {
+        std::mem::replace(&mut self.gap, false)
     }
 
     pub(super) const fn has_begun(&self) -> bool {
