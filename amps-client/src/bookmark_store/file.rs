@@ -167,6 +167,25 @@ impl FileBookmarkStore {
     }
 }
 
+#[cfg(any(test, feature = "simulation"))]
+#[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public to the simulator only"))]
+impl crate::journal::SimDisk {
+    /// A store on this disk that has no thread: whoever asks for it takes the steps.
+    ///
+    /// # Errors
+    /// See [`FileBookmarkStoreBuilder::open`].
+    pub fn bookmark_store(
+        &self,
+        path: &Path,
+        policy: SyncPolicy,
+    ) -> Result<(FileBookmarkStore, crate::journal::Steps), StoreError> {
+        let settings = Settings { thread: false, ..Settings::new(Arc::new(self.clone()), policy) };
+        let store = FileBookmarkStore::with_settings(path, settings)?;
+        let steps = store.journal.steps();
+        Ok((store, steps))
+    }
+}
+
 impl BookmarkStore for FileBookmarkStore {
     fn attach(&self, client: &str) -> Result<(), StoreError> {
         self.journal.attach(client, || {}, |_, _| Ok(()))

@@ -133,6 +133,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Options, lexopt::Error> {
             Long("seed") => options.seed = Some(parser.value()?.parse()?),
             Long("trace") => options.trace = true,
             Long("programs") => options.campaign.play = Play::Programs,
+            Long("durable") => options.campaign.play = Play::Durable,
             Long("expect-found-within") => options.expect_within = Some(parser.value()?.parse()?),
             Long("bug") => {
                 let name = parser.value()?.string()?;
@@ -191,7 +192,11 @@ pub fn main(parser: &mut lexopt::Parser) -> Result<(), String> {
         (Some(bug), None) => Err(format!("{bug} was not found within {} seeds", summary.runs)),
         (None, Some(outcome)) => Err(report(options.campaign.play, outcome, None)),
         (None, None) if options.campaign.play == Play::Programs => Ok(()),
-        (None, None) => match summary.coverage.hole().filter(|_| summary.runs >= COVERS_FROM) {
+        (None, None) => match summary
+            .coverage
+            .hole(options.campaign.play.faults())
+            .filter(|_| summary.runs >= COVERS_FROM)
+        {
             Some(hole) => Err(format!("{} seeds, but {hole}", summary.runs)),
             None => Ok(()),
         },
@@ -209,7 +214,11 @@ fn report(play: Play, outcome: &Outcome, bug: Option<&str>) -> String {
     }
     let violation = outcome.violation.as_ref().map_or_else(String::new, ToString::to_string);
     let with = bug.map_or_else(String::new, |bug| format!(" --bug {bug}"));
-    let play = if play == Play::Programs { " --programs" } else { "" };
+    let play = match play {
+        Play::Workers => "",
+        Play::Programs => " --programs",
+        Play::Durable => " --durable",
+    };
     format!(
         "{text}seed {}: {violation}\nreplay it: cargo xtask sim{play} --seed {}{with} --trace",
         outcome.seed, outcome.seed

@@ -10,6 +10,7 @@
 
 mod actions;
 mod campaign;
+mod durable;
 mod faults;
 mod gatekeeper;
 mod ledger;
@@ -50,6 +51,31 @@ pub enum Play {
     Workers,
     /// Applications that do anything with a state of the world.
     Programs,
+    /// Stores, processes that end, servers that die and replicate.
+    Durable,
+}
+
+impl Play {
+    /// Every play.
+    pub const ALL: [Self; 3] = [Self::Workers, Self::Programs, Self::Durable];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Workers => "workers",
+            Self::Programs => "programs",
+            Self::Durable => "durable",
+        }
+    }
+
+    /// The faults that have to occur in it, given some hundred seeds.
+    pub const fn faults(self) -> &'static [FaultKind] {
+        match self {
+            Self::Workers => &FaultKind::WORKERS,
+            Self::Programs => &programs::FAULTS,
+            Self::Durable => &durable::FAULTS,
+        }
+    }
 }
 
 /// Runs one seed of a play; with `tracing`, the outcome tells what happened.
@@ -60,5 +86,6 @@ pub fn play_seed(play: Play, seed: u64, bugs: Bugs, tracing: bool) -> Result<Out
     match play {
         Play::Workers => scenario::run(seed, bugs, tracing),
         Play::Programs => programs::run(seed, bugs, tracing),
+        Play::Durable => durable::run(seed, bugs, tracing),
     }
 }

@@ -34,11 +34,55 @@ pub enum FaultKind {
     ClockJump,
     /// Every connection is reset at once.
     CutAll,
+    /// A server dies, and comes back with its log.
+    ServerKilled,
+    /// A server dies, and comes back without its log.
+    ServerLost,
+    /// A link between servers stays connected and carries nothing for a while.
+    LinkPaused,
+    /// A link between servers is cut for a while.
+    LinkDown,
+    /// A link between servers lags for a while.
+    LinkLag,
+    /// Publishers do not wait for the other server for a while.
+    Downgraded,
+    /// The process of a client ends, in the middle of what it does to its disk or at rest.
+    ClientKilled,
+    /// The machine of a client fails.
+    PowerCut,
+    /// Something is published that the server refuses.
+    PublishRefused,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 22] = [
+        Self::CutFin,
+        Self::CutReset,
+        Self::HalfOpen,
+        Self::Stall,
+        Self::SlowLink,
+        Self::Refused,
+        Self::Blackholed,
+        Self::LogonRefused,
+        Self::MuteServer,
+        Self::LeaseExpiry,
+        Self::NameInUse,
+        Self::ClockJump,
+        Self::CutAll,
+        Self::ServerKilled,
+        Self::ServerLost,
+        Self::LinkPaused,
+        Self::LinkDown,
+        Self::LinkLag,
+        Self::Downgraded,
+        Self::ClientKilled,
+        Self::PowerCut,
+        Self::PublishRefused,
+    ];
+
+    /// Those of the scenario "queue workers".
+    pub const WORKERS: [Self; 13] = [
         Self::CutFin,
         Self::CutReset,
         Self::HalfOpen,
@@ -73,6 +117,8 @@ pub struct Coverage {
     pub acks: u64,
     /// Times that a subscription was placed again after a loss.
     pub recoveries: u64,
+    /// Messages that a subscription could not know to be missing when it changed servers.
+    pub excused: u64,
     /// Events of the simulated world.
     pub steps: u64,
 }
@@ -86,6 +132,7 @@ impl Coverage {
         self.deliveries += other.deliveries;
         self.acks += other.acks;
         self.recoveries += other.recoveries;
+        self.excused += other.excused;
         self.steps += other.steps;
     }
 
@@ -101,9 +148,10 @@ impl Coverage {
         }
     }
 
-    /// The first fault or state that never occurred.
-    pub fn hole(&self) -> Option<String> {
-        let fault = FaultKind::ALL.iter().zip(self.faults).find(|(_, count)| *count == 0);
+    /// The first of these faults, or state, that never occurred.
+    pub fn hole(&self, kinds: &[FaultKind]) -> Option<String> {
+        let fault = FaultKind::ALL.iter().zip(self.faults);
+        let fault = fault.into_iter().find(|(kind, count)| *count == 0 && kinds.contains(kind));
         let state = STATES.iter().zip(self.states).find(|(_, count)| *count == 0);
         fault
             .map(|(kind, _)| format!("the fault {kind:?} never took effect"))
@@ -114,17 +162,17 @@ impl Coverage {
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "faults: ")?;
-        for (kind, count) in FaultKind::ALL.iter().zip(self.faults) {
+        for (kind, count) in FaultKind::ALL.iter().zip(self.faults).filter(|(_, count)| *count > 0) {
             write!(f, " {kind:?} {count}")?;
         }
         write!(f, "\nstates: ")?;
         for (name, count) in STATES.iter().zip(self.states) {
             write!(f, " {name} {count}")?;
         }
-        let Self { messages, deliveries, acks, recoveries, steps, .. } = self;
+        let Self { messages, deliveries, acks, recoveries, excused, steps, .. } = self;
         write!(
             f,
-            "\ncounted: messages {messages} deliveries {deliveries} acks {acks} resubscriptions {recoveries} events {steps}"
+            "\ncounted: messages {messages} deliveries {deliveries} acks {acks} resubscriptions {recoveries} excused {excused} events {steps}"
         )
     }
 }
