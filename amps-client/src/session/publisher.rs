@@ -309,7 +309,9 @@ impl Publisher {
         self.persisted = number;
         let upto = if self.bugs.discards_one_too_many { number + 1 } else { number };
         let trouble = self.store.discard_up_to(upto).err().map(Error::Store);
-        let open = self.waits.split_off(&(number + 1, 0));
+        // Numbers behind it that are not kept, such as those reserved by an earlier process, are never reported.
+        let over_to = self.store.lowest().map_or(u64::MAX, |lowest| number.max(lowest - 1));
+        let open = self.waits.split_off(&(over_to.saturating_add(1), 0));
         let over = std::mem::replace(&mut self.waits, open);
         (over.into_iter().map(|(_, wait)| wait).collect(), trouble)
     }
