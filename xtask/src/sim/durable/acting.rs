@@ -298,7 +298,7 @@ impl Durable {
                     let text = format!("{bookmark} was delivered to {sub:?}, which is over");
                     return self.judge(number, Err(("P4", text)));
                 };
-                let result = member.replays[at].delivered(bookmark);
+                let result = member.replays[at].delivered(bookmark, &self.servers);
                 member.open.push((at, bookmark, member.life));
                 let token = token::DISCARD | (member.open.len() - 1) as u64;
                 let work = member.plan.work;

@@ -268,7 +268,7 @@ impl Durable {
 
     /// What a server is about to be given.
     fn reached_server(&mut self, number: usize, conn: ConnId, bytes: &[u8]) {
-        let Self { members, servers, coverage, .. } = self;
+        let Self { members, servers, .. } = self;
         let peer = World::peer(conn);
         let Some(member) = members.iter_mut().find(|member| member.line.conn == Some(peer)) else { return };
         let mut breach = None;
@@ -278,10 +278,7 @@ impl Durable {
             }
             let id = frame.sub_id().map(ToString::to_string).unwrap_or_default();
             if let Some(replay) = member.replays.iter_mut().find(|replay| replay.id == id) {
-                match replay.begins(frame, number, servers) {
-                    Ok(excused) => coverage.excused += excused,
-                    Err(found) => breach = Some(found),
-                }
+                breach = replay.begins(frame, number, servers).err();
             }
         });
         if let Some((promise, text)) = breach {
@@ -336,7 +333,7 @@ impl Durable {
         member.poll_answers();
         let mut result = Ok(());
         for replay in &mut member.replays {
-            result = result.and_then(|()| replay.settled());
+            result = result.and_then(|()| replay.settled(&self.servers));
         }
         self.judge(number, result);
         self.look_at_disk(number);
@@ -436,6 +433,8 @@ impl Durable {
     }
 
     fn outcome(mut self, seed: u64) -> Outcome {
+        let replays = self.members.iter().flat_map(|member| &member.replays);
+        self.coverage.excused = replays.map(|replay| replay.excused.len() as u64).sum();
         for member in &self.members {
             self.coverage.acks += member.acks;
             self.coverage.recoveries += member.recoveries;
