@@ -151,6 +151,8 @@ impl Durable {
         self.note(|| "everything is done: everybody leaves".into());
         for number in 0..self.members.len() {
             self.check_leftovers(number);
+            // Nobody ends any more.
+            self.members[number].disk.stop_after(1 << 40);
             if !self.members[number].leaving {
                 self.members[number].leaving = true;
                 let due = self.world.now() + CLOSE_WITHIN;
