@@ -167,8 +167,8 @@ impl Member {
     /// Its process ends.
     pub(super) fn end(&mut self, end: End) {
         match end {
-            // The stores are closed by being dropped.
-            End::Orderly => {}
+            // The stores are closed by being dropped, and nothing interferes.
+            End::Orderly => self.disk.stop_after(1 << 40),
             End::Killed => self.disk.kill_process(),
             End::PowerCut => self.disk.cut_power(),
         }
