@@ -34,6 +34,8 @@ pub(crate) struct Publisher {
     last: u64,
     /// What is kept up to here is on this connection's wire.
     sent: u64,
+    /// The same of the last connection.
+    sent_before: u64,
     /// The socket has taken everything up to here.
     written: u64,
     /// Everything up to here was persisted, or refused.
@@ -104,10 +106,20 @@ pub struct StoreStatus {
 }
 
 impl Publisher {
-    pub(crate) fn new(store: Box<dyn PublishStore>, found: Attached, how: StoreUse, bugs: Bugs) -> Self {
+    pub(crate) fn new(mut store: Box<dyn PublishStore>, found: Attached, how: StoreUse, bugs: Bugs) -> Self {
+        let mut last = found.last_used;
+        if bugs.blocks_ignored {
+            last = found.last_persisted;
+            // What cannot be read is reported when it has to be sent.
+            let _unread = store.read(0, &mut |number, _| {
+                last = last.max(number);
+                true
+            });
+        }
         Self {
-            last: found.last_used,
+            last,
             sent: 0,
+            sent_before: 0,
             written: 0,
             persisted: found.last_persisted,
             inherited: found.last_used,
@@ -152,7 +164,7 @@ impl Publisher {
             return Err(Error::Store(trouble));
         }
         let leaves = number <= self.store.may_leave();
-        let direct = up && leaves && self.open && self.sent == self.last && wire.queued() < limit;
+        let direct = up && leaves && self.open && self.is_next() && wire.queued() < limit;
         self.scratch.clear();
         let out = if direct { &mut wire.tail } else { &mut self.scratch };
         let start = out.len();
@@ -180,6 +192,11 @@ impl Publisher {
             self.sent = number;
         }
         Ok(Kept { number, held: !leaves })
+    }
+
+    /// Nothing that is kept has to be sent before what comes now.
+    const fn is_next(&self) -> bool {
+        self.sent == self.last || self.bugs.new_overtakes_replay
     }
 
     /// The application allows as much.
@@ -217,6 +234,9 @@ impl Publisher {
         if self.bugs.replay_off_by_one && !self.store.is_empty() {
             self.sent += 1;
         }
+        if self.bugs.unacknowledged_not_resent {
+            self.sent = self.sent.max(self.sent_before);
+        }
         self.written = self.sent;
         self.open = true;
         self.replay_to = Some(self.last);
@@ -229,6 +249,7 @@ impl Publisher {
     }
 
     pub(super) fn connection_lost(&mut self) {
+        self.sent_before = self.sent;
         self.open = false;
         self.replay_to = None;
         self.stuck = None;

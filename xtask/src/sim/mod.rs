@@ -1,7 +1,8 @@
 //! `cargo xtask sim`: client session, server engine and network in one seeded world.
 //!
-//! There are two plays. In "programs" (`programs/`) applications do anything with a state of the world.
-//! Each seed of the other is one run of the scenario "queue workers": a publisher, some workers of
+//! There are three plays. In "programs" (`programs/`) applications do anything with a state of the world;
+//! in "durable" (`durable/`) stores stand against processes and servers that die.
+//! Each seed of the third is one run of the scenario "queue workers": a publisher, some workers of
 //! different habits and one server share a network on which at least three faults take
 //! effect. Referees read the frames on every wire and compare them with what the
 //! applications saw and asked for; they believe no counter of the client. A broken promise
@@ -10,20 +11,25 @@
 
 mod actions;
 mod campaign;
+mod command_line;
 mod durable;
 mod faults;
 mod gatekeeper;
 mod ledger;
 mod model;
+mod planted;
 mod programs;
 mod report;
 mod scenario;
 mod setup;
+mod tally;
 mod verdict;
 mod watch;
 
 pub use amps_client::simulation::Bugs;
-pub use campaign::{Campaign, Summary, main};
+pub use campaign::{Campaign, Summary};
+pub use command_line::main;
+pub use planted::Planted;
 pub use report::{Coverage, FaultKind, Outcome, STATES, Violation};
 
 /// Runs one seed; with `tracing`, the outcome tells what happened.

@@ -81,6 +81,34 @@ impl FaultKind {
         Self::PublishRefused,
     ];
 
+    /// In words.
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::CutFin => "a connection ends",
+            Self::CutReset => "a connection is reset",
+            Self::HalfOpen => "a connection is half open",
+            Self::Stall => "a connection stands still",
+            Self::SlowLink => "a connection becomes slow",
+            Self::Refused => "connections are refused",
+            Self::Blackholed => "nobody answers",
+            Self::LogonRefused => "logons are refused",
+            Self::MuteServer => "logons are not answered",
+            Self::LeaseExpiry => "leases run out",
+            Self::NameInUse => "somebody uses the name",
+            Self::ClockJump => "nothing runs for a while",
+            Self::CutAll => "all connections are reset",
+            Self::ServerKilled => "a server dies",
+            Self::ServerLost => "a server dies and loses its log",
+            Self::LinkPaused => "replication is paused",
+            Self::LinkDown => "replication is cut",
+            Self::LinkLag => "replication lags",
+            Self::Downgraded => "replication is not waited for",
+            Self::ClientKilled => "a client's process dies",
+            Self::PowerCut => "a client's machine fails",
+            Self::PublishRefused => "a publish is refused",
+        }
+    }
+
     /// Those of the scenario "queue workers".
     pub const WORKERS: [Self; 13] = [
         Self::CutFin,
@@ -101,6 +129,33 @@ impl FaultKind {
 
 /// The states of a session that a run should meet.
 pub const STATES: [&str; 6] = ["idle", "backoff", "connecting", "logging on", "online", "draining"];
+
+/// What is counted besides faults and states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Summed {
+    Messages,
+    Deliveries,
+    Acks,
+    Recoveries,
+    Excused,
+    Steps,
+}
+
+impl Summed {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Messages, Self::Deliveries, Self::Acks, Self::Recoveries, Self::Excused, Self::Steps];
+
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Deliveries => "deliveries",
+            Self::Acks => "acknowledgements",
+            Self::Recoveries => "resubscriptions",
+            Self::Excused => "excused",
+            Self::Steps => "events",
+        }
+    }
+}
 
 /// What was reached, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,6 +189,54 @@ impl Coverage {
         self.recoveries += other.recoveries;
         self.excused += other.excused;
         self.steps += other.steps;
+    }
+
+    pub(super) const fn summed(&self, what: Summed) -> u64 {
+        match what {
+            Summed::Messages => self.messages,
+            Summed::Deliveries => self.deliveries,
+            Summed::Acks => self.acks,
+            Summed::Recoveries => self.recoveries,
+            Summed::Excused => self.excused,
+            Summed::Steps => self.steps,
+        }
+    }
+
+    /// Every count with its name, for a file.
+    pub(super) fn each(&self, mut tell: impl FnMut(&str, u64)) {
+        for what in Summed::ALL {
+            tell(what.words(), self.summed(what));
+        }
+        for (kind, count) in FaultKind::ALL.iter().zip(self.faults) {
+            tell(&format!("{kind:?}"), count);
+        }
+        for (state, count) in STATES.iter().zip(self.states) {
+            tell(&state.replace(' ', "-"), count);
+        }
+    }
+
+    /// Sets a count by the name that it has in a file; `None` if there is no such count.
+    pub(super) fn put(&mut self, name: &str, count: u64) -> Option<()> {
+        let summed = Summed::ALL.into_iter().find(|what| what.words() == name);
+        let place = match summed {
+            Some(Summed::Messages) => &mut self.messages,
+            Some(Summed::Deliveries) => &mut self.deliveries,
+            Some(Summed::Acks) => &mut self.acks,
+            Some(Summed::Recoveries) => &mut self.recoveries,
+            Some(Summed::Excused) => &mut self.excused,
+            Some(Summed::Steps) => &mut self.steps,
+            None => {
+                let fault = FaultKind::ALL.iter().position(|kind| format!("{kind:?}") == name);
+                let state = STATES.iter().position(|state| state.replace(' ', "-") == name);
+                match (fault, state) {
+                    (Some(at), _) => &mut self.faults[at],
+                    (None, Some(at)) => &mut self.states[at],
+                    (None, None) => return None,
+                }
+            }
+        };
+        *place = count;
+        Some(())
     }
 
     /// Notes that a fault took effect.

@@ -359,7 +359,8 @@ impl Member {
 
     fn subscribe_sent(&mut self, frame: &Message<&[u8]>) -> Result<(), Breach> {
         let id = frame.sub_id().map(ToString::to_string).unwrap_or_default();
-        let replaces = |options: &amps_protocol::BStr| options.to_string().split(',').any(|it| it == "replace");
+        let replaces =
+            |options: &amps_protocol::BStr| options.to_string().split(',').any(|it| it == "replace");
         if self.leaving && frame.options().is_some_and(replaces) {
             return Ok(());
         }
