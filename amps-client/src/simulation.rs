@@ -188,6 +188,9 @@ pub struct SimStores {
     pub strict: bool,
     /// Commands that a lost connection left unanswered are sent again.
     pub retry: bool,
+    /// So many bytes fit into the socket at a time, and are read ahead from the publish store: whoever
+    /// drives the client says [`SimNote::Room`] when there is room again.
+    pub socket: Option<usize>,
 }
 
 impl std::fmt::Debug for SimStores {
@@ -228,6 +231,8 @@ pub enum SimNote {
     Abort(Ticket),
     /// A model acted.
     Wake,
+    /// The socket has room again.
+    Room,
 }
 
 /// See the module's documentation.
@@ -262,7 +267,11 @@ impl<M: Model> SimClient<M> {
             // Whoever takes the steps of the store wakes the client.
             let found = store.attach(&config.name, Progress::new(|| {}))?;
             let how = StoreUse { ask_above: None, strict: stores.strict };
-            outbound.set_publisher(Publisher::new(store, found, how, config.bugs));
+            let mut publisher = Publisher::new(store, found, how, config.bugs);
+            if let Some(bytes) = stores.socket {
+                publisher.fill_up_to(bytes);
+            }
+            outbound.set_publisher(publisher);
         }
         if let Some(store) = &stores.bookmarks {
             store.attach(&config.name)?;
@@ -281,6 +290,9 @@ impl<M: Model> SimClient<M> {
             seed: config.seed,
         };
         let shared = Arc::new(Shared::new(outbound));
+        if let Some(bytes) = stores.socket {
+            shared.set_socket(bytes);
+        }
         Ok(Self {
             session: Session::new(session, Arc::clone(&shared), Bridge { model, full: false }),
             shared,
@@ -306,6 +318,11 @@ impl<M: Model> SimClient<M> {
     /// Whether commands can be sent.
     pub fn is_up(&self) -> bool {
         self.shared.with(|outbound| outbound.is_up())
+    }
+
+    /// Whether bytes wait for room in the socket.
+    pub fn is_blocked(&self) -> bool {
+        self.shared.with(|outbound| outbound.line.wire.is_blocked())
     }
 
     /// What the client counted.
@@ -473,6 +490,10 @@ impl<M: Model> Machine for SimClient<M> {
                 SimNote::Close { within, ticket } => Note::Close { within, waiter: ticket.0.into() },
                 SimNote::Abort(ticket) => Note::Abort { waiter: ticket.0.into() },
                 SimNote::Wake => Note::Wake,
+                SimNote::Room => {
+                    self.shared.with(|outbound| outbound.line.wire.unblock());
+                    Note::Wake
+                }
             }),
             Input::Connected { conn, local, peer } => Input::Connected { conn, local, peer },
             Input::ConnectFailed { conn, error } => Input::ConnectFailed { conn, error },

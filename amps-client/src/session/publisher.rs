@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::publish_store::{Attached, PublishStore};
 use crate::store_error::StoreError;
 
-/// Bytes that wait to be written, up to which more is read from the store.
+/// So many bytes wait before no more is read from the store, unless a simulator says otherwise.
 const FILL_BYTES: usize = 256 << 10;
 
 /// Refused messages whose fate receipts can still tell.
@@ -59,6 +59,8 @@ pub(crate) struct Publisher {
     /// Something that is kept cannot be read: nothing behind it may be sent.
     stuck: Option<Error>,
     scratch: BytesMut,
+    /// Bytes that wait to be written, up to which more is read from the store.
+    fill_bytes: usize,
     bugs: Bugs,
 }
 
@@ -132,9 +134,16 @@ impl Publisher {
             strict: how.strict,
             stuck: None,
             scratch: BytesMut::new(),
+            fill_bytes: FILL_BYTES,
             store,
             bugs,
         }
+    }
+
+    /// Reads no more from the store while so many bytes wait.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn fill_up_to(&mut self, bytes: usize) {
+        self.fill_bytes = bytes;
     }
 
     // ----- keeping --------------------------------------------------------------------
@@ -288,16 +297,17 @@ impl Publisher {
     /// Writes what is kept and not yet on the wire, as far as it may leave and the wire is not
     /// full. Returns an error that nobody heard of before.
     pub(super) fn fill(&mut self, wire: &mut Queue) -> Option<Error> {
-        if !self.open || self.sent >= self.last || self.stuck.is_some() || wire.queued() >= FILL_BYTES {
+        if !self.open || self.sent >= self.last || self.stuck.is_some() || wire.queued() >= self.fill_bytes {
             return None;
         }
         let leaves = self.store.may_leave().min(self.last);
         if self.sent >= leaves {
             return None;
         }
-        let (inherited, mut sent, mut stopped) = (self.inherited, self.sent, false);
+        let (inherited, fill_bytes) = (self.inherited, self.fill_bytes);
+        let (mut sent, mut stopped) = (self.sent, false);
         let read = self.store.read(self.sent + 1, &mut |number, frame| {
-            if number > leaves || wire.queued() >= FILL_BYTES {
+            if number > leaves || wire.queued() >= fill_bytes {
                 stopped = true;
                 return false;
             }

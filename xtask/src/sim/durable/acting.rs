@@ -29,6 +29,7 @@ pub(super) mod token {
     pub(crate) const FAULT: u64 = 6 << 48;
     pub(crate) const HEAL: u64 = 7 << 48;
     pub(crate) const START: u64 = 8 << 48;
+    pub(crate) const ROOM: u64 = 9 << 48;
     pub(crate) const KIND: u64 = !0 << 48;
 }
 
@@ -51,6 +52,10 @@ impl Durable {
             token::TURN => self.turn(number),
             token::DISCARD => self.discard(number, what),
             token::SETTLE => self.settle(number, what),
+            token::ROOM => {
+                self.members[number].blocked = false;
+                self.tell(number, SimNote::Room);
+            }
             _ => self.step(number),
         }
     }

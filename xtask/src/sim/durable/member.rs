@@ -51,6 +51,8 @@ pub(super) struct Member {
     /// The threads of its stores.
     pub(super) steps: Vec<Steps>,
     pub(super) stepping: bool,
+    /// Its socket was full, and is about to have room.
+    pub(super) blocked: bool,
     /// Something was written, or may have been, since everything was forced.
     pub(super) unforced_since: Option<Time>,
     pub(super) line: Line,
@@ -90,6 +92,7 @@ impl Member {
             disk,
             steps: Vec::new(),
             stepping: false,
+            blocked: false,
             unforced_since: None,
             line: Line::default(),
             publisher: 0,
@@ -155,8 +158,8 @@ impl Member {
                 Some(mistakes::bookmark_store(store, bugs))
             }
         };
-        let (strict, retry) = (self.plan.strict, self.plan.retry);
-        let stores = SimStores { publishes, bookmarks, strict, retry };
+        let MemberPlan { strict, retry, socket, .. } = self.plan;
+        let stores = SimStores { publishes, bookmarks, strict, retry, socket };
         let at_once = self.plan.work.as_millis() % 2 == 0;
         let app = App { tracing, at_once, ..App::default() };
         let machine = SimClient::with_stores(self.plan.config.clone(), stores, app);
@@ -177,7 +180,7 @@ impl Member {
         if end == End::Orderly {
             self.disk.kill_process();
         }
-        (self.stepping, self.unforced_since) = (false, None);
+        (self.stepping, self.blocked, self.unforced_since) = (false, false, None);
         self.life += 1;
         self.ledger.ended(end);
         let volatile = self.plan.bookmarks == Some(Store::Memory);

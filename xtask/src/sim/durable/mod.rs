@@ -336,7 +336,18 @@ impl Durable {
             result = result.and_then(|()| replay.settled(&self.servers));
         }
         self.judge(number, result);
+        self.look_at_socket(number);
         self.look_at_disk(number);
+    }
+
+    /// A socket that is full has room again a little later.
+    fn look_at_socket(&mut self, number: usize) {
+        let member = &mut self.members[number];
+        let is_blocked = member.machine.as_ref().is_some_and(amps_client::simulation::SimClient::is_blocked);
+        if is_blocked && !std::mem::replace(&mut member.blocked, true) {
+            let at = self.world.now() + self.rng.span(Duration::ZERO, Duration::from_millis(20));
+            self.world.wake(member.id, at, acting::token::ROOM);
+        }
     }
 
     /// The thread of a store takes its steps some time, and a disk that has stopped ends the process.

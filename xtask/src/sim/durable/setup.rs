@@ -105,6 +105,8 @@ pub(super) struct MemberPlan {
     pub(super) bookmarks: Option<Store>,
     pub(super) strict: bool,
     pub(super) retry: bool,
+    /// So many bytes fit into its socket at a time.
+    pub(super) socket: Option<usize>,
     /// Replays, or the backlog of a worker.
     pub(super) wants: u32,
     /// A subscription begins with the first message, or where it left off.
@@ -206,6 +208,7 @@ fn members(rng: &mut Rng, bugs: Bugs, pair: bool, loses: bool, queue: bool, stri
             bookmarks: None,
             strict,
             retry: rng.chance(50),
+            socket: rng.chance(40).then(|| rng.between(60, 600) as usize),
             wants: 1,
             from: if rng.chance(70) { "recent" } else { "0" },
             messages: 0,
