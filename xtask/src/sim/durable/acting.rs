@@ -127,6 +127,9 @@ impl Durable {
     fn step(&mut self, number: usize) {
         let now = self.world.now();
         let member = &mut self.members[number];
+        if member.machine.is_none() {
+            return;
+        }
         member.stepping = false;
         let since = *member.unforced_since.get_or_insert(now);
         let interval = match member.policy() {
