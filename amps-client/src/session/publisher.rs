@@ -266,7 +266,8 @@ impl Publisher {
 
     /// Whether a recovery still has to send what was kept before it.
     pub(super) fn replays(&self) -> bool {
-        self.replay_to.is_some_and(|to| self.sent < to) && self.stuck.is_none()
+        let open = self.stuck.is_some() || self.bugs.new_overtakes_replay;
+        self.replay_to.is_some_and(|to| self.sent < to) && !open
     }
 
     /// The recovery has sent everything.

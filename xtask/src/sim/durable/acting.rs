@@ -259,7 +259,10 @@ impl Durable {
             if replay.sub.is_some() || self.rng.chance(20) {
                 continue;
             }
-            let command = Command::subscribe(TOPIC).sub_id(&replay.id).bookmark(member.plan.from);
+            let mut command = Command::subscribe(TOPIC).sub_id(&replay.id).bookmark(member.plan.from);
+            if member.plan.fully_durable {
+                command = command.options("fully_durable");
+            }
             let Ok((sub, ticket)) = machine.place(now, command, false, None) else { continue };
             (replay.sub, replay.ticket) = (Some(sub), Some(ticket));
             self.note(|| format!("client {number} places replay {at} as {sub:?}"));

@@ -109,6 +109,8 @@ pub(super) struct MemberPlan {
     pub(super) socket: Option<usize>,
     /// Replays, or the backlog of a worker.
     pub(super) wants: u32,
+    /// Nothing is delivered before both servers have it.
+    pub(super) fully_durable: bool,
     /// A subscription begins with the first message, or where it left off.
     pub(super) from: &'static str,
     /// How many messages it publishes.
@@ -210,6 +212,7 @@ fn members(rng: &mut Rng, bugs: Bugs, pair: bool, loses: bool, queue: bool, stri
             retry: rng.chance(50),
             socket: rng.chance(40).then(|| rng.between(60, 600) as usize),
             wants: 1,
+            fully_durable: rng.chance(20),
             from: if rng.chance(70) { "recent" } else { "0" },
             messages: 0,
             disk_pace: *rng.pick(&[MILLI / 4, MILLI, 20 * MILLI, 120 * MILLI]).unwrap_or(&MILLI),
