@@ -484,3 +484,20 @@ fn without_id(out: &mut BytesMut, message: &Message<&[u8]>) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish_store::MemoryPublishStore;
+
+    #[test]
+    fn a_wait_for_a_number_that_an_earlier_process_reserved_is_over_when_nothing_is_kept() {
+        let mut store = MemoryPublishStore::new();
+        store.append(7, b"{}").unwrap();
+        let found = Attached { last_used: 1 << 20, last_persisted: 6 };
+        let mut publisher = Publisher::new(Box::new(store), found, StoreUse::default(), Bugs::default());
+        assert!(!publisher.await_persisted(publisher.last(), 1));
+        let (over, _) = publisher.persisted(7);
+        assert_eq!(over, [1], "no server ever reports {}", publisher.last());
+    }
+}

@@ -298,11 +298,11 @@ impl Durable {
     // ----- messages -------------------------------------------------------------------
 
     /// Something that the application was told.
-    pub(super) fn application(&mut self, number: usize, event: Event) {
+    pub(super) fn application(&mut self, number: usize, event: &Event) {
         self.note(|| format!("client {number}: {event:?}"));
         let now = self.world.now();
         let member = &mut self.members[number];
-        match event {
+        match *event {
             Event::Replayed { sub, bookmark, .. } => {
                 self.coverage.deliveries += 1;
                 let Some(at) = member.replays.iter().position(|replay| replay.sub == Some(sub)) else {

@@ -323,7 +323,7 @@ impl Durable {
         self.coverage.met(machine.state_name());
         let events = std::mem::take(&mut machine.model().events);
         for event in events {
-            self.application(number, event);
+            self.application(number, &event);
         }
         self.drain_sent(Some(number));
         let member = &mut self.members[number];
