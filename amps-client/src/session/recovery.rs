@@ -122,7 +122,10 @@ impl Outbound {
 
     /// Places every subscription again, in the order in which they were placed, and opens the gate.
     fn place_again(&mut self, now: Time) {
-        let keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
+        let mut keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
+        if self.bugs.resubscribes_in_reverse {
+            keys.reverse();
+        }
         let version = self.server_version();
         let groups = self.resumed_groups();
         for &key in &keys {
@@ -143,6 +146,9 @@ impl Outbound {
             ids.command = Id::number(serial);
             let asked = replay::acks(command.asked(spec.streams).with(AckType::Processed), replay);
             let (limit, mut options) = (self.limits.message, command.effective_options().into_owned());
+            if self.bugs.not_found_left_out {
+                options.remove("bookmark_not_found");
+            }
             if subscription.pausing != Pausing::No {
                 options.remove("pause");
                 if subscription.pausing == Pausing::Paused || group.is_some() {

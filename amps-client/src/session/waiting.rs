@@ -182,7 +182,7 @@ impl Outbound {
         self.waiting = 0;
         for (serial, mut pending) in std::mem::take(&mut self.commands) {
             let again = match pending.purpose {
-                Purpose::Persisted => true,
+                Purpose::Persisted => !self.bugs.wait_ends_at_reconnect,
                 Purpose::Place(_) | Purpose::Replace { .. } | Purpose::Perform(_) => retry,
                 Purpose::Resubscribe(_)
                 | Purpose::ResumeAgain
@@ -280,6 +280,9 @@ impl Outbound {
     pub(crate) fn refused(&mut self, number: u64, reason: String) {
         if let Some(publisher) = &mut self.line.publisher {
             publisher.refused(number, reason);
+        }
+        if self.bugs.refused_not_removed {
+            return;
         }
         self.persisted(number);
     }
