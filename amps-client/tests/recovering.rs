@@ -364,3 +364,30 @@ fn acknowledging_by_hand_while_reconnecting_does_nothing() {
     let mut line = peer.accept_logon();
     assert!(line.within(Duration::from_millis(50)).is_empty());
 }
+
+/// A recovery takes a few round trips, however many subscriptions there are: the server that answers none before
+/// it has seen them all would wait for ever for a client that waits for each answer (R13).
+#[test]
+fn a_thousand_subscriptions_are_placed_again_without_waiting_for_an_answer() {
+    const MANY: usize = 1_000;
+    let peer = Peer::new();
+    let (builder, states) = states(resilient(&peer));
+    let (client, mut line) = peer.connect(builder);
+    let subscriber = client.clone();
+    let starting = aside(move || {
+        let start = |number| subscriber.subscribe(format!("t{number}")).start().unwrap();
+        (0..MANY).map(start).collect::<Vec<_>>()
+    });
+    let placed: Vec<_> = (0..MANY).map(|_| line.grant(1)).collect();
+    let _subscriptions = starting.join().unwrap();
+    drop(line);
+    while states.recv_timeout(PATIENCE).unwrap() != ConnectionState::Disconnected {}
+
+    let mut line = peer.accept_logon();
+    let again: Vec<_> = (0..MANY).map(|_| line.expect(CommandKind::Subscribe)).collect();
+    for (before, again) in placed.iter().zip(&again) {
+        assert_eq!((again.sub_id(), again.topic()), (before.sub_id(), before.topic()));
+    }
+    again.iter().for_each(|subscribe| line.ack(subscribe));
+    while states.recv_timeout(PATIENCE).unwrap() != ConnectionState::Resubscribed {}
+}

@@ -50,6 +50,8 @@ const FEATURES: &[&str] = &["async", "json", "tracing", "testing"];
 const FULL: &[Step] = &[
     cargo("the fuzz targets compile", &["check", "--manifest-path", "amps-protocol/fuzz/Cargo.toml"]),
     cargo("more seeds", &["run", "--release", "-p", "xtask", "--", "sim", "--seeds", "80000"]),
+    cargo("more kills", &["run", "--release", "-p", "xtask", "--", "chaos", "--kills", "300"]),
+    cargo("a soak", &["run", "--release", "-p", "xtask", "--", "soak", "--minutes", "5"]),
     cargo("ratios", &["bench", "-p", "benches", "--bench", "ratios"]),
 ];
 
