@@ -29,6 +29,8 @@ pub(crate) enum News {
     Succeeded(ConnectionInfo),
     /// It has held for a while.
     Stable,
+    /// The application asks to connect: nothing that failed before counts.
+    Anew,
 }
 
 /// The session's end of it.
@@ -90,7 +92,7 @@ fn act(chooser: &dyn ServerChooser, strategy: &mut dyn DelayStrategy, news: News
     match news {
         News::Failed(error, info) => chooser.report_failure(&error, &info),
         News::Succeeded(info) => chooser.report_success(&info),
-        News::Stable => strategy.reset(),
+        News::Stable | News::Anew => strategy.reset(),
         News::Next(_) => return Some(next(chooser, strategy)),
     }
     None

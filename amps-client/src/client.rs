@@ -257,7 +257,7 @@ impl Client {
     /// until one succeeds or `ClientBuilder::connect_deadline` has passed.
     ///
     /// # Errors
-    /// The last attempt's error; `AlreadyConnected` if the client is connected already; `Usage`
+    /// The last attempt's error, or `TimedOut`, which names it, when the deadline has passed; `AlreadyConnected` if the client is connected already; `Usage`
     /// on its loop.
     pub fn connect(&self) -> Result<()> {
         self.connect_with(None)
@@ -353,7 +353,8 @@ impl Client {
     ///
     /// # Errors
     /// `Unfinished` if messages in hand were not acknowledged in time; they go back to their
-    /// queues. `Disconnected` if the connection was lost meanwhile. The client is closed in any
+    /// queues; or if the publish store has messages that no server has confirmed, also where there is no
+    /// connection: a store that outlives the process sends them next time. `Disconnected` if the connection was lost meanwhile. The client is closed in any
     /// case. `Usage`, and nothing has happened, on the loop (use [`abort`](Self::abort) there), and while a
     /// stream is full that this thread reads: read it, or drop it, first.
     pub fn close_within(&self, deadline: Duration) -> Result<()> {

@@ -21,6 +21,7 @@ use crate::hooks::{Direction, Hooks};
 use crate::listener::{AfterRefusal, ConnectionState};
 use crate::message::{Message, Origin};
 use crate::session::outbound::Generation;
+use crate::session::replay;
 use crate::session::settling::Lease;
 use crate::session::shared::Urgency;
 use crate::session::subscription::SubKey;
@@ -290,14 +291,13 @@ impl App for Dispatcher {
                 && message.frame().len() > LARGE_BATCH;
             if queue.conflates() || large {
                 let queue = Arc::clone(queue);
-                let mut replaced = None;
-                let pushed = queue.push_single(message.to_owned(), lease, self.clock.now(), &mut replaced);
-                // The application never sees it, and so cannot discard it; what took its place is open.
-                if let Some(Err(error)) = replay.zip(replaced).and_then(|(replay, old)| replay.dispose(&old))
-                {
+                let (pushed, replaced) = queue.push_single(message.to_owned(), lease, self.clock.now());
+                self.pushed(key, pushed, &queue);
+                // Else nobody would ever discard it, and the recovery point would stay before it.
+                let unseen = replay.zip(replaced.as_ref().and_then(replay::logged));
+                if let Some(Err(error)) = unseen.map(|(replay, message)| replay.discard(message)) {
                     self.listeners.report(&error);
                 }
-                self.pushed(key, pushed, &queue);
                 return Disposition::Kept;
             }
             entry.gathered.reserve(64);

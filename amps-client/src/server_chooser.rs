@@ -257,7 +257,8 @@ pub trait DelayStrategy: Send + 'static {
     /// Nothing more is to be tried, for this reason.
     fn wait(&mut self, server: &str) -> std::result::Result<Duration, String>;
 
-    /// A logon has held for a second: whatever comes is a new outage.
+    /// A logon has held for a second, or the application calls [`Client::connect`](crate::Client::connect):
+    /// whatever comes is a new outage.
     fn reset(&mut self);
 }
 

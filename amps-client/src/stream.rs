@@ -201,17 +201,16 @@ impl StreamQueue {
     }
 
     /// Adds one message that has bytes of its own; to a conflating stream, in the place of the unread one
-    /// of its key.
+    /// of its key, which nobody is going to see: it is returned as well.
     pub(crate) fn push_single(
         &self,
         message: Raw,
         lease: Option<Lease>,
         arrived: Time,
-        replaced: &mut Option<Raw>,
-    ) -> Pushed {
+    ) -> (Pushed, Option<Raw>) {
         let mut state = self.lock();
         if state.end.is_some() {
-            return Pushed::Returned(lease.map(|lease| (message, lease)).into_iter().collect());
+            return (Pushed::Returned(lease.map(|lease| (message, lease)).into_iter().collect()), None);
         }
         let mut single = Single { message, lease, arrived };
         let size = single.size();
@@ -227,9 +226,8 @@ impl StreamQueue {
                 single.arrived = old.arrived;
                 let old = std::mem::replace(old, single);
                 state.bytes = state.bytes + size - old.size().min(state.bytes);
-                *replaced = Some(old.message);
                 // It has a place: how many there are is no matter (CC-9), how large they are is.
-                return match state.limits.when_full {
+                let pushed = match state.limits.when_full {
                     _ if state.bytes <= state.limits.bytes => Pushed::Room,
                     WhenFull::Block => {
                         state.paused = true;
@@ -241,6 +239,7 @@ impl StreamQueue {
                         Pushed::Overrun
                     }
                 };
+                return (pushed, Some(old.message));
             }
             None => {
                 let number = *taken + entries.len() as u64;
@@ -252,7 +251,7 @@ impl StreamQueue {
                 state.depth += 1;
             }
         }
-        self.pushed(state)
+        (self.pushed(state), None)
     }
 
     /// Wakes the consumer, and applies the policy.

@@ -225,6 +225,20 @@ fn from_now_on_means_the_same_place_after_a_reconnect() {
 }
 
 #[test]
+fn a_replay_from_now_on_that_was_lost_before_anybody_said_where_says_so() {
+    let peer = Peer::new();
+    let (builder, _store) = resilient(&peer);
+    let (client, mut line) = peer.connect(builder);
+    let (mut sub, _) = replay(&client, &mut line, "0|1|");
+    drop(line);
+    let mut line = peer.accept_logon();
+    let again = line.expect(CommandKind::Subscribe);
+    assert_eq!(bm(&again), "0|1|");
+    line.ack(&again);
+    assert_eq!(sub.next().unwrap().unwrap_err().kind(), ErrorKind::Resumed);
+}
+
+#[test]
 fn a_range_and_a_limited_replay_begin_again_where_they_began() {
     let peer = Peer::new();
     let (builder, _store) = resilient(&peer);

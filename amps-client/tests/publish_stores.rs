@@ -69,7 +69,7 @@ fn a_publish_bears_a_number_and_asks_when_it_is_persisted() {
         assert_eq!(sequence(&frame), expected);
         assert!(frame.acks().contains(AckType::Persisted) && !frame.acks().contains(AckType::Processed));
     }
-    assert_eq!(receipts.iter().map(|receipt| receipt.sequence()).collect::<Vec<_>>(), [Some(1), Some(2)]);
+    assert_eq!(receipts.iter().map(Receipt::sequence).collect::<Vec<_>>(), [Some(1), Some(2)]);
     assert_eq!(receipts[1].state(), PublishState::Written);
     persisted(&mut line, 2);
     until("both are persisted", || receipts[1].state() == PublishState::Persisted);
@@ -275,7 +275,7 @@ fn a_refused_write_is_told_once_with_what_it_was() {
     let failures: Vec<_> = failures.try_iter().collect();
     let what = ("t".to_owned(), br#"{"n":3}"#.to_vec());
     assert_eq!(failures, [(Some(3), "not entitled".to_owned(), what)]);
-    let fates: Vec<_> = receipts.iter().map(|receipt| receipt.state()).collect();
+    let fates: Vec<_> = receipts.iter().map(Receipt::state).collect();
     let mut expected = [PublishState::Persisted; 5];
     expected[2] = PublishState::Refused;
     assert_eq!(fates, expected);
@@ -337,6 +337,8 @@ fn a_flush_ends_while_others_publish() {
     let server = FakeServer::builder().start().unwrap();
     let uri = server.uri("json");
     let builder = Client::builder("c").server(&uri).publish_store(MemoryPublishStore::new());
+    // Never more ahead of the server than this: a flush waits for what is ahead of it.
+    let builder = builder.on_store_growth(64 << 10, |_| false);
     let client = builder.ack_conflation(Duration::from_millis(1)).connect().unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let (publisher, stop) = (client.clone(), Arc::clone(&done));

@@ -52,8 +52,8 @@ const BYTES_PER_NOTE: u64 = 20;
 
 /// Keeps in a file what was processed: it outlives the process.
 ///
-/// What is discarded is written by a thread of the store's own within a millisecond or so, and forced
-/// onto the disk as the [`SyncPolicy`] says (by default at least once a second; see
+/// What is discarded is written by a thread of the store's own within a millisecond or so, or as soon as the
+/// disk is done with what is being forced just then, and forced onto the disk as the [`SyncPolicy`] says (by default at least once a second; see
 /// [`builder`](Self::builder)). What was written outlives the process, what was forced outlives a
 /// failure of the machine. With [`SyncPolicy::EveryWrite`], `discard`, `purge` and `purge_sub` return when it is on
 /// the disk; threads that discard at the same time share one force. Nothing else ever waits for the

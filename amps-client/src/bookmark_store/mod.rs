@@ -65,7 +65,8 @@ pub struct RecoveryPoint {
 /// take the last few discards with it, and what they moved; it never brings the recovery point beyond what was
 /// discarded.
 ///
-/// Methods are called from any thread, also at the same time. What `recovery_point`, `discard` and `arrived` cost
+/// Methods are called from any thread, also at the same time, and some with a lock of the client held
+/// (`recovery_point` is, while a subscription is placed): they must not call the client. What `recovery_point`, `discard` and `arrived` cost
 /// does not depend on how many messages are open. The feature `testing` has suites that check a store against all
 /// of this.
 pub trait BookmarkStore: Send + Sync + 'static {

@@ -13,6 +13,7 @@ use super::connecting::Credentials;
 use super::drain::{Drain, outcome};
 use super::heartbeat::{Heartbeat, HeartbeatSettings, Pulse};
 use super::outbound::{Effect, Generation};
+use super::replay::Progress;
 use super::routes::Routes;
 use super::servers::Servers;
 use super::shared::Shared;
@@ -327,6 +328,11 @@ impl<A: App> Session<A> {
         }
         self.advised = servers.is_none() && self.app.advises();
         self.chosen = None;
+        // The credentials of a server that was chosen before are for that one only.
+        self.app.chosen(None);
+        if self.advised {
+            self.app.advise(News::Anew);
+        }
         if let Some(servers) = servers {
             self.servers = Servers::new(servers);
         }
@@ -418,8 +424,9 @@ impl<A: App> Session<A> {
             if matches!(self.state, State::Authenticating { .. } | State::LoggingOn { .. }) {
                 self.app.state(ConnectionState::Disconnected);
             }
-            self.last_error.get_or_insert_with(|| Error::TimedOut {
-                action: "connect".into(),
+            let last = self.last_error.take().map(|last| format!(" (the last attempt: {last})"));
+            self.last_error = Some(Error::TimedOut {
+                action: format!("connect{}", last.unwrap_or_default()),
                 after: self.config.connect_deadline,
             });
             return self.give_up();
@@ -484,10 +491,11 @@ impl<A: App> Session<A> {
             Effect::RouteAdded { key, ids, auto_ack, wanted, ends, progress } => {
                 self.routes.add(key, &ids, auto_ack, wanted, ends, progress);
             }
-            Effect::Replays { key, serial } => {
+            Effect::Replays { key, serial, anew } => {
                 self.routes.add_number(key, serial);
-                if let Some(progress) = self.routes.get(key).and_then(|route| route.progress.as_mut()) {
-                    progress.begun = true;
+                let progress = self.routes.get(key).and_then(|route| route.progress.as_mut());
+                if let Some(trouble) = progress.and_then(|progress| progress.begins(anew)) {
+                    self.app.report(&trouble);
                 }
             }
             Effect::Paused { key } => {
@@ -511,7 +519,11 @@ impl<A: App> Session<A> {
                 self.routes.restart(key);
                 self.app.interrupted(key);
             }
-            Effect::Resumed { key, gapless } => self.app.resumed(key, gapless),
+            Effect::Resumed { key, gapless } => {
+                let progress = self.routes.get(key).and_then(|route| route.progress.as_mut());
+                let gap = progress.is_some_and(Progress::take_gap);
+                self.app.resumed(key, gapless && !gap);
+            }
             Effect::NotResubscribed { key, command, error } => {
                 self.app.report(&error);
                 match self.app.not_resubscribed(&command, &error) {

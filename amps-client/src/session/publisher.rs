@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::publish_store::{Attached, PublishStore};
 use crate::store_error::StoreError;
 
-/// Bytes that wait to be written, up to which more is read from the store.
+/// So many bytes wait before no more is read from the store, unless a simulator says otherwise.
 const FILL_BYTES: usize = 256 << 10;
 
 /// Refused messages whose fate receipts can still tell.
@@ -34,6 +34,8 @@ pub(crate) struct Publisher {
     last: u64,
     /// What is kept up to here is on this connection's wire.
     sent: u64,
+    /// The same of the last connection.
+    sent_before: u64,
     /// The socket has taken everything up to here.
     written: u64,
     /// Everything up to here was persisted, or refused.
@@ -57,6 +59,8 @@ pub(crate) struct Publisher {
     /// Something that is kept cannot be read: nothing behind it may be sent.
     stuck: Option<Error>,
     scratch: BytesMut,
+    /// Bytes that wait to be written, up to which more is read from the store.
+    fill_bytes: usize,
     bugs: Bugs,
 }
 
@@ -104,10 +108,20 @@ pub struct StoreStatus {
 }
 
 impl Publisher {
-    pub(crate) fn new(store: Box<dyn PublishStore>, found: Attached, how: StoreUse, bugs: Bugs) -> Self {
+    pub(crate) fn new(mut store: Box<dyn PublishStore>, found: Attached, how: StoreUse, bugs: Bugs) -> Self {
+        let mut last = found.last_used;
+        if bugs.blocks_ignored {
+            last = found.last_persisted;
+            // What cannot be read is reported when it has to be sent.
+            let _unread = store.read(0, &mut |number, _| {
+                last = last.max(number);
+                true
+            });
+        }
         Self {
-            last: found.last_used,
+            last,
             sent: 0,
+            sent_before: 0,
             written: 0,
             persisted: found.last_persisted,
             inherited: found.last_used,
@@ -120,9 +134,16 @@ impl Publisher {
             strict: how.strict,
             stuck: None,
             scratch: BytesMut::new(),
+            fill_bytes: FILL_BYTES,
             store,
             bugs,
         }
+    }
+
+    /// Reads no more from the store while so many bytes wait.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn fill_up_to(&mut self, bytes: usize) {
+        self.fill_bytes = bytes;
     }
 
     // ----- keeping --------------------------------------------------------------------
@@ -140,7 +161,10 @@ impl Publisher {
         asked: Option<u64>,
         encode: impl FnOnce(&mut BytesMut, u64) -> Result<()>,
     ) -> Result<Kept> {
-        let number = asked.unwrap_or(self.last + 1);
+        let Some(number) = asked.or(self.last.checked_add(1)) else {
+            let text = "publish: a server has every sequence number of this client's name; use another name";
+            return Err(Error::InvalidArgument(text.into()));
+        };
         if number <= self.last {
             let text = format!(
                 "sequence number {number}: numbers up to {} were given out; leave it to the publish store",
@@ -152,7 +176,7 @@ impl Publisher {
             return Err(Error::Store(trouble));
         }
         let leaves = number <= self.store.may_leave();
-        let direct = up && leaves && self.open && self.sent == self.last && wire.queued() < limit;
+        let direct = up && leaves && self.open && self.is_next() && wire.queued() < limit;
         self.scratch.clear();
         let out = if direct { &mut wire.tail } else { &mut self.scratch };
         let start = out.len();
@@ -182,6 +206,11 @@ impl Publisher {
         Ok(Kept { number, held: !leaves })
     }
 
+    /// Nothing that is kept has to be sent before what comes now.
+    const fn is_next(&self) -> bool {
+        self.sent == self.last || self.bugs.new_overtakes_replay
+    }
+
     /// The application allows as much.
     pub(crate) fn grow(&mut self, capacity: u64) {
         self.capacity = self.capacity.max(capacity);
@@ -201,21 +230,18 @@ impl Publisher {
     }
 
     /// A logon has succeeded, at a server that has everything up to `has`, if it says so; what
-    /// that persists is dealt with already. Returns what is strange about it.
-    pub(super) fn logged_on(&mut self, has: Option<u64>, lost: usize) -> Option<Error> {
-        let ahead = has.filter(|has| *has > self.last);
-        let strange = ahead.filter(|_| lost > 0).map(|has| {
-            Error::Store(StoreError::other(format!(
-                "the server has sequence numbers up to {has} of this client's name, but this store has given out \
-                 none beyond {}: another client uses the name, or the store is an old copy; {lost} kept \
-                 messages count as duplicates there and were dropped",
-                self.last
-            )))
-        });
+    /// that persists is dealt with already. Before that the last number was `given`, and `lost` messages more
+    /// were kept. Returns what is strange about it.
+    pub(super) fn logged_on(&mut self, has: Option<u64>, given: u64, lost: usize) -> Option<Error> {
+        let ahead = has.filter(|has| *has > given);
+        let strange = ahead.filter(|_| lost > 0).map(|has| ahead_of(given, has, lost));
         self.last = self.last.max(ahead.unwrap_or(0));
-        self.sent = self.store.lowest().map_or(self.last, |lowest| lowest - 1);
+        self.sent = self.store.lowest().map_or(self.last, |lowest| lowest.saturating_sub(1));
         if self.bugs.replay_off_by_one && !self.store.is_empty() {
             self.sent += 1;
+        }
+        if self.bugs.unacknowledged_not_resent {
+            self.sent = self.sent.max(self.sent_before);
         }
         self.written = self.sent;
         self.open = true;
@@ -229,6 +255,7 @@ impl Publisher {
     }
 
     pub(super) fn connection_lost(&mut self) {
+        self.sent_before = self.sent;
         self.open = false;
         self.replay_to = None;
         self.stuck = None;
@@ -236,7 +263,10 @@ impl Publisher {
 
     /// Whether a recovery still has to send what was kept before it.
     pub(super) fn replays(&self) -> bool {
-        self.replay_to.is_some_and(|to| self.sent < to) && self.stuck.is_none()
+        // What a disk in trouble holds back is not waited for: subscriptions need no disk.
+        let held = self.store.trouble().map(|_| self.store.may_leave());
+        let open = self.stuck.is_some() || self.bugs.new_overtakes_replay;
+        self.replay_to.is_some_and(|to| self.sent < to.min(held.unwrap_or(to))) && !open
     }
 
     /// The recovery has sent everything.
@@ -267,16 +297,17 @@ impl Publisher {
     /// Writes what is kept and not yet on the wire, as far as it may leave and the wire is not
     /// full. Returns an error that nobody heard of before.
     pub(super) fn fill(&mut self, wire: &mut Queue) -> Option<Error> {
-        if !self.open || self.sent >= self.last || self.stuck.is_some() || wire.queued() >= FILL_BYTES {
+        if !self.open || self.sent >= self.last || self.stuck.is_some() || wire.queued() >= self.fill_bytes {
             return None;
         }
         let leaves = self.store.may_leave().min(self.last);
         if self.sent >= leaves {
             return None;
         }
-        let (inherited, mut sent, mut stopped) = (self.inherited, self.sent, false);
+        let (inherited, fill_bytes) = (self.inherited, self.fill_bytes);
+        let (mut sent, mut stopped) = (self.sent, false);
         let read = self.store.read(self.sent + 1, &mut |number, frame| {
-            if number > leaves || wire.queued() >= FILL_BYTES {
+            if number > leaves || wire.queued() >= fill_bytes {
                 stopped = true;
                 return false;
             }
@@ -301,17 +332,25 @@ impl Publisher {
     // ----- what the server says -------------------------------------------------------
 
     /// The server has persisted everything up to a number. Returns the waits that are over,
-    /// and what the store has to say.
+    /// and what is strange about it, or what the store has to say.
     pub(super) fn persisted(&mut self, number: u64) -> (Vec<u64>, Option<Error>) {
         if number <= self.persisted {
             return (Vec::new(), None);
         }
         self.persisted = number;
+        let mut strange = None;
+        if number > self.last {
+            // What comes next must not count as persisted (protocol.md P-9, inferred).
+            strange = self.open.then(|| ahead_of(self.last, number, self.store.len()));
+            (self.last, self.sent) = (number, number);
+        }
         let upto = if self.bugs.discards_one_too_many { number + 1 } else { number };
         let trouble = self.store.discard_up_to(upto).err().map(Error::Store);
-        let open = self.waits.split_off(&(number + 1, 0));
+        // Numbers behind it that are not kept, such as those reserved by an earlier process, are never reported.
+        let over_to = self.store.lowest().map_or(u64::MAX, |lowest| number.max(lowest - 1));
+        let open = over_to.checked_add(1).map(|next| self.waits.split_off(&(next, 0))).unwrap_or_default();
         let over = std::mem::replace(&mut self.waits, open);
-        (over.into_iter().map(|(_, wait)| wait).collect(), trouble)
+        (over.into_iter().map(|(_, wait)| wait).collect(), trouble.or(strange))
     }
 
     /// The server has refused one message, and will not take it again.
@@ -404,6 +443,15 @@ pub(crate) enum Fate {
     Refused,
 }
 
+/// A server has more than was given out.
+fn ahead_of(given: u64, has: u64, lost: usize) -> Error {
+    Error::Store(StoreError::other(format!(
+        "the server has sequence numbers up to {has} of this client's name, but this store has given out \
+         none beyond {given}: another client uses the name, or the store is an old copy; {lost} kept \
+         messages count as duplicates there and were dropped",
+    )))
+}
+
 /// Whether a refusal says that the server has the message already (WF-7).
 pub(super) fn is_duplicate(ack: &Message<&[u8]>) -> bool {
     ack.reason().is_some_and(|reason| ReasonClass::of(&**reason) == ReasonClass::Duplicate)
@@ -448,5 +496,22 @@ fn without_id(out: &mut BytesMut, message: &Message<&[u8]>) -> bool {
             plain.encode(out).is_ok()
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish_store::MemoryPublishStore;
+
+    #[test]
+    fn a_wait_for_a_number_that_an_earlier_process_reserved_is_over_when_nothing_is_kept() {
+        let mut store = MemoryPublishStore::new();
+        store.append(7, b"{}").unwrap();
+        let found = Attached { last_used: 1 << 20, last_persisted: 6 };
+        let mut publisher = Publisher::new(Box::new(store), found, StoreUse::default(), Bugs::default());
+        assert!(!publisher.await_persisted(publisher.last(), 1));
+        let (over, _) = publisher.persisted(7);
+        assert_eq!(over, [1], "no server ever reports {}", publisher.last());
     }
 }

@@ -71,12 +71,13 @@ impl Outbound {
             self.resubscribing += usize::from(recovers);
         }
         self.gate = Gate::Replaying;
-        let before = self.line.publisher.as_ref().map_or(0, |publisher| publisher.len());
+        let publisher = self.line.publisher.as_ref();
+        let (before, given) = publisher.map_or((0, 0), |publisher| (publisher.len(), publisher.last()));
         if let Some(has) = has {
             self.persisted(has);
         }
         if let Some(publisher) = &mut self.line.publisher {
-            let strange = publisher.logged_on(has, before - publisher.len());
+            let strange = publisher.logged_on(has, given, before.saturating_sub(publisher.len()));
             self.line.troubles.extend(strange);
             self.lose_answers();
         }
@@ -121,7 +122,10 @@ impl Outbound {
 
     /// Places every subscription again, in the order in which they were placed, and opens the gate.
     fn place_again(&mut self, now: Time) {
-        let keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
+        let mut keys: Vec<SubKey> = self.subscriptions.keys().copied().collect();
+        if self.bugs.resubscribes_in_reverse {
+            keys.reverse();
+        }
         let version = self.server_version();
         let groups = self.resumed_groups();
         for &key in &keys {
@@ -142,6 +146,9 @@ impl Outbound {
             ids.command = Id::number(serial);
             let asked = replay::acks(command.asked(spec.streams).with(AckType::Processed), replay);
             let (limit, mut options) = (self.limits.message, command.effective_options().into_owned());
+            if self.bugs.not_found_left_out {
+                options.remove("bookmark_not_found");
+            }
             if subscription.pausing != Pausing::No {
                 options.remove("pause");
                 if subscription.pausing == Pausing::Paused || group.is_some() {

@@ -40,6 +40,9 @@ pub(crate) struct Shared {
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Sees what is written, before it is.
     tap: OnceLock<Tap>,
+    /// So many bytes fit into the socket of a simulator at a time.
+    #[cfg(feature = "simulation")]
+    socket: OnceLock<usize>,
 }
 
 struct Guarded {
@@ -74,7 +77,24 @@ impl Shared {
             busy: AtomicBool::new(false),
             wake: OnceLock::new(),
             tap: OnceLock::new(),
+            #[cfg(feature = "simulation")]
+            socket: OnceLock::new(),
         }
+    }
+
+    /// The driver takes so many bytes at a time; once.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn set_socket(&self, bytes: usize) {
+        let _ = self.socket.set(bytes);
+    }
+
+    /// What a driver without outlets takes at a time.
+    fn socket(&self) -> usize {
+        #[cfg(feature = "simulation")]
+        if let Some(bytes) = self.socket.get() {
+            return *bytes;
+        }
+        usize::MAX
     }
 
     /// Sets how the loop is woken; once.
@@ -225,23 +245,24 @@ impl Shared {
             self.write_out(guard);
         } else if let Some(conn) = conn {
             drop(guard);
-            self.send_all(conn, sink);
+            self.send_all(conn, self.socket(), sink);
         }
     }
 
     /// Gives what the socket has not taken yet to the loop, which sends it before it closes.
     pub(crate) fn hand_over<S: Sink>(&self, conn: ConnId, sink: &mut S) {
         self.lock().outbound.line.wire.unblock();
-        self.send_all(conn, sink);
+        self.send_all(conn, usize::MAX, sink);
     }
 
-    /// Puts everything that waits into the sink. Whoever sees it does so without the lock.
-    fn send_all<S: Sink>(&self, conn: ConnId, sink: &mut S) {
+    /// Puts what waits into the sink, as far as there is room. Whoever sees it does so without the lock.
+    fn send_all<S: Sink>(&self, conn: ConnId, mut room: usize, sink: &mut S) {
         let next = || self.lock().outbound.line.take();
         while let Some(mut chunk) = next() {
             self.show(&chunk);
-            sink.send(conn, &chunk.bytes);
-            chunk.bytes.clear();
+            let piece = chunk.bytes.split_to(room.min(chunk.bytes.len()));
+            room -= piece.len();
+            sink.send(conn, &piece);
             self.lock().outbound.line.wire.put_back(chunk);
         }
     }
