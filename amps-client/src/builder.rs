@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use amps_protocol::{CommandKind, DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, Endpoint, Message as Raw};
 
+use crate::advisor::PolicyDelay;
 use crate::authenticator::Authenticator;
 use crate::bookmark_store::BookmarkStore;
 use crate::client::{Client, EventLoop, Parts};
@@ -16,6 +17,7 @@ use crate::hooks::{Direction, Hooks, SlowConsumer};
 use crate::listener::{AfterRefusal, ConnectionState};
 use crate::publish_store::PublishStore;
 use crate::reconnect::Reconnect;
+use crate::server_chooser::{DefaultServerChooser, DelayStrategy, ServerChooser};
 use crate::session::acks::AckSettings;
 use crate::session::line::SendLimits;
 use crate::session::publisher::StoreUse;
@@ -74,6 +76,8 @@ pub struct ClientBuilder {
     max_depth: usize,
     publish_store: Option<Box<dyn PublishStore>>,
     store_use: StoreUse,
+    chooser: Option<Box<dyn ServerChooser>>,
+    delay: Option<Box<dyn DelayStrategy>>,
     bookmark_store: Option<Arc<dyn BookmarkStore>>,
     retry: Option<bool>,
     resubscription_timeout: Duration,
@@ -105,6 +109,8 @@ impl ClientBuilder {
             max_depth: 0,
             publish_store: None,
             store_use: StoreUse::default(),
+            chooser: None,
+            delay: None,
             bookmark_store: None,
             retry: None,
             resubscription_timeout: RECOVERY_TIMEOUT,
@@ -121,6 +127,20 @@ impl ClientBuilder {
     /// Adds several servers.
     pub fn servers<S: Into<String>>(mut self, uris: impl IntoIterator<Item = S>) -> Self {
         self.servers.extend(uris.into_iter().map(Into::into));
+        self
+    }
+
+    /// Leaves the choice of the server for each attempt to `chooser`, in place of
+    /// [`server`](Self::server). Needs a [reconnect policy](Self::reconnect).
+    pub fn server_chooser(mut self, chooser: impl ServerChooser) -> Self {
+        self.chooser = Some(Box::new(chooser));
+        self
+    }
+
+    /// Leaves to `strategy` how long to wait before each attempt, and when to give up, in place of what the
+    /// [reconnect policy](Self::reconnect) says, which is needed all the same.
+    pub fn delay_strategy(mut self, strategy: impl DelayStrategy) -> Self {
+        self.delay = Some(Box::new(strategy));
         self
     }
 
@@ -449,12 +469,29 @@ impl ClientBuilder {
                 return invalid("the correlation id of the logon must consist of Base64 characters");
             }
         }
-        if self.servers.is_empty() {
+        if self.chooser.is_some() && !self.servers.is_empty() {
+            return invalid(
+                "servers and a server chooser exclude each other; add the servers to the chooser",
+            );
+        }
+        if (self.chooser.is_some() || self.delay.is_some()) && self.reconnect.is_none() {
+            return invalid("a server chooser or a delay strategy needs a reconnect policy; call reconnect");
+        }
+        if self.servers.is_empty() && self.chooser.is_none() {
             return invalid("no server was given; call server(\"tcp://host:port/amps/json\")");
         }
         if self.reconnect.is_some() && self.hooks.disconnect_handler().is_some() {
             return invalid("a reconnect policy and a disconnect handler exclude each other; choose one");
         }
+        // Different for every client, so that their back-offs differ.
+        let seed = RandomState::new().build_hasher().finish();
+        let policies = match (self.chooser, self.delay, &self.reconnect) {
+            (None, None, _) | (_, _, None) => None,
+            (chooser, delay, Some(policy)) => Some((
+                chooser.map_or_else(|| DefaultServerChooser::of(&self.servers).map(boxed), Ok)?,
+                delay.unwrap_or_else(|| Box::new(PolicyDelay::new(policy.clone(), seed))),
+            )),
+        };
         let servers = self.servers.iter().map(|uri| parse_server(uri)).collect::<Result<_>>()?;
         let heartbeat = self.heartbeat.or(self.reconnect.is_some().then_some(DEFAULT_HEARTBEAT));
         let config = SessionConfig {
@@ -467,12 +504,12 @@ impl ClientBuilder {
             connect_deadline: self.connect_deadline,
             max_inbound: self.max_inbound,
             logon: self.logon,
-            // Different for every client, so that their back-offs differ.
-            seed: RandomState::new().build_hasher().finish(),
+            seed,
         };
         Client::from_parts(Parts {
             publish_store: self.publish_store,
             bookmark_store: self.bookmark_store,
+            policies,
             store_use: self.store_use,
             retry: self.retry.unwrap_or(true),
             resubscription_timeout: self.resubscription_timeout,
@@ -510,6 +547,10 @@ impl std::fmt::Debug for ClientBuilder {
             .field("reconnect", &self.reconnect)
             .finish_non_exhaustive()
     }
+}
+
+fn boxed(chooser: DefaultServerChooser) -> Box<dyn ServerChooser> {
+    Box::new(chooser)
 }
 
 /// Whole seconds, rounded up; zero is none.

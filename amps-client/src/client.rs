@@ -8,6 +8,7 @@ use std::time::Duration;
 use amps_protocol::Endpoint;
 use amps_transport::{Clock, EventLoop as Loop, MachineHandle, Time};
 
+use crate::advisor::Advisor;
 use crate::authenticator::Authenticator;
 use crate::bookmark_store::BookmarkStore;
 use crate::builder::ClientBuilder;
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::hooks::{Direction, Hooks};
 use crate::listener::ConnectionState;
 use crate::publish_store::{Progress, PublishStore};
+use crate::server_chooser::{ConnectionInfo, DelayStrategy, ServerChooser};
 use crate::session::acks::AckSettings;
 use crate::session::bugs::Bugs;
 use crate::session::line::{Counters, SendLimits};
@@ -149,6 +151,7 @@ pub(crate) struct Parts {
     pub(crate) stream_limit: usize,
     pub(crate) publish_store: Option<Box<dyn PublishStore>>,
     pub(crate) store_use: StoreUse,
+    pub(crate) policies: Option<(Box<dyn ServerChooser>, Box<dyn DelayStrategy>)>,
     pub(crate) bookmark_store: Option<Arc<dyn BookmarkStore>>,
     pub(crate) retry: bool,
     pub(crate) resubscription_timeout: Duration,
@@ -193,10 +196,15 @@ impl Client {
         let targets = Arc::new(Targets::default());
         let hooks = Arc::new(parts.hooks);
         let back = Arc::new(OnceLock::new());
+        let advisor = match parts.policies {
+            Some((chooser, strategy)) => Some(Advisor::start(chooser, strategy, Arc::clone(&back))?),
+            None => None,
+        };
         let dispatcher = Dispatcher::new(
             Arc::clone(&targets),
             Arc::clone(&hooks),
             parts.authenticator,
+            advisor,
             Arc::clone(&back),
             Arc::clone(&shared),
             clock,
@@ -249,7 +257,7 @@ impl Client {
     /// until one succeeds or `ClientBuilder::connect_deadline` has passed.
     ///
     /// # Errors
-    /// The last attempt's error; `AlreadyConnected` if the client is connected already; `Usage`
+    /// The last attempt's error, or `TimedOut`, which names it, when the deadline has passed; `AlreadyConnected` if the client is connected already; `Usage`
     /// on its loop.
     pub fn connect(&self) -> Result<()> {
         self.connect_with(None)
@@ -307,6 +315,11 @@ impl Client {
         self.inner.shared.with(|outbound| outbound.peer.clone())
     }
 
+    /// The connection of the last logon; `None` before the first.
+    pub fn connection_info(&self) -> Option<Arc<ConnectionInfo>> {
+        self.inner.shared.with(|outbound| outbound.info.clone())
+    }
+
     /// The state of the connection that listeners heard of last; `None` before the first.
     pub fn state(&self) -> Option<ConnectionState> {
         self.inner.hooks.last_state()
@@ -340,7 +353,8 @@ impl Client {
     ///
     /// # Errors
     /// `Unfinished` if messages in hand were not acknowledged in time; they go back to their
-    /// queues. `Disconnected` if the connection was lost meanwhile. The client is closed in any
+    /// queues; or if the publish store has messages that no server has confirmed, also where there is no
+    /// connection: a store that outlives the process sends them next time. `Disconnected` if the connection was lost meanwhile. The client is closed in any
     /// case. `Usage`, and nothing has happened, on the loop (use [`abort`](Self::abort) there), and while a
     /// stream is full that this thread reads: read it, or drop it, first.
     pub fn close_within(&self, deadline: Duration) -> Result<()> {

@@ -30,6 +30,12 @@ pub enum Error {
     /// No connection could be made.
     #[error(transparent)]
     Connect(Arc<ConnectError>),
+    /// A server chooser or a delay strategy has ended the attempts to connect.
+    #[error("there is no server to try: {reason}")]
+    NoServer {
+        /// What it said.
+        reason: String,
+    },
     /// The server refused the logon.
     #[error("{server} refused the logon of \"{client}\": {reason}; {}", logon_advice(*.class))]
     LogonRefused {
@@ -253,6 +259,7 @@ impl Error {
                 ConnectError::TimedOut { .. } => ErrorKind::TimedOut,
                 _ => ErrorKind::Connection,
             },
+            Self::NoServer { .. } => ErrorKind::Connection,
             Self::LogonRefused { class, .. } | Self::Refused { class, .. } => ErrorKind::of(*class),
             Self::Authenticator { .. } => ErrorKind::Authentication,
             Self::LogonRetries { .. } | Self::TryAgain { .. } => ErrorKind::RetryOperation,

@@ -58,6 +58,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod advisor;
 mod authenticator;
 pub use authenticator::{Authenticator, AuthenticatorError};
 mod bookmark_store;
@@ -105,6 +106,8 @@ pub use publish_store::{
 };
 mod reconnect;
 pub use reconnect::Reconnect;
+mod server_chooser;
+pub use server_chooser::{ConnectionInfo, DefaultServerChooser, DelayStrategy, Server, ServerChooser};
 mod session;
 pub use session::acks::{AckOption, RawAckOption};
 pub use session::line::Counters;

@@ -8,11 +8,10 @@ use amps_protocol::{CommandKind, Message as Raw, ReasonClass, Status};
 use amps_transport::{Clock, Time};
 use bytes::Bytes;
 
-use crate::bookmarks::MessageId;
 use crate::error::{Error, Result};
 use crate::session::Shared;
 use crate::session::acks::AckOption;
-use crate::session::replay::Replay;
+use crate::session::replay::{self, Replay};
 use crate::session::settling::Lease;
 use crate::session::subscription::SubKey;
 
@@ -107,8 +106,8 @@ impl<B: AsRef<[u8]>> Message<B> {
     /// subscription has to be discarded, in any order: the store moves on to where all messages
     /// before it are.
     ///
-    /// Without effect for a message that is not of a bookmark subscription, or has been discarded, and
-    /// where the client has no bookmark store. Any thread may call it, also after the subscription or
+    /// Without effect for a message that is not of a bookmark subscription (an acknowledgement, a record of a
+    /// query), or has been discarded, and where the client has no bookmark store. Any thread may call it, also after the subscription or
     /// the connection has ended.
     ///
     /// ```
@@ -130,10 +129,9 @@ impl<B: AsRef<[u8]>> Message<B> {
     /// # Errors
     /// `Store`: the store noted it, but may have forgotten it after a restart.
     pub fn discard(&self) -> Result<()> {
-        let (Some(replay), Some(bookmark)) = (&self.origin.replay, self.raw.bookmark()) else {
-            return Ok(());
-        };
-        MessageId::parse(bookmark).map_or(Ok(()), |message| replay.discard(message))
+        let Some(replay) = &self.origin.replay else { return Ok(()) };
+        // Acknowledgements bear bookmarks as well: those of messages that others may still work on.
+        replay::logged(&self.raw).map_or(Ok(()), |message| replay.discard(message))
     }
 
     /// Exempts this delivery from auto-ack: the application settles it by itself, for

@@ -13,7 +13,8 @@ use amps_protocol::{CommandKind, Message as Raw};
 use amps_transport::{ConnId, Input, Machine, Sink, Time};
 use bytes::Bytes;
 
-use crate::authenticator::Question;
+use crate::advisor::News;
+use crate::authenticator::{Authenticator, Question};
 use crate::bookmark_store::BookmarkStore;
 use crate::bookmarks::MessageId;
 use crate::command::Command;
@@ -150,6 +151,11 @@ impl<M: Model> App for Bridge<M> {
     fn authenticate(&mut self, _: ConnId, _: &Question) -> bool {
         false
     }
+    fn advises(&self) -> bool {
+        false
+    }
+    fn advise(&mut self, _: News) {}
+    fn chosen(&mut self, _: Option<Arc<dyn Authenticator>>) {}
     fn raw_inbound(&mut self, _: &[u8]) {}
     fn unexpected(&mut self, _: &Raw<&[u8]>) {}
 }

@@ -79,8 +79,8 @@ impl Subscription {
         owner: SubKey,
         queue: Arc<StreamQueue>,
         auto_ack: bool,
+        replay: Option<Arc<Replay>>,
     ) -> Self {
-        let replay = client.inner().shared.with(|outbound| outbound.replay(key));
         Self {
             client,
             key,

@@ -7,7 +7,7 @@ use std::path::Path;
 use amps_client::bookmarks::MessageId;
 use amps_client::{
     Arrival, BookmarkStore, FileBookmarkStore, FilePublishStore, MemoryBookmarkStore, Progress, PublishStore,
-    RecoveryPoint, RingBookmarkStore, StoreError, SyncPolicy,
+    RecoveryPoint, RingBookmarkStore, StoreError, SyncPolicy, inspect_store,
 };
 use proptest::prelude::*;
 
@@ -159,6 +159,38 @@ fn a_file_that_is_something_else_is_refused_and_left_alone() {
         matches!(&refused, StoreError::NotAStore { found, .. } if found.contains("publish store")),
         "{refused}"
     );
+}
+
+#[test]
+fn a_file_can_be_looked_at_in_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Kind::File.open(directory.path());
+    store.begin(SUB, "0").unwrap();
+    for sequence in 1..=3 {
+        store.arrived(SUB, id(1, sequence)).unwrap();
+    }
+    store.discard(SUB, id(1, 3)).unwrap();
+    store.discard(SUB, id(1, 1)).unwrap();
+    store.persisted("other", id(9, 100)).unwrap();
+    store.begin("gone", "0").unwrap();
+    store.purge_sub("gone").unwrap();
+    store.close().unwrap();
+    let mut texts = Vec::new();
+    let report =
+        inspect_store(directory.path().join("file"), |record| texts.push(record.text.clone())).unwrap();
+    let said = texts.join("\n");
+    for words in [
+        "subscription 0: \"orders-1\"",
+        "\"orders-1\" begins at \"0\"",
+        "\"orders-1\" discarded singly: 1|3|",
+        "\"orders-1\" discarded all up to: 1|1|",
+        "\"other\" persisted up to: 9|100|",
+        "\"gone\" purged",
+    ] {
+        assert!(said.contains(words), "{words} is not in:\n{said}");
+    }
+    assert_eq!((report.kind, report.client.as_str()), ("bookmark store", CLIENT));
+    assert_eq!(report.live, "\"orders-1\" goes on at \"1|1|\"; \"other\" goes on at \"9|100|\"");
 }
 
 #[test]

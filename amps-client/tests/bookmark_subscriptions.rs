@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use amps_client::bookmarks::{MOST_RECENT, MessageId};
 use amps_client::{
-    AckType, AfterRefusal, Arrival, BookmarkStore, Client, ClientBuilder, Command, CommandKind, ErrorKind,
-    MemoryBookmarkStore, RawMessage, Reconnect, Subscription,
+    AckType, AckTypes, AfterRefusal, Arrival, BookmarkStore, Client, ClientBuilder, Command, CommandKind,
+    ErrorKind, MemoryBookmarkStore, RawMessage, Reconnect, RecoveryPoint, RecoveryPointAdapter, StoreError,
+    StoredPoint, Subscription,
 };
 use amps_protocol::Message;
 use amps_testkit::{Drop, FakeServer};
@@ -224,6 +225,20 @@ fn from_now_on_means_the_same_place_after_a_reconnect() {
 }
 
 #[test]
+fn a_replay_from_now_on_that_was_lost_before_anybody_said_where_says_so() {
+    let peer = Peer::new();
+    let (builder, _store) = resilient(&peer);
+    let (client, mut line) = peer.connect(builder);
+    let (mut sub, _) = replay(&client, &mut line, "0|1|");
+    drop(line);
+    let mut line = peer.accept_logon();
+    let again = line.expect(CommandKind::Subscribe);
+    assert_eq!(bm(&again), "0|1|");
+    line.ack(&again);
+    assert_eq!(sub.next().unwrap().unwrap_err().kind(), ErrorKind::Resumed);
+}
+
+#[test]
 fn a_range_and_a_limited_replay_begin_again_where_they_began() {
     let peer = Peer::new();
     let (builder, _store) = resilient(&peer);
@@ -422,7 +437,7 @@ fn a_new_subscriber_gets_what_the_last_one_left_and_nothing_of_its_connection() 
     left.discard().unwrap();
 }
 
-/// C-6-2-3
+/// C-3-9-4
 #[test]
 fn a_replay_goes_on_across_servers_without_a_gap() {
     let server = FakeServer::builder().txlog("orders").start().unwrap();
@@ -457,4 +472,153 @@ fn a_replay_goes_on_across_servers_without_a_gap() {
     }
     let expected: Vec<String> = (0..100).map(|n| format!("{{\"id\":{n}}}")).collect();
     assert_eq!(seen, expected);
+}
+
+/// A store that can note nothing.
+struct Broken;
+
+impl BookmarkStore for Broken {
+    fn attach(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn begin(&self, _: &str, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn new_subscriber(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn arrived(&self, _: &str, _: MessageId) -> Result<Arrival, StoreError> {
+        Err(StoreError::other("the disk is gone"))
+    }
+    fn discard(&self, _: &str, _: MessageId) -> Result<(), StoreError> {
+        Err(StoreError::other("the disk is gone"))
+    }
+    fn persisted(&self, _: &str, _: MessageId) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn recovery_point(&self, _: &str) -> RecoveryPoint {
+        RecoveryPoint::default()
+    }
+    fn oldest_open(&self, _: &str) -> Option<MessageId> {
+        None
+    }
+    fn open_messages(&self, _: &str) -> usize {
+        0
+    }
+    fn purge(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn purge_sub(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// C-3-10-3
+#[test]
+fn a_store_in_trouble_is_reported_and_delivery_goes_on() {
+    let peer = Peer::new();
+    let (builder, errors) = errors(peer.client("c").bookmark_store(Broken));
+    let (client, mut line) = peer.connect(builder);
+    let (mut sub, _) = replay(&client, &mut line, "0");
+    line.send(&logged("S", "7|1|"));
+    let message = sub.next().unwrap().unwrap();
+    assert_eq!(errors.recv_timeout(PATIENCE).unwrap().kind(), ErrorKind::Store);
+    assert_eq!(message.discard().unwrap_err().kind(), ErrorKind::Store, "whoever discards is told");
+}
+
+/// C-5-1-1
+#[test]
+fn what_comes_twice_without_a_replay_is_delivered_twice() {
+    let peer = Peer::new();
+    let (builder, _store) = resilient(&peer);
+    let (client, mut line) = peer.connect(builder);
+    let subscriber = client.clone();
+    let starting = aside(move || subscriber.subscribe("q").max_backlog(5).start().unwrap());
+    let command = line.grant(5);
+    let mut work = starting.join().unwrap();
+    for _ in 0..2 {
+        line.deliver(&command, "q", [1]);
+        assert_eq!(work.next().unwrap().unwrap().bookmark().unwrap().to_string(), "7|1|");
+    }
+}
+
+/// C-8-3-1
+#[test]
+fn the_application_sees_the_acknowledgements_that_it_asked_for_only() {
+    let peer = Peer::new();
+    let (builder, _store) = resilient(&peer);
+    let (client, mut line) = peer.connect(builder);
+    let (told, seen) = channel();
+    let command = Command::subscribe("t").bookmark("0").sub_id("S").ack(AckType::Completed);
+    let subscriber = client.clone();
+    let (sub, command) = placed(&mut line, move || {
+        subscriber.execute_with(&command, move |message| {
+            told.send((message.command(), message.acks()))?;
+            Ok(())
+        })
+    });
+    let _sub = sub.unwrap();
+    let expected = [AckType::Completed, AckType::Persisted, AckType::Processed].into_iter();
+    assert_eq!(command.acks(), expected.fold(AckTypes::NONE, AckTypes::with));
+    progress(&mut line, &command, "persisted", "7|1|");
+    progress(&mut line, &command, "completed", "7|1|");
+    line.send(&logged("S", "7|2|"));
+    let first = seen.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(first, (CommandKind::Ack, AckType::Completed.into()));
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap().0, CommandKind::Publish);
+}
+
+/// C-7-12-1
+#[test]
+fn a_replay_begins_where_an_adapter_says() {
+    struct Row;
+    impl RecoveryPointAdapter for Row {
+        fn recovered(&self) -> Result<Vec<StoredPoint>, StoreError> {
+            Ok(vec![StoredPoint { sub_id: "S".into(), bookmark: "1|5|".into() }])
+        }
+        fn update(&self, _: StoredPoint) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn purge(&self) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn purge_sub(&self, _: &str) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+    let peer = Peer::new();
+    let builder = peer.client("c").bookmark_store(MemoryBookmarkStore::new().with_adapter(Row));
+    let (client, mut line) = peer.connect(builder);
+    let (_sub, command) = replay(&client, &mut line, MOST_RECENT);
+    assert_eq!(bm(&command), "1|5|");
+}
+
+#[test]
+fn what_conflation_drops_does_not_hold_the_recovery_point_back() {
+    let peer = Peer::new();
+    let (builder, store) = resilient(&peer);
+    let (client, mut line) = peer.connect(builder);
+    let subscriber = client.clone();
+    let (mut sub, _) = placed(&mut line, move || {
+        subscriber.bookmark_subscribe("t", "0").sub_id("S").conflate().start().unwrap()
+    });
+    let record = |n: u64| format!(r#"{{"c":"p","bm":"7|{n}|","t":"t","k":"1","sids":"S","l":2}}{{}}"#);
+    line.send_all(&[1, 2, 3].map(record));
+    until("the last has taken the others' place", || store.oldest_open("S") == Some(id(7, 3)));
+    assert_eq!(store.recovery_point("S").bookmark, "7|2|", "what came last is open");
+    let newest = sub.next().unwrap().unwrap();
+    newest.discard().unwrap();
+    assert_eq!(store.recovery_point("S").bookmark, "7|3|");
+}
+
+#[test]
+fn a_replay_of_which_nothing_is_acknowledged_is_delivered_all_the_same() {
+    let peer = Peer::new();
+    let (builder, _store) = resilient(&peer);
+    let (client, mut line) = peer.connect(builder);
+    let command = Command::subscribe("t").bookmark("0").sub_id("S").no_acks();
+    let mut sub = client.execute(&command).unwrap();
+    assert!(line.expect(CommandKind::Subscribe).acks().is_empty());
+    line.send(&logged("S", "7|1|"));
+    assert_eq!(sub.next().unwrap().unwrap().bookmark().unwrap().to_string(), "7|1|");
 }

@@ -37,6 +37,7 @@ enum BookmarkFault {
     PanicsInThreads,
     ForgetsWhatItPassed,
     ListsEachPublisherOnce,
+    KeepsTheOldSubscriber,
     CannotDiscard,
     CannotBeClosed,
     TiresOut,
@@ -86,6 +87,16 @@ impl BookmarkStore for BrokenBookmarks {
             self.inner.purge_sub(sub)?;
         }
         self.inner.begin(sub, from)
+    }
+
+    fn new_subscriber(&self, sub: &str) -> Result<(), StoreError> {
+        if self.is(BookmarkFault::KeepsTheOldSubscriber) {
+            return Ok(());
+        }
+        let sub = self.sub(sub);
+        self.arrived.lock().unwrap().retain(|(other, ..)| other != sub);
+        self.newest.lock().unwrap().remove(sub);
+        self.inner.new_subscriber(sub)
     }
 
     fn arrived(&self, sub: &str, message: MessageId) -> Result<Arrival, StoreError> {
@@ -268,6 +279,7 @@ fn a_mistake_in_a_bookmark_store_is_noticed_as_what_it_is() {
         (F::PanicsInThreads, "many threads"),
         (F::ForgetsWhatItPassed, "at or before its publisher's point"),
         (F::ListsEachPublisherOnce, "the last persisted bookmark is in the recovery point"),
+        (F::KeepsTheOldSubscriber, "for a new subscriber"),
         (F::CannotDiscard, "a store that is well does what it is told"),
         (F::CannotBeClosed, "a store can be closed"),
         (F::TiresOut, "as the trait says"),
@@ -315,6 +327,10 @@ macro_rules! passes_on {
     () => {
         fn begin(&self, sub: &str, from: &str) -> Result<(), StoreError> {
             self.0.begin(sub, from)
+        }
+
+        fn new_subscriber(&self, sub: &str) -> Result<(), StoreError> {
+            self.0.new_subscriber(sub)
         }
 
         fn arrived(&self, sub: &str, message: MessageId) -> Result<Arrival, StoreError> {

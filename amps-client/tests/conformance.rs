@@ -9,8 +9,8 @@ use amps_client::testing::{
     check_publish_store, check_recovery_points,
 };
 use amps_client::{
-    FileBookmarkStore, FilePublishStore, MemoryBookmarkStore, MemoryPublishStore, RecoveryPointAdapter,
-    RingBookmarkStore, StoreError, StoredPoint, SyncPolicy,
+    FileBookmarkStore, FilePublishStore, HybridPublishStore, MemoryBookmarkStore, MemoryPublishStore,
+    RecoveryPointAdapter, RingBookmarkStore, StoreError, StoredPoint, SyncPolicy,
 };
 
 const POLICIES: [SyncPolicy; 2] = [SyncPolicy::Never, SyncPolicy::EveryWrite];
@@ -31,6 +31,11 @@ fn publish_stores_of_this_crate_keep_their_promises() -> Result<(), Violation> {
         let directory = tempfile::tempdir().unwrap();
         let mut name = fresh(&directory);
         check_publish_store(|| FilePublishStore::builder(name()).sync(policy).open())?;
+        check_publish_store(|| HybridPublishStore::builder(name(), 7).sync(policy).open())?;
+        check_durable_publish_store(|place| {
+            let path = directory.path().join(format!("hybrid-{place}"));
+            HybridPublishStore::builder(path, 7).sync(policy).open()
+        })?;
         check_durable_publish_store(|place| {
             FilePublishStore::builder(directory.path().join(place)).sync(policy).open()
         })?;

@@ -44,12 +44,14 @@ const STEPS: &[Step] = &[
 ];
 
 /// Features of the client that a user may choose: each alone, and in pairs, is compiled.
-const FEATURES: &[&str] = &["async", "json", "tracing"];
+const FEATURES: &[&str] = &["async", "json", "tracing", "testing"];
 
 /// What takes longer than a gate may: run it before a release.
 const FULL: &[Step] = &[
     cargo("the fuzz targets compile", &["check", "--manifest-path", "amps-protocol/fuzz/Cargo.toml"]),
     cargo("more seeds", &["run", "--release", "-p", "xtask", "--", "sim", "--seeds", "80000"]),
+    cargo("more kills", &["run", "--release", "-p", "xtask", "--", "chaos", "--kills", "300"]),
+    cargo("a soak", &["run", "--release", "-p", "xtask", "--", "soak", "--minutes", "5"]),
     cargo("ratios", &["bench", "-p", "benches", "--bench", "ratios"]),
 ];
 

@@ -55,7 +55,7 @@ impl StoredPoint {
 ///
 /// [`update`](Self::update) is called with a lock of that subscription held, at the same time
 /// from several threads for different subscriptions, and never for the same one. It must not
-/// call the store. Whoever takes long puts a
+/// call the store, nor the client that has it. Whoever takes long puts a
 /// [`ConflatingRecoveryPointAdapter`](super::ConflatingRecoveryPointAdapter) in front.
 ///
 /// ```

@@ -18,6 +18,8 @@ use rustc_hash::FxHashMap;
 use super::tracker::{Note, Tracker};
 use super::{Arrival, BookmarkStore, RecoveryPoint};
 use crate::bookmarks::MessageId;
+#[cfg(any(test, feature = "simulation"))]
+use crate::journal::Steps;
 use crate::journal::{Journal, Log, Owner, RealDisk, Records, Settings, StoreKind};
 use crate::publish_store::SyncPolicy;
 use crate::store_error::StoreError;
@@ -50,8 +52,8 @@ const BYTES_PER_NOTE: u64 = 20;
 
 /// Keeps in a file what was processed: it outlives the process.
 ///
-/// What is discarded is written by a thread of the store's own within a millisecond or so, and forced
-/// onto the disk as the [`SyncPolicy`] says (by default at least once a second; see
+/// What is discarded is written by a thread of the store's own within a millisecond or so, or as soon as the
+/// disk is done with what is being forced just then, and forced onto the disk as the [`SyncPolicy`] says (by default at least once a second; see
 /// [`builder`](Self::builder)). What was written outlives the process, what was forced outlives a
 /// failure of the machine. With [`SyncPolicy::EveryWrite`], `discard`, `purge` and `purge_sub` return when it is on
 /// the disk; threads that discard at the same time share one force. Nothing else ever waits for the
@@ -151,7 +153,7 @@ impl FileBookmarkStore {
         FileBookmarkStoreBuilder { path: path.as_ref().to_owned(), policy: DEFAULT_POLICY }
     }
 
-    pub(crate) fn with_settings(path: &Path, settings: Settings) -> Result<Self, StoreError> {
+    fn with_settings(path: &Path, settings: Settings) -> Result<Self, StoreError> {
         Ok(Self { journal: Journal::open(path, StoreKind::Bookmark, State::default(), settings)? })
     }
 
@@ -170,7 +172,7 @@ impl FileBookmarkStore {
 #[cfg(any(test, feature = "simulation"))]
 #[cfg_attr(not(feature = "simulation"), expect(unreachable_pub, reason = "public to the simulator only"))]
 impl crate::journal::SimDisk {
-    /// A store on this disk that has no thread: whoever asks for it takes the steps.
+    /// A bookmark store on this disk that has no thread: whoever asks for it takes the steps.
     ///
     /// # Errors
     /// See [`FileBookmarkStoreBuilder::open`].
@@ -178,9 +180,21 @@ impl crate::journal::SimDisk {
         &self,
         path: &Path,
         policy: SyncPolicy,
-    ) -> Result<(FileBookmarkStore, crate::journal::Steps), StoreError> {
-        let settings = Settings { thread: false, ..Settings::new(Arc::new(self.clone()), policy) };
-        let store = FileBookmarkStore::with_settings(path, settings)?;
+    ) -> Result<(FileBookmarkStore, Steps), StoreError> {
+        self.bookmark_store_that_shrinks(path, policy, None)
+    }
+
+    /// The same, whose file is written anew from so many bytes on.
+    fn bookmark_store_that_shrinks(
+        &self,
+        path: &Path,
+        policy: SyncPolicy,
+        above: Option<u64>,
+    ) -> Result<(FileBookmarkStore, Steps), StoreError> {
+        let settings = Settings::new(Arc::new(self.clone()), policy);
+        let rewrite_above = above.unwrap_or(settings.rewrite_above);
+        let store =
+            FileBookmarkStore::with_settings(path, Settings { rewrite_above, thread: false, ..settings })?;
         let steps = store.journal.steps();
         Ok((store, steps))
     }
@@ -193,6 +207,11 @@ impl BookmarkStore for FileBookmarkStore {
 
     fn begin(&self, sub: &str, from: &str) -> Result<(), StoreError> {
         self.journal.with(|state, log| state.change(sub, log, |tracker, told| tracker.begin(from, told))).1
+    }
+
+    fn new_subscriber(&self, sub: &str) -> Result<(), StoreError> {
+        // Of arrivals the file knows nothing.
+        self.journal.with(|state, log| state.change(sub, log, |tracker, _| tracker.new_subscriber())).1
     }
 
     fn arrived(&self, sub: &str, message: MessageId) -> Result<Arrival, StoreError> {
@@ -447,6 +466,9 @@ fn messages(payload: &[u8], visit: &mut dyn FnMut(MessageId)) -> Option<()> {
     .parse(payload);
     parsed.ok().map(drop)
 }
+
+mod explain;
+pub(crate) use explain::explainer;
 
 #[cfg(test)]
 mod tests;

@@ -115,8 +115,21 @@ impl BookmarkStore for MemoryBookmarkStore {
         self.change(sub, &self.any(sub), |tracker, told| tracker.begin(from, told))
     }
 
+    fn new_subscriber(&self, sub: &str) -> Result<(), StoreError> {
+        if let Some(tracker) = self.known(sub) {
+            lock(&tracker).new_subscriber();
+        }
+        Ok(())
+    }
+
     fn arrived(&self, sub: &str, message: MessageId) -> Result<Arrival, StoreError> {
-        self.change(sub, &self.any(sub), |tracker, told| tracker.arrived(message, told))
+        let tracker = self.any(sub);
+        let mut arrival = Arrival::New;
+        let kept = self.change(sub, &tracker, |tracker, told| arrival = tracker.arrived(message, told));
+        // What it is, is known whatever the adapter says of the point that a duplicate may have moved: it is
+        // told the next one, or at the end of the run one is repeated.
+        let _repeated = kept;
+        Ok(arrival)
     }
 
     fn discard(&self, sub: &str, message: MessageId) -> Result<(), StoreError> {
@@ -147,16 +160,15 @@ impl BookmarkStore for MemoryBookmarkStore {
             *lock(tracker) = Tracker::default();
         }
         subs.retain(|_, tracker| Arc::strong_count(tracker) > 1);
+        // It may ask somebody else, and take its time.
+        drop(subs);
         self.adapter.as_ref().map_or(Ok(()), |adapter| adapter.purge())
     }
 
     fn purge_sub(&self, sub: &str) -> Result<(), StoreError> {
-        let tracker = self.known(sub);
-        let _held = tracker.as_deref().map(|tracker| {
-            let mut tracker = lock(tracker);
-            *tracker = Tracker::default();
-            tracker
-        });
+        if let Some(tracker) = self.known(sub) {
+            *lock(&tracker) = Tracker::default();
+        }
         self.adapter.as_ref().map_or(Ok(()), |adapter| adapter.purge_sub(sub))
     }
 
@@ -177,5 +189,40 @@ impl fmt::Debug for MemoryBookmarkStore {
             .field("subscriptions", &subs.len())
             .field("adapter", &self.adapter.is_some())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keeps nothing.
+    struct Gone;
+
+    impl RecoveryPointAdapter for Gone {
+        fn recovered(&self) -> Result<Vec<StoredPoint>, StoreError> {
+            Ok(Vec::new())
+        }
+        fn update(&self, _: StoredPoint) -> Result<(), StoreError> {
+            Err(StoreError::other("nobody is there"))
+        }
+        fn purge(&self) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn purge_sub(&self, _: &str) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_was_discarded_stays_so_for_a_new_subscriber_though_the_adapter_keeps_nothing() {
+        let store = MemoryBookmarkStore::new().with_adapter(Gone);
+        let [first, second] = [1, 2].map(|sequence| MessageId { publisher: 7, sequence });
+        store.arrived("s", first).unwrap();
+        store.arrived("s", second).unwrap();
+        store.discard("s", second).unwrap();
+        store.new_subscriber("s").unwrap();
+        // Nothing is before it in this run, so that the recovery point moves, and the adapter is told.
+        assert_eq!(store.arrived("s", second).ok(), Some(Arrival::Duplicate));
     }
 }

@@ -13,6 +13,7 @@ pub use adapter::{RecoveryPointAdapter, StoredPoint};
 mod conflating;
 pub use conflating::ConflatingRecoveryPointAdapter;
 mod file;
+pub(crate) use file::explainer;
 pub use file::{FileBookmarkStore, FileBookmarkStoreBuilder};
 mod memory;
 pub use memory::MemoryBookmarkStore;
@@ -59,8 +60,15 @@ pub struct RecoveryPoint {
 /// the last persisted bookmark in any case, because the server that takes over may know
 /// nothing later.
 ///
-/// Methods are called from any thread, also at the same time. The feature `testing` has a
-/// suite that checks a store against all of this.
+/// A store that outlives its process belongs to one client, by name, and to one process at a time. After a
+/// restart nothing is open: what was not discarded comes again and is new, what was discarded is known. A crash may
+/// take the last few discards with it, and what they moved; it never brings the recovery point beyond what was
+/// discarded.
+///
+/// Methods are called from any thread, also at the same time, and some with a lock of the client held
+/// (`recovery_point` is, while a subscription is placed): they must not call the client. What `recovery_point`, `discard` and `arrived` cost
+/// does not depend on how many messages are open. The feature `testing` has suites that check a store against all
+/// of this.
 pub trait BookmarkStore: Send + Sync + 'static {
     /// The client takes the store, before any other call.
     ///
@@ -76,10 +84,19 @@ pub trait BookmarkStore: Send + Sync + 'static {
     /// It is noted for this run, and may be forgotten after a restart.
     fn begin(&self, sub: &str, from: &str) -> Result<(), StoreError>;
 
-    /// A message came. One that is [`Arrival::New`] is open from now on.
+    /// Another subscriber takes the place of the last one under this id: what arrived and is not discarded comes
+    /// again, and is new. Everything else stays as it is.
     ///
     /// # Errors
-    /// It is noted for this run, and may be forgotten after a restart.
+    /// Nothing has changed.
+    fn new_subscriber(&self, sub: &str) -> Result<(), StoreError>;
+
+    /// A message came. One that is [`Arrival::New`] is open from now on.
+    ///
+    /// Nothing of it has to outlive the process: it comes again after a restart if it is not discarded.
+    ///
+    /// # Errors
+    /// It cannot be told whether the message is new. The client takes it for new.
     fn arrived(&self, sub: &str, message: MessageId) -> Result<Arrival, StoreError>;
 
     /// The application is done with a message. Without effect for a message that is not open.

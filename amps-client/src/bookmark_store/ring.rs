@@ -46,17 +46,18 @@ const ENTRY_ROOM: usize = ENTRY_LEN - ENTRY_HEAD_LEN;
 
 /// Keeps only the newest recovery point of each subscription, in a file whose size never changes.
 ///
-/// Within a run it is as exact as a [`MemoryBookmarkStore`]. A restart is approximate: nothing is
-/// missed, but what was discarded behind the recovery point is delivered again. Who discards in order
-/// gets no repetitions. It costs a write of less than 100 bytes whenever a recovery point moves, and nothing
-/// ever has to be written anew; the file has 4 KiB for each subscription and 4 KiB besides.
+/// Within a run it is as exact as a [`MemoryBookmarkStore`]. A restart is approximate: nothing is missed, but what was
+/// discarded behind the recovery point is delivered again. Who discards in order gets no repetitions. It costs a
+/// write of less than 100 bytes, for one or two publishers, whenever a recovery point moves, and nothing ever has to
+/// be written anew; the file has 4 KiB for each subscription and 4 KiB besides.
 ///
 /// What was written outlives the process. It is forced onto the disk by `close` and by a purge; if the machine fails
 /// before, older recovery points may be back, down to those that were forced last, and never newer ones.
 ///
-/// The file belongs to one client, by name, and to one process at a time. An id and the bookmark of its
-/// subscription must not exceed 1007 bytes together: a recovery point of 24 publishers in the worst case. What does not fit, and a subscription for
-/// which no slot is left, is reported as an error whenever its recovery point moves; for this run all goes on.
+/// The file belongs to one client, by name, and to one process at a time. An id and the bookmark of its subscription
+/// must not exceed 1007 bytes together, which is enough for the points of 23 publishers in the worst case. What does
+/// not fit, and a subscription for which no slot is left, is reported as an error whenever its recovery point moves;
+/// for this run all goes on.
 ///
 /// ```
 /// use amps_client::bookmarks::MessageId;
@@ -107,6 +108,10 @@ impl BookmarkStore for RingBookmarkStore {
 
     fn begin(&self, sub: &str, from: &str) -> Result<(), StoreError> {
         self.memory.begin(sub, from)
+    }
+
+    fn new_subscriber(&self, sub: &str) -> Result<(), StoreError> {
+        self.memory.new_subscriber(sub)
     }
 
     fn arrived(&self, sub: &str, message: MessageId) -> Result<Arrival, StoreError> {

@@ -128,6 +128,19 @@ impl Tracker {
         }
     }
 
+    /// What arrived and is not discarded comes again, and is new.
+    pub(super) fn new_subscriber(&mut self) {
+        self.visit(self.queue.len());
+        for Entry { sequence, publisher, discarded } in std::mem::take(&mut self.queue) {
+            if discarded && !self.is_before_point(publisher, sequence) {
+                self.carried.insert(Key::new(publisher, sequence));
+            }
+        }
+        self.places = FxHashMap::default();
+        self.markers.clear();
+        self.open = 0;
+    }
+
     pub(super) fn arrived(&mut self, message: MessageId, told: &mut dyn FnMut(Note<'_>)) -> Arrival {
         self.visit(1);
         let publisher = self.number(message.publisher);

@@ -23,7 +23,8 @@ impl Client {
     /// With a publish store the message is kept, also while a reconnect is under way, and sent
     /// until the server has persisted or refused it. Nothing blocks then but a store that may
     /// not grow ([`ClientBuilder::on_store_growth`](crate::ClientBuilder::on_store_growth)), and one
-    /// that commits each message to the disk before it may leave.
+    /// that commits each message to the disk before it may leave: not on the loop, where
+    /// [`Receipt::wait_stored`] waits for that.
     ///
     /// # Errors
     /// `Disconnected` without a connection, unless a publish store keeps it for the reconnect that is

@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 
-use amps_protocol::{AckType, AckTypes, CommandKind, Field, FrameTooLong, FrameWriter, Id, Options};
+use amps_protocol::{
+    AckType, AckTypes, CommandKind, DEFAULT_MAX_OUTBOUND, Field, FrameTooLong, FrameWriter, Id, Options,
+};
 use bytes::BytesMut;
 
 use super::{Command, Word};
@@ -124,7 +126,7 @@ impl Command {
     /// Writes the frame, with the sequence number `number` if there is one.
     ///
     /// # Errors
-    /// It would be longer than `limit`; nothing is written then.
+    /// It would be longer than `limit`, where it publishes, or than any server takes; nothing is written then.
     pub(crate) fn encode<'a>(
         &'a self,
         out: &mut BytesMut,
@@ -135,6 +137,9 @@ impl Command {
         limit: usize,
     ) -> Result<()> {
         let data = self.data.as_deref().unwrap_or_default();
+        // The application bounds what is published. A subscription that is placed again may be longer than it was:
+        // its recovery point grows with the number of publishers.
+        let limit = if self.is_publish() { limit } else { limit.max(DEFAULT_MAX_OUTBOUND) };
         if data.len() > limit {
             return Err(Error::TooLarge(FrameTooLong { length: data.len() as u64, limit: limit as u64 }));
         }

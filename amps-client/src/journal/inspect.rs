@@ -8,8 +8,8 @@ use std::path::Path;
 use super::disk::{DiskFile, open_to_look};
 use super::format::{Record, SYNCED, StoreKind, VERSION, synced_up_to};
 use super::scan::{Scan, ScanError, header_of};
-use crate::publish_store;
 use crate::store_error::StoreError;
+use crate::{bookmark_store, publish_store};
 
 /// Explains the records of one kind of store, in order.
 pub(crate) trait Explain {
@@ -27,20 +27,7 @@ pub(crate) trait Explain {
 fn explainer(kind: StoreKind) -> Box<dyn Explain> {
     match kind {
         StoreKind::Publish => publish_store::explainer(),
-        StoreKind::Bookmark => Box::new(Unexplained),
-    }
-}
-
-/// Records of which only the size can be told.
-struct Unexplained;
-
-impl Explain for Unexplained {
-    fn record(&mut self, _position: u64, kind: u8, payload: &[u8]) -> Result<String, String> {
-        Ok(format!("kind {kind}, {} bytes", payload.len()))
-    }
-
-    fn live(&self) -> String {
-        "not known for this kind of store".to_owned()
+        StoreKind::Bookmark => bookmark_store::explainer(),
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) const RESERVED: u8 = 3;
 /// Keeps messages in a file: they outlive the process.
 ///
 /// A thread of the store's own writes what was accepted, a burst at a time, within a millisecond
-/// or so, and forces it onto the disk as the [`SyncPolicy`] says: [`FilePublishStore::builder`]. What was
+/// or so, or as soon as the disk is done with a force, and forces it onto the disk as the [`SyncPolicy`] says: [`FilePublishStore::builder`]. What was
 /// written outlives the process, what was forced outlives a failure of the machine.
 ///
 /// Memory is used for 12 bytes a message, and for what is not written yet. The file shrinks while it is in

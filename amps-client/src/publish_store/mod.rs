@@ -136,8 +136,9 @@ impl std::fmt::Debug for Progress {
 
 /// When what a file store writes is forced onto the disk.
 ///
-/// Whichever is chosen, what a store writes is handed to the system soon after it was accepted,
-/// by a thread of the store's own: it outlives the process from then on. Being forced onto the
+/// Whichever is chosen, what a store writes is handed to the system soon after it was accepted, by a thread of
+/// the store's own, which may have to wait until the disk is done with a force: it outlives the process from then
+/// on. Being forced onto the
 /// disk, it also outlives the machine's failure. By default stores use an interval of 10
 /// milliseconds: what a failing machine takes along is what was published in so short a time
 /// and had not reached a server.

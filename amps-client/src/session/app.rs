@@ -11,7 +11,8 @@ use super::outbound::Generation;
 use super::replay::Replay;
 use super::settling::Lease;
 use super::subscription::SubKey;
-use crate::authenticator::Question;
+use crate::advisor::News;
+use crate::authenticator::{Authenticator, Question};
 use crate::command::Command;
 use crate::error::Error;
 use crate::listener::{AfterRefusal, ConnectionState};
@@ -120,6 +121,15 @@ pub(crate) trait App {
     /// Asks what to log on with, or tells that it was right. Without anybody to ask it returns
     /// `false`; else the answer of a question comes back as a note.
     fn authenticate(&mut self, conn: ConnId, question: &Question) -> bool;
+
+    /// Whether somebody else than the session chooses the servers.
+    fn advises(&self) -> bool;
+
+    /// Tells whoever chooses the servers what happened, or asks for the next.
+    fn advise(&mut self, news: News);
+
+    /// A server was chosen, with credentials of its own if it has any.
+    fn chosen(&mut self, authenticator: Option<Arc<dyn Authenticator>>);
 
     /// Bytes came, as they were read.
     fn raw_inbound(&mut self, bytes: &[u8]);

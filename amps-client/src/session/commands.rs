@@ -206,7 +206,7 @@ impl Outbound {
                     subscription.granted = done.granted_backlog;
                     subscription.is_queue |= done.granted_backlog.is_some();
                     if subscription.replay.is_some() {
-                        self.effects.push(Effect::Replays { key, serial });
+                        self.effects.push(Effect::Replays { key, serial, anew: true });
                     }
                 }
             }
@@ -239,7 +239,7 @@ impl Outbound {
                     let (auto_ack, own) = (subscription.spec.auto_ack, SubKey(serial));
                     self.effects.push(Effect::Replaced { key, serial: own, auto_ack, takes_over, progress });
                     if subscription.replay.is_some() {
-                        self.effects.push(Effect::Replays { key, serial });
+                        self.effects.push(Effect::Replays { key, serial, anew: false });
                     }
                 }
             }
@@ -250,7 +250,7 @@ impl Outbound {
                     subscription.granted = done.granted_backlog;
                     let gapless = done.granted_backlog.is_some() || subscription.replay.is_some();
                     if subscription.replay.is_some() {
-                        self.effects.push(Effect::Replays { key, serial });
+                        self.effects.push(Effect::Replays { key, serial, anew: false });
                     }
                     self.effects.push(Effect::Resumed { key, gapless });
                 }

@@ -46,5 +46,5 @@ mod wire;
 pub(crate) use app::{App, Delivery, Disposition};
 pub(crate) use connecting::check_endpoint;
 pub(crate) use heartbeat::HeartbeatSettings;
-pub(crate) use inbound::{LogonSettings, Note, Session, SessionConfig, WOULD_DEADLOCK};
+pub(crate) use inbound::{Advice, LogonSettings, Note, Session, SessionConfig, WOULD_DEADLOCK};
 pub(crate) use shared::Shared;

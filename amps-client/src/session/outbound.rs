@@ -32,6 +32,7 @@ use super::waiter::{Done, Waiter};
 use crate::command::{Command, Ends, WireIds};
 use crate::error::{DisconnectCause, Error, Result};
 use crate::publish::Publishing;
+use crate::server_chooser::ConnectionInfo;
 
 /// Counts the connections of a client that reached the logon, from 1.
 pub(crate) type Generation = u64;
@@ -68,8 +69,8 @@ pub(crate) enum Effect {
     Interrupted { key: SubKey },
     /// The server has agreed to a replacement, whose command had this number.
     Replaced { key: SubKey, serial: SubKey, auto_ack: bool, takes_over: bool, progress: Option<Progress> },
-    /// The server begins to replay; it speaks of that by this number too.
-    Replays { key: SubKey, serial: u64 },
+    /// The server begins to replay, perhaps for a new subscriber; it speaks of that by this number too.
+    Replays { key: SubKey, serial: u64, anew: bool },
     /// The server has stopped, or goes on with, a replay.
     Paused { key: SubKey },
     /// The subscription was placed again.
@@ -111,6 +112,8 @@ pub(crate) struct Outbound {
     pub(crate) line: Line,
     /// The server of the last logon.
     pub(crate) peer: Option<Arc<Peer>>,
+    /// The connection of the last logon.
+    pub(crate) info: Option<Arc<ConnectionInfo>>,
     pub(super) limits: SendLimits,
     pub(super) settings: AckSettings,
     pub(super) next_id: u64,
@@ -199,6 +202,7 @@ impl Outbound {
             outlet: None,
             line: Line::default(),
             peer: None,
+            info: None,
             limits,
             settings,
             next_id: 0,
@@ -338,6 +342,11 @@ impl Outbound {
     /// Whether the publish store has a message as safely as it promises.
     pub(crate) fn store_has(&self, number: u64) -> bool {
         self.line.publisher.as_ref().is_some_and(|publisher| publisher.is_safe(number))
+    }
+
+    /// Whether something may have been published under this number.
+    pub(crate) fn gave_out(&self, number: u64) -> bool {
+        self.line.publisher.as_ref().is_some_and(|publisher| number <= publisher.last())
     }
 
     /// Why the server has refused what was published under a number.

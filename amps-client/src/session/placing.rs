@@ -53,6 +53,7 @@ impl Outbound {
         let (waits, auto_ack) = (command.waits(asked), spec.auto_ack);
         let (wanted, ends) = (command.get_acks(), command.ends());
         let progress = replay.clone().map(|replay| Progress::new(replay, command));
+        let replays = replay.is_some();
         self.effects.push(Effect::RouteAdded { key, ids: ids.clone(), auto_ack, wanted, ends, progress });
         for id in ids.distinct() {
             self.claim(id);
@@ -65,6 +66,10 @@ impl Outbound {
             self.note_kept(key.0, kept);
         } else {
             self.tell(Some(Arc::clone(waiter)), Ok(Done::default()));
+            if replays && at_once {
+                // No answer comes that would say so.
+                self.effects.push(Effect::Replays { key, serial: key.0, anew: true });
+            }
         }
         if !at_once {
             if !waits {

@@ -161,7 +161,10 @@ impl Publisher {
         asked: Option<u64>,
         encode: impl FnOnce(&mut BytesMut, u64) -> Result<()>,
     ) -> Result<Kept> {
-        let number = asked.unwrap_or(self.last + 1);
+        let Some(number) = asked.or(self.last.checked_add(1)) else {
+            let text = "publish: a server has every sequence number of this client's name; use another name";
+            return Err(Error::InvalidArgument(text.into()));
+        };
         if number <= self.last {
             let text = format!(
                 "sequence number {number}: numbers up to {} were given out; leave it to the publish store",
@@ -227,19 +230,13 @@ impl Publisher {
     }
 
     /// A logon has succeeded, at a server that has everything up to `has`, if it says so; what
-    /// that persists is dealt with already. Returns what is strange about it.
-    pub(super) fn logged_on(&mut self, has: Option<u64>, lost: usize) -> Option<Error> {
-        let ahead = has.filter(|has| *has > self.last);
-        let strange = ahead.filter(|_| lost > 0).map(|has| {
-            Error::Store(StoreError::other(format!(
-                "the server has sequence numbers up to {has} of this client's name, but this store has given out \
-                 none beyond {}: another client uses the name, or the store is an old copy; {lost} kept \
-                 messages count as duplicates there and were dropped",
-                self.last
-            )))
-        });
+    /// that persists is dealt with already. Before that the last number was `given`, and `lost` messages more
+    /// were kept. Returns what is strange about it.
+    pub(super) fn logged_on(&mut self, has: Option<u64>, given: u64, lost: usize) -> Option<Error> {
+        let ahead = has.filter(|has| *has > given);
+        let strange = ahead.filter(|_| lost > 0).map(|has| ahead_of(given, has, lost));
         self.last = self.last.max(ahead.unwrap_or(0));
-        self.sent = self.store.lowest().map_or(self.last, |lowest| lowest - 1);
+        self.sent = self.store.lowest().map_or(self.last, |lowest| lowest.saturating_sub(1));
         if self.bugs.replay_off_by_one && !self.store.is_empty() {
             self.sent += 1;
         }
@@ -266,8 +263,10 @@ impl Publisher {
 
     /// Whether a recovery still has to send what was kept before it.
     pub(super) fn replays(&self) -> bool {
+        // What a disk in trouble holds back is not waited for: subscriptions need no disk.
+        let held = self.store.trouble().map(|_| self.store.may_leave());
         let open = self.stuck.is_some() || self.bugs.new_overtakes_replay;
-        self.replay_to.is_some_and(|to| self.sent < to) && !open
+        self.replay_to.is_some_and(|to| self.sent < to.min(held.unwrap_or(to))) && !open
     }
 
     /// The recovery has sent everything.
@@ -333,19 +332,25 @@ impl Publisher {
     // ----- what the server says -------------------------------------------------------
 
     /// The server has persisted everything up to a number. Returns the waits that are over,
-    /// and what the store has to say.
+    /// and what is strange about it, or what the store has to say.
     pub(super) fn persisted(&mut self, number: u64) -> (Vec<u64>, Option<Error>) {
         if number <= self.persisted {
             return (Vec::new(), None);
         }
         self.persisted = number;
+        let mut strange = None;
+        if number > self.last {
+            // What comes next must not count as persisted (protocol.md P-9, inferred).
+            strange = self.open.then(|| ahead_of(self.last, number, self.store.len()));
+            (self.last, self.sent) = (number, number);
+        }
         let upto = if self.bugs.discards_one_too_many { number + 1 } else { number };
         let trouble = self.store.discard_up_to(upto).err().map(Error::Store);
         // Numbers behind it that are not kept, such as those reserved by an earlier process, are never reported.
         let over_to = self.store.lowest().map_or(u64::MAX, |lowest| number.max(lowest - 1));
-        let open = self.waits.split_off(&(over_to.saturating_add(1), 0));
+        let open = over_to.checked_add(1).map(|next| self.waits.split_off(&(next, 0))).unwrap_or_default();
         let over = std::mem::replace(&mut self.waits, open);
-        (over.into_iter().map(|(_, wait)| wait).collect(), trouble)
+        (over.into_iter().map(|(_, wait)| wait).collect(), trouble.or(strange))
     }
 
     /// The server has refused one message, and will not take it again.
@@ -436,6 +441,15 @@ pub(crate) enum Fate {
     Written,
     Persisted,
     Refused,
+}
+
+/// A server has more than was given out.
+fn ahead_of(given: u64, has: u64, lost: usize) -> Error {
+    Error::Store(StoreError::other(format!(
+        "the server has sequence numbers up to {has} of this client's name, but this store has given out \
+         none beyond {given}: another client uses the name, or the store is an old copy; {lost} kept \
+         messages count as duplicates there and were dropped",
+    )))
 }
 
 /// Whether a refusal says that the server has the message already (WF-7).

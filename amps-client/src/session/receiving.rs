@@ -11,7 +11,7 @@ use super::acks::AckOption;
 use super::app::{App, Delivery, Disposition};
 use super::inbound::{Session, State};
 use super::publisher::is_duplicate;
-use super::replay::{Progress, Replay};
+use super::replay::{self, Replay};
 use super::settling::Lease;
 use super::subscription::SubKey;
 use crate::bookmark_store::Arrival;
@@ -151,7 +151,11 @@ impl<A: App> Session<A> {
         let write = message.is_ack(AckType::Persisted);
         // What is stored already is no failed write (WF-7).
         let write_failed = failed && write && !is_duplicate(message);
-        let number = message.sequence().filter(|_| write);
+        // Numbers begin at 1 (protocol.md P-1).
+        let number = message.sequence().filter(|number| write && *number > 0);
+        // Of what was never published nothing can be refused, and all before it is as unsure as it was.
+        let number =
+            number.filter(|number| !failed || self.shared.with(|outbound| outbound.gave_out(*number)));
         // RT-1: acknowledgements are told apart by their command first.
         let ids = [message.command_id(), message.query_id(), message.sub_id(), message.sub_ids()];
         let id = ids.into_iter().flatten().find(|id| self.routes.find(id).is_some()).map(|id| id.to_vec());
@@ -347,8 +351,8 @@ impl<A: App> Session<A> {
     fn examine(&mut self, message: &Message<&[u8]>, key: SubKey) -> Examined {
         let progress = self.routes.get(key).and_then(|route| route.progress.as_ref());
         let Some(progress) = progress else { return Examined::Deliver(None) };
-        let (replay, begun) = (Arc::clone(&progress.replay), progress.begun);
-        let Some(id) = Progress::message(message) else { return Examined::Deliver(Some(replay)) };
+        let (replay, begun) = (Arc::clone(&progress.replay), progress.has_begun());
+        let Some(id) = replay::logged(message) else { return Examined::Deliver(Some(replay)) };
         if !begun {
             self.app.unexpected(message);
             return Examined::Drop;

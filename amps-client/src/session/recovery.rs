@@ -71,12 +71,13 @@ impl Outbound {
             self.resubscribing += usize::from(recovers);
         }
         self.gate = Gate::Replaying;
-        let before = self.line.publisher.as_ref().map_or(0, |publisher| publisher.len());
+        let publisher = self.line.publisher.as_ref();
+        let (before, given) = publisher.map_or((0, 0), |publisher| (publisher.len(), publisher.last()));
         if let Some(has) = has {
             self.persisted(has);
         }
         if let Some(publisher) = &mut self.line.publisher {
-            let strange = publisher.logged_on(has, before - publisher.len());
+            let strange = publisher.logged_on(has, given, before.saturating_sub(publisher.len()));
             self.line.troubles.extend(strange);
             self.lose_answers();
         }

@@ -35,8 +35,13 @@ pub(crate) struct Bookmarks(pub(crate) Option<Arc<dyn BookmarkStore>>);
 impl Bookmarks {
     /// The tie of a subscription to the store, if it is a bookmark subscription.
     pub(crate) fn replay(&self, command: &Command, sub: Option<&Id<'_>>) -> Option<Arc<Replay>> {
-        let (store, sub) = (self.0.as_ref()?, sub?);
-        is_replay(command).then(|| Arc::new(Replay { store: Arc::clone(store), sub: sub.to_string() }))
+        if is_replay(command) { self.tie(&sub?.to_string()) } else { None }
+    }
+
+    /// The tie of whatever goes by this id, which may become a bookmark subscription later.
+    pub(crate) fn tie(&self, sub: &str) -> Option<Arc<Replay>> {
+        let store = Arc::clone(self.0.as_ref()?);
+        Some(Arc::new(Replay { store, sub: sub.to_owned() }))
     }
 }
 
@@ -83,6 +88,18 @@ impl Replay {
         self.store.begin(&self.sub, from).map_err(Error::Store)
     }
 
+    /// The id was made up for this run: what an earlier one knew by it is about another subscription (client.md
+    /// BK-5).
+    ///
+    /// # Errors
+    /// The store cannot forget that.
+    pub(crate) fn forget(&self) -> Result<()> {
+        if self.recovery_point().bookmark.is_empty() {
+            return Ok(());
+        }
+        self.store.purge_sub(&self.sub).map_err(Error::Store)
+    }
+
     /// Whether a message goes to the application. A store in trouble loses nothing for that.
     pub(super) fn arrived(&self, message: MessageId) -> (Arrival, Option<Error>) {
         match self.store.arrived(&self.sub, message) {
@@ -106,10 +123,11 @@ impl Replay {
 pub(crate) struct Progress {
     pub(super) replay: Arc<Replay>,
     /// The server has said that the replay starts: what came before is of an earlier subscriber of the same id.
-    pub(super) begun: bool,
+    begun: bool,
     /// The replay has caught up: until then, what is persisted may be ahead of it.
     caught_up: bool,
     begins_now: bool,
+    gap: bool,
     /// Delivered only when every replica has it, perhaps after its `persisted` ack.
     lags: bool,
     /// The last `persisted` bookmark of a subscription that lags.
@@ -120,11 +138,22 @@ impl Progress {
     pub(super) fn new(replay: Arc<Replay>, command: &Command) -> Self {
         let begins_now = command.get_bookmark() == Some(NOW);
         let lags = command.get_options().fully_durable();
-        Self { replay, begun: false, caught_up: false, begins_now, lags, held: None }
+        Self { replay, begun: false, caught_up: false, begins_now, gap: false, lags, held: None }
+    }
+
+    /// The server replays from here on: for a new subscriber (`anew`) or for the one that was there. Only
+    /// now the last one's part is over: until then the id may still be refused, and messages of the last one may be
+    /// under way. Returns what the store has to say.
+    pub(super) fn begins(&mut self, anew: bool) -> Option<Error> {
+        self.begun = true;
+        let taken_over = if anew { self.replay.store.new_subscriber(&self.replay.sub) } else { Ok(()) };
+        taken_over.err().map(Error::Store)
     }
 
     /// The next connection replays anew.
     pub(super) fn restart(&mut self) {
+        // It began at "now", and nobody has said where that was.
+        self.gap |= self.begun && self.begins_now;
         self.begun = false;
         self.stopped();
     }
@@ -135,14 +164,13 @@ impl Progress {
         self.held = None;
     }
 
-    /// Whether a message is one of the log, to be told from those that were seen.
-    pub(super) fn message(message: &Message<&[u8]>) -> Option<MessageId> {
-        if !matches!(message.command(), CommandKind::Publish | CommandKind::DeltaPublish)
-            || message.lease().is_some()
-        {
-            return None;
-        }
-        MessageId::parse(message.bookmark()?).ok()
+    /// Whether something may have been missed between two connections.
+    pub(super) const fn take_gap(&mut self) -> bool {
+        std::mem::replace(&mut self.gap, false)
+    }
+
+    pub(super) const fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// The server says how far it is. Returns whether that is safe on all its replicas, and
@@ -164,6 +192,16 @@ impl Progress {
         let Some(safe) = safe else { return (false, None) };
         (true, self.replay.store.persisted(&self.replay.sub, safe).err().map(Error::Store))
     }
+}
+
+/// Which message of the log this is, to be told from those that were seen; `None` if it is none.
+pub(crate) fn logged<B: AsRef<[u8]>>(message: &Message<B>) -> Option<MessageId> {
+    if !matches!(message.command(), CommandKind::Publish | CommandKind::DeltaPublish)
+        || message.lease().is_some()
+    {
+        return None;
+    }
+    MessageId::parse(message.bookmark()?).ok()
 }
 
 /// Where subscriptions that were resumed together begin again: so that none misses anything.

@@ -36,7 +36,10 @@ impl Outbound {
             Gate::Up => Ok(self.waiting == 0 && self.line.is_level()),
             Gate::Replaying => Ok(false),
             Gate::Down(_) | Gate::Opening if self.recovering && kept => Ok(true),
-            Gate::Down(_) | Gate::Opening if self.recovering && self.retry => Ok(false),
+            // What is published is a store's business alone: sent again without a number it could be there twice.
+            Gate::Down(_) | Gate::Opening if self.recovering && self.retry && !command.is_publish() => {
+                Ok(false)
+            }
             Gate::Down(_) | Gate::Opening => self.require_up().map(|()| true),
         }
     }
@@ -80,10 +83,19 @@ impl Outbound {
         if pending.unsent.take().is_some() {
             self.waiting -= 1;
         }
-        let over = pending.waiter.is_none() && matches!(pending.purpose, Purpose::Perform(_));
+        // Nobody waits for its answer, and no answer may come.
+        let over =
+            pending.waiter.is_none() && matches!(pending.purpose, Purpose::Perform(_) | Purpose::Place(_));
         match self.write_waiting(now, serial, &pending) {
-            // Nobody waits for its answer.
-            Ok(_) if over => self.forget_name(serial),
+            Ok(_) if over => {
+                self.forget_name(serial);
+                match pending.purpose {
+                    Purpose::Place(key) if self.replay(key).is_some() => {
+                        self.effects.push(Effect::Replays { key, serial, anew: true });
+                    }
+                    _ => {}
+                }
+            }
             Ok(kept) => {
                 pending.kept = kept;
                 self.commands.insert(serial, pending);

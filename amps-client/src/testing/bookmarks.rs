@@ -23,6 +23,8 @@ const DISCARDS_NOTHING: &str = "a persisted bookmark discards nothing and makes 
 const LAST_PERSISTED: &str =
     "the last persisted bookmark is in the recovery point, also if it is the lower one";
 const NOT_OPEN: &str = "a discard of a message that is not open has no effect";
+const RENEWED: &str =
+    "for a new subscriber what was not discarded is new again, and everything else stays as it was";
 const APART: &str = "what happens to one subscription changes no other";
 const PURGED_SUB: &str = "purge_sub forgets everything about one subscription, and nothing else";
 const PURGED: &str = "purge forgets everything";
@@ -58,6 +60,7 @@ pub fn check_bookmark_store<S: BookmarkStore>(
     it_keeps_subscriptions_apart(&taken()?)?;
     it_forgets_what_it_is_told_to(&taken()?)?;
     it_counts_what_is_open(&taken()?)?;
+    it_serves_another_subscriber(&taken()?)?;
     it_is_used_by_many_threads(&taken()?)?;
     for seed in 1..=40 {
         it_does_what_its_trait_says(&taken()?, seed)?;
@@ -194,6 +197,25 @@ fn it_knows_duplicates<S: BookmarkStore>(taken: &Taken<S>) -> Result<(), Violati
     taken.arrived("s", id(1, 3), Arrival::Duplicate, REPEATED)?;
     taken.arrived("s", id(1, 6), Arrival::New, NEW)?;
     taken.arrived("s", id(u64::MAX, u64::MAX), Arrival::New, NEW)?;
+    taken.close()
+}
+
+fn it_serves_another_subscriber<S: BookmarkStore>(taken: &Taken<S>) -> Result<(), Violation> {
+    let renew = |sub: &str| taken.0.new_subscriber(sub).or_broken(ANSWERS, "new_subscriber");
+    renew("unknown")?;
+    taken.all_new("s", &[id(1, 1), id(1, 2), id(1, 3), id(1, 4)])?;
+    taken.discard("s", id(1, 1))?;
+    taken.discard("s", id(1, 3))?;
+    renew("s")?;
+    let open = (taken.0.oldest_open("s"), taken.0.open_messages("s"));
+    holds(open == (None, 0), RENEWED, || format!("still open: {open:?}"))?;
+    taken.point("s", &["1|1|"], true, RENEWED)?;
+    taken.arrived("s", id(1, 1), Arrival::Duplicate, RENEWED)?;
+    taken.arrived("s", id(1, 2), Arrival::New, RENEWED)?;
+    taken.arrived("s", id(1, 3), Arrival::Duplicate, RENEWED)?;
+    taken.arrived("s", id(1, 4), Arrival::New, RENEWED)?;
+    taken.discard("s", id(1, 2))?;
+    taken.point("s", &["1|3|"], true, RENEWED)?;
     taken.close()
 }
 

@@ -49,13 +49,7 @@ struct Model {
 }
 
 fn open(disk: &SimDisk, policy: SyncPolicy) -> Result<(FileBookmarkStore, Steps), StoreError> {
-    let settings = Settings::new(Arc::new(disk.clone()), policy);
-    let store = FileBookmarkStore::with_settings(
-        Path::new(PATH),
-        Settings { rewrite_above: 1500, thread: false, ..settings },
-    )?;
-    let steps = store.journal.steps();
-    Ok((store, steps))
+    disk.bookmark_store_that_shrinks(Path::new(PATH), policy, Some(1500))
 }
 
 /// Where a server begins: behind the oldest of those that are listed.
@@ -387,11 +381,12 @@ fn threads_that_discard_at_the_same_time_share_a_force_and_return_after_it() {
         while store.open_messages(SUB) > 0 {
             std::thread::yield_now();
         }
-        assert_eq!(*returned.lock().unwrap(), 0, "none is on the disk");
+        let early = *returned.lock().unwrap();
         disk.shut(false);
+        assert_eq!(early, 0, "none is on the disk");
     });
     assert_eq!(disk.0.writes_and_syncs().1 - before, 2, "one for the first, one for all the others");
     disk.0.cut_power();
-    let (store, _steps) = open(&disk.0, SyncPolicy::EveryWrite).unwrap();
+    let (store, _steps) = disk.0.bookmark_store(Path::new(PATH), SyncPolicy::EveryWrite).unwrap();
     assert_eq!(store.recovery_point(SUB).bookmark, format!("7|{THREADS}|"));
 }

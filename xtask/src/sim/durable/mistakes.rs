@@ -98,6 +98,11 @@ impl<S: BookmarkStore> BookmarkStore for Careless<S> {
         self.store.begin(sub, from)
     }
 
+    fn new_subscriber(&self, sub: &str) -> Result<(), StoreError> {
+        self.with_open(|open| open.retain(|(other, _)| other != sub));
+        self.store.new_subscriber(sub)
+    }
+
     fn arrived(&self, sub: &str, message: MessageId) -> Result<Arrival, StoreError> {
         let arrival = self.store.arrived(sub, message)?;
         let known = self.with_open(|open| match arrival {
