@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use amps_protocol::{CommandKind, DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, Endpoint, Message as Raw};
-use amps_transport::{Connector, MakeLayer};
+use amps_transport::{Connector, HttpHeaders, MakeLayer};
 
 use crate::advisor::PolicyDelay;
 use crate::authenticator::Authenticator;
@@ -25,7 +25,7 @@ use crate::session::publisher::StoreUse;
 use crate::session::recovery::RECOVERY_TIMEOUT;
 use crate::session::{HeartbeatSettings, LogonSettings, SessionConfig};
 use crate::stream::DEFAULT_STREAM_LIMIT;
-use crate::transports::{self, Transports};
+use crate::transports::{self, HttpProxy, Transports};
 use crate::write_failure::FailedWrite;
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -269,6 +269,41 @@ impl ClientBuilder {
     /// string, as they are.
     pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// How encrypted connections (`tcps`, `wss`) are made; by default the platform's certificates decide whom to
+    /// trust. Counts for all servers.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: amps_transport::TlsClient) -> Self {
+        self.transports.tls = Some(tls);
+        self
+    }
+
+    /// Reaches all servers (but Unix sockets) through an HTTP proxy, by `CONNECT`. Names of servers are resolved by
+    /// the proxy; encryption goes through it, from end to end.
+    pub fn proxy(mut self, proxy: HttpProxy) -> Self {
+        self.transports.proxy = Some(proxy);
+        self
+    }
+
+    /// Headers of the request that a preflight (`http_preflight=true` in the connection string), or the upgrade to
+    /// WebSocket, consists of: a cookie or a token for a reverse proxy, for example. By itself it turns nothing on.
+    pub fn http_headers(mut self, headers: HttpHeaders) -> Self {
+        self.transports.headers = headers;
+        self
+    }
+
+    /// What a preflight asks to become; default `websocket`, which proxies know.
+    pub fn upgrade_protocol(mut self, protocol: impl Into<String>) -> Self {
+        self.transports.upgrade = Some(protocol.into());
+        self
+    }
+
+    /// Whether each WebSocket message begins with its length, as on TCP. Default no; either is understood.
+    #[cfg(feature = "websocket")]
+    pub fn websocket_length_prefix(mut self, on: bool) -> Self {
+        self.transports.length_prefix = on;
         self
     }
 

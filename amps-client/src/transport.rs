@@ -1,9 +1,16 @@
-//! What a way of your own to reach a server consists of; see
-//! [`ClientBuilder::connector`](crate::ClientBuilder::connector) and
-//! [`ClientBuilder::layer`](crate::ClientBuilder::layer).
+//! How a server is reached: encryption, proxies, and ways of your own.
 //!
-//! Holds nothing itself: these are names of `amps-transport`.
+//! Holds nothing itself: but for [`HttpProxy`] these are names of `amps-transport`. See
+//! [`ClientBuilder::proxy`](crate::ClientBuilder::proxy),
+//! [`ClientBuilder::http_headers`](crate::ClientBuilder::http_headers),
+//! [`ClientBuilder::connector`](crate::ClientBuilder::connector), [`ClientBuilder::layer`](crate::ClientBuilder::layer),
+//! and with the feature `tls` `ClientBuilder::tls`.
+
+pub use crate::transports::HttpProxy;
 
 pub use amps_transport::{
-    Connector, CustomStream, Layer, LayerError, LayerState, LayerTrouble, Layers, MakeLayer,
+    Connector, CustomStream, HttpConfigError, HttpHeaders, Layer, LayerError, LayerState, LayerTrouble,
+    Layers, MakeLayer,
 };
+#[cfg(feature = "tls")]
+pub use amps_transport::{TlsClient, TlsClientBuilder, TlsSetupError, TlsVersion};

@@ -77,10 +77,16 @@ impl<A: App> Session<A> {
         }
     }
 
-    pub(super) fn connect<S: Sink>(&mut self, _now: Time, sink: &mut S) {
+    pub(super) fn connect<S: Sink>(&mut self, now: Time, sink: &mut S) {
         let Some(endpoint) = self.endpoint() else { return self.give_up() };
         let info = ConnectionInfo::of(&self.config.name, endpoint);
-        let target = self.config.transports.target(endpoint, self.config.connect_timeout);
+        let target = match self.config.transports.target(endpoint, self.config.connect_timeout) {
+            Ok(target) => target,
+            Err(error) => {
+                self.info = Some(info);
+                return self.attempt_failed(now, error, sink);
+            }
+        };
         self.info = Some(info);
         self.state = State::Connecting { conn: sink.connect(target) };
     }
