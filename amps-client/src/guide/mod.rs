@@ -49,6 +49,7 @@ pages! {
     client_identification "Client Identification";
     connection_strings "Connection Strings";
     connection_parameters "Connection Parameters";
+    transports "Transports";
     providing_credentials "Providing Credentials";
     subscriptions "Subscriptions";
     content_filtering "Content Filtering";
