@@ -4,7 +4,6 @@
 //! says goes together with what is said in Rust.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +22,11 @@ use crate::fault::Fault;
 use crate::journal::JournalMode;
 use crate::server::{FakeServer, StartError};
 use crate::shell::VIRTUAL_START;
+use crate::wire::Fitter;
 
+mod listen;
 mod script;
+pub(crate) use listen::{Listen, Place};
 
 /// Entries that a journal keeps by default.
 const JOURNAL_CAP: usize = 100_000;
@@ -44,6 +46,7 @@ pub struct FakeServerBuilder {
     /// The listeners of files, which come before the others.
     transports: Vec<Listen>,
     keep_ports: bool,
+    keep_certificates: bool,
     /// Where the definitions of files are.
     places: Places,
     /// Why a file could not be read.
@@ -68,6 +71,8 @@ pub(crate) struct Plan {
     pub(crate) rules: Rules,
     /// Where the control port listens, if there is one.
     pub(crate) control: Option<String>,
+    /// The authority of the certificates that the server has made, as PEM.
+    pub(crate) ca: Option<Arc<str>>,
     /// Rung when a link has done something.
     pub(crate) bell: Arc<Bell>,
 }
@@ -93,6 +98,7 @@ impl Default for Plan {
             faults: Vec::new(),
             rules: Rules::default(),
             control: None,
+            ca: None,
             bell: Arc::default(),
         }
     }
@@ -130,11 +136,21 @@ impl FakeServerBuilder {
         self
     }
 
-    /// The transports of files listen on the ports that the files say, and their destinations
-    /// are replicated to. Default: on free ports, and there is no replication, for the ports that
-    /// destinations name mean nothing then.
+    /// The transports of files listen on the ports and the socket files that the files say, and
+    /// their destinations are replicated to. Default: on free ports, and on socket files of their
+    /// own among the temporary files, and there is no replication, for the ports that destinations
+    /// name mean nothing then.
     pub fn keep_ports(mut self) -> Self {
         self.keep_ports = true;
+        self
+    }
+
+    /// Transports of files that speak TLS show the certificates that the files name. Default: one of
+    /// the server's own making, as [`FakeServer::ca_pem`] says, for a file of a real server names
+    /// secrets of a real server.
+    #[cfg(feature = "tls")]
+    pub fn keep_certificates(mut self) -> Self {
+        self.keep_certificates = true;
         self
     }
 
@@ -292,6 +308,17 @@ impl FakeServerBuilder {
     /// Listens on an address: `127.0.0.1:0`, `tcp://127.0.0.1:9007/amps`, or with a message
     /// type that the listener is bound to, `tcp://127.0.0.1:0/amps/json`. Repeatable.
     /// Default: a free port of 127.0.0.1, any message type.
+    ///
+    /// A client may send an HTTP preflight first, and, with the Cargo feature `zlib`, compress;
+    /// the server sees what a connection begins with. The other schemes:
+    ///
+    /// * `tcps`, with the feature `tls`: a certificate of the server's own making for `localhost`,
+    ///   127.0.0.1, `::1` and the host of the address, by the authority of
+    ///   [`FakeServer::ca_pem`], unless [`TransportConfig`] has another.
+    /// * `ws` and `wss`, with the feature `websocket`: WebSocket, and nothing else.
+    /// * `unix:///path/to.sock`, or as clients write it,
+    ///   `unix://localhost:0/amps/json?path=/path/to.sock`: a socket file, which is removed with the
+    ///   server. `unix://` alone is a file of its own among the temporary ones.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen.push((address.into(), TransportConfig::default()));
         self
@@ -442,121 +469,36 @@ impl FakeServerBuilder {
     /// Starts the server. When this returns, clients can connect.
     ///
     /// # Errors
-    /// The configuration contradicts itself, an address cannot be bound, or the log's file
-    /// cannot be used.
+    /// The configuration contradicts itself, a certificate cannot be used, an address cannot be
+    /// bound, or the log's file cannot be used. Nothing listens unless all addresses make sense.
     pub fn start(mut self) -> Result<FakeServer, StartError> {
         self.take_functions();
         let mut listen = std::mem::take(&mut self.transports);
         if self.keep_ports {
             self.config.destinations.append(&mut self.destinations);
         } else {
-            listen.iter_mut().for_each(|listen| listen.addr.set_port(0));
+            listen.iter_mut().for_each(|listen| listen.at.choose());
         }
         if listen.iter().all(|listen| listen.replication) && self.listen.is_empty() {
             self.listen.push(("127.0.0.1:0".to_owned(), TransportConfig::default()));
         }
+        #[cfg(feature = "tls")]
+        if !self.keep_certificates {
+            listen.iter_mut().for_each(|listen| listen.transport.wire.tls.forget_files());
+        }
         for (text, transport) in &self.listen {
             listen.push(Listen::parse(text)?.with(transport.clone()));
         }
+        let mut fitter = Fitter::new(self.config.max_frame, &listen);
+        listen.iter_mut().try_for_each(|listen| fitter.fit(listen))?;
         let language = self.config.language();
         listen.iter().try_for_each(|listen| listen.transport.check(&language))?;
         for text in &self.replication_listen {
             listen.push(Listen::parse_replication(text)?);
         }
-        let plan = std::mem::take(&mut self.plan);
+        let mut plan = std::mem::take(&mut self.plan);
+        plan.ca = fitter.ca();
         let data_dir = self.data_dir.take();
         FakeServer::start(self.engine()?, listen, plan, data_dir.as_deref())
     }
-}
-
-/// Where to listen, and for what.
-#[derive(Clone, Debug)]
-pub(crate) struct Listen {
-    /// The name of the transport in its file.
-    pub(crate) name: Option<String>,
-    pub(crate) addr: SocketAddr,
-    pub(crate) message_type: Option<String>,
-    /// Other instances connect here, and no clients.
-    pub(crate) replication: bool,
-    /// The rules of its own.
-    pub(crate) transport: TransportConfig,
-    /// The element of a file that names the address, by file, line and name.
-    pub(crate) element: Option<String>,
-}
-
-impl Listen {
-    /// With rules; a name and a message type in them come before those of the address.
-    fn with(mut self, transport: TransportConfig) -> Self {
-        self.name = transport.name.clone().or(self.name);
-        self.message_type = transport.message_type.clone().or(self.message_type);
-        self.transport = transport;
-        self
-    }
-
-    /// What an error about the address begins with.
-    pub(crate) fn place(&self) -> String {
-        self.element.as_ref().map_or_else(String::new, |element| format!("{element}: "))
-    }
-
-    /// The rules, with all that is known of the listener.
-    pub(crate) fn rules(&self) -> TransportConfig {
-        TransportConfig {
-            name: Some(self.name()),
-            message_type: self.message_type.clone(),
-            ..self.transport.clone()
-        }
-    }
-
-    /// The name of the transport, or one made of its message type.
-    pub(crate) fn name(&self) -> String {
-        let made = || match self.replication {
-            true => "replication".to_owned(),
-            false => format!("{}-tcp", self.message_type.as_deref().unwrap_or("any")),
-        };
-        self.name.clone().unwrap_or_else(made)
-    }
-
-    /// Without any rules.
-    pub(crate) fn at(addr: SocketAddr, replication: bool) -> Self {
-        Self {
-            name: None,
-            addr,
-            message_type: None,
-            replication,
-            transport: TransportConfig::default(),
-            element: None,
-        }
-    }
-
-    fn parse(text: &str) -> Result<Self, StartError> {
-        let wrong = |fault| StartError::Address { text: text.to_owned(), fault };
-        let rest = match text.split_once("://") {
-            Some(("tcp", rest)) => rest,
-            Some(_) => return Err(wrong("only tcp is supported; write tcp://HOST:PORT/amps")),
-            None => text,
-        };
-        let (addr, path) = rest.split_once('/').unwrap_or((rest, "amps"));
-        let message_type = match path.split_once('/') {
-            None if path == "amps" => None,
-            Some(("amps", message_type)) if !message_type.is_empty() => Some(message_type.to_owned()),
-            _ => return Err(wrong("the path has to be /amps or /amps/MESSAGE-TYPE")),
-        };
-        let addr = resolve(addr).ok_or_else(|| wrong("expected HOST:PORT"))?;
-        Ok(Self { message_type, ..Self::at(addr, false) })
-    }
-
-    fn parse_replication(text: &str) -> Result<Self, StartError> {
-        let wrong = |fault| StartError::Address { text: text.to_owned(), fault };
-        let addr = match text.split_once("://") {
-            Some(("tcp", rest)) => rest,
-            Some(_) => return Err(wrong("only tcp is supported; write tcp://HOST:PORT")),
-            None => text,
-        };
-        let addr = resolve(addr).ok_or_else(|| wrong("expected HOST:PORT"))?;
-        Ok(Self::at(addr, true))
-    }
-}
-
-fn resolve(addr: &str) -> Option<SocketAddr> {
-    addr.to_socket_addrs().ok().and_then(|mut addrs| addrs.next())
 }

@@ -30,6 +30,10 @@
 //! # Ok::<(), amps_testkit::StartError>(())
 //! ```
 //!
+//! Clients come by TCP, also with an HTTP preflight in front, and by Unix sockets; with the Cargo
+//! features `tls`, `zlib` and `websocket`, none of which is on by default, by `tcps`, compressed, and
+//! by `ws` and `wss`: see [`FakeServerBuilder::listen`].
+//!
 //! Each server stands for itself: nothing is global, ports are chosen by the system, and a
 //! server ends when its handle is dropped.
 #![forbid(unsafe_code)]
@@ -95,5 +99,9 @@ mod shell;
 mod state;
 pub use state::ServerState;
 mod store;
+mod wire;
+#[cfg(feature = "tls")]
+pub use amps_transport::{TlsServer, TlsServerBuilder, TlsSetupError};
+pub use wire::Protocol;
 
 pub mod sim;

@@ -56,7 +56,7 @@ impl Mirror {
     pub fn addr(&self, side: Side) -> SocketAddr {
         let mut listeners = self.server.listeners().into_iter();
         let found = listeners.find(|listening| listening.name == side.name());
-        found.map_or(SocketAddr::from(([127, 0, 0, 1], 0)), |listening| listening.addr)
+        found.and_then(|listening| listening.addr).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
     /// The connection string of a side for one message type: `tcp://127.0.0.1:PORT/amps/json`.

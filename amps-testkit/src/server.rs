@@ -8,10 +8,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use amps_transport::{CloseMode, EventLoop, ListenerId, MachineHandle, SocketOptions, Time};
+use amps_transport::{CloseMode, EventLoop, MachineHandle, Time};
 
 use crate::builder::{FakeServerBuilder, Listen, Plan, Rules};
 use crate::config::ConfigFileError;
@@ -23,7 +23,6 @@ use crate::engine::{
 use crate::fault::FaultLayer;
 use crate::form::FaultError;
 use crate::journal::{Entry, Journal, JournalMode, WaitTimeout};
-use crate::port::Reservation;
 use crate::shell::{Initial, Note, Script, Shell};
 use crate::store::Store;
 
@@ -31,15 +30,15 @@ mod control;
 mod faults;
 mod inspect;
 mod links;
+mod listeners;
 mod observe;
 mod running;
 mod set_up;
 use control::StopSignal;
+use listeners::Bound;
+pub use listeners::Listening;
 pub use running::SettleTimeout;
 use running::complain;
-
-/// How many turns of the loop a listener may take to close.
-const MOST_TURNS: usize = 1_000;
 
 /// How a connection is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +83,30 @@ pub enum StartError {
         /// behind it; empty if no file did.
         place: String,
     },
+    /// A socket file could not be made.
+    #[error(
+        "{place}cannot listen on {path}: {source}; end what listens there, or choose another path",
+        path = path.display()
+    )]
+    BindFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+        /// As that of [`Bind`](Self::Bind).
+        place: String,
+    },
+    /// A certificate or a key cannot be used.
+    #[cfg(feature = "tls")]
+    #[error("{place}cannot listen on \"{text}\": {source}")]
+    Tls {
+        /// The address as given.
+        text: String,
+        /// What is wrong, and where.
+        source: amps_transport::TlsSetupError,
+        /// As that of [`Bind`](Self::Bind).
+        place: String,
+    },
     /// The file of the transaction log could not be opened, read or made.
     #[error("cannot keep the log in {path}: {source}", path = path.display())]
     Data {
@@ -116,6 +139,8 @@ pub struct FakeServer {
     // Declared first, so that it goes before the loop does.
     machine: MachineHandle<Shell>,
     listeners: Arc<Mutex<Vec<Bound>>>,
+    /// The authority of the certificates that the server has made.
+    ca: Option<Arc<str>>,
     journal: Arc<Journal>,
     rules: Rules,
     stop: Arc<StopSignal>,
@@ -127,39 +152,6 @@ pub struct FakeServer {
 struct Owned {
     control: Option<ControlPort>,
     _event_loop: EventLoop<Shell>,
-}
-
-#[derive(Debug)]
-struct Bound {
-    listen: Listen,
-    addr: SocketAddr,
-    /// `None` while the server does not accept.
-    id: Option<ListenerId>,
-    /// Keeps the port meanwhile, if the system lets it.
-    reserved: Option<Reservation>,
-}
-
-/// A listener: its name, and where clients find it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listening {
-    /// The name of the transport in a configuration file; else `any-tcp`, or the message type
-    /// that it is bound to and `-tcp`, or `replication`.
-    pub name: String,
-    /// The address bound.
-    pub addr: SocketAddr,
-    /// `tcp://ADDRESS/amps`, with the message type that it is bound to; without a path where
-    /// other instances connect.
-    pub uri: String,
-    /// Whether nobody listens there before
-    /// [`enable_transport`](FakeServer::enable_transport) is called.
-    pub disabled: bool,
-}
-
-/// The port of a listener that is disabled at the start.
-fn reserve(listen: &Listen) -> Result<Bound, StartError> {
-    let bind = |source| StartError::Bind { addr: listen.addr, source, place: listen.place() };
-    let (reserved, addr) = Reservation::made(listen.addr).map_err(bind)?;
-    Ok(Bound { listen: listen.clone(), addr, id: None, reserved: Some(reserved) })
 }
 
 impl FakeServer {
@@ -203,19 +195,14 @@ impl FakeServer {
         let initial = Initial { config, clock, seed, faults: plan.faults.clone(), observe };
         let shell = Shell::new(engine, plan.clock, faults, store, Arc::clone(&journal), plan.bell);
         let machine = event_loop.add(shell.with_initial(initial));
-        let (listeners, stop) = (Arc::default(), Arc::default());
+        let (listeners, stop, ca) = (Arc::default(), Arc::default(), plan.ca);
         let owned = Some(Owned { control: None, _event_loop: event_loop });
-        let mut server = Self { machine, listeners, journal, rules: plan.rules, stop, owned };
+        let mut server = Self { machine, listeners, ca, journal, rules: plan.rules, stop, owned };
         for fault in plan.faults {
             server.add_fault(fault)?;
         }
-        for listen in listen {
-            let bound = if listen.transport.disabled {
-                reserve(&listen)?
-            } else {
-                server.open(listen.addr, &listen)?
-            };
-            server.lock_listeners().push(bound);
+        for listen in &listen {
+            server.add_listener(listen)?;
         }
         if let Some(address) = &plan.control {
             let control = ControlPort::open(address, server.for_control())?;
@@ -224,48 +211,6 @@ impl FakeServer {
             }
         }
         Ok(server)
-    }
-
-    fn open(&self, addr: SocketAddr, listen: &Listen) -> Result<Bound, StartError> {
-        let bind = |source| StartError::Bind { addr, source, place: listen.place() };
-        let (id, bound) = self.machine.listen(addr, SocketOptions::default()).map_err(bind)?;
-        self.machine.post(Note::Transport(id, Box::new(listen.rules())));
-        if listen.replication {
-            self.machine.post(Note::ReplicationListener(id));
-        }
-        self.machine.post(Note::Script(Script::Name(id, listen.name())));
-        Ok(Bound { listen: listen.clone(), addr: bound, id: Some(id), reserved: None })
-    }
-
-    /// The connection string of the first listener, for one message type:
-    /// `tcp://127.0.0.1:PORT/amps/json`.
-    pub fn uri(&self, message_type: &str) -> String {
-        format!("tcp://{}/amps/{message_type}", self.addr())
-    }
-
-    /// The address of the first listener.
-    pub fn addr(&self) -> SocketAddr {
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listeners = self.lock_listeners();
-        let mut of_clients = listeners.iter().filter(|bound| !bound.listen.replication);
-        // One that is disabled only if there is no other.
-        let first = of_clients.clone().find(|bound| !bound.listen.transport.disabled);
-        first.or_else(|| of_clients.next()).map_or(nowhere, |bound| bound.addr)
-    }
-
-    /// All listeners, in the order in which they were asked for.
-    pub fn listeners(&self) -> Vec<Listening> {
-        let describe = |bound: &Bound| {
-            let (listen, addr) = (&bound.listen, bound.addr);
-            let path = match &listen.message_type {
-                _ if listen.replication => String::new(),
-                None => "/amps".to_owned(),
-                Some(name) => format!("/amps/{name}"),
-            };
-            let uri = format!("tcp://{addr}{path}");
-            Listening { name: listen.name(), addr, uri, disabled: listen.transport.disabled }
-        };
-        self.lock_listeners().iter().map(describe).collect()
     }
 
     /// Moves the virtual clock. Timers fire in the order of their deadlines; when this
@@ -376,44 +321,6 @@ impl FakeServer {
         self.ask(Note::DataError).flatten()
     }
 
-    /// Closes the listeners: who connects now is refused. Connections stay.
-    pub fn stop_accepting(&self) {
-        for bound in self.lock_listeners().iter_mut() {
-            if let Some(id) = bound.id.take() {
-                self.machine.stop_listening(id);
-            }
-        }
-        for bound in self.lock_listeners().iter_mut().filter(|bound| bound.reserved.is_none()) {
-            self.keep_port(bound);
-        }
-    }
-
-    /// Keeps the port of a listener that was told to close.
-    fn keep_port(&self, bound: &mut Bound) {
-        // A port can be kept as soon as nobody listens on it: the loop may be some turns away
-        // from closing the socket. That somebody else has it shows when it is opened again.
-        for _ in 0..MOST_TURNS {
-            bound.reserved = Reservation::of(bound.addr);
-            if bound.reserved.is_some() {
-                break;
-            }
-            self.handed_over();
-        }
-    }
-
-    /// Opens the listeners again, on the same ports; not those that were disabled from the start.
-    ///
-    /// # Errors
-    /// Another process has taken a port.
-    pub fn resume_accepting(&self) -> Result<(), StartError> {
-        let closed = |bound: &&mut Bound| bound.id.is_none() && !bound.listen.transport.disabled;
-        for bound in self.lock_listeners().iter_mut().filter(closed) {
-            bound.reserved = None;
-            *bound = self.open(bound.addr, &bound.listen)?;
-        }
-        Ok(())
-    }
-
     /// A queue with all of its messages, or `None` if there is no such queue.
     pub fn queue(&self, name: &str) -> Option<QueueSnapshot> {
         let name = name.to_owned();
@@ -470,10 +377,6 @@ impl FakeServer {
     /// between one note and the next.
     fn handed_over(&self) {
         self.ask(|done| Note::Script(Script::HandedOver(done)));
-    }
-
-    fn lock_listeners(&self) -> std::sync::MutexGuard<'_, Vec<Bound>> {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -118,8 +118,8 @@ fn a_production_file_is_served_on_free_ports_of_loopback() {
     let names: Vec<&str> = listeners.iter().map(|listening| listening.name.as_str()).collect();
     assert_eq!(names, ["json-tcp", "any-tcp", "amps-replication"]);
     for listening in &listeners {
-        assert!(listening.addr.ip().is_loopback());
-        assert!(![0, 9007, 9010].contains(&listening.addr.port()));
+        assert!(listening.addr.unwrap().ip().is_loopback());
+        assert!(![0, 9007, 9010].contains(&listening.addr.unwrap().port()));
     }
     assert!(listeners[0].uri.ends_with("/amps/json") && listeners[1].uri.ends_with("/amps"));
     server.publish("jobs", r#"{"id":1}"#).unwrap();
@@ -524,7 +524,7 @@ fn a_transport_has_rules_of_its_own() {
     let server = FakeServer::builder().config(file).start().unwrap();
     let listeners = server.listeners();
     let ask = |listener: &amps_testkit::Listening, logon: bool| {
-        let mut client = RawClient::connect_to(listener.addr);
+        let mut client = RawClient::connect_to(listener.addr.unwrap());
         if logon {
             client.send(r#"{"c":"logon","cid":"1","user_id":"u","mt":"json","a":"processed"}"#);
         } else {
@@ -538,9 +538,9 @@ fn a_transport_has_rules_of_its_own() {
     assert!(server.journal().iter().any(named), "{:?}", server.journal());
     assert!(ask(&listeners[1], false).contains("logon required"));
     assert!(ask(&listeners[1], true).contains("not entitled"));
-    assert!(listeners[2].disabled && TcpStream::connect(listeners[2].addr).is_err());
+    assert!(listeners[2].disabled && TcpStream::connect(listeners[2].addr.unwrap()).is_err());
     server.resume_accepting().unwrap();
-    assert!(TcpStream::connect(listeners[2].addr).is_err(), "that was not what closed it");
+    assert!(TcpStream::connect(listeners[2].addr.unwrap()).is_err(), "that was not what closed it");
     assert!(server.enable_transport("night").unwrap());
     assert!(!server.listeners()[2].disabled);
     assert!(ask(&server.listeners()[2], true).contains("not entitled"));

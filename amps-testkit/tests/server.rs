@@ -158,7 +158,7 @@ fn a_transport_may_be_stricter_with_slow_clients_than_the_instance() {
         .virtual_clock()
         .start()
         .unwrap();
-    let addresses: Vec<_> = server.listeners().into_iter().map(|listener| listener.addr).collect();
+    let addresses: Vec<_> = server.listeners().into_iter().map(|listener| listener.addr.unwrap()).collect();
     let mut slow: Vec<_> = addresses.iter().map(|addr| RawClient::connect_to(*addr)).collect();
     slow.iter_mut().for_each(|client| assert!(client.log_on("slow").contains("success")));
     for client in &mut slow {

@@ -46,6 +46,14 @@ impl Reader {
         self.find(FindingKind::NotSupported, element, format!("not supported yet: {what}"));
     }
 
+    /// The element has an effect that the server could have.
+    pub(super) fn lacks_feature(&mut self, element: &Element, what: &str, feature: &str) {
+        let text = format!(
+            "not supported: {what} needs the Cargo feature \"{feature}\" of amps-testkit; nobody listens for this transport"
+        );
+        self.find(FindingKind::NotSupported, element, text);
+    }
+
     pub(super) fn ignored(&mut self, element: &Element, why: &str) {
         self.find(FindingKind::Ignored, element, format!("ignored: {why}"));
     }

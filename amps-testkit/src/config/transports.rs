@@ -1,7 +1,8 @@
 //! `Transports`: what the server listens on.
 
-use crate::builder::Listen;
+use crate::builder::{Listen, Place};
 use crate::engine::{TransportConfig, TransportLimits};
+use crate::wire::Protocol;
 
 use super::reader::Reader;
 use super::schema;
@@ -19,18 +20,31 @@ pub(super) fn transport(reader: &mut Reader, scope: &Scope, element: &Element) -
     let name = reader.required(element, "Name");
     let kind = reader.required(element, "Type");
     let message_type = scope.message_type(reader, element);
-    let rules = rules(reader, scope, element);
     let tls = ["Certificate", "PrivateKey"].into_iter().find_map(|part| element.get(part));
+    let mut rules = rules(reader, scope, element);
     match kind.as_deref()? {
         "tcp" if tls.is_none() => {}
-        "tcp" | "tcps" => {
-            reader.not_supported(tls.unwrap_or(element), "TLS; nobody listens for this transport");
-            return None;
-        }
+        "tcp" | "tcps" => encrypted(reader, element, tls.unwrap_or(element), &mut rules)?,
         "unix" | "amps-unix" => {
+            let file = reader.value(element, "FileName", |path| Place::file(path).map_err(str::to_owned));
             reader.required(element, "FileName");
-            reader.not_supported(element, "Unix sockets; nobody listens for this transport");
-            return None;
+            let protocol = protocol(reader, scope, element)?;
+            if protocol != Protocol::Amps {
+                let at = element.get("Protocol").unwrap_or(element);
+                reader.error(at, "WebSocket is spoken over TCP only; write amps, or another Type");
+                return None;
+            }
+            let place = element.get("FileName").map(|child| &child.place)?;
+            let place = format!("{}:{}: FileName", place.file, place.line);
+            let text = element.get("FileName")?.text.clone().ok()?;
+            let listen = Listen::at(file?, &text, false);
+            return Some(Listen {
+                name: Some(name?),
+                transport: rules,
+                element: Some(place),
+                message_type,
+                ..listen
+            });
         }
         "amps-replication" => return listener(reader, element, name?, rules),
         "amps-replication-secure" => {
@@ -46,9 +60,31 @@ pub(super) fn transport(reader: &mut Reader, scope: &Scope, element: &Element) -
             return None;
         }
     }
-    let speaks_amps = protocol(reader, scope, element)?;
+    let protocol = protocol(reader, scope, element)?;
+    let rules = rules.protocol(protocol);
     let listen = listener(reader, element, name?, rules)?;
-    speaks_amps.then_some(Listen { message_type, replication: false, ..listen })
+    Some(Listen { message_type, replication: false, ..listen })
+}
+
+/// The certificate of a transport with TLS (CONN-07); `None` if it cannot have one.
+#[cfg(feature = "tls")]
+fn encrypted(
+    reader: &mut Reader,
+    element: &Element,
+    named: &Element,
+    rules: &mut TransportConfig,
+) -> Option<()> {
+    let (certificate, key) =
+        (reader.required(element, "Certificate"), reader.required(element, "PrivateKey"));
+    reader.ignored(named, "unless the test asks for it, the server shows a certificate of its own making");
+    *rules = std::mem::take(rules).tls_files(certificate?, key?);
+    Some(())
+}
+
+#[cfg(not(feature = "tls"))]
+fn encrypted(reader: &mut Reader, _: &Element, named: &Element, _: &mut TransportConfig) -> Option<()> {
+    reader.lacks_feature(named, "TLS", "tls");
+    None
 }
 
 /// What the connections of the transport are held to.
@@ -83,23 +119,25 @@ fn listener(
     }
     let place = element.get("InetAddr").map(|child| &child.place);
     let element = place.map(|place| format!("{}:{}: InetAddr", place.file, place.line));
-    Some(Listen { name: Some(name), transport, element, ..Listen::at(addr, true) })
+    let listen = Listen::at(Place::Tcp(addr), &addr.to_string(), true);
+    Some(Listen { name: Some(name), transport, element, ..listen })
 }
 
-/// Whether the protocol is that of the server; `None` if there is none.
-fn protocol(reader: &mut Reader, scope: &Scope, element: &Element) -> Option<bool> {
+/// What connections speak; `None` if the server cannot.
+fn protocol(reader: &mut Reader, scope: &Scope, element: &Element) -> Option<Protocol> {
     let name = reader.required(element, "Protocol")?;
     let child = element.get("Protocol")?;
     let base = scope.protocols.get(&name).map_or(name.as_str(), String::as_str);
     match base {
-        "amps" | "json" => Some(true),
+        "amps" | "json" => Some(Protocol::Amps),
+        "websocket" if cfg!(feature = "websocket") => Some(Protocol::WebSocket),
         "websocket" => {
-            reader.not_supported(child, "WebSocket; nobody listens for this transport");
-            Some(false)
+            reader.lacks_feature(child, "WebSocket", "websocket");
+            None
         }
         legacy if LEGACY.contains(&legacy) => {
             reader.not_supported(child, "the protocols of old clients; nobody listens for this transport");
-            Some(false)
+            None
         }
         other => {
             let text = format!("\"{other}\" is not known; write amps, or define it in Protocols");

@@ -75,6 +75,7 @@ impl FakeServer {
         Self {
             machine: self.machine.clone(),
             listeners: Arc::clone(&self.listeners),
+            ca: self.ca.clone(),
             journal: Arc::clone(&self.journal),
             rules: self.rules,
             stop: Arc::clone(&self.stop),

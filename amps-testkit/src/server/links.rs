@@ -10,7 +10,7 @@ use crate::shell::Note;
 impl FakeServer {
     /// Where other instances connect, if [anywhere](crate::FakeServerBuilder::replication_listen).
     pub fn replication_addr(&self) -> Option<SocketAddr> {
-        self.lock_listeners().iter().find(|bound| bound.listen.replication).map(|bound| bound.addr)
+        self.lock_listeners().iter().find(|bound| bound.listen.replication)?.at.addr()
     }
 
     /// The links to the instances that this one replicates to, in the order of the

@@ -90,7 +90,7 @@ impl FakeServer {
             if bound.id.is_none() {
                 bound.reserved = None;
                 bound.listen.transport.disabled = false;
-                *bound = self.open(bound.addr, &bound.listen)?;
+                *bound = self.open(&bound.at, &bound.listen)?;
             }
         }
         Ok(found)

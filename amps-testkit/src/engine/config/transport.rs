@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::super::entitlement;
 use super::super::filter::Language;
+use crate::wire::Wire;
+
 use super::{Authentication, ConfigError, Entitlement, SlowClientLimits};
 
 /// The rules of one transport. What it does not say, the instance says.
@@ -31,6 +33,8 @@ pub struct TransportConfig {
     pub(crate) access: Option<Access>,
     pub(crate) limits: TransportLimits,
     pub(crate) disabled: bool,
+    /// What lies below the frames, which is none of the engine's business.
+    pub(crate) wire: Wire,
 }
 
 impl TransportConfig {

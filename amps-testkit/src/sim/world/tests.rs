@@ -37,7 +37,7 @@ impl Machine for Toy {
         match input {
             Input::Note(Order::Connect) => {
                 let socket = SocketOptions::default();
-                let target = Target { host: "server".into(), port: 1, timeout: 3 * SECOND, socket };
+                let target = Target { socket, ..Target::tcp("server", 1, 3 * SECOND) };
                 self.conn = Some(sink.connect(target));
             }
             Input::Note(Order::Say(words)) => self.conn.into_iter().for_each(|conn| sink.send(conn, &words)),
