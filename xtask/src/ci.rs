@@ -44,7 +44,7 @@ const STEPS: &[Step] = &[
 ];
 
 /// Features of the client that a user may choose: each alone, and in pairs, is compiled.
-const FEATURES: &[&str] = &["async", "json", "tracing", "testing"];
+const FEATURES: &[&str] = &["async", "json", "tracing", "testing", "tls", "websocket", "zlib"];
 
 /// What takes longer than a gate may: run it before a release.
 const FULL: &[Step] = &[
