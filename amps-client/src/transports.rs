@@ -77,7 +77,7 @@ impl HttpProxy {
     /// # Errors
     /// `InvalidArgument`: the user's name has a colon, or there is a control character.
     pub fn credentials(mut self, user: &str, password: &str) -> Result<Self> {
-        self.headers.add_basic("Proxy-Authorization", user, password).map_err(refused)?;
+        self.headers.add_basic("Proxy-Authorization", user, password).map_err(|error| refused(&error))?;
         Ok(self)
     }
 
@@ -89,7 +89,7 @@ impl HttpProxy {
     }
 }
 
-fn refused(error: HttpConfigError) -> Error {
+fn refused(error: &HttpConfigError) -> Error {
     Error::InvalidArgument(error.to_string())
 }
 
@@ -158,7 +158,7 @@ impl Transports {
     fn stack(&self, endpoint: &Endpoint) -> Result<Layers> {
         let mut layers = Layers::new();
         if let Some(proxy) = self.proxy.as_ref().filter(|_| endpoint.scheme != Scheme::Unix) {
-            let connect = HttpConnect::new(&authority(endpoint)).map_err(refused)?;
+            let connect = HttpConnect::new(&authority(endpoint)).map_err(|error| refused(&error))?;
             layers.push(Arc::new(connect.with_headers(proxy.headers.clone())));
         }
         #[cfg(feature = "tls")]
@@ -167,15 +167,19 @@ impl Transports {
         }
         #[cfg(feature = "websocket")]
         if matches!(endpoint.scheme, Scheme::Ws | Scheme::Wss) {
-            let websocket = WebSocket::new(&authority(endpoint), &path(endpoint)).map_err(refused)?;
+            let websocket =
+                WebSocket::new(&authority(endpoint), &path(endpoint)).map_err(|error| refused(&error))?;
             let websocket = websocket.with_headers(self.headers.clone());
             layers.push(Arc::new(websocket.with_length_prefix(self.length_prefix)));
         }
         if endpoint.options.http_preflight {
-            let preflight = Preflight::new(&authority(endpoint), &path(endpoint)).map_err(refused)?;
+            let preflight =
+                Preflight::new(&authority(endpoint), &path(endpoint)).map_err(|error| refused(&error))?;
             let preflight = preflight.with_headers(self.headers.clone());
             layers.push(match &self.upgrade {
-                Some(protocol) => Arc::new(preflight.with_upgrade(protocol).map_err(refused)?),
+                Some(protocol) => {
+                    Arc::new(preflight.with_upgrade(protocol).map_err(|error| refused(&error))?)
+                }
                 None => Arc::new(preflight),
             });
         }
