@@ -241,7 +241,9 @@ impl Channel {
 
     /// What a layer has made goes out, through those below it.
     fn send_below(&mut self, at: usize, mut bytes: BytesMut) -> io::Result<()> {
-        if bytes.is_empty() {
+        // When the server has ended a layer, nobody listens to those above it.
+        let over = self.levels[..at].iter().any(|level| level.state == Some(LayerState::Ended));
+        if bytes.is_empty() || over {
             return Ok(());
         }
         for level in self.levels[..at].iter_mut().rev() {
@@ -281,6 +283,11 @@ impl Channel {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// How many bytes have come that are no frame yet.
+    pub(crate) fn unread(&self) -> usize {
+        self.plain.len()
     }
 
     /// A frame, and the answer to it.
