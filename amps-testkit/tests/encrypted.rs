@@ -182,7 +182,7 @@ fn a_files_certificates_are_read_only_when_told_so() {
     assert!(is_let_in(&server, trusting(&authority.pem()).server_name("amps.example")));
     let error = build(authority.file("nowhere.pem")).keep_certificates().start().unwrap_err();
     assert!(
-        error.to_string().starts_with("a.xml:2: InetAddr: cannot listen on \"127.0.0.1:0\": "),
+        error.to_string().starts_with("a.xml:2: InetAddr: cannot listen on \"127.0.0.1:9007\": "),
         "{error}"
     );
     assert!(error.to_string().contains("nowhere.pem"), "{error}");
