@@ -46,6 +46,7 @@ pub struct FakeServerBuilder {
     /// The listeners of files, which come before the others.
     transports: Vec<Listen>,
     keep_ports: bool,
+    #[cfg(feature = "tls")]
     keep_certificates: bool,
     /// Where the definitions of files are.
     places: Places,
@@ -499,6 +500,6 @@ impl FakeServerBuilder {
         let mut plan = std::mem::take(&mut self.plan);
         plan.ca = fitter.ca();
         let data_dir = self.data_dir.take();
-        FakeServer::start(self.engine()?, listen, plan, data_dir.as_deref())
+        FakeServer::start(self.engine()?, &listen, plan, data_dir.as_deref())
     }
 }

@@ -171,7 +171,7 @@ impl FakeServer {
 
     pub(crate) fn start(
         mut engine: Engine,
-        listen: Vec<Listen>,
+        listen: &[Listen],
         plan: Plan,
         data_dir: Option<&Path>,
     ) -> Result<Self, StartError> {
@@ -201,7 +201,7 @@ impl FakeServer {
         for fault in plan.faults {
             server.add_fault(fault)?;
         }
-        for listen in &listen {
+        for listen in listen {
             server.add_listener(listen)?;
         }
         if let Some(address) = &plan.control {

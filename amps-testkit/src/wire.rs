@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use amps_transport::{Detect, Layers};
+use amps_transport::{Detect, MakeLayer};
 
 use crate::builder::Listen;
 use crate::engine::TransportConfig;
@@ -131,12 +131,11 @@ impl Fitter {
         if protocol != Protocol::Amps && cfg!(not(feature = "websocket")) {
             return Err(wrong("WebSocket needs the Cargo feature \"websocket\" of amps-testkit"));
         }
-        let mut layers = Layers::new();
+        let detection: Arc<dyn MakeLayer> = Arc::new(self.detection(protocol));
         #[cfg(feature = "tls")]
-        if tls {
-            layers.push(Arc::new(self.own.server(listen)?));
-        }
-        layers.push(Arc::new(self.detection(protocol)));
+        let layers = if tls { vec![Arc::new(self.own.server(listen)?), detection] } else { vec![detection] };
+        #[cfg(not(feature = "tls"))]
+        let layers = vec![detection];
         listen.scheme = match (tls, protocol == Protocol::WebSocket) {
             (false, false) => "tcp",
             (true, false) => "tcps",

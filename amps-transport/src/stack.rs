@@ -102,7 +102,7 @@ impl Stack {
         while i < self.levels.len() {
             let mut answer = std::mem::take(&mut self.scratch[0]);
             let state = self.step(i, &mut answer);
-            let sent = if answer.is_empty() { Ok(()) } else { self.send_from(i, &mut answer) };
+            let sent = self.say(i, &mut answer);
             answer.clear();
             self.scratch[0] = answer;
             let state = state?;
@@ -148,6 +148,13 @@ impl Stack {
         }
         level.state = Some(state);
         Ok(state)
+    }
+
+    /// Brings down what the layer `i` has to say of its own accord. When the peer has ended a layer below it nobody
+    /// listens, and that layer may take nothing more: the last bytes and that end may come together.
+    fn say(&mut self, i: usize, bytes: &mut BytesMut) -> Result<(), LayerError> {
+        let over = self.levels.iter().take(i).any(|level| level.state == Some(LayerState::Ended));
+        if bytes.is_empty() || over { Ok(()) } else { self.send_from(i, bytes) }
     }
 
     /// Brings bytes down that the layer `i` has made.
@@ -240,9 +247,7 @@ impl Stack {
             if let Some(level) = self.levels.get_mut(i).filter(|level| level.state.is_some()) {
                 level.layer.finish(&mut last);
             }
-            if !last.is_empty() {
-                self.send_from(i, &mut last)?;
-            }
+            self.say(i, &mut last)?;
         }
         Ok(())
     }

@@ -30,6 +30,10 @@ const STEPS: &[Step] = &[
     // Alone, so that no other crate turns its features on.
     cargo("clippy of the client alone", &["clippy", "-p", "amps-client", "--", "-D", "warnings"]),
     cargo(
+        "clippy of the fake server alone",
+        &["clippy", "-p", "amps-testkit", "--all-targets", "--", "-D", "warnings"],
+    ),
+    cargo(
         "amps-protocol without std",
         &["clippy", "-p", "amps-protocol", "--no-default-features", "--", "-D", "warnings"],
     ),
@@ -45,6 +49,10 @@ const STEPS: &[Step] = &[
 
 /// Features of the client that a user may choose: each alone, and in pairs, is compiled.
 const FEATURES: &[&str] = &["async", "json", "tracing", "testing", "tls", "websocket", "zlib"];
+
+/// Features of the fake server, each alone and in pairs.
+const TESTKIT_FEATURES: &[&str] =
+    &["tls", "zlib", "websocket", "tls,zlib", "tls,websocket", "zlib,websocket"];
 
 /// What takes longer than a gate may: run it before a release.
 const FULL: &[Step] = &[
@@ -79,6 +87,10 @@ pub fn run(full: bool) -> Result<(), String> {
                 &["clippy", "-q", "-p", "amps-client", "--features", &both, "--", "-D", "warnings"],
             )?;
         }
+    }
+    for feature in TESTKIT_FEATURES {
+        let args = ["clippy", "-q", "-p", "amps-testkit", "--all-targets", "--features", feature];
+        execute(feature, &[], &[&args[..], &["--", "-D", "warnings"]].concat())?;
     }
     instructions::run(false)?;
     kill::run(3)?;

@@ -60,9 +60,9 @@ pub(super) fn transport(reader: &mut Reader, scope: &Scope, element: &Element) -
             return None;
         }
     }
-    let protocol = protocol(reader, scope, element)?;
-    let rules = rules.protocol(protocol);
-    let listen = listener(reader, element, name?, rules)?;
+    let protocol = protocol(reader, scope, element);
+    let mut listen = listener(reader, element, name?, rules)?;
+    listen.transport = listen.transport.protocol(protocol?);
     Some(Listen { message_type, replication: false, ..listen })
 }
 

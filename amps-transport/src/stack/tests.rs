@@ -155,12 +155,14 @@ fn what_a_layer_refuses_names_it() {
 }
 
 /// Passes bytes on, up to a zero, which is its end; an end of the layer below surprises it.
-#[derive(Debug)]
-struct UntilZero;
+#[derive(Debug, Default)]
+struct UntilZero {
+    over: bool,
+}
 
 impl MakeLayer for UntilZero {
     fn make(&self, _host: &str) -> Result<Box<dyn Layer>, LayerError> {
-        Ok(Box::new(Self))
+        Ok(Box::new(Self::default()))
     }
 }
 
@@ -174,10 +176,18 @@ impl Layer for UntilZero {
         let end = below.iter().position(|&byte| byte == 0);
         let came = below.split();
         above.extend_from_slice(&came[..end.unwrap_or(came.len())]);
-        Ok(if end.is_some() { LayerState::Ended } else { LayerState::Ready })
+        self.over |= end.is_some();
+        Ok(if self.over { LayerState::Ended } else { LayerState::Ready })
     }
 
     fn send(&mut self, above: &[u8], below: &mut BytesMut) -> Result<(), LayerError> {
+        if self.over {
+            return Err(LayerError::new(
+                "until zero",
+                LayerTrouble::Protocol,
+                "nothing can be sent after the end",
+            ));
+        }
         below.extend_from_slice(above);
         Ok(())
     }
@@ -189,7 +199,7 @@ impl Layer for UntilZero {
 
 #[test]
 fn a_layer_that_has_seen_its_end_ends_those_above_and_takes_nothing_more() {
-    let layers: Layers = vec![Arc::new(UntilZero), shift(1, b"")];
+    let layers: Layers = vec![Arc::new(UntilZero::default()), shift(1, b"")];
     let mut stack = Stack::new(&layers, "").unwrap();
     stack.receive(b"bcd").unwrap();
     assert!(!stack.is_over());
@@ -203,6 +213,52 @@ fn a_layer_that_has_seen_its_end_ends_those_above_and_takes_nothing_more() {
     assert_eq!(cut.end().unwrap_err().trouble(), LayerTrouble::Truncated);
 }
 
+/// Answers everything, and says goodbye.
+#[derive(Debug)]
+struct Polite;
+
+impl MakeLayer for Polite {
+    fn make(&self, _host: &str) -> Result<Box<dyn Layer>, LayerError> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl Layer for Polite {
+    fn receive(
+        &mut self,
+        below: &mut BytesMut,
+        above: &mut BytesMut,
+        answer: &mut BytesMut,
+    ) -> Result<LayerState, LayerError> {
+        answer.extend_from_slice(below);
+        above.unsplit(below.split());
+        Ok(LayerState::Ready)
+    }
+
+    fn send(&mut self, above: &[u8], below: &mut BytesMut) -> Result<(), LayerError> {
+        below.extend_from_slice(above);
+        Ok(())
+    }
+
+    fn finish(&mut self, below: &mut BytesMut) {
+        below.extend_from_slice(b"bye");
+    }
+}
+
+/// As WebSocket answers a close frame that came together with the end of TLS.
+#[test]
+fn what_is_answered_to_the_last_bytes_above_a_layer_that_has_ended_is_no_error() {
+    let layers: Layers = vec![Arc::new(UntilZero::default()), Arc::new(Polite)];
+    let mut stack = Stack::new(&layers, "").unwrap();
+    stack.receive(b"a").unwrap();
+    assert_eq!(&stack.wire().split()[..], b"a");
+    stack.receive(b"last\0").unwrap();
+    assert_eq!(read_all(&mut stack, 10), b"alast");
+    stack.end().unwrap();
+    stack.finish().unwrap();
+    assert!(stack.wire().is_empty(), "nobody would listen");
+}
+
 /// Remembers for whom it was made.
 #[derive(Debug)]
 struct Asked(std::sync::Mutex<String>, Option<&'static str>);
@@ -210,7 +266,7 @@ struct Asked(std::sync::Mutex<String>, Option<&'static str>);
 impl MakeLayer for Asked {
     fn make(&self, host: &str) -> Result<Box<dyn Layer>, LayerError> {
         *self.0.lock().unwrap() = host.to_owned();
-        Ok(Box::new(UntilZero))
+        Ok(Box::new(UntilZero::default()))
     }
     fn host_above(&self) -> Option<&str> {
         self.1

@@ -1,22 +1,23 @@
-//! A stage with sockets: a fake server, and clients that write as many bytes at a time as told.
+//! A stage with sockets: a fake server, reached in some way, and clients that write as many bytes at a time as
+//! told.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use amps_testkit::{
     FakeServer, FakeServerBuilder, JournalMode, LogCut, LoggedMessage, QueueSnapshot, TransportConfig, What,
 };
 
+use super::channel::{Channel, Way};
 use super::data_dir::DataDir;
 use super::stage::Stage;
 
 /// How long anything may take. A test that fails takes this long; no other does.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(crate) struct OverTcp {
+pub(crate) struct OverSockets {
     // Dropped before the server, which would wait a while for clients to close their side.
-    clients: Vec<TcpStream>,
+    way: Way,
+    clients: Vec<Channel>,
     server: FakeServer,
     frames: Vec<usize>,
     bytes_per_write: usize,
@@ -24,8 +25,9 @@ pub(crate) struct OverTcp {
     _data: DataDir,
 }
 
-impl OverTcp {
+impl OverSockets {
     pub(crate) fn start(
+        way: Way,
         builder: FakeServerBuilder,
         transport: Option<TransportConfig>,
         bytes_per_write: usize,
@@ -33,12 +35,12 @@ impl OverTcp {
         let data = DataDir::new();
         let server = builder
             .data_dir(data.path())
-            .transport("tcp://127.0.0.1:0/amps", transport.unwrap_or_default())
+            .transport(way.address(), transport.unwrap_or_default())
             .virtual_clock()
             .journal(JournalMode::All)
             .start()
             .unwrap();
-        Self { server, clients: Vec::new(), frames: Vec::new(), bytes_per_write, _data: data }
+        Self { way, server, clients: Vec::new(), frames: Vec::new(), bytes_per_write, _data: data }
     }
 
     /// Waits until the server has taken all frames of a connection, or closed it.
@@ -63,42 +65,27 @@ impl OverTcp {
     }
 }
 
-impl Stage for OverTcp {
+impl Stage for OverSockets {
     fn connect(&mut self) {
-        let client = TcpStream::connect(self.server.addr()).unwrap();
-        client.set_nodelay(true).unwrap();
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
-        self.clients.push(client);
+        self.clients.push(Channel::open(self.way, &self.server, self.bytes_per_write).unwrap());
         self.frames.push(0);
         let accepted = |entry: &amps_testkit::Entry| matches!(entry.what, What::Accepted);
         self.server.wait_for(accepted, self.clients.len(), PATIENCE).unwrap();
     }
 
     fn send(&mut self, conn: usize, bytes: &[u8], frames: usize) {
-        for piece in bytes.chunks(self.bytes_per_write) {
-            self.clients[conn].write_all(piece).unwrap();
-        }
+        self.clients[conn].send(bytes).unwrap();
         // Zero frames means malformed input: wait for the end of the connection.
         self.frames[conn] = if frames == 0 { usize::MAX } else { self.frames[conn] + frames };
         self.wait_until_taken(conn);
     }
 
     fn receive(&mut self, conn: usize) -> Option<Vec<u8>> {
-        let mut prefix = [0; 4];
-        match self.clients[conn].read_exact(&mut prefix) {
-            Ok(()) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
-                return None;
-            }
-            Err(error) => panic!("the server sent nothing: {error}"),
-        }
-        let mut frame = vec![0; u32::from_be_bytes(prefix) as usize];
-        self.clients[conn].read_exact(&mut frame).unwrap();
-        Some(frame)
+        self.clients[conn].receive().unwrap_or_else(|error| panic!("the server sent nothing: {error}"))
     }
 
     fn disconnect(&mut self, conn: usize) {
-        self.clients[conn].shutdown(Shutdown::Both).unwrap();
+        self.clients[conn].finish();
         self.close_reason(conn);
         self.server.advance(Duration::ZERO);
     }

@@ -20,6 +20,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+mod tls;
+
 const FAILED: u8 = 1;
 const CONFIG_ERROR: u8 = 2;
 const BIND_FAILURE: u8 = 3;
@@ -51,18 +53,21 @@ enum Command {
 #[derive(Args)]
 struct Serve {
     /// An AMPS configuration file, or - for stdin. Its transports listen on loopback, on the
-    /// ports that it says; what the flags below name is added to it
+    /// ports and socket files that it says; what the flags below name is added to it
     #[arg(value_name = "CONFIG.xml")]
     config: Option<String>,
     #[command(flatten)]
     variables: Variables,
-    /// The transports of the file listen on free ports
+    /// The transports of the file listen on free ports, and on socket files among the temporary ones
     #[arg(long, requires = "config")]
     free_ports: bool,
     /// Where to listen, such as tcp://127.0.0.1:0/amps or, for one message type only,
-    /// tcp://127.0.0.1:9007/amps/json [default: tcp://127.0.0.1:9007/amps, unless a file is given]
+    /// tcp://127.0.0.1:9007/amps/json; also tcps, ws and wss, and unix:///path/to.sock
+    /// [default: tcp://127.0.0.1:9007/amps, unless a file is given]
     #[arg(long, value_name = "URI")]
     listen: Vec<String>,
+    #[command(flatten)]
+    tls: tls::Options,
     /// A topic that remembers the last message of each key
     #[arg(long, value_name = "TOPIC:KEY[,KEY]", value_parser = sow)]
     sow: Vec<SowConfig>,
@@ -173,6 +178,8 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::File(error) => error.into(),
+            #[cfg(feature = "tls")]
+            StartError::Tls { .. } => Self { code: CONFIG_ERROR, messages: vec![error.to_string()] },
             StartError::Config(_) | StartError::Address { .. } => {
                 Self { code: CONFIG_ERROR, messages: vec![error.to_string()] }
             }
@@ -209,7 +216,9 @@ fn serve(options: Serve) -> Result<(), Failure> {
     // Before the ready line, so that a signal sent on it is not missed.
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let (strict, level) = (options.strict, options.log);
+    let ca_out = options.tls.ca_out.clone();
     let server = builder(options)?.start()?;
+    tls::export(&server, ca_out.as_deref())?;
     announce(&server)?;
     let handle = signals.handle();
     let signal = thread::scope(|scope| {
@@ -256,9 +265,7 @@ fn builder(options: Serve) -> Result<FakeServerBuilder, Failure> {
     } else if options.listen.is_empty() {
         builder = builder.listen("tcp://127.0.0.1:9007/amps");
     }
-    for uri in options.listen {
-        builder = builder.listen(uri);
-    }
+    builder = options.tls.listen(builder, options.listen)?;
     for topics in options.txlog {
         builder = builder.txlog(topics);
     }

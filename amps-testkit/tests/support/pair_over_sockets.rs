@@ -1,12 +1,12 @@
-//! A stage with two servers and sockets: clients of both, which write as many bytes at a time
+//! A stage with two servers and sockets: clients of both, reached in some way, which write as many bytes at a time
 //! as told.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
 use amps_testkit::{FakeServerBuilder, JournalMode, LogCut, LoggedMessage, Pair, QueueSnapshot, Side, What};
 
+use super::channel::{Channel, Socket, Way};
 use super::data_dir::DataDir;
 use super::stage::{PairChange, Stage};
 
@@ -14,14 +14,15 @@ use super::stage::{PairChange, Stage};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Client {
-    stream: TcpStream,
+    channel: Channel,
     side: Side,
     /// Its number on its server.
     index: u64,
     frames: usize,
 }
 
-pub(crate) struct PairOverTcp {
+pub(crate) struct PairOverSockets {
+    way: Way,
     // Dropped before the servers, which would wait a while for clients to close their side.
     clients: Vec<Client>,
     pair: Pair,
@@ -31,13 +32,13 @@ pub(crate) struct PairOverTcp {
     _data: [DataDir; 2],
 }
 
-impl PairOverTcp {
-    pub(crate) fn start(builder: FakeServerBuilder, bytes_per_write: usize) -> Self {
+impl PairOverSockets {
+    pub(crate) fn start(way: Way, builder: FakeServerBuilder, bytes_per_write: usize) -> Self {
         let data = [DataDir::new(), DataDir::new()];
-        let builder = builder.virtual_clock().journal(JournalMode::All);
+        let builder = builder.listen(way.address()).virtual_clock().journal(JournalMode::All);
         let [a, b] = [&data[0], &data[1]].map(|data| builder.clone().data_dir(data.path()));
         let pair = Pair::start_with(a, b).unwrap();
-        Self { pair, clients: Vec::new(), side: Side::A, bytes_per_write, _data: data }
+        Self { way, pair, clients: Vec::new(), side: Side::A, bytes_per_write, _data: data }
     }
 
     fn wait_until_taken(&self, conn: usize) {
@@ -57,42 +58,29 @@ impl PairOverTcp {
     }
 }
 
-impl Stage for PairOverTcp {
+impl Stage for PairOverSockets {
     fn connect(&mut self) {
         let server = self.pair.server(self.side);
-        let stream = TcpStream::connect(server.addr()).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let channel = Channel::open(self.way, server, self.bytes_per_write).unwrap();
         let index = self.clients.iter().filter(|client| client.side == self.side).count() as u64;
-        self.clients.push(Client { stream, side: self.side, index, frames: 0 });
+        self.clients.push(Client { channel, side: self.side, index, frames: 0 });
         let accepted = |entry: &amps_testkit::Entry| matches!(entry.what, What::Accepted);
         server.wait_for(accepted, index as usize + 1, PATIENCE).unwrap();
     }
 
     fn send(&mut self, conn: usize, bytes: &[u8], frames: usize) {
-        for piece in bytes.chunks(self.bytes_per_write) {
-            self.clients[conn].stream.write_all(piece).unwrap();
-        }
+        self.clients[conn].channel.send(bytes).unwrap();
         self.clients[conn].frames += frames;
         self.wait_until_taken(conn);
     }
 
     fn receive(&mut self, conn: usize) -> Option<Vec<u8>> {
-        let mut prefix = [0; 4];
-        match self.clients[conn].stream.read_exact(&mut prefix) {
-            Ok(()) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
-                return None;
-            }
-            Err(error) => panic!("the server sent nothing: {error}"),
-        }
-        let mut frame = vec![0; u32::from_be_bytes(prefix) as usize];
-        self.clients[conn].stream.read_exact(&mut frame).unwrap();
-        Some(frame)
+        let frame = self.clients[conn].channel.receive();
+        frame.unwrap_or_else(|error| panic!("the server sent nothing: {error}"))
     }
 
     fn disconnect(&mut self, conn: usize) {
-        self.clients[conn].stream.shutdown(Shutdown::Both).unwrap();
+        self.clients[conn].channel.finish();
         self.close_reason(conn);
         assert!(self.pair.settle());
     }
@@ -171,15 +159,14 @@ impl Stage for PairOverTcp {
         let server = self.pair.server(self.side);
         assert!(!server.is_accepting());
         // A server that is down refuses at once; one that waits for its peer closes.
-        match TcpStream::connect(server.addr()) {
-            Err(error) => error.kind() == ErrorKind::ConnectionRefused,
-            Ok(mut stream) => {
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                match stream.read(&mut [0]) {
-                    Ok(count) => count == 0,
-                    Err(error) => error.kind() == ErrorKind::ConnectionReset,
-                }
-            }
+        match Socket::connect(&server.listeners()[0]) {
+            // A socket file goes with its listener.
+            Err(error) => matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound),
+            // What a layer has to say at the end may come first.
+            Ok(mut socket) => match socket.read_to_end(&mut Vec::new()) {
+                Ok(_) => true,
+                Err(error) => error.kind() == ErrorKind::ConnectionReset,
+            },
         }
     }
 }
