@@ -40,7 +40,7 @@ impl Peer {
     /// # Panics
     /// When loopback does not work.
     pub fn connect(server: &FakeServer, name: &str) -> Self {
-        let stream = TcpStream::connect(server.listeners()[0].addr).expect("the server listens");
+        let stream = TcpStream::connect(server.addr()).expect("the server listens");
         stream.set_nodelay(true).expect("TCP_NODELAY");
         let mut peer = Self { stream, decoder: FrameDecoder::new(1 << 26), bytes: BytesMut::new() };
         let logon =
