@@ -5,7 +5,7 @@ mod support;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
-use amps_testkit::{Drop, FakeServer, Fault, Protocol, StartError, TransportConfig, Trigger};
+use amps_testkit::{ConfigFile, Drop, FakeServer, Fault, Protocol, StartError, TransportConfig, Trigger};
 
 use support::channel::{Channel, Socket, WAYS, Way};
 #[cfg(unix)]
@@ -257,4 +257,40 @@ fn compressed_bytes_are_no_frames_where_nobody_can_decompress_them() {
     let mut stream = TcpStream::connect(server.addr()).unwrap();
     stream.write_all(b"\x78\x9c\x00\x00").unwrap();
     assert_eq!(rest(&mut stream), "");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_socket_file_of_a_configuration_is_made_only_when_told_so() {
+    let data = DataDir::new();
+    std::fs::create_dir_all(data.path()).unwrap();
+    let path = data.path().join("amps.sock");
+    let text = |protocol: &str| {
+        format!(
+            "<AMPSConfig><Name>a</Name><Transports>\n<Transport><Name>t</Name><Type>amps-unix</Type>\n\
+             <FileName>{}</FileName><Protocol>{protocol}</Protocol><MessageType>json</MessageType></Transport>\
+             </Transports></AMPSConfig>",
+            path.display()
+        )
+    };
+    let file = || ConfigFile::parse("a.xml", &text("amps")).unwrap();
+    let server = FakeServer::builder().config(file()).start().unwrap();
+    assert!(!path.exists());
+    logged_on(Way::Unix, &server, "a");
+    let server = FakeServer::builder().config(file()).keep_ports().start().unwrap();
+    assert_eq!(server.listeners()[0].path.as_deref(), Some(&*path));
+    assert_eq!(server.listeners()[0].name, "t");
+    assert!(server.listeners()[0].uri.starts_with("unix://localhost:0/amps/json?path=/"));
+    logged_on(Way::Unix, &server, "a");
+    let error = FakeServer::builder().config(file()).keep_ports().start().unwrap_err().to_string();
+    assert!(error.starts_with("a.xml:3: FileName: cannot listen on /"), "{error}");
+
+    let long = text("amps").replace(&path.display().to_string(), &"x".repeat(200));
+    let error = ConfigFile::parse("a.xml", &long).unwrap_err().to_string();
+    assert!(error.starts_with("a.xml:3: FileName: the path is too long"), "{error}");
+    #[cfg(feature = "websocket")]
+    {
+        let error = ConfigFile::parse("a.xml", &text("websocket")).unwrap_err().to_string();
+        assert!(error.starts_with("a.xml:3: Protocol: WebSocket is spoken over TCP only"), "{error}");
+    }
 }
