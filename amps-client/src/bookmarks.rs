@@ -19,6 +19,11 @@ pub use amps_protocol::{
     ReplayFrom, format_timestamp, parse_timestamp,
 };
 
+/// Where the subscription left off, as a bookmark: the recovery point of the client's
+/// [bookmark store](crate::BookmarkStore), or the beginning of the log if the store knows nothing of the
+/// subscription, or there is no store. The client resolves it; servers never see it.
+pub const MOST_RECENT: &str = "recent";
+
 /// The bookmark of a moment, such as `20150102T123500Z`: in UTC, with a fraction only if the
 /// moment has one, rounded down to the microsecond. A moment before 1970 counts as 1970, one
 /// after 2554 as that.

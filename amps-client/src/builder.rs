@@ -7,14 +7,21 @@ use std::time::Duration;
 
 use amps_protocol::{CommandKind, DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, Endpoint, Message as Raw};
 
+use crate::advisor::PolicyDelay;
 use crate::authenticator::Authenticator;
+use crate::bookmark_store::BookmarkStore;
 use crate::client::{Client, EventLoop, Parts};
+use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::hooks::{Direction, Hooks, SlowConsumer};
-use crate::listener::ConnectionState;
+use crate::listener::{AfterRefusal, ConnectionState};
+use crate::publish_store::PublishStore;
 use crate::reconnect::Reconnect;
+use crate::server_chooser::{DefaultServerChooser, DelayStrategy, ServerChooser};
 use crate::session::acks::AckSettings;
 use crate::session::line::SendLimits;
+use crate::session::publisher::StoreUse;
+use crate::session::recovery::RECOVERY_TIMEOUT;
 use crate::session::{HeartbeatSettings, LogonSettings, SessionConfig, check_endpoint};
 use crate::stream::DEFAULT_STREAM_LIMIT;
 use crate::write_failure::FailedWrite;
@@ -67,6 +74,13 @@ pub struct ClientBuilder {
     authenticator: Option<Arc<dyn Authenticator>>,
     logon: LogonSettings,
     max_depth: usize,
+    publish_store: Option<Box<dyn PublishStore>>,
+    store_use: StoreUse,
+    chooser: Option<Box<dyn ServerChooser>>,
+    delay: Option<Box<dyn DelayStrategy>>,
+    bookmark_store: Option<Arc<dyn BookmarkStore>>,
+    retry: Option<bool>,
+    resubscription_timeout: Duration,
 }
 
 impl ClientBuilder {
@@ -93,6 +107,13 @@ impl ClientBuilder {
             authenticator: None,
             logon: LogonSettings::default(),
             max_depth: 0,
+            publish_store: None,
+            store_use: StoreUse::default(),
+            chooser: None,
+            delay: None,
+            bookmark_store: None,
+            retry: None,
+            resubscription_timeout: RECOVERY_TIMEOUT,
         }
     }
 
@@ -106,6 +127,20 @@ impl ClientBuilder {
     /// Adds several servers.
     pub fn servers<S: Into<String>>(mut self, uris: impl IntoIterator<Item = S>) -> Self {
         self.servers.extend(uris.into_iter().map(Into::into));
+        self
+    }
+
+    /// Leaves the choice of the server for each attempt to `chooser`, in place of
+    /// [`server`](Self::server). Needs a [reconnect policy](Self::reconnect).
+    pub fn server_chooser(mut self, chooser: impl ServerChooser) -> Self {
+        self.chooser = Some(Box::new(chooser));
+        self
+    }
+
+    /// Leaves to `strategy` how long to wait before each attempt, and when to give up, in place of what the
+    /// [reconnect policy](Self::reconnect) says, which is needed all the same.
+    pub fn delay_strategy(mut self, strategy: impl DelayStrategy) -> Self {
+        self.delay = Some(Box::new(strategy));
         self
     }
 
@@ -126,6 +161,103 @@ impl ClientBuilder {
     /// interval; never less than the interval.
     pub fn heartbeat_timeout(mut self, timeout: Duration) -> Self {
         self.heartbeat_timeout = Some(timeout);
+        self
+    }
+
+    /// Keeps what is published, deleted and acknowledged until the server has persisted or refused it, and sends
+    /// after a reconnect what the server does not have. A store belongs to one client.
+    ///
+    /// Publishes then bear sequence numbers, by which a server drops what it has already:
+    /// nothing is stored twice, however often it is sent. Those numbers belong to the client's
+    /// name, so that no two clients may use one name, not even one after the other with
+    /// different stores.
+    ///
+    /// While the client reconnects, publishes are accepted and kept.
+    pub fn publish_store(mut self, store: impl PublishStore) -> Self {
+        self.publish_store = Some(Box::new(store));
+        self
+    }
+
+    /// Asks before the publish store keeps more than `bytes`: the decider is called, on the
+    /// thread that publishes, with the capacity that is proposed, at first twice as much.
+    /// `true` allows it. While it says `false`, publishing waits until the server has persisted
+    /// something, up to [`publish_timeout`](Self::publish_timeout), and the decider is asked again about every second.
+    /// Without it a store may grow as it likes.
+    pub fn on_store_growth(
+        mut self,
+        bytes: u64,
+        decider: impl Fn(u64) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.store_use.ask_above = Some(bytes);
+        self.hooks.set_growth(Arc::new(decider));
+        self
+    }
+
+    /// Refuses a server that has less of what this client published than another server has
+    /// confirmed, for example a replica that lags: the attempt fails with
+    /// [`ErrorKind::PublishStoreGap`](crate::ErrorKind::PublishStoreGap), and the next server is tried. Default off: the client
+    /// goes on there with what its store still has.
+    pub fn error_on_publish_gap(mut self, on: bool) -> Self {
+        self.store_use.strict = on;
+        self
+    }
+
+    /// Remembers which messages of bookmark subscriptions the application is done with
+    /// ([`Message::discard`](crate::Message::discard)): after a reconnect, or a restart with a store that
+    /// outlives the process, each goes on behind them, and what was delivered before goes to
+    /// [`on_duplicate`](Self::on_duplicate) instead. See [`BookmarkStore`]. A store belongs to one client.
+    ///
+    /// Without one, a bookmark subscription begins again at its bookmark after a reconnect.
+    pub fn bookmark_store(self, store: impl BookmarkStore) -> Self {
+        self.shared_bookmark_store(Arc::new(store))
+    }
+
+    /// As [`bookmark_store`](Self::bookmark_store), for a store that the application uses as well, for example to
+    /// purge it or to look into it.
+    pub fn shared_bookmark_store(mut self, store: Arc<dyn BookmarkStore>) -> Self {
+        self.bookmark_store = Some(store);
+        self
+    }
+
+    /// Whether commands wait for a reconnect that is under way, and those that a lost
+    /// connection left unanswered are sent again on the next: their callers go on waiting,
+    /// within their timeout. Without, they return `Disconnected`. Default on with a reconnect
+    /// policy, and without effect otherwise.
+    pub fn retry_on_disconnect(mut self, on: bool) -> Self {
+        self.retry = Some(on);
+        self
+    }
+
+    /// Decides what becomes of a subscription that a server refuses to place again after a
+    /// reconnect. Runs on the loop. Without it, the subscription ends with the server's error,
+    /// and everything else goes on. The error is reported to [`on_error`](Self::on_error) in any
+    /// case.
+    ///
+    /// ```
+    /// use amps_client::{AfterRefusal, Client, ErrorKind};
+    ///
+    /// let builder = Client::builder("desk-7").on_failed_resubscription(|command, error| {
+    ///     eprintln!("{:?}: {error}", command.get_topic());
+    ///     match error.kind() {
+    ///         // Another server may know the topic.
+    ///         ErrorKind::InvalidTopic => AfterRefusal::NextServer,
+    ///         _ => AfterRefusal::EndSubscription,
+    ///     }
+    /// });
+    /// # let _ = builder;
+    /// ```
+    pub fn on_failed_resubscription(
+        self,
+        decider: impl Fn(&Command, &Error) -> AfterRefusal + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.set_refusal(Arc::new(decider));
+        self
+    }
+
+    /// How long a server may take to answer each subscription that is placed again. Default 30 s;
+    /// then the connection is given up, and the next attempt follows.
+    pub fn resubscription_timeout(mut self, timeout: Duration) -> Self {
+        self.resubscription_timeout = timeout;
         self
     }
 
@@ -321,8 +453,8 @@ impl ClientBuilder {
     /// Builds the client without connecting it.
     ///
     /// # Errors
-    /// The name or a connection string cannot be used, there is no server, or a reconnect
-    /// policy and a disconnect handler were both given. No socket is opened.
+    /// The name or a connection string cannot be used, there is no server, a reconnect
+    /// policy and a disconnect handler were both given, or a store cannot be used. No socket is opened.
     pub fn build(self) -> Result<Client> {
         let invalid = |text: &str| Err(Error::InvalidArgument(text.into()));
         if self.name.is_empty() {
@@ -337,12 +469,29 @@ impl ClientBuilder {
                 return invalid("the correlation id of the logon must consist of Base64 characters");
             }
         }
-        if self.servers.is_empty() {
+        if self.chooser.is_some() && !self.servers.is_empty() {
+            return invalid(
+                "servers and a server chooser exclude each other; add the servers to the chooser",
+            );
+        }
+        if (self.chooser.is_some() || self.delay.is_some()) && self.reconnect.is_none() {
+            return invalid("a server chooser or a delay strategy needs a reconnect policy; call reconnect");
+        }
+        if self.servers.is_empty() && self.chooser.is_none() {
             return invalid("no server was given; call server(\"tcp://host:port/amps/json\")");
         }
         if self.reconnect.is_some() && self.hooks.disconnect_handler().is_some() {
             return invalid("a reconnect policy and a disconnect handler exclude each other; choose one");
         }
+        // Different for every client, so that their back-offs differ.
+        let seed = RandomState::new().build_hasher().finish();
+        let policies = match (self.chooser, self.delay, &self.reconnect) {
+            (None, None, _) | (_, _, None) => None,
+            (chooser, delay, Some(policy)) => Some((
+                chooser.map_or_else(|| DefaultServerChooser::of(&self.servers).map(boxed), Ok)?,
+                delay.unwrap_or_else(|| Box::new(PolicyDelay::new(policy.clone(), seed))),
+            )),
+        };
         let servers = self.servers.iter().map(|uri| parse_server(uri)).collect::<Result<_>>()?;
         let heartbeat = self.heartbeat.or(self.reconnect.is_some().then_some(DEFAULT_HEARTBEAT));
         let config = SessionConfig {
@@ -355,10 +504,15 @@ impl ClientBuilder {
             connect_deadline: self.connect_deadline,
             max_inbound: self.max_inbound,
             logon: self.logon,
-            // Different for every client, so that their back-offs differ.
-            seed: RandomState::new().build_hasher().finish(),
+            seed,
         };
         Client::from_parts(Parts {
+            publish_store: self.publish_store,
+            bookmark_store: self.bookmark_store,
+            policies,
+            store_use: self.store_use,
+            retry: self.retry.unwrap_or(true),
+            resubscription_timeout: self.resubscription_timeout,
             config,
             acks: self.acks,
             auto_ack: self.auto_ack,
@@ -393,6 +547,10 @@ impl std::fmt::Debug for ClientBuilder {
             .field("reconnect", &self.reconnect)
             .finish_non_exhaustive()
     }
+}
+
+fn boxed(chooser: DefaultServerChooser) -> Box<dyn ServerChooser> {
+    Box::new(chooser)
 }
 
 /// Whole seconds, rounded up; zero is none.

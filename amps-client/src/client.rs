@@ -8,7 +8,9 @@ use std::time::Duration;
 use amps_protocol::Endpoint;
 use amps_transport::{Clock, EventLoop as Loop, MachineHandle, Time};
 
+use crate::advisor::Advisor;
 use crate::authenticator::Authenticator;
+use crate::bookmark_store::BookmarkStore;
 use crate::builder::ClientBuilder;
 use crate::caller;
 use crate::command::{Command, refuse_controls};
@@ -16,11 +18,15 @@ use crate::dispatcher::{Dispatcher, Targets};
 use crate::error::{Error, Result};
 use crate::hooks::{Direction, Hooks};
 use crate::listener::ConnectionState;
+use crate::publish_store::{Progress, PublishStore};
+use crate::server_chooser::{ConnectionInfo, DelayStrategy, ServerChooser};
 use crate::session::acks::AckSettings;
 use crate::session::bugs::Bugs;
 use crate::session::line::{Counters, SendLimits};
 use crate::session::outbound::Outbound;
 use crate::session::peer::Peer;
+use crate::session::publisher::{Publisher, StoreStatus, StoreUse};
+use crate::session::replay::Bookmarks;
 use crate::session::shared::Urgency;
 use crate::session::waiter::{Done, Waiter};
 use crate::session::{Note, Session, SessionConfig, Shared, WOULD_DEADLOCK};
@@ -100,6 +106,7 @@ pub(crate) struct Inner {
     pub(crate) publish_timeout: Duration,
     pub(crate) stream_limit: usize,
     max_depth: AtomicUsize,
+    pub(crate) bookmarks: Bookmarks,
 }
 
 impl Inner {
@@ -116,6 +123,13 @@ impl Drop for Inner {
         self.shared.act(now, Urgency::Now, |outbound| outbound.flush_acks(now));
         if !self.handle.is_loop_thread() {
             self.shared.wait_until_written(LAST_WORDS);
+        }
+        // Messages and receipts may live on; the store's file is free from now on.
+        if let Some(error) = self.shared.with(Outbound::close_store) {
+            self.hooks.report(&error);
+        }
+        if let Some(Err(error)) = self.bookmarks.0.as_ref().map(|store| store.close()) {
+            self.hooks.report(&Error::Store(error));
         }
         self.handle.post(Note::Shutdown);
         self.handle.remove();
@@ -135,6 +149,12 @@ pub(crate) struct Parts {
     pub(crate) command_timeout: Option<Duration>,
     pub(crate) publish_timeout: Duration,
     pub(crate) stream_limit: usize,
+    pub(crate) publish_store: Option<Box<dyn PublishStore>>,
+    pub(crate) store_use: StoreUse,
+    pub(crate) policies: Option<(Box<dyn ServerChooser>, Box<dyn DelayStrategy>)>,
+    pub(crate) bookmark_store: Option<Arc<dyn BookmarkStore>>,
+    pub(crate) retry: bool,
+    pub(crate) resubscription_timeout: Duration,
 }
 
 impl Client {
@@ -152,14 +172,39 @@ impl Client {
         let clock = event_loop.inner.clock();
         let reconnects = parts.config.reconnect.is_some();
         let name = parts.config.name.clone();
-        let shared = Arc::new(Shared::new(Outbound::new(parts.acks, parts.limits, Bugs::default())));
+        let mut outbound = Outbound::new(parts.acks, parts.limits, Bugs::default());
+        outbound.set_retry(parts.retry);
+        outbound.set_resubscription_timeout(parts.resubscription_timeout);
+        let progressed: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+        if let Some(mut store) = parts.publish_store {
+            let told = Arc::clone(&progressed);
+            let progress = Progress::new(move || {
+                if let Some(shared) = told.get().and_then(Weak::upgrade) {
+                    shared.store_progressed();
+                }
+            });
+            let found = store.attach(&name, progress)?;
+            outbound.set_publisher(Publisher::new(store, found, parts.store_use, Bugs::default()));
+        }
+        if let Some(store) = &parts.bookmark_store {
+            store.attach(&name)?;
+        }
+        let bookmarks = Bookmarks(parts.bookmark_store);
+        outbound.set_bookmarks(bookmarks.clone());
+        let shared = Arc::new(Shared::new(outbound));
+        let _ = progressed.set(Arc::downgrade(&shared));
         let targets = Arc::new(Targets::default());
         let hooks = Arc::new(parts.hooks);
         let back = Arc::new(OnceLock::new());
+        let advisor = match parts.policies {
+            Some((chooser, strategy)) => Some(Advisor::start(chooser, strategy, Arc::clone(&back))?),
+            None => None,
+        };
         let dispatcher = Dispatcher::new(
             Arc::clone(&targets),
             Arc::clone(&hooks),
             parts.authenticator,
+            advisor,
             Arc::clone(&back),
             Arc::clone(&shared),
             clock,
@@ -187,6 +232,7 @@ impl Client {
             publish_timeout: parts.publish_timeout,
             stream_limit: parts.stream_limit,
             max_depth: AtomicUsize::new(parts.max_depth),
+            bookmarks,
         });
         let _ = back.set(Arc::downgrade(&inner) as Weak<Inner>);
         Ok(Self { inner })
@@ -211,7 +257,7 @@ impl Client {
     /// until one succeeds or `ClientBuilder::connect_deadline` has passed.
     ///
     /// # Errors
-    /// The last attempt's error; `AlreadyConnected` if the client is connected already; `Usage`
+    /// The last attempt's error, or `TimedOut`, which names it, when the deadline has passed; `AlreadyConnected` if the client is connected already; `Usage`
     /// on its loop.
     pub fn connect(&self) -> Result<()> {
         self.connect_with(None)
@@ -233,12 +279,16 @@ impl Client {
         self.await_loop(&waiter).map(drop)
     }
 
-    /// Waits until the server has processed everything that this client sent before.
+    /// Waits until everything that this client published before has reached the server: with a
+    /// publish store, until it is persisted or refused, also across reconnects; without, until
+    /// the server has processed everything that was sent.
     ///
-    /// Call it before the program ends when it matters that publishes arrived.
+    /// Call it before the program ends when it matters that publishes arrived. What other
+    /// threads publish meanwhile does not prolong it.
     ///
     /// # Errors
-    /// `Disconnected`, `TimedOut`, or `Usage` on the loop.
+    /// `TimedOut`, or `Usage` on the loop; `Disconnected` without a publish store, and with one when
+    /// the client is closed or has given up.
     pub fn flush(&self, timeout: Duration) -> Result<()> {
         self.may_wait("flush")?;
         self.command(Some(timeout), |outbound, now, waiter| outbound.flush(now, Some(timeout), waiter))
@@ -255,9 +305,19 @@ impl Client {
         self.post(Note::Heartbeats(crate::builder::heartbeat_settings(Some(interval), timeout)))
     }
 
+    /// How the publish store stands; `None` without one.
+    pub fn publish_store(&self) -> Option<StoreStatus> {
+        self.inner.shared.with(|outbound| outbound.store_status())
+    }
+
     /// The server of the last logon; `None` before the first.
     pub fn peer(&self) -> Option<Arc<Peer>> {
         self.inner.shared.with(|outbound| outbound.peer.clone())
+    }
+
+    /// The connection of the last logon; `None` before the first.
+    pub fn connection_info(&self) -> Option<Arc<ConnectionInfo>> {
+        self.inner.shared.with(|outbound| outbound.info.clone())
     }
 
     /// The state of the connection that listeners heard of last; `None` before the first.
@@ -293,7 +353,8 @@ impl Client {
     ///
     /// # Errors
     /// `Unfinished` if messages in hand were not acknowledged in time; they go back to their
-    /// queues. `Disconnected` if the connection was lost meanwhile. The client is closed in any
+    /// queues; or if the publish store has messages that no server has confirmed, also where there is no
+    /// connection: a store that outlives the process sends them next time. `Disconnected` if the connection was lost meanwhile. The client is closed in any
     /// case. `Usage`, and nothing has happened, on the loop (use [`abort`](Self::abort) there), and while a
     /// stream is full that this thread reads: read it, or drop it, first.
     pub fn close_within(&self, deadline: Duration) -> Result<()> {

@@ -12,13 +12,16 @@ use amps_transport::{Clock, ConnId, Time};
 use bytes::{Bytes, BytesMut};
 use rustc_hash::FxHashMap;
 
+use crate::advisor::{Advisor, News};
 use crate::authenticator::{Answer, Authenticator, AuthenticatorError, Question, Step};
 use crate::client::Inner;
+use crate::command::Command;
 use crate::error::{DisconnectCause, Error};
 use crate::hooks::{Direction, Hooks};
-use crate::listener::ConnectionState;
+use crate::listener::{AfterRefusal, ConnectionState};
 use crate::message::{Message, Origin};
 use crate::session::outbound::Generation;
+use crate::session::replay;
 use crate::session::settling::Lease;
 use crate::session::shared::Urgency;
 use crate::session::subscription::SubKey;
@@ -97,6 +100,9 @@ pub(crate) struct Dispatcher {
     replaced: Vec<(SubKey, Target, Vec<Item>)>,
     listeners: Arc<Hooks>,
     authenticator: Option<Arc<dyn Authenticator>>,
+    /// Of the server that was chosen.
+    chosen: Option<Arc<dyn Authenticator>>,
+    advisor: Option<Advisor>,
     client: Arc<OnceLock<Weak<Inner>>>,
     /// Lent to each borrowed message in turn, so that no reference count is touched.
     origin: Option<Origin>,
@@ -133,10 +139,15 @@ impl Entry {
 }
 
 impl Dispatcher {
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "it is made in one place, from parts that have nothing in common"
+    )]
     pub(crate) fn new(
         fresh: Arc<Targets>,
         listeners: Arc<Hooks>,
         authenticator: Option<Arc<dyn Authenticator>>,
+        advisor: Option<Advisor>,
         client: Arc<OnceLock<Weak<Inner>>>,
         shared: Arc<Shared>,
         clock: Clock,
@@ -151,6 +162,8 @@ impl Dispatcher {
             full: Vec::new(),
             listeners,
             authenticator,
+            chosen: None,
+            advisor,
             client,
             origin: None,
             shared,
@@ -225,15 +238,17 @@ impl Dispatcher {
 
     /// Runs a handler with a message that borrows from the read buffer.
     fn handle(&mut self, delivery: Delivery<'_, '_>) -> Disposition {
-        let Delivery { key, message, lease, .. } = delivery;
+        let Delivery { key, message, lease, replay, .. } = delivery;
         let mut origin = self.origin.take().unwrap_or_else(|| Origin {
             shared: Arc::clone(&self.shared),
             clock: self.clock,
             key,
             lease,
+            replay: None,
         });
         origin.key = key;
         origin.lease = lease;
+        origin.replay = replay;
         let Some(Entry { target: Target::Handler { sub, handler }, .. }) = self.targets.get_mut(&key) else {
             return Disposition::Kept;
         };
@@ -266,7 +281,7 @@ impl App for Dispatcher {
             return self.handle(delivery);
         }
         let Target::Stream { queue, .. } = &entry.target else { return Disposition::Kept };
-        let Delivery { message, offset, lease, last, .. } = delivery;
+        let Delivery { message, offset, lease, replay, last, .. } = delivery;
         if entry.gathered.is_empty() {
             // A bounded stream stops within a large batch again and again: what it takes of it is copied, record by
             // record, and not the whole each time.
@@ -276,8 +291,13 @@ impl App for Dispatcher {
                 && message.frame().len() > LARGE_BATCH;
             if queue.conflates() || large {
                 let queue = Arc::clone(queue);
-                let pushed = queue.push_single(message.to_owned(), lease, self.clock.now());
+                let (pushed, replaced) = queue.push_single(message.to_owned(), lease, self.clock.now());
                 self.pushed(key, pushed, &queue);
+                // Else nobody would ever discard it, and the recovery point would stay before it.
+                let unseen = replay.zip(replaced.as_ref().and_then(replay::logged));
+                if let Some(Err(error)) = unseen.map(|(replay, message)| replay.discard(message)) {
+                    self.listeners.report(&error);
+                }
                 return Disposition::Kept;
             }
             entry.gathered.reserve(64);
@@ -405,13 +425,21 @@ impl App for Dispatcher {
         }
     }
 
-    fn resumed(&mut self, key: SubKey, queue: bool) {
+    fn resumed(&mut self, key: SubKey, gapless: bool) {
         if let Some(Entry { target: Target::Stream { queue: stream, silent, .. }, .. }) = self.entry(key) {
-            // A queue delivers again what was lost on the way: only other streams have a gap.
-            if !queue && !*silent {
+            // A queue, and a replay, delivers again what was lost on the way: only other streams have a gap.
+            if !gapless && !*silent {
                 stream.notice(Error::Resumed);
             }
         }
+    }
+
+    fn not_resubscribed(&mut self, command: &Command, error: &Error) -> AfterRefusal {
+        self.listeners.not_resubscribed(command, error)
+    }
+
+    fn duplicate(&mut self, message: &Raw<&[u8]>) {
+        self.listeners.duplicate(message);
     }
 
     fn draining(&mut self, key: SubKey) {
@@ -475,12 +503,13 @@ impl App for Dispatcher {
         self.listeners.observe(message);
     }
 
-    fn failed_write(&mut self, ack: &Raw<&[u8]>) -> bool {
-        self.listeners.failed_write(ack)
+    fn failed_write(&mut self, ack: &Raw<&[u8]>, original: Option<&Raw<&[u8]>>) -> bool {
+        self.listeners.failed_write(ack, original)
     }
 
     fn authenticate(&mut self, conn: ConnId, question: &Question) -> bool {
-        let Some(authenticator) = self.authenticator.clone() else { return false };
+        let chosen = self.chosen.as_ref().or(self.authenticator.as_ref());
+        let Some(authenticator) = chosen.cloned() else { return false };
         let (back, question, listeners) =
             (Arc::clone(&self.client), question.clone(), Arc::clone(&self.listeners));
         // It may ask other systems and wait, so it must not run here, on the loop.
@@ -508,6 +537,20 @@ impl App for Dispatcher {
             }
         }
         true
+    }
+
+    fn advises(&self) -> bool {
+        self.advisor.is_some()
+    }
+
+    fn advise(&mut self, news: News) {
+        if let Some(advisor) = &self.advisor {
+            advisor.tell(news);
+        }
+    }
+
+    fn chosen(&mut self, authenticator: Option<Arc<dyn Authenticator>>) {
+        self.chosen = authenticator;
     }
 
     fn raw_inbound(&mut self, bytes: &[u8]) {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use amps_protocol::{EncodeError, EndpointError, FrameTooLong, HeaderError, ReasonClass, SowError};
 use amps_transport::{CloseReason, ConnectError};
 
+use crate::store_error::StoreError;
+
 /// The result of a client call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -28,6 +30,12 @@ pub enum Error {
     /// No connection could be made.
     #[error(transparent)]
     Connect(Arc<ConnectError>),
+    /// A server chooser or a delay strategy has ended the attempts to connect.
+    #[error("there is no server to try: {reason}")]
+    NoServer {
+        /// What it said.
+        reason: String,
+    },
     /// The server refused the logon.
     #[error("{server} refused the logon of \"{client}\": {reason}; {}", logon_advice(*.class))]
     LogonRefused {
@@ -141,12 +149,45 @@ pub enum Error {
     #[error("the subscription was resumed after a reconnect: messages published in between may be missing")]
     Resumed,
     /// `close` could not finish everything within its deadline.
-    #[error(
-        "closed with work unfinished: {unacknowledged} messages were not acknowledged and go back to their queues; allow more time, or finish before closing"
-    )]
+    #[error("closed with work unfinished: {}; allow more time, or finish before closing", unfinished(*.unacknowledged, *.unpersisted))]
     Unfinished {
-        /// Leased messages that were neither acknowledged nor cancelled.
+        /// Leased messages that were neither acknowledged nor cancelled; they go back to their queues.
         unacknowledged: u64,
+        /// Messages in the publish store that no server has confirmed. A store that outlives the
+        /// process sends them when it is used again.
+        unpersisted: usize,
+    },
+    /// A store cannot be used, or could not keep something.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The publish store would have to grow, and the application has not allowed it.
+    #[error(
+        "the publish store is full: {kept} bytes wait for the server to persist them (capacity {capacity}); slow down, or allow it to grow"
+    )]
+    StoreFull {
+        /// Bytes that are kept.
+        kept: u64,
+        /// The capacity in force.
+        capacity: u64,
+        /// The capacity that would do.
+        proposed: u64,
+    },
+    /// The server has less of what this client published than another server had confirmed.
+    #[error(
+        "the server has this client's messages up to sequence number {server_has}, but {persisted} was confirmed before; it is behind the other servers: use one of those until it has caught up"
+    )]
+    PublishStoreGap {
+        /// The last number that the server has.
+        server_has: u64,
+        /// The last number that was confirmed.
+        persisted: u64,
+    },
+    /// A command was kept by the publish store and carried out, but its answer went down with a
+    /// connection.
+    #[error("{action}: the server has carried it out, but the connection was lost with its answer")]
+    AnswerLost {
+        /// What was asked, in words.
+        action: String,
     },
     /// The event loop's thread could not be started.
     #[error("cannot start the event loop: {0}")]
@@ -218,6 +259,7 @@ impl Error {
                 ConnectError::TimedOut { .. } => ErrorKind::TimedOut,
                 _ => ErrorKind::Connection,
             },
+            Self::NoServer { .. } => ErrorKind::Connection,
             Self::LogonRefused { class, .. } | Self::Refused { class, .. } => ErrorKind::of(*class),
             Self::Authenticator { .. } => ErrorKind::Authentication,
             Self::LogonRetries { .. } | Self::TryAgain { .. } => ErrorKind::RetryOperation,
@@ -234,6 +276,10 @@ impl Error {
             Self::Handler { .. } => ErrorKind::MessageHandler,
             Self::Resumed => ErrorKind::Resumed,
             Self::Unfinished { .. } => ErrorKind::Unfinished,
+            Self::Store(_) => ErrorKind::Store,
+            Self::StoreFull { .. } => ErrorKind::Full,
+            Self::AnswerLost { .. } => ErrorKind::Disconnected,
+            Self::PublishStoreGap { .. } => ErrorKind::PublishStoreGap,
             Self::EventLoop(_) => ErrorKind::Connection,
         }
     }
@@ -362,6 +408,10 @@ pub enum ErrorKind {
     Resumed,
     /// `close` left work undone.
     Unfinished,
+    /// A store failed.
+    Store,
+    /// A server has less of what was published than another server had.
+    PublishStoreGap,
     /// Another refusal by the server.
     Command,
 }
@@ -384,6 +434,16 @@ impl ErrorKind {
             ReasonClass::NotLoggedOn => Self::NotLoggedOn,
             _ => Self::Command,
         }
+    }
+}
+
+fn unfinished(unacknowledged: u64, unpersisted: usize) -> String {
+    let acks = format!("{unacknowledged} messages were not acknowledged and go back to their queues");
+    let publishes = format!("{unpersisted} messages in the publish store were not confirmed by a server");
+    match (unacknowledged, unpersisted) {
+        (_, 0) => acks,
+        (0, _) => publishes,
+        _ => format!("{acks}, and {publishes}"),
     }
 }
 

@@ -12,9 +12,10 @@ use amps_protocol::{CommandKind, Message as Raw};
 
 use crate::Client;
 use crate::caller;
+use crate::command::Command;
 use crate::dispatcher::panic_text;
 use crate::error::{Error, Result};
-use crate::listener::ConnectionState;
+use crate::listener::{AfterRefusal, ConnectionState};
 use crate::write_failure::FailedWrite;
 
 /// Which way bytes go.
@@ -40,6 +41,10 @@ pub enum Hook {
     Duplicates,
     /// The listener for writes that the server refused.
     FailedWrites,
+    /// Who decides whether the publish store may grow; without, it may.
+    StoreGrowth,
+    /// Who decides what becomes of subscriptions that are refused after a reconnect.
+    FailedResubscriptions,
     /// The listener for every message of one kind.
     Messages(CommandKind),
     /// What happens after an unexpected disconnect.
@@ -62,6 +67,8 @@ pub(crate) type StateListener = Arc<dyn Fn(ConnectionState) + Send + Sync>;
 pub(crate) type ErrorListener = Arc<dyn Fn(&Error) + Send + Sync>;
 pub(crate) type MessageListener = Arc<dyn Fn(&Raw<&[u8]>) + Send + Sync>;
 pub(crate) type WriteListener = Arc<dyn Fn(&FailedWrite<'_>) + Send + Sync>;
+pub(crate) type GrowthListener = Arc<dyn Fn(u64) -> bool + Send + Sync>;
+pub(crate) type RefusalListener = Arc<dyn Fn(&Command, &Error) -> AfterRefusal + Send + Sync>;
 pub(crate) type TrafficListener = Arc<Mutex<dyn FnMut(Direction, &[u8]) + Send>>;
 pub(crate) type SlowListener = Arc<dyn Fn(&SlowConsumer) + Send + Sync>;
 /// What is to run once the client is recovered.
@@ -100,6 +107,8 @@ struct Set {
     unexpected: Option<MessageListener>,
     duplicate: Option<MessageListener>,
     failed_write: Option<WriteListener>,
+    growth: Option<GrowthListener>,
+    refusal: Option<RefusalListener>,
     messages: Vec<(CommandKind, MessageListener)>,
     disconnect: Option<DisconnectHandler>,
     traffic: Option<TrafficListener>,
@@ -172,6 +181,16 @@ impl Hooks {
         let _old = self.lock().failed_write.replace(listener);
     }
 
+    pub(crate) fn set_growth(&self, listener: GrowthListener) {
+        // What was there is let go without the lock: its destructor is user code.
+        let _old = self.lock().growth.replace(listener);
+    }
+
+    pub(crate) fn set_refusal(&self, listener: RefusalListener) {
+        // What was there is let go without the lock: its destructor is user code.
+        let _old = self.lock().refusal.replace(listener);
+    }
+
     pub(crate) fn set_messages(&self, kind: CommandKind, listener: MessageListener) {
         let mut set = self.lock();
         let _old = take_of(&mut set.messages, kind);
@@ -242,6 +261,8 @@ impl Hooks {
             Hook::Unexpected => Box::new(set.unexpected.take()),
             Hook::Duplicates => Box::new(set.duplicate.take()),
             Hook::FailedWrites => Box::new(set.failed_write.take()),
+            Hook::StoreGrowth => Box::new(set.growth.take()),
+            Hook::FailedResubscriptions => Box::new(set.refusal.take()),
             Hook::Messages(kind) => {
                 let old = take_of(&mut set.messages, kind);
                 let watched = set.messages.iter().fold(0, |bits, (kind, _)| bits | bit(*kind));
@@ -325,11 +346,37 @@ impl Hooks {
         }
     }
 
+    pub(crate) fn duplicate(&self, message: &Raw<&[u8]>) {
+        let listener = self.lock().duplicate.clone();
+        if let Some(listener) = listener {
+            self.guarded("the listener for duplicates", || listener(message));
+        }
+    }
+
+    /// What becomes of a subscription that is refused after a reconnect.
+    pub(crate) fn not_resubscribed(&self, command: &Command, error: &Error) -> AfterRefusal {
+        let mut decision = AfterRefusal::default();
+        let listener = self.lock().refusal.clone();
+        if let Some(listener) = listener {
+            let what = "the listener for failed resubscriptions";
+            self.guarded(what, || decision = listener(command, error));
+        }
+        decision
+    }
+
     /// Returns whether somebody wanted to know.
-    pub(crate) fn failed_write(&self, ack: &Raw<&[u8]>) -> bool {
+    pub(crate) fn failed_write(&self, ack: &Raw<&[u8]>, original: Option<&Raw<&[u8]>>) -> bool {
         let Some(listener) = self.lock().failed_write.clone() else { return false };
-        self.guarded("the listener for failed writes", || listener(&FailedWrite::new(ack)));
+        self.guarded("the listener for failed writes", || listener(&FailedWrite::new(ack, original)));
         true
+    }
+
+    /// Whether the publish store may keep so many bytes.
+    pub(crate) fn may_grow(&self, proposed: u64) -> bool {
+        let Some(listener) = self.lock().growth.clone() else { return true };
+        let mut may = false;
+        self.guarded("the listener for the growth of the publish store", || may = listener(proposed));
+        may
     }
 
     #[inline]

@@ -58,8 +58,15 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod advisor;
 mod authenticator;
 pub use authenticator::{Authenticator, AuthenticatorError};
+mod bookmark_store;
+pub use bookmark_store::{
+    Arrival, BookmarkStore, ConflatingRecoveryPointAdapter, FileBookmarkStore, FileBookmarkStoreBuilder,
+    MemoryBookmarkStore, RecoveryPoint, RecoveryPointAdapter, RingBookmarkStore, SowRecoveryPointAdapter,
+    StoredPoint,
+};
 pub mod bookmarks;
 mod builder;
 pub use builder::ClientBuilder;
@@ -80,8 +87,11 @@ pub use futures_stream::MessageStream;
 pub mod guide;
 mod hooks;
 pub use hooks::{Direction, Hook, ListenerId, SlowConsumer};
+mod journal;
+pub use journal::{StoreEnd, StoreRecord, StoreReport, inspect_store};
+mod json_text;
 mod listener;
-pub use listener::ConnectionState;
+pub use listener::{AfterRefusal, ConnectionState};
 mod message;
 pub use message::{AckGuard, Message};
 pub mod payload;
@@ -89,15 +99,25 @@ mod placement;
 pub use placement::Starting;
 mod publish;
 pub use publish::{PublishOptions, Receipt};
+mod publish_store;
+pub use publish_store::{
+    Attached, FilePublishStore, FilePublishStoreBuilder, HybridPublishStore, HybridPublishStoreBuilder,
+    MemoryPublishStore, Progress, PublishStore, SyncPolicy,
+};
 mod reconnect;
 pub use reconnect::Reconnect;
+mod server_chooser;
+pub use server_chooser::{ConnectionInfo, DefaultServerChooser, DelayStrategy, Server, ServerChooser};
 mod session;
 pub use session::acks::{AckOption, RawAckOption};
 pub use session::line::Counters;
 pub use session::outbound::PublishState;
 pub use session::peer::Peer;
+pub use session::publisher::StoreStatus;
 mod sow_delete;
 pub use sow_delete::{DeleteStats, SowDelete};
+mod store_error;
+pub use store_error::StoreError;
 mod stream;
 pub use stream::WhenFull;
 mod subscribe;
@@ -106,6 +126,9 @@ mod subscription;
 pub use subscription::{Closer, HandlerSubscription, Subscription};
 mod write_failure;
 pub use write_failure::FailedWrite;
+
+#[cfg(feature = "testing")]
+pub mod testing;
 
 #[cfg(feature = "simulation")]
 #[doc(hidden)]

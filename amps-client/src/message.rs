@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::session::Shared;
 use crate::session::acks::AckOption;
+use crate::session::replay::{self, Replay};
 use crate::session::settling::Lease;
 use crate::session::subscription::SubKey;
 
@@ -42,6 +43,8 @@ pub(crate) struct Origin {
     pub(crate) clock: Clock,
     pub(crate) key: SubKey,
     pub(crate) lease: Option<Lease>,
+    /// Its tie to the bookmark store.
+    pub(crate) replay: Option<Arc<Replay>>,
 }
 
 impl Origin {
@@ -95,6 +98,40 @@ impl<B: AsRef<[u8]>> Message<B> {
     /// Settles the message with an option, or extends its lease; see [`AckOption`].
     pub fn ack_with(&self, option: &AckOption) {
         self.settle(Some(option));
+    }
+
+    /// Tells the client's [bookmark store](crate::BookmarkStore) that the application is done with
+    /// the message: a restart, or a reconnect, will not bring it again. Nothing does that by itself,
+    /// neither the return of a handler nor [`ack`](Self::ack). **Every** message of a bookmark
+    /// subscription has to be discarded, in any order: the store moves on to where all messages
+    /// before it are.
+    ///
+    /// Without effect for a message that is not of a bookmark subscription (an acknowledgement, a record of a
+    /// query), or has been discarded, and where the client has no bookmark store. Any thread may call it, also after the subscription or
+    /// the connection has ended.
+    ///
+    /// ```
+    /// use amps_client::{Client, MemoryBookmarkStore, bookmarks::MOST_RECENT};
+    /// # let server = amps_testkit::FakeServer::builder()
+    /// #     .txlog("orders").start()?;
+    /// # let uri = server.uri("json");
+    ///
+    /// let client =
+    ///     Client::builder("desk-7").server(&uri).bookmark_store(MemoryBookmarkStore::new()).connect()?;
+    /// client.publish("orders", r#"{"id":1}"#)?;
+    /// let mut orders = client.bookmark_subscribe("orders", MOST_RECENT).sub_id("orders-1").start()?;
+    /// let order = orders.next().unwrap()?;
+    /// println!("{}", order.data_str()?);
+    /// order.discard()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Store`: the store noted it, but may have forgotten it after a restart.
+    pub fn discard(&self) -> Result<()> {
+        let Some(replay) = &self.origin.replay else { return Ok(()) };
+        // Acknowledgements bear bookmarks as well: those of messages that others may still work on.
+        replay::logged(&self.raw).map_or(Ok(()), |message| replay.discard(message))
     }
 
     /// Exempts this delivery from auto-ack: the application settles it by itself, for

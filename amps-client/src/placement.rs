@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use amps_protocol::CommandKind;
+use amps_protocol::{CommandKind, Id};
 
 use crate::caller;
 use crate::client::Client;
@@ -95,12 +95,19 @@ impl Placement {
         let auto_ack = self.spec.auto_ack;
         let (stream, silent) = (Arc::clone(&queue), self.silent);
         let client = self.client.clone();
-        let begun = self.begin(caller, |sub| Target::Stream { sub, queue: stream, silent })?;
+        // From here, and not from the tables when it is there: the connection may be lost by then, and what
+        // has come is to be discarded all the same.
+        let mut replay = None;
+        let begun = self.begin(caller, |sub| {
+            replay = client.inner().bookmarks.tie(&sub);
+            Target::Stream { sub, queue: stream, silent }
+        })?;
         if !begun.routed {
             // Nothing comes, so that it has ended.
             queue.end(None);
         }
-        Ok((begun, Box::new(move |key, owner| Subscription::new(client, key, owner, queue, auto_ack))))
+        let end = client.clone();
+        Ok((begun, Box::new(move |key, owner| Subscription::new(end, key, owner, queue, auto_ack, replay))))
     }
 
     /// With a handler.
@@ -234,7 +241,14 @@ impl Placement {
             written?;
             return Ok(Begun { client, key, waiter, timeout, routed: false, replaces: None });
         }
-        let id = command.wire_ids(key.0)?.name();
+        let ids = command.wire_ids(key.0)?;
+        if let Some(replay) = inner.bookmarks.replay(command, ids.sub.as_ref()) {
+            if command.get_sub_id().is_none() && ids.command == Id::number(key.0) {
+                replay.forget()?;
+            }
+            replay.begin(command)?;
+        }
+        let id = ids.name();
         // Before the command is written, so that no message finds nobody.
         inner.targets.add(key, target(id));
         let placed =

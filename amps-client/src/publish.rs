@@ -1,35 +1,126 @@
 //! What a publish returns.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use amps_protocol::{Command as Wire, Publish};
+use amps_protocol::{Command as Wire, Publish, ReasonClass};
 
-use crate::error::Result;
+use crate::client::{Answer, Client, Inner};
+use crate::error::{DisconnectCause, Error, Result};
 use crate::session::Shared;
-use crate::session::outbound::{Generation, PublishState};
+use crate::session::outbound::{PublishState, Published};
 
 /// Tells what became of one published message. Ignore it, or ask it later.
 ///
-/// Queued and written are different answers, and neither says that the server has the
-/// message: after [`Client::flush`](crate::Client::flush) everything written before was
-/// processed by the server.
+/// Queued, written and persisted are three different things. Without a publish store nothing
+/// says that the server has the message, but that after [`Client::flush`](crate::Client::flush)
+/// everything written before was processed. With one, the message is sent until the server has
+/// persisted or refused it, whatever happens to the connection, and the receipt tells:
+///
+/// ```
+/// use std::time::Duration;
+/// use amps_client::{Client, MemoryPublishStore, PublishState};
+/// # let server = amps_testkit::FakeServer::builder()
+/// #     .txlog("orders").start()?;
+/// # let uri = server.uri("json");
+///
+/// let client =
+///     Client::builder("desk-7").server(&uri).publish_store(MemoryPublishStore::new()).connect()?;
+/// let receipt = client.publish("orders", r#"{"id":1}"#)?;
+/// assert_eq!(receipt.sequence(), Some(1));
+/// receipt.wait_persisted(Duration::from_secs(10))?;
+/// assert_eq!(receipt.state(), PublishState::Persisted);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Receipt {
+    client: Weak<Inner>,
     shared: Arc<Shared>,
-    generation: Generation,
-    end: u64,
+    published: Published,
 }
 
 impl Receipt {
-    pub(crate) const fn new(shared: Arc<Shared>, generation: Generation, end: u64) -> Self {
-        Self { shared, generation, end }
+    pub(crate) fn new(client: &Arc<Inner>, published: Published) -> Self {
+        Self { client: Arc::downgrade(client), shared: Arc::clone(&client.shared), published }
     }
 
     /// What became of the message so far.
     pub fn state(&self) -> PublishState {
-        self.shared.with(|outbound| outbound.publish_state(self.generation, self.end))
+        self.shared.with(|outbound| outbound.publish_state(self.published))
+    }
+
+    /// The sequence number that the message bears; `None` without a publish store.
+    pub const fn sequence(&self) -> Option<u64> {
+        self.published.number
+    }
+
+    /// Whether the publish store keeps the message as safely as it promises: in memory, handed
+    /// to the system, or on the disk. Without a store nothing keeps it.
+    pub fn is_stored(&self) -> bool {
+        let Some(number) = self.published.number else { return false };
+        self.shared.with(|outbound| outbound.store_has(number))
+    }
+
+    /// Waits until [`is_stored`](Self::is_stored) holds.
+    ///
+    /// # Errors
+    /// `TimedOut`; `Store` if the store is in trouble; `Usage` without a publish store.
+    pub fn wait_stored(&self, timeout: Duration) -> Result<()> {
+        let number = self.number()?;
+        if self.shared.await_store(Some(timeout), |publisher| publisher.is_safe(number))? {
+            return Ok(());
+        }
+        Err(Error::TimedOut { action: format!("store message {number}"), after: timeout })
+    }
+
+    /// Waits until the server has persisted the message, and with it all that was published
+    /// before. A connection that is lost meanwhile does not end the wait.
+    ///
+    /// # Errors
+    /// `Refused` if the server refused it, `TimedOut`, `Disconnected` if the client was closed
+    /// or has given up, `Usage` on the loop or without a publish store.
+    pub fn wait_persisted(&self, timeout: Duration) -> Result<()> {
+        let number = self.number()?;
+        let client = Client::from_inner(self.client()?);
+        client.may_wait("wait_persisted")?;
+        client.command(Some(timeout), |outbound, now, waiter| {
+            outbound.await_persisted(now, number, Some(timeout), waiter);
+            Ok(())
+        })?;
+        self.verdict()
+    }
+
+    /// As [`wait_persisted`](Self::wait_persisted), for async code; ask [`state`](Self::state)
+    /// afterwards whether it was persisted or refused.
+    pub fn persisted_future(&self, timeout: Duration) -> Result<Answer<()>> {
+        let number = self.number()?;
+        let client = Client::from_inner(self.client()?);
+        Ok(client.asked(drop, |outbound, now, waiter| {
+            outbound.await_persisted(now, number, Some(timeout), waiter);
+            Ok(())
+        }))
+    }
+
+    fn number(&self) -> Result<u64> {
+        self.published.number.ok_or(Error::Usage(
+            "this client has no publish store, and so no word from the server about each message; give it one",
+        ))
+    }
+
+    fn client(&self) -> Result<Arc<Inner>> {
+        self.client.upgrade().ok_or(Error::Disconnected { cause: DisconnectCause::ClosedByUser })
+    }
+
+    fn verdict(&self) -> Result<()> {
+        let Some(number) = self.published.number else { return Ok(()) };
+        match self.shared.with(|outbound| outbound.refusal(number)) {
+            Some(reason) => {
+                let (action, class) = (format!("publish message {number}"), ReasonClass::of(&reason));
+                Err(Error::Refused { action, class, reason })
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -116,6 +116,7 @@ impl Rng {
 mod tests {
     use super::*;
 
+    /// C-7-3-1
     #[test]
     fn waits_double_up_to_the_maximum() {
         let policy = Reconnect::new().jitter(0.0);

@@ -13,17 +13,24 @@ use amps_protocol::{CommandKind, Message as Raw};
 use amps_transport::{ConnId, Input, Machine, Sink, Time};
 use bytes::Bytes;
 
-use crate::authenticator::Question;
+use crate::advisor::News;
+use crate::authenticator::{Authenticator, Question};
+use crate::bookmark_store::BookmarkStore;
+use crate::bookmarks::MessageId;
 use crate::command::Command;
 use crate::error::{Error, Result};
-use crate::listener::ConnectionState;
+pub use crate::journal::{SimDisk, Step, Steps};
+use crate::listener::{AfterRefusal, ConnectionState};
 use crate::publish::Publishing;
+use crate::publish_store::{Progress, PublishStore};
 use crate::reconnect::Reconnect;
 use crate::session::acks::{AckOption, AckSettings};
 pub use crate::session::bugs::Bugs;
 use crate::session::commands::Wait;
 use crate::session::line::{Counters, SendLimits};
 use crate::session::outbound::Outbound;
+use crate::session::publisher::{Publisher, StoreStatus, StoreUse};
+use crate::session::replay::Bookmarks;
 use crate::session::settling::Lease;
 use crate::session::shared::Urgency;
 use crate::session::subscription::{Spec, SubKey};
@@ -61,8 +68,10 @@ pub trait Model {
     fn replaced(&mut self, sub: Sub);
     /// The connection is gone: unread leased messages belong to the server again.
     fn interrupted(&mut self, sub: Sub);
-    /// The subscription was placed again.
-    fn resumed(&mut self, sub: Sub, queue: bool);
+    /// The subscription was placed again; `gapless`: nothing was missed.
+    fn resumed(&mut self, sub: Sub, gapless: bool);
+    /// A message of a replay came again.
+    fn duplicate(&mut self, message: &Raw<&[u8]>);
     /// No message comes any more; what is there may still be read.
     fn draining(&mut self, sub: Sub);
     /// The connection's state changed.
@@ -112,8 +121,14 @@ impl<M: Model> App for Bridge<M> {
     fn interrupted(&mut self, key: SubKey) {
         self.model.interrupted(Sub(key));
     }
-    fn resumed(&mut self, key: SubKey, queue: bool) {
-        self.model.resumed(Sub(key), queue);
+    fn resumed(&mut self, key: SubKey, gapless: bool) {
+        self.model.resumed(Sub(key), gapless);
+    }
+    fn not_resubscribed(&mut self, _: &Command, _: &Error) -> AfterRefusal {
+        AfterRefusal::default()
+    }
+    fn duplicate(&mut self, message: &Raw<&[u8]>) {
+        self.model.duplicate(message);
     }
     fn draining(&mut self, key: SubKey) {
         self.model.draining(Sub(key));
@@ -130,12 +145,17 @@ impl<M: Model> App for Bridge<M> {
         false
     }
     fn observe(&mut self, _: &Raw<&[u8]>) {}
-    fn failed_write(&mut self, _: &Raw<&[u8]>) -> bool {
+    fn failed_write(&mut self, _: &Raw<&[u8]>, _: Option<&Raw<&[u8]>>) -> bool {
         false
     }
     fn authenticate(&mut self, _: ConnId, _: &Question) -> bool {
         false
     }
+    fn advises(&self) -> bool {
+        false
+    }
+    fn advise(&mut self, _: News) {}
+    fn chosen(&mut self, _: Option<Arc<dyn Authenticator>>) {}
     fn raw_inbound(&mut self, _: &[u8]) {}
     fn unexpected(&mut self, _: &Raw<&[u8]>) {}
 }
@@ -161,6 +181,28 @@ pub struct SimConfig {
     pub seed: u64,
     /// Mistakes to make on purpose.
     pub bugs: Bugs,
+}
+
+/// What a simulated client keeps beyond a connection.
+#[derive(Default)]
+pub struct SimStores {
+    /// What it publishes.
+    pub publishes: Option<Box<dyn PublishStore>>,
+    /// What it has processed of replays.
+    pub bookmarks: Option<Arc<dyn BookmarkStore>>,
+    /// Servers that have less than another one had are refused.
+    pub strict: bool,
+    /// Commands that a lost connection left unanswered are sent again.
+    pub retry: bool,
+    /// So many bytes fit into the socket at a time, and are read ahead from the publish store: whoever
+    /// drives the client says [`SimNote::Room`] when there is room again.
+    pub socket: Option<usize>,
+}
+
+impl std::fmt::Debug for SimStores {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimStores").finish_non_exhaustive()
+    }
 }
 
 /// The end of a command, to be asked for.
@@ -195,6 +237,8 @@ pub enum SimNote {
     Abort(Ticket),
     /// A model acted.
     Wake,
+    /// The socket has room again.
+    Room,
 }
 
 /// See the module's documentation.
@@ -209,8 +253,36 @@ impl<M: Model> SimClient<M> {
     /// # Errors
     /// A connection string cannot be used.
     pub fn new(config: SimConfig, model: M) -> Result<Self> {
+        Self::with_stores(config, SimStores::default(), model)
+    }
+
+    /// A client that is not connected, and takes its stores, as one that was built with them.
+    ///
+    /// # Errors
+    /// A connection string cannot be used, or a store.
+    pub fn with_stores(config: SimConfig, stores: SimStores, model: M) -> Result<Self> {
         let servers =
             config.servers.iter().map(|uri| crate::builder::parse_server(uri)).collect::<Result<_>>()?;
+        let mut outbound = Outbound::new(
+            AckSettings { batch_size: config.ack_batch_size, timeout: config.ack_timeout },
+            SendLimits { queue: config.send_limit, message: 1 << 20 },
+            config.bugs,
+        );
+        outbound.set_retry(stores.retry);
+        if let Some(mut store) = stores.publishes {
+            // Whoever takes the steps of the store wakes the client.
+            let found = store.attach(&config.name, Progress::new(|| {}))?;
+            let how = StoreUse { ask_above: None, strict: stores.strict };
+            let mut publisher = Publisher::new(store, found, how, config.bugs);
+            if let Some(bytes) = stores.socket {
+                publisher.fill_up_to(bytes);
+            }
+            outbound.set_publisher(publisher);
+        }
+        if let Some(store) = &stores.bookmarks {
+            store.attach(&config.name)?;
+        }
+        outbound.set_bookmarks(Bookmarks(stores.bookmarks));
         let session = SessionConfig {
             name: config.name,
             servers,
@@ -223,9 +295,10 @@ impl<M: Model> SimClient<M> {
             logon: LogonSettings::default(),
             seed: config.seed,
         };
-        let acks = AckSettings { batch_size: config.ack_batch_size, timeout: config.ack_timeout };
-        let limits = SendLimits { queue: config.send_limit, message: 1 << 20 };
-        let shared = Arc::new(Shared::new(Outbound::new(acks, limits, config.bugs)));
+        let shared = Arc::new(Shared::new(outbound));
+        if let Some(bytes) = stores.socket {
+            shared.set_socket(bytes);
+        }
         Ok(Self {
             session: Session::new(session, Arc::clone(&shared), Bridge { model, full: false }),
             shared,
@@ -253,17 +326,54 @@ impl<M: Model> SimClient<M> {
         self.shared.with(|outbound| outbound.is_up())
     }
 
+    /// Whether bytes wait for room in the socket.
+    pub fn is_blocked(&self) -> bool {
+        self.shared.with(|outbound| outbound.line.wire.is_blocked())
+    }
+
     /// What the client counted.
     pub fn counters(&self) -> Counters {
         self.shared.with(|outbound| outbound.line.stats)
     }
 
-    /// Publishes.
+    /// Publishes. With a publish store, returns the number of the message.
     ///
     /// # Errors
     /// As `Client::publish`, without waiting.
-    pub fn publish(&mut self, now: Time, topic: &str, data: &[u8]) -> Result<()> {
-        self.act(now, |outbound| outbound.publish(now, &Publishing::new(topic, data))).map(drop)
+    pub fn publish(&mut self, now: Time, topic: &str, data: &[u8]) -> Result<Option<u64>> {
+        let published = self.act(now, |outbound| outbound.publish(now, &Publishing::new(topic, data)))?;
+        Ok(published.number)
+    }
+
+    /// Whether the publish store has a message as safely as it promises: as `Receipt::is_stored`.
+    pub fn is_stored(&self, number: u64) -> bool {
+        self.shared.with(|outbound| outbound.store_has(number))
+    }
+
+    /// Why the server has refused a message, if it has.
+    pub fn refusal(&self, number: u64) -> Option<String> {
+        self.shared.with(|outbound| outbound.refusal(number))
+    }
+
+    /// How the publish store stands.
+    pub fn store_status(&self) -> Option<StoreStatus> {
+        self.shared.with(|outbound| outbound.store_status())
+    }
+
+    /// Waits until a message is persisted or refused: as `Receipt::wait_persisted`.
+    pub fn await_persisted(&mut self, now: Time, number: u64, timeout: Option<Duration>) -> Ticket {
+        let ticket = Ticket::default();
+        self.act(now, |outbound| outbound.await_persisted(now, number, timeout, &ticket.0));
+        ticket
+    }
+
+    /// The application is done with a message of a replay: as `Message::discard`.
+    ///
+    /// # Errors
+    /// The store cannot keep that.
+    pub fn discard(&self, sub: Sub, message: MessageId) -> Result<()> {
+        let replay = self.shared.with(|outbound| outbound.replay(sub.0));
+        replay.map_or(Ok(()), |replay| replay.discard(message))
     }
 
     /// Places a subscription.
@@ -298,7 +408,11 @@ impl<M: Model> SimClient<M> {
         let ticket = Ticket::default();
         self.act(now, |outbound| {
             let key = outbound.reserve();
+            let command = spec.command.clone();
             outbound.place(now, key, spec, timeout, &ticket.0)?;
+            if let Some(replay) = outbound.replay(key) {
+                replay.begin(&command)?;
+            }
             Ok((Sub(key), ticket.clone()))
         })
     }
@@ -382,6 +496,10 @@ impl<M: Model> Machine for SimClient<M> {
                 SimNote::Close { within, ticket } => Note::Close { within, waiter: ticket.0.into() },
                 SimNote::Abort(ticket) => Note::Abort { waiter: ticket.0.into() },
                 SimNote::Wake => Note::Wake,
+                SimNote::Room => {
+                    self.shared.with(|outbound| outbound.line.wire.unblock());
+                    Note::Wake
+                }
             }),
             Input::Connected { conn, local, peer } => Input::Connected { conn, local, peer },
             Input::ConnectFailed { conn, error } => Input::ConnectFailed { conn, error },

@@ -201,11 +201,16 @@ impl StreamQueue {
     }
 
     /// Adds one message that has bytes of its own; to a conflating stream, in the place of the unread one
-    /// of its key.
-    pub(crate) fn push_single(&self, message: Raw, lease: Option<Lease>, arrived: Time) -> Pushed {
+    /// of its key, which nobody is going to see: it is returned as well.
+    pub(crate) fn push_single(
+        &self,
+        message: Raw,
+        lease: Option<Lease>,
+        arrived: Time,
+    ) -> (Pushed, Option<Raw>) {
         let mut state = self.lock();
         if state.end.is_some() {
-            return Pushed::Returned(lease.map(|lease| (message, lease)).into_iter().collect());
+            return (Pushed::Returned(lease.map(|lease| (message, lease)).into_iter().collect()), None);
         }
         let mut single = Single { message, lease, arrived };
         let size = single.size();
@@ -222,7 +227,7 @@ impl StreamQueue {
                 let old = std::mem::replace(old, single);
                 state.bytes = state.bytes + size - old.size().min(state.bytes);
                 // It has a place: how many there are is no matter (CC-9), how large they are is.
-                return match state.limits.when_full {
+                let pushed = match state.limits.when_full {
                     _ if state.bytes <= state.limits.bytes => Pushed::Room,
                     WhenFull::Block => {
                         state.paused = true;
@@ -234,6 +239,7 @@ impl StreamQueue {
                         Pushed::Overrun
                     }
                 };
+                return (pushed, Some(old.message));
             }
             None => {
                 let number = *taken + entries.len() as u64;
@@ -245,7 +251,7 @@ impl StreamQueue {
                 state.depth += 1;
             }
         }
-        self.pushed(state)
+        (self.pushed(state), None)
     }
 
     /// Wakes the consumer, and applies the policy.

@@ -15,6 +15,7 @@ use crate::futures_stream::MessageStream;
 use crate::message::{Message, Origin};
 use crate::placement::unlimited;
 use crate::session::outbound::Outbound;
+use crate::session::replay::Replay;
 use crate::session::settling::Lease;
 use crate::session::shared::Urgency;
 use crate::session::subscription::{Spec, SubKey};
@@ -43,6 +44,8 @@ pub struct Subscription {
     /// The number of the command by which its messages came here.
     owner: SubKey,
     queue: Arc<StreamQueue>,
+    /// Its tie to the bookmark store.
+    replay: Option<Arc<Replay>>,
     /// The block that is being read.
     block: Option<Block>,
     auto_ack: bool,
@@ -76,10 +79,12 @@ impl Subscription {
         owner: SubKey,
         queue: Arc<StreamQueue>,
         auto_ack: bool,
+        replay: Option<Arc<Replay>>,
     ) -> Self {
         Self {
             client,
             key,
+            replay,
             owner,
             block: None,
             auto_ack,
@@ -379,7 +384,8 @@ impl Subscription {
 
     fn message(&mut self, raw: Raw, lease: Option<Lease>) -> Message {
         let inner = self.client.inner();
-        let origin = Origin { shared: Arc::clone(&inner.shared), clock: inner.clock, key: self.key, lease };
+        let (shared, replay) = (Arc::clone(&inner.shared), self.replay.clone());
+        let origin = Origin { shared, clock: inner.clock, key: self.key, lease, replay };
         if self.auto_ack && lease.is_some() {
             if let (Some(topic), Some(bookmark)) = (raw.topic(), raw.bookmark()) {
                 let (topic, bookmark) = (part_of(&raw, topic), part_of(&raw, bookmark));

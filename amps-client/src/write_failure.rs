@@ -7,15 +7,16 @@ use amps_protocol::{Message as Raw, ReasonClass};
 /// An acknowledgement that says that a publish or a delete was not persisted; see
 /// [`Client::on_failed_write`](crate::Client::on_failed_write).
 ///
-/// A server acknowledges only what asks for it: give the command
-/// [`AckType::Persisted`](crate::AckType::Persisted), or the client a publish store.
+/// A server acknowledges only what asks for it: give the client a publish store, or the command
+/// [`AckType::Persisted`](crate::AckType::Persisted).
 pub struct FailedWrite<'a> {
     ack: &'a Raw<&'a [u8]>,
+    original: Option<&'a Raw<&'a [u8]>>,
 }
 
 impl<'a> FailedWrite<'a> {
-    pub(crate) const fn new(ack: &'a Raw<&'a [u8]>) -> Self {
-        Self { ack }
+    pub(crate) const fn new(ack: &'a Raw<&'a [u8]>, original: Option<&'a Raw<&'a [u8]>>) -> Self {
+        Self { ack, original }
     }
 
     /// The server's words; empty if it gave none.
@@ -31,6 +32,12 @@ impl<'a> FailedWrite<'a> {
     /// The sequence number of the write, if it has one.
     pub fn sequence(&self) -> Option<u64> {
         self.ack.sequence()
+    }
+
+    /// What was to be written: a publish or a delete, with its topic, its body and all else. Only
+    /// a publish store knows it; it leaves the store when the listener has returned.
+    pub const fn original(&self) -> Option<&Raw<&'a [u8]>> {
+        self.original
     }
 
     /// The acknowledgement itself.

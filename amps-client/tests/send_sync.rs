@@ -3,9 +3,11 @@
 use amps_client::bookmarks::{Bookmark, BookmarkRange};
 use amps_client::payload::{CompositeBuilder, FixBuilder, NvfixBuilder};
 use amps_client::{
-    AckGuard, AckOption, Answer, Client, ClientBuilder, Closer, Command, ConnectionState, Counters,
-    DeleteStats, Error, ErrorKind, EventLoop, HandlerSubscription, ListenerId, Message, Peer, PublishOptions,
-    Receipt, Reconnect, SlowConsumer, Sow, SowDelete, Starting, Subscribe, Subscription,
+    AckGuard, AckOption, Answer, Client, ClientBuilder, Closer, Command, ConflatingRecoveryPointAdapter,
+    ConnectionState, Counters, DeleteStats, Error, ErrorKind, EventLoop, FileBookmarkStore,
+    HandlerSubscription, ListenerId, MemoryBookmarkStore, Message, Peer, PublishOptions, Receipt, Reconnect,
+    RingBookmarkStore, SlowConsumer, Sow, SowDelete, SowRecoveryPointAdapter, Starting, StoreError,
+    Subscribe, Subscription,
 };
 
 const fn sent<T: Send + 'static>() {}
@@ -40,6 +42,12 @@ const _: () = {
     shared::<BookmarkRange>();
     shared::<CompositeBuilder>();
     shared::<FixBuilder>();
+    shared::<MemoryBookmarkStore>();
+    shared::<FileBookmarkStore>();
+    shared::<RingBookmarkStore>();
+    shared::<ConflatingRecoveryPointAdapter>();
+    shared::<SowRecoveryPointAdapter>();
+    shared::<StoreError>();
     shared::<NvfixBuilder>();
     // Read by one thread at a time, whichever it is.
     sent::<Subscription>();

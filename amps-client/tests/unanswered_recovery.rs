@@ -49,6 +49,7 @@ impl Model for Application {
     fn ended(&mut self, _: Sub, _: Option<Error>) {}
     fn replaced(&mut self, _: Sub) {}
     fn interrupted(&mut self, _: Sub) {}
+    fn duplicate(&mut self, _: &amps_client::RawMessage<&[u8]>) {}
     fn resumed(&mut self, _: Sub, _: bool) {}
     fn draining(&mut self, _: Sub) {}
     fn state(&mut self, state: ConnectionState) {

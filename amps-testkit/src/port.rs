@@ -37,6 +37,7 @@ impl Reservation {
 mod tests {
     use std::io::ErrorKind;
     use std::net::TcpStream;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
     use crate::FakeServer;
@@ -51,5 +52,50 @@ mod tests {
         assert_eq!(TcpStream::connect(addr).unwrap_err().kind(), ErrorKind::ConnectionRefused);
         server.resume_accepting().unwrap();
         TcpStream::connect(addr).unwrap();
+    }
+
+    /// The loop may be some turns away from closing what it listens on.
+    #[test]
+    fn a_transport_that_is_disabled_keeps_its_port_and_can_be_enabled_at_once() {
+        let server = FakeServer::builder().start().unwrap();
+        let (addr, name) = (server.addr(), server.listeners()[0].name.clone());
+        for _ in 0..20 {
+            let _busy: Vec<_> = (0..20).map(|_| TcpStream::connect(addr).unwrap()).collect();
+            assert!(server.disable_transport(&name));
+            let other = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP)).unwrap();
+            assert_eq!(other.bind(&addr.into()).unwrap_err().kind(), ErrorKind::AddrInUse);
+            assert_eq!(TcpStream::connect(addr).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+            assert!(server.enable_transport(&name).unwrap());
+        }
+    }
+
+    /// They may be accepted while the listener is being closed.
+    #[test]
+    fn nobody_who_comes_back_at_once_stays_on_a_transport_that_is_disabled() {
+        let server = FakeServer::builder().start().unwrap();
+        let (addr, name) = (server.addr(), server.listeners()[0].name.clone());
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut connections = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    connections.extend(TcpStream::connect(addr));
+                    if connections.len() > 100 {
+                        connections.clear();
+                    }
+                }
+            });
+            for _ in 0..50 {
+                while server.connections().is_empty() {}
+                server.disable_transport(&name);
+                let left = server.connections().len();
+                server.enable_transport(&name).unwrap();
+                if left > 0 {
+                    stop.store(true, Ordering::Relaxed);
+                }
+                assert_eq!(left, 0);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
     }
 }

@@ -384,15 +384,20 @@ impl FakeServer {
             }
         }
         for bound in self.lock_listeners().iter_mut().filter(|bound| bound.reserved.is_none()) {
-            // A port can be kept as soon as nobody listens on it: the loop may be some turns away
-            // from closing the socket. That somebody else has it shows when it is opened again.
-            for _ in 0..MOST_TURNS {
-                bound.reserved = Reservation::of(bound.addr);
-                if bound.reserved.is_some() {
-                    break;
-                }
-                self.handed_over();
+            self.keep_port(bound);
+        }
+    }
+
+    /// Keeps the port of a listener that was told to close.
+    fn keep_port(&self, bound: &mut Bound) {
+        // A port can be kept as soon as nobody listens on it: the loop may be some turns away
+        // from closing the socket. That somebody else has it shows when it is opened again.
+        for _ in 0..MOST_TURNS {
+            bound.reserved = Reservation::of(bound.addr);
+            if bound.reserved.is_some() {
+                break;
             }
+            self.handed_over();
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use amps_client::{FilePublishStore, MemoryPublishStore, SyncPolicy};
 use benches::codec::{CASES, Case};
 use benches::{publish, receive};
 
@@ -37,6 +38,31 @@ fn main() {
             ("one write per 16 frames", &mut || sixteen.run(PUBLISHED, 16)),
             ("one write per 400 frames", &mut || many.run(PUBLISHED, 400)),
             ("our publish", &mut || publisher.burst(PUBLISHED)),
+        ],
+    );
+    stores();
+}
+
+/// Publishing with a publish store, against publishing without.
+fn stores() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, policy: SyncPolicy| {
+        FilePublishStore::builder(directory.path().join(name)).sync(policy).open().expect("a store")
+    };
+    let mut none = publish::Confirmed::new(|builder| builder);
+    let mut memory = publish::Confirmed::new(|builder| builder.publish_store(MemoryPublishStore::new()));
+    let interval = file("interval", SyncPolicy::Interval(Duration::from_millis(10)));
+    let mut interval = publish::Confirmed::new(|builder| builder.publish_store(interval));
+    let never = file("never", SyncPolicy::Never);
+    let mut never = publish::Confirmed::new(|builder| builder.publish_store(never));
+    compare(
+        "publish in bursts to a server that confirms",
+        PUBLISHED,
+        &mut [
+            ("without a store", &mut || none.burst(PUBLISHED)),
+            ("a store in memory", &mut || memory.burst(PUBLISHED)),
+            ("a file, forced every 10 ms", &mut || interval.burst(PUBLISHED)),
+            ("a file, never forced", &mut || never.burst(PUBLISHED)),
         ],
     );
 }

@@ -9,5 +9,6 @@ pub use peer::{BODY, Flood, HEADER, Sponge};
 pub mod codec;
 pub mod publish;
 pub mod receive;
+pub mod recovery;
 pub mod server;
 pub mod yardstick;

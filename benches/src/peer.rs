@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::spawn;
 
-use amps_protocol::{FrameDecoder, Message};
+use amps_protocol::{FrameDecoder, Message, next_frame};
 use bytes::BytesMut;
 
 /// The header of every message that the flood consists of.
@@ -155,6 +155,51 @@ impl Sponge {
     /// When loopback does not work.
     pub fn for_socket() -> Self {
         Self::start(false)
+    }
+
+    /// A peer for a client that publishes with sequence numbers, counted from 1 without a gap: answers its
+    /// logon, counts frames instead of bytes, and says after every 1,000, and at the end, that they are persisted.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn for_publisher() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = listener.local_addr().expect("an address").to_string();
+        let (expect, expected) = channel::<usize>();
+        let (reach, reached) = channel();
+        spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            answer(&mut stream, 1);
+            let mut buffer = vec![0; 256 * 1024];
+            let (mut filled, mut count, mut told) = (0, 0, 0);
+            for frames in expected {
+                let goal = count + frames;
+                while count < goal {
+                    match stream.read(&mut buffer[filled..]) {
+                        Ok(read @ 1..) => filled += read,
+                        _ => return,
+                    }
+                    let mut at = 0;
+                    while let Ok(Some(total)) = next_frame(&buffer[at..filled], 1 << 20) {
+                        at += total;
+                        count += 1;
+                    }
+                    buffer.copy_within(at..filled, 0);
+                    filled -= at;
+                    if count >= told + CHUNK_FRAMES || count == goal {
+                        told = count;
+                        let ack = format!(r#"{{"c":"ack","a":"persisted","s":{count},"status":"success"}}"#);
+                        let mut frame = (ack.len() as u32).to_be_bytes().to_vec();
+                        frame.extend_from_slice(ack.as_bytes());
+                        if stream.write_all(&frame).is_err() {
+                            return;
+                        }
+                    }
+                }
+                let _ = reach.send(());
+            }
+        });
+        Self { uri: format!("tcp://{address}/amps/json"), address, expect, reached }
     }
 
     fn start(handshake: bool) -> Self {

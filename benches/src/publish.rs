@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use amps_client::Client;
+use amps_client::{Client, ClientBuilder};
 use amps_protocol::{CommandKind, Field, FrameWriter};
 use bytes::BytesMut;
 
@@ -90,6 +90,39 @@ impl Publisher {
             let _ = self.client.publish("orders", BODY);
             self.sponge.wait();
         }
+        began.elapsed()
+    }
+}
+
+/// Our `publish`, with or without a publish store, to a server that counts and confirms.
+#[derive(Debug)]
+pub struct Confirmed {
+    sponge: Sponge,
+    client: Client,
+}
+
+impl Confirmed {
+    /// Connects. `store` gives the client what it keeps its messages in.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn new(store: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Self {
+        let sponge = Sponge::for_publisher();
+        let client = store(Client::builder("bench").server(sponge.uri())).connect().expect("a connection");
+        Self { sponge, client }
+    }
+
+    /// Publishes `messages` messages back to back, until the other end has all of them.
+    ///
+    /// # Panics
+    /// When a message is refused.
+    pub fn burst(&mut self, messages: usize) -> Duration {
+        let began = Instant::now();
+        self.sponge.expect(messages);
+        for _ in 0..messages {
+            self.client.publish("orders", BODY).expect("taken");
+        }
+        self.sponge.wait();
         began.elapsed()
     }
 }

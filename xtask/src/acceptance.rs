@@ -11,8 +11,8 @@ use std::path::Path;
 const LISTS: &[(&str, &str)] =
     &[("amps-testkit/tests/acceptance.txt", "AC-"), ("amps-client/tests/acceptance.txt", "C-")];
 
-/// Where tests are. Of the client's, for what takes a client.
-const PLACES: &[&str] = &["amps-testkit/tests", "amps-testkit/src", "amps-client/tests"];
+/// Where tests are.
+const PLACES: &[&str] = &["amps-testkit/tests", "amps-testkit/src", "amps-client/tests", "amps-client/src"];
 
 /// Where dialogues are, among them.
 const DIALOGUES: &str = "amps-testkit/tests/dialogues";

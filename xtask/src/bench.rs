@@ -7,7 +7,7 @@ use std::process::Command;
 /// # Errors
 /// The benchmark that failed.
 pub fn run(all: bool) -> Result<(), String> {
-    let benches: &[&str] = if all { &["ratios", "receive", "publish"] } else { &["ratios"] };
+    let benches: &[&str] = if all { &["ratios", "recovery", "receive", "publish"] } else { &["ratios"] };
     for bench in benches {
         let status = Command::new("cargo")
             .args(["bench", "-p", "benches", "--bench", bench])

@@ -39,27 +39,19 @@ const STEPS: &[Step] = &[
         args: &["doc", "--workspace", "--no-deps", "--all-features"],
     },
     cargo("the example", &["run", "--release", "--example", "queue_worker"]),
-    cargo("the simulator", &["run", "--release", "-p", "xtask", "--", "sim", "--seeds", "2000"]),
-    cargo(
-        "the simulator, programs",
-        &["run", "--release", "-p", "xtask", "--", "sim", "--programs", "--seeds", "1500"],
-    ),
+    cargo("the simulator", &["run", "--release", "-p", "xtask", "--", "sim", "--seeds", "6000"]),
+    cargo("planted mistakes", &["run", "--release", "-p", "xtask", "--", "sim", "--bugs"]),
 ];
 
 /// Features of the client that a user may choose: each alone, and in pairs, is compiled.
-const FEATURES: &[&str] = &["async", "json", "tracing"];
-
-/// Planted bugs that the simulator must find, and within how many seeds.
-const BUGS: &[&str] = &["ack-survives-reconnect", "ack-timer-restarts", "batch-above-backlog"];
+const FEATURES: &[&str] = &["async", "json", "tracing", "testing"];
 
 /// What takes longer than a gate may: run it before a release.
 const FULL: &[Step] = &[
     cargo("the fuzz targets compile", &["check", "--manifest-path", "amps-protocol/fuzz/Cargo.toml"]),
-    cargo("more seeds", &["run", "--release", "-p", "xtask", "--", "sim", "--seeds", "20000"]),
-    cargo(
-        "more programs",
-        &["run", "--release", "-p", "xtask", "--", "sim", "--programs", "--seeds", "20000"],
-    ),
+    cargo("more seeds", &["run", "--release", "-p", "xtask", "--", "sim", "--seeds", "80000"]),
+    cargo("more kills", &["run", "--release", "-p", "xtask", "--", "chaos", "--kills", "300"]),
+    cargo("a soak", &["run", "--release", "-p", "xtask", "--", "soak", "--minutes", "5"]),
     cargo("ratios", &["bench", "-p", "benches", "--bench", "ratios"]),
 ];
 
@@ -87,11 +79,6 @@ pub fn run(full: bool) -> Result<(), String> {
                 &["clippy", "-q", "-p", "amps-client", "--features", &both, "--", "-D", "warnings"],
             )?;
         }
-    }
-    for bug in BUGS {
-        let args =
-            ["run", "--release", "-p", "xtask", "--", "sim", "--bug", bug, "--expect-found-within", "1000"];
-        execute(bug, &[], &args)?;
     }
     instructions::run(false)?;
     kill::run(3)?;

@@ -3,9 +3,15 @@
 
 pub mod acceptance;
 pub mod bench;
+pub mod chaos;
 pub mod ci;
 pub mod dialogues;
 pub mod instructions;
 pub mod kill;
+pub mod parts;
+pub mod process;
+mod served;
 pub mod sim;
+pub mod soak;
+pub mod store;
 pub mod tidy;

@@ -1,7 +1,10 @@
 //! `cargo xtask <chore>`: dispatches to the chores, and nothing else.
 #![forbid(unsafe_code)]
 
+use std::fmt::Display;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use lexopt::prelude::{Long, Short, Value};
 
@@ -12,9 +15,12 @@ chores:
   tidy          the rules that no compiler checks
   instructions  of decoding and encoding, against the recorded baseline  [--record]
   kill          the example, while its server is killed  [--rounds N]
+  chaos         publisher, subscriber and server, killed  [--kills N] [--seed S] [--policy P]
+  soak          many clients for long: --minutes N [--clients 500] [--out target/soak]
   bench         measure against what is possible  [--all]
   dialogues     the transcripts against another server: --target HOST:PORT, or the configuration
                 that it needs: --config
+  store         what is in a store's file: FILE [--brief]
   sim           run the simulator over many seeds, or replay one";
 
 fn main() -> ExitCode {
@@ -43,6 +49,10 @@ fn dispatch() -> Result<(), String> {
         "instructions" => xtask::instructions::run(flag(&mut parser, "record")?),
         "kill" => xtask::kill::run(number(&mut parser, "rounds", 5)?),
         "dialogues" => dialogues(&mut parser),
+        "store" => store(&mut parser),
+        "chaos" => chaos(&mut parser),
+        "soak" => soak(&mut parser),
+        xtask::process::PART => xtask::parts::play(&words(&mut parser)?),
         "sim" => xtask::sim::main(&mut parser),
         "bench" => xtask::bench::run(flag(&mut parser, "all")?),
         other => Err(format!("no such chore: {other}\n\n{USAGE}")),
@@ -58,6 +68,55 @@ fn dialogues(parser: &mut lexopt::Parser) -> Result<(), String> {
         }
         _ => Err("write --target HOST:PORT or --config".into()),
     }
+}
+
+fn store(parser: &mut lexopt::Parser) -> Result<(), String> {
+    match parser.next().map_err(|error| error.to_string())? {
+        Some(Value(file)) => xtask::store::print(file.as_ref(), flag(parser, "brief")?),
+        _ => Err("name the file of a store".into()),
+    }
+}
+
+fn chaos(parser: &mut lexopt::Parser) -> Result<(), String> {
+    let (mut kills, mut seed, mut policy) = (300, 1, None);
+    while let Some(option) = parser.next().map_err(|error| error.to_string())? {
+        match option {
+            Long("kills") => kills = value(parser, "kills")?,
+            Long("seed") => seed = value(parser, "seed")?,
+            Long("policy") => policy = Some(value(parser, "policy")?),
+            _ => {
+                return Err(
+                    "the options here are --kills N, --seed S and --policy interval|every-write".into()
+                );
+            }
+        }
+    }
+    xtask::chaos::run(kills, seed, policy)
+}
+
+fn soak(parser: &mut lexopt::Parser) -> Result<(), String> {
+    let (mut minutes, mut clients, mut out) = (None, 500, "target/soak".into());
+    while let Some(option) = parser.next().map_err(|error| error.to_string())? {
+        match option {
+            Long("minutes") => minutes = Some(value(parser, "minutes")?),
+            Long("clients") => clients = value(parser, "clients")?,
+            Long("out") => out = PathBuf::from(parser.value().map_err(|error| error.to_string())?),
+            _ => return Err("the options here are --minutes N, --clients N and --out DIRECTORY".into()),
+        }
+    }
+    xtask::soak::run(minutes.ok_or("say for how long: --minutes N")?, clients, &out)
+}
+
+/// The value of an option.
+fn value<T: FromStr<Err: Display>>(parser: &mut lexopt::Parser, name: &str) -> Result<T, String> {
+    let value = parser.value().map_err(|error| error.to_string())?;
+    value.to_string_lossy().parse().map_err(|error| format!("--{name}: {error}"))
+}
+
+/// All that follows, as it is.
+fn words(parser: &mut lexopt::Parser) -> Result<Vec<String>, String> {
+    let words = parser.raw_args().map_err(|error| error.to_string())?;
+    Ok(words.map(|word| word.to_string_lossy().into_owned()).collect())
 }
 
 /// Whether the one optional flag of a chore is given.

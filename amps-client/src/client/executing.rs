@@ -8,6 +8,7 @@ use crate::dispatcher::HandlerResult;
 use crate::error::Result;
 use crate::message::Message;
 use crate::placement::{Placement, Starting};
+use crate::session::placing::unknown_subscription;
 use crate::subscribe::{Sow, Subscribe};
 use crate::subscription::{HandlerSubscription, Subscription};
 
@@ -22,6 +23,81 @@ impl Client {
     /// is what the server sends: the client merges nothing.
     pub fn delta_subscribe(&self, topic: impl Into<String>) -> Subscribe {
         Subscribe::of(self.clone(), Command::delta_subscribe(topic))
+    }
+
+    /// Describes a bookmark subscription: a replay of a topic's log from `bookmark` on, which goes
+    /// on with what is published afterwards. A bookmark is
+    /// [`MOST_RECENT`](crate::bookmarks::MOST_RECENT) (where the subscription left off), that of a message, a comma
+    /// list of them, `0` for the beginning, `0|1|` for now, a moment
+    /// ([`bookmarks::at`](crate::bookmarks::at)), or a range.
+    ///
+    /// To go on after a restart, give the client a
+    /// [bookmark store](crate::ClientBuilder::bookmark_store), the subscription an id of its own
+    /// ([`Subscribe::sub_id`]), the same at every start, and [discard](Message::discard) every
+    /// message.
+    pub fn bookmark_subscribe(&self, topic: impl Into<String>, bookmark: impl Into<String>) -> Subscribe {
+        self.subscribe(topic).bookmark(bookmark)
+    }
+
+    /// Pauses replays: from now on the server sends nothing for them, and keeps their place. After a
+    /// reconnect they are paused still. Waits until the server agrees.
+    ///
+    /// # Errors
+    /// `InvalidSubscription` for an id that the server does not know, `Disconnected`, `TimedOut`, or
+    /// `Usage` on the loop.
+    pub fn pause<S: AsRef<str>>(&self, sub_ids: impl IntoIterator<Item = S>) -> Result<()> {
+        self.control(sub_ids, Command::pause)
+    }
+
+    /// Resumes replays that were paused, or placed with [`Command::pause`]. Several that stand at
+    /// the same place are replayed together: their messages come in the order of the log, across
+    /// topics, also after a reconnect.
+    ///
+    /// ```
+    /// use amps_client::{Client, Command};
+    /// # let server = amps_testkit::FakeServer::builder()
+    /// #     .txlog("orders").txlog("trades").start()?;
+    /// # let uri = server.uri("json");
+    ///
+    /// let client = Client::builder("desk-7").server(&uri).connect()?;
+    /// client.publish("orders", "1")?;
+    /// client.publish("trades", "2")?;
+    /// client.publish("orders", "3")?;
+    /// let paused = |topic, id| Command::subscribe(topic).bookmark("0").sub_id(id).pause();
+    /// let (all, both) = std::sync::mpsc::channel();
+    /// for (topic, id) in [("orders", "A"), ("trades", "B")] {
+    ///     let all = all.clone();
+    ///     client.execute_with(&paused(topic, id), move |message| {
+    ///         all.send(message.data_str()?.to_owned())?;
+    ///         Ok(())
+    ///     })?;
+    /// }
+    /// client.resume(["A", "B"])?;
+    /// let order: Vec<String> = both.iter().take(3).collect();
+    /// assert_eq!(order, ["1", "2", "3"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`pause`](Self::pause).
+    pub fn resume<S: AsRef<str>>(&self, sub_ids: impl IntoIterator<Item = S>) -> Result<()> {
+        self.control(sub_ids, Command::resume)
+    }
+
+    fn control<S: AsRef<str>>(
+        &self,
+        sub_ids: impl IntoIterator<Item = S>,
+        how: impl FnOnce(Command) -> Command,
+    ) -> Result<()> {
+        let ids: Vec<String> = sub_ids.into_iter().map(|id| id.as_ref().to_owned()).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        // Servers want a topic (protocol.md OP-4): that of the first.
+        let first = ids.first().map_or("", |id| id.as_str());
+        let topic = self.inner.shared.with(|outbound| outbound.topic_of(first));
+        let Some(topic) = topic else { return Err(unknown_subscription(first)) };
+        self.perform(&how(Command::subscribe(topic).sub_ids(ids)))
     }
 
     /// Begins to describe a query: the records of a topic, as they are now.

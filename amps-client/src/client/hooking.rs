@@ -6,10 +6,11 @@ use std::time::Duration;
 use amps_protocol::{CommandKind, Message as Raw};
 
 use super::Client;
+use crate::command::Command;
 use crate::dispatcher::run_deferred;
 use crate::error::{Error, Result};
 use crate::hooks::{Direction, Hook, ListenerId, SlowConsumer};
-use crate::listener::ConnectionState;
+use crate::listener::{AfterRefusal, ConnectionState};
 use crate::session::shared::Urgency;
 use crate::write_failure::FailedWrite;
 
@@ -42,6 +43,15 @@ impl Client {
     /// on the loop.
     pub fn on_duplicate(&self, listener: impl Fn(&Raw<&[u8]>) + Send + Sync + 'static) {
         self.inner.hooks.set_duplicate(Arc::new(listener));
+    }
+
+    /// Decides what becomes of a subscription that the server refuses to place again; see
+    /// [`ClientBuilder::on_failed_resubscription`](crate::ClientBuilder::on_failed_resubscription).
+    pub fn on_failed_resubscription(
+        &self,
+        decider: impl Fn(&Command, &Error) -> AfterRefusal + Send + Sync + 'static,
+    ) {
+        self.inner.hooks.set_refusal(Arc::new(decider));
     }
 
     /// Sets the listener for writes that the server refused to persist. Runs on the loop.

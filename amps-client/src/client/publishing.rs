@@ -1,6 +1,5 @@
 //! Publishing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use amps_transport::Time;
@@ -8,8 +7,11 @@ use amps_transport::Time;
 use super::{Client, check_topic};
 use crate::error::{Error, Result};
 use crate::publish::{PublishOptions, Publishing, Receipt};
-use crate::session::outbound::Outbound;
+use crate::session::outbound::{Outbound, Published};
 use crate::session::shared::Urgency;
+
+/// How long the application's refusal to let a store grow holds (PS-14).
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl Client {
     /// Publishes a message. Returns as soon as it is encoded and, as a rule, written; it does
@@ -18,9 +20,17 @@ impl Client {
     /// While more than `ClientBuilder::send_limit` bytes wait because the server does not take
     /// them, this blocks, up to `ClientBuilder::publish_timeout`; on the loop it fails at once.
     ///
+    /// With a publish store the message is kept, also while a reconnect is under way, and sent
+    /// until the server has persisted or refused it. Nothing blocks then but a store that may
+    /// not grow ([`ClientBuilder::on_store_growth`](crate::ClientBuilder::on_store_growth)), and one
+    /// that commits each message to the disk before it may leave: not on the loop, where
+    /// [`Receipt::wait_stored`] waits for that.
+    ///
     /// # Errors
-    /// `Disconnected` without a connection, `Full` as above, `InvalidArgument` if the message is
-    /// too large. In each case nothing was sent.
+    /// `Disconnected` without a connection, unless a publish store keeps it for the reconnect that is
+    /// under way; `Full` as above; `InvalidArgument` if the message is too large; `Store` if the
+    /// store cannot keep it. In each case nothing was sent, but that a message which the disk
+    /// did not take in time may still go out once it does.
     pub fn publish(&self, topic: &str, data: impl AsRef<[u8]>) -> Result<Receipt> {
         self.publish_one(&Publishing::new(topic, data.as_ref()))
     }
@@ -89,12 +99,27 @@ impl Client {
         let inner = &*self.inner;
         let now = inner.clock.now();
         let result = match inner.shared.act_publish(now, |outbound| outbound.publish(now, publishing)) {
-            Err(error @ Error::Full { .. }) => self.until_room(now, error, |now| {
-                inner.shared.act_publish(now, |outbound| outbound.publish(now, publishing))
-            }),
+            Err(error @ (Error::Full { .. } | Error::StoreFull { .. })) => {
+                self.until_room(now, error, |now| {
+                    inner.shared.act_publish(now, |outbound| outbound.publish(now, publishing))
+                })
+            }
             result => result,
         };
-        result.map(|(generation, end)| Receipt::new(Arc::clone(&inner.shared), generation, end))
+        let published = result?;
+        self.until_it_leaves(published)?;
+        Ok(Receipt::new(&self.inner, published))
+    }
+
+    /// Waits until a message that is kept may leave, if the store wants that: then it is on
+    /// the disk. Not on the loop, which others wait for.
+    fn until_it_leaves(&self, published: Published) -> Result<()> {
+        let Some(number) = published.number.filter(|_| published.held) else { return Ok(()) };
+        let inner = &*self.inner;
+        if inner.handle.is_loop_thread() {
+            return Ok(());
+        }
+        inner.shared.await_store(None, |publisher| publisher.may_leave(number)).map(drop)
     }
 
     /// Does what may find that too much waits to be sent, and then waits for room.
@@ -103,7 +128,7 @@ impl Client {
         let mut once = |now| inner.shared.act(now, Urgency::Gather, |outbound| f(now, outbound));
         let now = inner.clock.now();
         match once(now) {
-            Err(error @ Error::Full { .. }) => self.until_room(now, error, once),
+            Err(error @ (Error::Full { .. } | Error::StoreFull { .. })) => self.until_room(now, error, once),
             result => result,
         }
     }
@@ -111,17 +136,32 @@ impl Client {
     fn until_room<T>(&self, began: Time, full: Error, mut again: impl FnMut(Time) -> Result<T>) -> Result<T> {
         let inner = &*self.inner;
         let give_up = began + inner.publish_timeout;
+        let on_loop = inner.handle.is_loop_thread();
         let mut error = full;
         loop {
-            let now = inner.clock.now();
-            if now >= give_up || inner.handle.is_loop_thread() {
-                return Err(error);
+            let left = give_up - inner.clock.now();
+            match error {
+                Error::StoreFull { proposed, .. } if inner.hooks.may_grow(proposed) => {
+                    inner.shared.with(|outbound| outbound.grow_store(proposed));
+                }
+                // Here nobody could hear that the server has something (PS-16).
+                Error::StoreFull { .. } if on_loop => {
+                    return Err(Error::Usage(
+                        "the publish store is full, and on the event loop nothing can make room; publish from another thread, or let the store grow",
+                    ));
+                }
+                _ if on_loop || left.is_zero() => return Err(error),
+                _ => {
+                    // The server may take nothing because nothing is taken from it.
+                    self.may_be_answered()?;
+                    match error {
+                        Error::StoreFull { .. } => inner.shared.await_persisted(left.min(ASK_AGAIN_AFTER)),
+                        _ => inner.shared.wait_for_room(left),
+                    }
+                }
             }
-            // The server may take nothing because nothing is taken from it.
-            self.may_be_answered()?;
-            inner.shared.wait_for_room(give_up - now);
             match again(inner.clock.now()) {
-                Err(full @ Error::Full { .. }) => error = full,
+                Err(full @ (Error::Full { .. } | Error::StoreFull { .. })) => error = full,
                 result => return result,
             }
         }

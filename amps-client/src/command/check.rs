@@ -4,6 +4,7 @@ use amps_protocol::{CommandKind, Id};
 
 use super::{Command, Word};
 use crate::error::{Error, Result};
+use crate::session::replay::is_most_recent;
 
 impl Command {
     /// Whether the command may be sent.
@@ -29,6 +30,7 @@ impl Command {
         }
         self.check_texts()?;
         self.check_ids()?;
+        self.check_bookmark()?;
         if self.replaces() && self.no_acks {
             return Err(
                 self.invalid("a replacement waits until the server agrees; ask for its acknowledgement")
@@ -100,6 +102,19 @@ impl Command {
         let needs_id = self.replaces() || self.controls_replay() || self.kind() == CommandKind::Unsubscribe;
         if needs_id && self.sub_id.is_none() && self.query_id.is_none() {
             return Err(self.invalid("it needs the id of a subscription; set `sub_id`"));
+        }
+        Ok(())
+    }
+
+    /// Where a subscription left off is known here, and is no word of the protocol (protocol.md 9.2).
+    fn check_bookmark(&self) -> Result<()> {
+        let Some(bookmark) = &self.bookmark else { return Ok(()) };
+        let resumes = bookmark.split(',').any(|piece| is_most_recent(piece.trim()));
+        if resumes && !(self.is_subscribe() && is_most_recent(bookmark)) {
+            return Err(self.invalid(
+                "only a subscription can go on where it left off, and from nowhere else at the same time; give a \
+                 bookmark",
+            ));
         }
         Ok(())
     }

@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 
-use amps_protocol::{AckType, AckTypes, CommandKind, Field, FrameTooLong, FrameWriter, Id, Options};
+use amps_protocol::{
+    AckType, AckTypes, CommandKind, DEFAULT_MAX_OUTBOUND, Field, FrameTooLong, FrameWriter, Id, Options,
+};
 use bytes::BytesMut;
 
 use super::{Command, Word};
@@ -121,19 +123,23 @@ impl Command {
         }
     }
 
-    /// Writes the frame.
+    /// Writes the frame, with the sequence number `number` if there is one.
     ///
     /// # Errors
-    /// It would be longer than `limit`; nothing is written then.
+    /// It would be longer than `limit`, where it publishes, or than any server takes; nothing is written then.
     pub(crate) fn encode<'a>(
         &'a self,
         out: &mut BytesMut,
         ids: &'a WireIds,
         acks: AckTypes,
         options: &Options,
+        number: Option<u64>,
         limit: usize,
     ) -> Result<()> {
         let data = self.data.as_deref().unwrap_or_default();
+        // The application bounds what is published. A subscription that is placed again may be longer than it was:
+        // its recovery point grows with the number of publishers.
+        let limit = if self.is_publish() { limit } else { limit.max(DEFAULT_MAX_OUTBOUND) };
         if data.len() > limit {
             return Err(Error::TooLarge(FrameTooLong { length: data.len() as u64, limit: limit as u64 }));
         }
@@ -152,7 +158,7 @@ impl Command {
         };
         let mut frame = frame
             .maybe_text(Field::CommandId, named.then_some(ids.command.as_bytes()))
-            .maybe_number(Field::Sequence, self.sequence)
+            .maybe_number(Field::Sequence, number)
             .maybe_text(Field::Bookmark, self.bookmark.as_deref())
             .maybe_text(Field::MessageType, self.message_type.as_deref())
             .maybe_text(Field::Topic, self.topic.as_deref())

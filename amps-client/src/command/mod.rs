@@ -237,7 +237,7 @@ impl Command {
 
     /// Whether it pauses or resumes replays that are there, and places nothing.
     pub(crate) fn controls_replay(&self) -> bool {
-        let pauses = self.options.pause() && self.sub_id.is_some() && self.topic.is_none();
+        let pauses = self.options.pause() && self.sub_id.is_some() && self.bookmark.is_none();
         pauses || self.options.resume()
     }
 

@@ -86,6 +86,9 @@ pages! {
     delta_subscribe "Delta Subscribe";
     delta_publish "Delta Publish";
     high_availability "High Availability";
+    choosing_servers "Choosing Servers";
+    publish_stores "Publish Stores";
+    bookmark_stores "Bookmark Stores";
     working_with_commands "Working with Commands";
     utility_classes "Utility Classes";
     advanced_topics "Advanced Topics";

@@ -9,9 +9,8 @@
 
 use std::time::Duration;
 
-use amps_protocol::{Command, Delete, Options, QueueAction};
+use amps_protocol::{Command, Delete, Options, QueueAction, SowDelete};
 use amps_transport::Time;
-use bytes::BytesMut;
 
 use crate::command::refuse_controls;
 use crate::error::{Error, Result};
@@ -177,17 +176,17 @@ impl Acks {
         self.pending
     }
 
-    /// Writes every pending acknowledgement, one `sow_delete` per topic.
-    pub(crate) fn flush(&mut self, now: Time, out: &mut BytesMut) {
+    /// Gives every pending acknowledgement to `write`: a topic, and a comma list of bookmarks.
+    pub(crate) fn flush(&mut self, now: Time, mut write: impl FnMut(&[u8], &[u8])) {
         if self.pending == 0 {
             return;
         }
         for batch in self.batches.iter_mut().filter(|batch| batch.count > 0) {
             if batch.count <= MAX_BOOKMARKS_PER_FRAME {
-                write_ack(out, &batch.topic, &batch.bookmarks, None);
+                write(&batch.topic, &batch.bookmarks);
             } else {
                 for part in split_after(&batch.bookmarks, MAX_BOOKMARKS_PER_FRAME) {
-                    write_ack(out, &batch.topic, part, None);
+                    write(&batch.topic, part);
                 }
             }
             batch.bookmarks.clear();
@@ -204,12 +203,14 @@ impl Acks {
     }
 }
 
-/// Writes one acknowledgement frame. `bookmarks` is one bookmark or a comma list.
-pub(crate) fn write_ack(out: &mut BytesMut, topic: &[u8], bookmarks: &[u8], option: Option<&AckOption>) {
+/// One acknowledgement. `bookmarks` is one bookmark or a comma list.
+pub(crate) fn ack_command<'a>(
+    topic: &'a [u8],
+    bookmarks: &'a [u8],
+    option: Option<&AckOption>,
+) -> SowDelete<'a> {
     let action = option.map(AckOption::action).unwrap_or_default();
-    let delete = Delete::Messages { bookmarks: bookmarks.into(), action };
-    let written = Command::sow_delete(topic, delete).encode(out);
-    debug_assert!(written.is_ok(), "bookmarks come in pieces of {MAX_BOOKMARKS_PER_FRAME}");
+    Command::sow_delete(topic, Delete::Messages { bookmarks: bookmarks.into(), action })
 }
 
 /// Cuts a comma list into pieces of at most `count` entries.
@@ -231,11 +232,18 @@ fn split_after(list: &[u8], count: usize) -> impl Iterator<Item = &[u8]> {
 mod tests {
     use super::*;
     use amps_protocol::{FrameDecoder, Message};
+    use bytes::BytesMut;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn at(millis: u64) -> Time {
         Time::EPOCH + Duration::from_secs(1000) + Duration::from_millis(millis)
+    }
+
+    fn flush(acks: &mut Acks, now: Time, out: &mut BytesMut) {
+        acks.flush(now, |topic, bookmarks| {
+            ack_command(topic, bookmarks, None).encode(out).unwrap();
+        });
     }
 
     fn frames(out: &mut BytesMut) -> Vec<Message> {
@@ -259,11 +267,11 @@ mod tests {
         let mut acks = Acks::default();
         let mut out = BytesMut::new();
         acks.add(at(0), b"q", b"1|1|", 1, SECOND, false);
-        acks.flush(at(0), &mut out);
+        flush(&mut acks, at(0), &mut out);
         assert_eq!(acks.deadline(), None);
         acks.add(at(300), b"q", b"1|2|", 10, SECOND, false);
         assert_eq!(acks.deadline(), Some(at(1000)), "no later than a second after the last batch");
-        acks.flush(at(1000), &mut out);
+        flush(&mut acks, at(1000), &mut out);
         acks.add(at(5000), b"q", b"1|3|", 10, SECOND, false);
         assert_eq!(acks.deadline(), Some(at(6000)), "a second after the first ack of an idle client");
     }
@@ -275,7 +283,7 @@ mod tests {
         acks.add(at(0), b"q1", b"1|1|", 9, SECOND, false);
         acks.add(at(0), b"q2", b"1|2|", 9, SECOND, false);
         assert!(acks.add(at(0), b"q1", b"1|3|", 3, SECOND, false), "the backlog is shared by the topics");
-        acks.flush(at(0), &mut out);
+        flush(&mut acks, at(0), &mut out);
         let frames = frames(&mut out);
         assert_eq!(frames.len(), 2);
         assert_eq!(frames[0].bookmark().unwrap(), "1|1|,1|3|");
@@ -290,7 +298,7 @@ mod tests {
         for i in 0..2500 {
             acks.add(at(0), b"q", format!("1|{i}|").as_bytes(), usize::MAX, SECOND, false);
         }
-        acks.flush(at(0), &mut out);
+        flush(&mut acks, at(0), &mut out);
         let counts: Vec<usize> = frames(&mut out)
             .iter()
             .map(|frame| frame.bookmark().unwrap().split(|b| *b == b',').count())

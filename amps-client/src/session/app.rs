@@ -1,16 +1,21 @@
 //! What a session expects of the application behind it.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::sync::Arc;
+
 use amps_protocol::{CommandKind, Message};
 use amps_transport::{ConnId, Time};
 use bytes::Bytes;
 
 use super::outbound::Generation;
+use super::replay::Replay;
 use super::settling::Lease;
 use super::subscription::SubKey;
-use crate::authenticator::Question;
+use crate::advisor::News;
+use crate::authenticator::{Authenticator, Question};
+use crate::command::Command;
 use crate::error::Error;
-use crate::listener::ConnectionState;
+use crate::listener::{AfterRefusal, ConnectionState};
 
 /// A message on its way to one subscription.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub(crate) struct Delivery<'a, 'b> {
     pub(crate) offset: usize,
     /// The number of its lease, if it has one.
     pub(crate) lease: Option<Lease>,
+    /// Its tie to the bookmark store, for the application to say when it is done with the message.
+    pub(crate) replay: Option<Arc<Replay>>,
     /// Whether the index may be taken out of `message` (no other subscription needs it).
     pub(crate) last: bool,
 }
@@ -77,8 +84,14 @@ pub(crate) trait App {
     /// The connection is gone; unread leased messages belong to the server again.
     fn interrupted(&mut self, key: SubKey);
 
-    /// The subscription was placed again on a new connection; on a queue nothing was missed.
-    fn resumed(&mut self, key: SubKey, queue: bool);
+    /// The subscription was placed again on a new connection; `gapless`: nothing was missed.
+    fn resumed(&mut self, key: SubKey, gapless: bool);
+
+    /// The server has refused to place a subscription again.
+    fn not_resubscribed(&mut self, command: &Command, error: &Error) -> AfterRefusal;
+
+    /// A message came that the subscription has had before.
+    fn duplicate(&mut self, message: &Message<&[u8]>);
 
     /// No message comes any more; what is there may still be read.
     fn draining(&mut self, key: SubKey);
@@ -101,13 +114,22 @@ pub(crate) trait App {
     /// Shows a message to whoever watches its kind.
     fn observe(&mut self, message: &Message<&[u8]>);
 
-    /// An acknowledgement says that something was not persisted; whether anybody wanted to
-    /// know.
-    fn failed_write(&mut self, ack: &Message<&[u8]>) -> bool;
+    /// An acknowledgement says that something was not persisted, with what that was if it is
+    /// known; whether anybody wanted to know.
+    fn failed_write(&mut self, ack: &Message<&[u8]>, original: Option<&Message<&[u8]>>) -> bool;
 
     /// Asks what to log on with, or tells that it was right. Without anybody to ask it returns
     /// `false`; else the answer of a question comes back as a note.
     fn authenticate(&mut self, conn: ConnId, question: &Question) -> bool;
+
+    /// Whether somebody else than the session chooses the servers.
+    fn advises(&self) -> bool;
+
+    /// Tells whoever chooses the servers what happened, or asks for the next.
+    fn advise(&mut self, news: News);
+
+    /// A server was chosen, with credentials of its own if it has any.
+    fn chosen(&mut self, authenticator: Option<Arc<dyn Authenticator>>);
 
     /// Bytes came, as they were read.
     fn raw_inbound(&mut self, bytes: &[u8]);

@@ -12,6 +12,7 @@ use amps_transport::Time;
 
 use super::outbound::{Effect, Outbound};
 use super::placing::unknown_subscription;
+use super::replay::Progress;
 use super::subscription::{Spec, SubKey};
 use super::waiter::{Done, Waiter};
 use crate::command::Command;
@@ -33,22 +34,31 @@ pub(super) enum Purpose {
         takes_over: bool,
     },
     Resubscribe(SubKey),
+    /// Resumes replays together that were resumed together before.
+    ResumeAgain,
     /// Stops the deliveries of a queue subscription that is being drained.
     Drain,
     StartHeartbeats,
-    Other,
+    /// Only its acknowledgement concerns anybody, or nothing.
+    Perform(Arc<Command>),
+    /// Nothing was asked of the server: a number of what was published is to be persisted.
+    Persisted,
 }
 
 impl Purpose {
     /// Whether the connection is of no use without an answer.
     pub(super) const fn is_recovery(&self) -> bool {
-        matches!(self, Self::Resubscribe(_) | Self::StartHeartbeats)
+        matches!(self, Self::Resubscribe(_) | Self::ResumeAgain | Self::StartHeartbeats)
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) purpose: Purpose,
+    /// It is not on this connection's wire: it waits until what was published before it is.
+    pub(super) unsent: Option<Unsent>,
+    /// The publish store has it, under this number, and sends it again if that is needed.
+    pub(super) kept: Option<u64>,
     /// The command in words, for errors.
     pub(super) action: String,
     /// The acknowledgement that ends the wait, if it reports no failure.
@@ -56,6 +66,20 @@ pub(super) struct Pending {
     pub(super) deadline: Option<Time>,
     pub(super) timeout: Option<Duration>,
     pub(super) waiter: Option<Arc<Waiter>>,
+}
+
+/// What a command waits for before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unsent {
+    /// The last number that was given out before it.
+    pub(super) after: u64,
+}
+
+impl Pending {
+    /// Whether a subscription is to be placed that no server has seen yet.
+    pub(super) fn waits_for_place(&self, key: SubKey) -> bool {
+        self.unsent.is_some() && matches!(self.purpose, Purpose::Place(placed) if placed == key)
+    }
 }
 
 /// How a command waits.
@@ -74,28 +98,40 @@ impl<'a> Wait<'a> {
 }
 
 impl Outbound {
-    /// Writes a command of which only the acknowledgement concerns anybody. Without a wait it
-    /// is over when it is written.
+    /// Writes a command of which only the acknowledgement concerns anybody, now or when its time
+    /// comes. Without a wait it is over when it is written.
     ///
     /// # Errors
-    /// No connection, or it is too long.
+    /// No connection, and none is awaited; or it is too long.
     pub(crate) fn perform(&mut self, now: Time, command: &Command, wait: Option<Wait<'_>>) -> Result<()> {
-        self.require_up()?;
+        let at_once = self.writes_now(command)?;
         self.require_room(command)?;
         let serial = self.reserve().0;
         let ids = command.wire_ids(serial)?;
         self.require_fresh(&ids.command, command)?;
-        let mut asked = command.asked(false);
-        if let Some(wait) = &wait {
-            asked = asked.with(wait.until);
+        let (until, timeout, waiter) = match wait {
+            Some(wait) => (wait.until, wait.timeout, wait.waiter),
+            // Nobody waits for an answer, but it may have to wait to be sent.
+            None => (AckType::Processed, None, None),
+        };
+        if at_once {
+            let kept = self.write_command(now, command, &ids, wait.map(|wait| wait.until))?;
+            if wait.is_none() && command.controls_replay() {
+                self.replays_controlled(serial, command);
+            }
+            if wait.is_some() {
+                self.note_name(&ids.command, serial);
+                let purpose = Purpose::Perform(Arc::new(command.clone()));
+                let wait = Wait { until, timeout, waiter };
+                self.await_ack(now, serial, purpose, command.describe(), wait);
+                self.note_kept(serial, kept);
+            }
+            return Ok(());
         }
-        let limit = self.limits.message;
-        command.encode(&mut self.line.wire.tail, &ids, asked, &command.effective_options(), limit)?;
-        self.line.last_sent = now;
-        if let Some(wait) = wait {
-            self.note_name(&ids.command, serial);
-            self.await_ack(now, serial, Purpose::Other, command.describe(), wait);
-        }
+        self.note_name(&ids.command, serial);
+        let purpose = Purpose::Perform(Arc::new(command.clone()));
+        self.await_ack(now, serial, purpose, command.describe(), Wait { until, timeout, waiter });
+        self.put_off(serial);
         Ok(())
     }
 
@@ -109,17 +145,25 @@ impl Outbound {
         let serial = self.reserve().0;
         let ids = command.wire_ids(serial)?;
         let (options, limit) = (command.effective_options(), self.limits.message);
-        command.encode(&mut self.line.wire.tail, &ids, command.get_acks(), &options, limit)?;
+        let (tail, number) = (&mut self.line.wire.tail, command.get_sequence());
+        command.encode(tail, &ids, command.get_acks(), &options, number, limit)?;
         self.line.last_sent = now;
         Ok(())
     }
 
-    /// Asks the server to say when everything sent before was processed.
+    /// Tells when everything that was published before has reached the server: with a publish
+    /// store, is persisted or refused; without, was processed.
     ///
     /// # Errors
-    /// No connection.
+    /// No connection, and no publish store.
     pub(crate) fn flush(&mut self, now: Time, timeout: Option<Duration>, waiter: &Arc<Waiter>) -> Result<()> {
-        self.perform(now, &Command::flush(), Some(Wait::processed(timeout, waiter)))
+        match self.line.publisher.as_ref().map(|publisher| publisher.last()) {
+            Some(last) => {
+                self.await_persisted(now, last, timeout, waiter);
+                Ok(())
+            }
+            None => self.perform(now, &Command::flush(), Some(Wait::processed(timeout, waiter))),
+        }
     }
 
     /// Takes an acknowledgement from the server. Returns whether a command waited for it, or
@@ -130,6 +174,9 @@ impl Outbound {
             // A late answer is nobody's business any more.
             return self.forgotten.contains(&serial);
         };
+        if pending.unsent.is_some() {
+            return true;
+        }
         let failed = ack.status() != Some(Status::Success);
         if !failed && !ack.is_ack(pending.until) {
             return true;
@@ -158,6 +205,9 @@ impl Outbound {
                 if let Some(subscription) = self.subscriptions.get_mut(&key) {
                     subscription.granted = done.granted_backlog;
                     subscription.is_queue |= done.granted_backlog.is_some();
+                    if subscription.replay.is_some() {
+                        self.effects.push(Effect::Replays { key, serial, anew: true });
+                    }
                 }
             }
             (Purpose::Place(key), Err(_)) => {
@@ -179,8 +229,18 @@ impl Outbound {
                             subscription.spec.command = spec.command;
                         }
                     }
-                    let auto_ack = subscription.spec.auto_ack;
-                    self.effects.push(Effect::Replaced { key, serial: SubKey(serial), auto_ack, takes_over });
+                    let command = &subscription.spec.command;
+                    let kept = subscription.replay.take();
+                    subscription.replay = self.bookmarks.replay(command, subscription.ids.sub.as_ref());
+                    if kept.is_some() && subscription.replay.is_some() {
+                        subscription.replay = kept;
+                    }
+                    let progress = subscription.replay.clone().map(|replay| Progress::new(replay, command));
+                    let (auto_ack, own) = (subscription.spec.auto_ack, SubKey(serial));
+                    self.effects.push(Effect::Replaced { key, serial: own, auto_ack, takes_over, progress });
+                    if subscription.replay.is_some() {
+                        self.effects.push(Effect::Replays { key, serial, anew: false });
+                    }
                 }
             }
             // What was there goes on as it was.
@@ -188,15 +248,26 @@ impl Outbound {
             (Purpose::Resubscribe(key), Ok(done)) => {
                 if let Some(subscription) = self.subscriptions.get_mut(&key) {
                     subscription.granted = done.granted_backlog;
-                    let queue = done.granted_backlog.is_some();
-                    self.effects.push(Effect::Resumed { key, queue });
+                    let gapless = done.granted_backlog.is_some() || subscription.replay.is_some();
+                    if subscription.replay.is_some() {
+                        self.effects.push(Effect::Replays { key, serial, anew: false });
+                    }
+                    self.effects.push(Effect::Resumed { key, gapless });
                 }
                 self.note_recovery();
             }
             (Purpose::Resubscribe(key), Err(error)) => {
-                if self.take_out(key).is_some() {
+                match self.subscriptions.get(&key).map(|subscription| subscription.spec.command.clone()) {
+                    Some(command) => {
+                        let (command, error) = (Box::new(command), error.clone());
+                        self.effects.push(Effect::NotResubscribed { key, command, error });
+                    }
+                    None => self.note_recovery(),
+                }
+            }
+            (Purpose::ResumeAgain, result) => {
+                if let Err(error) = result {
                     self.effects.push(Effect::Report(error.clone()));
-                    self.effects.push(Effect::Ended { key, error: error.clone() });
                 }
                 self.note_recovery();
             }
@@ -205,10 +276,24 @@ impl Outbound {
                     Ok(_) => Effect::HeartbeatsAgreed,
                     Err(error) => Effect::HeartbeatsRefused(error.clone()),
                 });
+                if std::mem::take(&mut self.replayed_with_heartbeats) {
+                    self.effects.push(Effect::PublishReplayed);
+                }
                 self.note_recovery();
             }
-            (Purpose::Drain | Purpose::Other, _) => {}
+            (Purpose::Perform(command), Ok(_)) if command.controls_replay() => {
+                self.replays_controlled(serial, &command);
+            }
+            (Purpose::Drain | Purpose::Perform(_) | Purpose::Persisted, _) => {}
         }
+    }
+
+    /// A subscription that the server has refused to place again ends, by decision of the application.
+    pub(crate) fn end_refused(&mut self, key: SubKey, error: Error) {
+        if self.take_out(key).is_some() {
+            self.effects.push(Effect::Ended { key, error });
+        }
+        self.note_recovery();
     }
 
     /// Ends the commands whose time is over. The waiting thread calls it too, so that a
@@ -265,7 +350,9 @@ impl Outbound {
     /// Ends a command that nobody answered.
     fn end_command(&mut self, now: Time, serial: u64, error: impl FnOnce(&Pending) -> Error) {
         let Some(pending) = self.commands.remove(&serial) else { return };
+        self.waiting -= usize::from(pending.unsent.is_some());
         self.forget_name(serial);
+        self.forget_persisted_wait(serial);
         if self.forgotten.len() == REMEMBERED_COMMANDS {
             self.forgotten.pop_front();
         }
@@ -292,11 +379,13 @@ impl Outbound {
         self.line.last_sent = now;
         let Wait { until, timeout, waiter } = wait;
         let deadline = timeout.map(|timeout| now + timeout);
-        if matches!(purpose, Purpose::Resubscribe(_)) {
+        if matches!(purpose, Purpose::Resubscribe(_) | Purpose::ResumeAgain) {
             self.resubscribing += 1;
         }
-        let pending = Pending { purpose, action, until, deadline, timeout, waiter: waiter.cloned() };
-        self.commands.insert(serial, pending);
+        let waiter = waiter.cloned();
+        let (unsent, kept) = (None, None);
+        self.commands
+            .insert(serial, Pending { purpose, unsent, kept, action, until, deadline, timeout, waiter });
     }
 
     /// One answer of a recovery less to wait for, if one is under way.

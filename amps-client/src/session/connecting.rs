@@ -11,13 +11,15 @@ use amps_transport::{AddressFamily, CloseMode, ConnId, Sink, SocketOptions, Targ
 
 use super::app::App;
 use super::heartbeat::Heartbeat;
-use super::inbound::{Session, State};
+use super::inbound::{Advice, Session, State};
 use super::peer::Peer;
 use super::servers::NextAttempt;
 use super::waiter::Done;
+use crate::advisor::News;
 use crate::authenticator::{Answer, Question, Step};
 use crate::error::{DisconnectCause, Error, Result};
 use crate::listener::ConnectionState;
+use crate::server_chooser::ConnectionInfo;
 
 /// Logons sent on one connection before a server that keeps challenging is given up.
 const MAX_LOGONS: u32 = 4;
@@ -27,6 +29,11 @@ impl<A: App> Session<A> {
 
     /// Begins the next attempt, or plans it, or gives up.
     pub(super) fn attempt<S: Sink>(&mut self, now: Time, sink: &mut S) {
+        if self.advised {
+            self.questions += 1;
+            self.state = State::Choosing;
+            return self.app.advise(News::Next(self.questions));
+        }
         let Some(policy) = &self.config.reconnect else {
             return self.connect(now, sink);
         };
@@ -37,15 +44,52 @@ impl<A: App> Session<A> {
         }
     }
 
+    /// A server chooser has answered.
+    pub(super) fn advised<S: Sink>(&mut self, now: Time, number: u64, advice: Result<Advice>, sink: &mut S) {
+        if number != self.questions || !matches!(self.state, State::Choosing) {
+            return;
+        }
+        match advice {
+            Ok(Advice { endpoint, wait, authenticator }) => {
+                self.chosen = Some(endpoint);
+                self.app.chosen(authenticator);
+                if wait.is_zero() {
+                    self.connect(now, sink);
+                } else {
+                    self.state = State::Backoff { until: now + wait };
+                }
+            }
+            Err(error) => {
+                self.last_error = Some(error);
+                self.give_up();
+            }
+        }
+    }
+
+    /// The server that is used, or tried.
+    pub(super) fn endpoint(&self) -> Option<&Endpoint> {
+        self.chosen.as_ref().or_else(|| self.servers.current())
+    }
+
+    /// The server that is used, or tried, is not to be tried next.
+    pub(super) fn server_failed(&mut self, error: &Error) {
+        self.servers.failed();
+        if let Some(info) = self.info.clone().filter(|_| self.advised) {
+            self.app.advise(News::Failed(error.clone(), info));
+        }
+    }
+
     pub(super) fn connect<S: Sink>(&mut self, _now: Time, sink: &mut S) {
-        let Some(endpoint) = self.servers.current() else { return self.give_up() };
+        let Some(endpoint) = self.endpoint() else { return self.give_up() };
+        let info = ConnectionInfo::of(&self.config.name, endpoint);
         let target = target(endpoint, self.config.connect_timeout);
+        self.info = Some(info);
         self.state = State::Connecting { conn: sink.connect(target) };
     }
 
     pub(super) fn attempt_failed<S: Sink>(&mut self, now: Time, error: Error, sink: &mut S) {
         self.state = State::Idle;
-        self.servers.failed();
+        self.server_failed(&error);
         self.app.report(&error);
         self.last_error = Some(error);
         if self.config.reconnect.is_some() {
@@ -86,7 +130,7 @@ impl<A: App> Session<A> {
         self.record = None;
         self.unparsed = 0;
         self.app.state(ConnectionState::Connected);
-        let Some(endpoint) = self.servers.current() else { return };
+        let Some(endpoint) = self.endpoint() else { return };
         let user = endpoint.user.clone().unwrap_or_default();
         let password = endpoint.password.clone().unwrap_or_else(|| Password::new(""));
         self.prepare_logon(now, conn, 1, Step::First, Credentials { user, password });
@@ -131,7 +175,7 @@ impl<A: App> Session<A> {
     }
 
     fn log_on(&mut self, now: Time, conn: ConnId, attempts: u32) {
-        let Some(endpoint) = self.servers.current() else { return };
+        let Some(endpoint) = self.endpoint() else { return };
         let (name, settings, credentials) = (&self.config.name, &self.config.logon, &self.credentials);
         let cid = self.shared.with(|outbound| {
             let cid = outbound.reserve().0;
@@ -163,7 +207,13 @@ impl<A: App> Session<A> {
             return;
         }
         match ack.status() {
-            Some(Status::Success) => self.logged_on(now, conn, ack),
+            Some(Status::Success) => {
+                let accepted = self.shared.with(|outbound| outbound.accepts(ack.sequence()));
+                match accepted {
+                    Ok(()) => self.logged_on(now, conn, ack),
+                    Err(error) => self.logon_failed(now, conn, error, sink),
+                }
+            }
             Some(Status::Retry | Status::Other) | None if attempts < MAX_LOGONS => {
                 let said = |field, before: &str| match ack.get(field) {
                     Some(text) => text.to_string(),
@@ -191,13 +241,22 @@ impl<A: App> Session<A> {
     fn logged_on(&mut self, now: Time, conn: ConnId, ack: &Message<&[u8]>) {
         let reason = ack.reason().map(ToString::to_string).unwrap_or_default();
         self.app.authenticate(conn, &self.credentials.question(Step::Completed, &reason));
-        let peer = Peer::of(ack, self.servers.current());
-        self.shared.with(|outbound| outbound.peer = Some(Arc::new(peer)));
+        let peer = Peer::of(ack, self.endpoint());
+        if let Some(info) = &mut self.info {
+            info.version = peer.version();
+        }
+        if let Some(info) = self.info.clone().filter(|_| self.advised) {
+            self.app.advise(News::Succeeded(info));
+        }
+        let info = self.info.clone().map(Arc::new);
+        self.shared.with(|outbound| (outbound.peer, outbound.info) = (Some(Arc::new(peer)), info));
         self.app.state(ConnectionState::LoggedOn);
         let heartbeat = self.config.heartbeat;
         let seconds = heartbeat.map(|settings| settings.interval.as_secs());
         let recovers = self.config.reconnect.is_some();
-        self.shared.with(|outbound| outbound.open(now, seconds, recovers));
+        let has = ack.sequence();
+        let ended = self.shared.with_ended(|outbound| outbound.open(now, seconds, recovers, has));
+        drop(ended);
         self.heartbeat = heartbeat.map(|settings| Heartbeat::new(now, settings));
         self.state = State::Online { conn, since: now, stable: false };
         self.servers.connected();

@@ -9,7 +9,7 @@ use amps_transport::{CloseMode, Sink, Time};
 use super::app::App;
 use super::inbound::Session;
 use super::waiter::{Done, Reply, Waiter};
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// The longest that the server's last confirmation is waited for.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
@@ -58,14 +58,19 @@ impl Drain {
     }
 
     /// Tells the callers how it went.
-    pub(crate) fn finish(self, unacknowledged: u64) {
-        let unacknowledged = self.unacknowledged.max(unacknowledged);
+    pub(crate) fn finish(self, unacknowledged: u64, unpersisted: usize) {
+        let outcome = outcome(self.unacknowledged.max(unacknowledged), unpersisted);
         for reply in &self.replies {
-            reply.complete(match unacknowledged {
-                0 => Ok(Done::default()),
-                _ => Err(Error::Unfinished { unacknowledged }),
-            });
+            reply.complete(outcome.clone());
         }
+    }
+}
+
+/// What the caller of a close is told.
+pub(super) fn outcome(unacknowledged: u64, unpersisted: usize) -> Result<Done> {
+    match (unacknowledged, unpersisted) {
+        (0, 0) => Ok(Done::default()),
+        _ => Err(Error::Unfinished { unacknowledged, unpersisted }),
     }
 }
 
@@ -85,7 +90,13 @@ impl<A: App> Session<A> {
         if drain.step == Step::Finishing && (late || in_hand == 0) {
             drain.step = Step::Confirming;
             drain.unacknowledged = in_hand;
-            drain.deadline = if late { now } else { drain.deadline.min(now + CONFIRM_WITHIN) };
+            // What a store keeps is worth all the time that was given.
+            let stores = self.shared.with(|outbound| outbound.store_status().is_some());
+            drain.deadline = match (late, stores) {
+                (true, _) => now,
+                (false, true) => drain.deadline,
+                (false, false) => drain.deadline.min(now + CONFIRM_WITHIN),
+            };
             let confirmed = Arc::clone(&drain.confirmed);
             self.shared.with(|outbound| outbound.finish_drain(now, None, &confirmed));
             self.apply_effects();

@@ -10,18 +10,21 @@ use std::time::Duration;
 
 use super::app::App;
 use super::connecting::Credentials;
-use super::drain::Drain;
+use super::drain::{Drain, outcome};
 use super::heartbeat::{Heartbeat, HeartbeatSettings, Pulse};
 use super::outbound::{Effect, Generation};
+use super::replay::Progress;
 use super::routes::Routes;
 use super::servers::Servers;
 use super::shared::Shared;
 use super::subscription::SubKey;
 use super::waiter::{Done, Reply};
-use crate::authenticator::Answer;
-use crate::error::{DisconnectCause, Error};
-use crate::listener::ConnectionState;
+use crate::advisor::News;
+use crate::authenticator::{Answer, Authenticator};
+use crate::error::{DisconnectCause, Error, Result};
+use crate::listener::{AfterRefusal, ConnectionState};
 use crate::reconnect::{Reconnect, Rng};
+use crate::server_chooser::ConnectionInfo;
 use amps_protocol::{Endpoint, RecordPosition};
 use amps_transport::{CloseMode, ConnId, Input, Machine, Sink, Time};
 
@@ -58,6 +61,21 @@ pub(crate) struct LogonSettings {
     pub(crate) pretty: bool,
 }
 
+/// What server choosers and delay strategies say.
+pub(crate) struct Advice {
+    pub(crate) endpoint: Endpoint,
+    /// Before the attempt.
+    pub(crate) wait: Duration,
+    /// In place of the client's own.
+    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
+}
+
+impl std::fmt::Debug for Advice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} in {:?}", self.endpoint, self.wait)
+    }
+}
+
 /// What other threads ask of the session.
 #[derive(Debug)]
 pub(crate) enum Note {
@@ -67,6 +85,13 @@ pub(crate) enum Note {
         conn: ConnId,
         /// What it said.
         answer: Answer,
+    },
+    /// A server chooser has chosen, or has ended the attempts.
+    Advised {
+        /// Of the question.
+        number: u64,
+        /// What it said.
+        advice: Result<Advice>,
     },
     /// Connect and log on; to other servers than configured, if given.
     Connect {
@@ -98,6 +123,8 @@ pub(crate) enum Note {
 #[derive(Debug)]
 pub(super) enum State {
     Idle,
+    /// A server chooser has the word.
+    Choosing,
     Backoff {
         until: Time,
     },
@@ -126,7 +153,7 @@ pub(super) enum State {
 impl State {
     pub(super) fn conn(&self) -> Option<ConnId> {
         match self {
-            Self::Idle | Self::Backoff { .. } => None,
+            Self::Idle | Self::Choosing | Self::Backoff { .. } => None,
             Self::Connecting { conn }
             | Self::Authenticating { conn, .. }
             | Self::LoggingOn { conn, .. }
@@ -151,6 +178,13 @@ pub(crate) struct Session<A> {
     pub(super) app: A,
     pub(super) config: SessionConfig,
     pub(super) servers: Servers,
+    /// Somebody else chooses, unless the application has named servers to connect to.
+    pub(super) advised: bool,
+    /// What was chosen, and how often that was asked.
+    pub(super) chosen: Option<Endpoint>,
+    pub(super) questions: u64,
+    /// The connection, or the attempt at one.
+    pub(super) info: Option<ConnectionInfo>,
     pub(super) rng: Rng,
     pub(super) state: State,
     pub(super) routes: Routes,
@@ -188,6 +222,10 @@ impl<A: App> Session<A> {
             app,
             config,
             servers,
+            advised: false,
+            chosen: None,
+            questions: 0,
+            info: None,
             rng,
             state: State::Idle,
             routes: Routes::default(),
@@ -219,6 +257,7 @@ impl<A: App> Session<A> {
     pub(crate) fn state_name(&self) -> &'static str {
         match self.state {
             State::Idle => "idle",
+            State::Choosing => "choosing",
             State::Backoff { .. } => "backoff",
             State::Connecting { .. } => "connecting",
             State::Authenticating { .. } => "authenticating",
@@ -240,8 +279,9 @@ impl<A: App> Session<A> {
                     self.shared.with(|outbound| outbound.begin_drain(now));
                     self.drain = Some(Drain::new(now + within, waiter));
                 } else {
+                    let unpersisted = self.unpersisted();
                     self.shut(CloseMode::Abort, sink);
-                    waiter.complete(Ok(Done::default()));
+                    waiter.complete(outcome(0, unpersisted));
                 }
             }
             Note::Abort { waiter } => {
@@ -250,6 +290,7 @@ impl<A: App> Session<A> {
             }
             Note::Wake => {}
             Note::Heartbeats(settings) => self.change_heartbeats(now, settings),
+            Note::Advised { number, advice } => self.advised(now, number, advice, sink),
             Note::Authenticated { conn, answer } => self.authenticated(now, conn, answer, sink),
             Note::Shutdown => {
                 self.shared.with(|outbound| outbound.flush_acks(now));
@@ -283,6 +324,13 @@ impl<A: App> Session<A> {
             waiter.complete(Err(Error::AlreadyConnected(text)));
             return;
         }
+        self.advised = servers.is_none() && self.app.advises();
+        self.chosen = None;
+        // The credentials of a server that was chosen before are for that one only.
+        self.app.chosen(None);
+        if self.advised {
+            self.app.advise(News::Anew);
+        }
         if let Some(servers) = servers {
             self.servers = Servers::new(servers);
         }
@@ -299,7 +347,7 @@ impl<A: App> Session<A> {
     /// The connection is gone, not by our will.
     pub(super) fn lost<S: Sink>(&mut self, now: Time, cause: DisconnectCause, sink: &mut S) {
         match &self.state {
-            State::Idle | State::Backoff { .. } | State::Connecting { .. } => return,
+            State::Idle | State::Choosing | State::Backoff { .. } | State::Connecting { .. } => return,
             State::Authenticating { .. } | State::LoggingOn { .. } => {
                 return self.logon_ended(now, Error::disconnected(cause), sink);
             }
@@ -319,7 +367,7 @@ impl<A: App> Session<A> {
             self.shut_down = true;
             drain.fail(&error);
         } else if recover {
-            self.servers.failed();
+            self.server_failed(&error);
             self.last_error = Some(error);
             self.attempt(now, sink);
         } else {
@@ -335,7 +383,7 @@ impl<A: App> Session<A> {
             State::Authenticating { .. } | State::LoggingOn { .. } | State::Online { .. }
         );
         // Counted while the subscriptions still know.
-        let unacknowledged = self.in_hand();
+        let (unacknowledged, unpersisted) = (self.in_hand(), self.unpersisted());
         if let Some(conn) = conn {
             if mode == CloseMode::Flush {
                 self.shared.write_from_loop(Some(conn), sink);
@@ -360,7 +408,7 @@ impl<A: App> Session<A> {
             connector.waiter.complete(Err(Error::disconnected(cause)));
         }
         if let Some(drain) = self.drain.take() {
-            drain.finish(unacknowledged);
+            drain.finish(unacknowledged, unpersisted);
         }
     }
 
@@ -374,8 +422,9 @@ impl<A: App> Session<A> {
             if matches!(self.state, State::Authenticating { .. } | State::LoggingOn { .. }) {
                 self.app.state(ConnectionState::Disconnected);
             }
-            self.last_error.get_or_insert_with(|| Error::TimedOut {
-                action: "connect".into(),
+            let last = self.last_error.take().map(|last| format!(" (the last attempt: {last})"));
+            self.last_error = Some(Error::TimedOut {
+                action: format!("connect{}", last.unwrap_or_default()),
                 after: self.config.connect_deadline,
             });
             return self.give_up();
@@ -398,6 +447,7 @@ impl<A: App> Session<A> {
                 if !*stable && now - *since >= STABLE_AFTER {
                     *stable = true;
                     self.servers.stable();
+                    self.app.advise(News::Stable);
                 }
                 self.shared.with(|outbound| outbound.timer(now));
                 self.pulse(now, conn, sink);
@@ -422,42 +472,77 @@ impl<A: App> Session<A> {
 
     /// Learns from the outbound half what changed, and tells the application.
     pub(super) fn apply_effects(&mut self) {
-        let (effects, generation) = self.shared.with(|o| (o.take_effects(), o.generation()));
-        self.generation = generation;
-        for effect in effects {
-            match effect {
-                Effect::RouteAdded { key, ids, auto_ack, wanted, ends } => {
-                    self.routes.add(key, &ids, auto_ack, wanted, ends);
-                }
-                Effect::Replaced { key, serial, auto_ack, takes_over } => {
-                    self.routes.replaced(key, auto_ack);
-                    self.app.replaced(key, serial, takes_over);
-                }
-                Effect::RouteRemoved { key } => {
-                    self.routes.remove(key);
-                    self.app.ended(key, None);
-                }
-                Effect::Ended { key, error } => {
-                    self.routes.remove(key);
-                    self.app.ended(key, Some(error));
-                }
-                Effect::Interrupted { key } => {
-                    self.routes.restart(key);
-                    self.app.interrupted(key);
-                }
-                Effect::Resumed { key, queue } => self.app.resumed(key, queue),
-                Effect::AllResubscribed => {
-                    self.app.state(ConnectionState::Resubscribed);
-                    self.app.recovered();
-                }
-                Effect::HeartbeatsRefused(error) => {
-                    self.heartbeat = None;
-                    self.app.report(&error);
-                }
-                Effect::HeartbeatsAgreed => self.app.state(ConnectionState::HeartbeatInitiated),
-                Effect::Unusable(error) => self.unusable = Some(error),
-                Effect::Report(error) => self.app.report(&error),
+        loop {
+            let (effects, generation) = self.shared.with(|o| (o.take_effects(), o.generation()));
+            self.generation = generation;
+            if effects.is_empty() {
+                return;
             }
+            for effect in effects {
+                self.apply(effect);
+            }
+        }
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::RouteAdded { key, ids, auto_ack, wanted, ends, progress } => {
+                self.routes.add(key, &ids, auto_ack, wanted, ends, progress);
+            }
+            Effect::Replays { key, serial, anew } => {
+                self.routes.add_number(key, serial);
+                let progress = self.routes.get(key).and_then(|route| route.progress.as_mut());
+                if let Some(trouble) = progress.and_then(|progress| progress.begins(anew)) {
+                    self.app.report(&trouble);
+                }
+            }
+            Effect::Paused { key } => {
+                if let Some(progress) = self.routes.get(key).and_then(|route| route.progress.as_mut()) {
+                    progress.stopped();
+                }
+            }
+            Effect::Replaced { key, serial, auto_ack, takes_over, progress } => {
+                self.routes.replaced(key, auto_ack, progress);
+                self.app.replaced(key, serial, takes_over);
+            }
+            Effect::RouteRemoved { key } => {
+                self.routes.remove(key);
+                self.app.ended(key, None);
+            }
+            Effect::Ended { key, error } => {
+                self.routes.remove(key);
+                self.app.ended(key, Some(error));
+            }
+            Effect::Interrupted { key } => {
+                self.routes.restart(key);
+                self.app.interrupted(key);
+            }
+            Effect::Resumed { key, gapless } => {
+                let progress = self.routes.get(key).and_then(|route| route.progress.as_mut());
+                let gap = progress.is_some_and(Progress::take_gap);
+                self.app.resumed(key, gapless && !gap);
+            }
+            Effect::NotResubscribed { key, command, error } => {
+                self.app.report(&error);
+                match self.app.not_resubscribed(&command, &error) {
+                    AfterRefusal::EndSubscription => {
+                        self.shared.with(|outbound| outbound.end_refused(key, error));
+                    }
+                    AfterRefusal::NextServer => self.unusable = Some(error),
+                }
+            }
+            Effect::PublishReplayed => self.app.state(ConnectionState::PublishReplayed),
+            Effect::AllResubscribed => {
+                self.app.state(ConnectionState::Resubscribed);
+                self.app.recovered();
+            }
+            Effect::HeartbeatsRefused(error) => {
+                self.heartbeat = None;
+                self.app.report(&error);
+            }
+            Effect::HeartbeatsAgreed => self.app.state(ConnectionState::HeartbeatInitiated),
+            Effect::Unusable(error) => self.unusable = Some(error),
+            Effect::Report(error) => self.app.report(&error),
         }
     }
 
@@ -466,6 +551,11 @@ impl<A: App> Session<A> {
         self.shared.with(|outbound| {
             self.routes.iter().map(|route| route.leased.saturating_sub(outbound.settled(route.key))).sum()
         })
+    }
+
+    /// Messages in the publish store that no server has confirmed.
+    fn unpersisted(&self) -> usize {
+        self.shared.with(|outbound| outbound.store_status().map_or(0, |status| status.unpersisted))
     }
 
     /// Stops reading while the application has taken in too much, and goes on afterwards.
@@ -496,9 +586,7 @@ impl<A: App> Session<A> {
     }
 
     pub(super) fn server_name(&self) -> String {
-        self.servers
-            .current()
-            .map_or_else(String::new, |endpoint| format!("{}:{}", endpoint.host, endpoint.port))
+        self.endpoint().map_or_else(String::new, |endpoint| format!("{}:{}", endpoint.host, endpoint.port))
     }
 }
 
@@ -518,7 +606,12 @@ impl<A: App> Machine for Session<A> {
         self.apply_effects();
         let of_ours = |state: &State, conn| state.conn() == Some(conn);
         match input {
-            Input::Connected { conn, .. } if of_ours(&self.state, conn) => self.connected(now, conn, sink),
+            Input::Connected { conn, local, peer } if of_ours(&self.state, conn) => {
+                if let Some(info) = &mut self.info {
+                    (info.local, info.peer) = (local, peer);
+                }
+                self.connected(now, conn, sink);
+            }
             Input::ConnectFailed { conn, error } if of_ours(&self.state, conn) => {
                 self.attempt_failed(now, Error::Connect(Arc::new(error)), sink);
             }
@@ -544,11 +637,20 @@ impl<A: App> Machine for Session<A> {
         self.advance_drain(now, sink);
         self.regulate(now, sink);
         self.shared.write_from_loop(self.state.conn(), sink);
+        // Writing may have ended what others waited for.
+        while self.shared.with(|outbound| {
+            let goes_on = outbound.may_go_on();
+            outbound.go_on(now);
+            goes_on
+        }) {
+            self.apply_effects();
+            self.shared.write_from_loop(self.state.conn(), sink);
+        }
     }
 
     fn deadline(&self) -> Option<Time> {
         let own = match &self.state {
-            State::Idle | State::Connecting { .. } => None,
+            State::Idle | State::Choosing | State::Connecting { .. } => None,
             State::Backoff { until }
             | State::Authenticating { until, .. }
             | State::LoggingOn { until, .. } => Some(*until),

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{AckTypes, Command, FrameTooLong, HeartbeatRequest, Id};
+use amps_protocol::{AckTypes, Command as Wire, FrameTooLong, HeartbeatRequest, Id};
 use amps_transport::{Outlet, Time};
 use rustc_hash::FxHashMap;
 
@@ -24,11 +24,15 @@ use super::bugs::Bugs;
 use super::commands::Pending;
 use super::line::{Line, SendLimits};
 use super::peer::Peer;
+use super::publisher::{Fate, Publisher, StoreStatus};
+use super::recovery::RECOVERY_TIMEOUT;
+use super::replay::{Bookmarks, Progress, Replay};
 use super::subscription::{Spec, SubKey, Subscription};
 use super::waiter::{Done, Waiter};
-use crate::command::{Ends, WireIds};
+use crate::command::{Command, Ends, WireIds};
 use crate::error::{DisconnectCause, Error, Result};
 use crate::publish::Publishing;
+use crate::server_chooser::ConnectionInfo;
 
 /// Counts the connections of a client that reached the logon, from 1.
 pub(crate) type Generation = u64;
@@ -49,7 +53,14 @@ impl Drop for Ended {
 #[derive(Debug)]
 pub(crate) enum Effect {
     /// Messages for these identifiers go to `key` from now on.
-    RouteAdded { key: SubKey, ids: WireIds, auto_ack: bool, wanted: AckTypes, ends: Ends },
+    RouteAdded {
+        key: SubKey,
+        ids: WireIds,
+        auto_ack: bool,
+        wanted: AckTypes,
+        ends: Ends,
+        progress: Option<Progress>,
+    },
     /// The subscription is over by the application's will.
     RouteRemoved { key: SubKey },
     /// The subscription is over against the application's will.
@@ -57,9 +68,17 @@ pub(crate) enum Effect {
     /// The connection is gone; the subscription waits to be placed again.
     Interrupted { key: SubKey },
     /// The server has agreed to a replacement, whose command had this number.
-    Replaced { key: SubKey, serial: SubKey, auto_ack: bool, takes_over: bool },
+    Replaced { key: SubKey, serial: SubKey, auto_ack: bool, takes_over: bool, progress: Option<Progress> },
+    /// The server begins to replay, perhaps for a new subscriber; it speaks of that by this number too.
+    Replays { key: SubKey, serial: u64, anew: bool },
+    /// The server has stopped, or goes on with, a replay.
+    Paused { key: SubKey },
     /// The subscription was placed again.
-    Resumed { key: SubKey, queue: bool },
+    Resumed { key: SubKey, gapless: bool },
+    /// The server has refused to place it again: the application decides what that means.
+    NotResubscribed { key: SubKey, command: Box<Command>, error: Error },
+    /// What was published before the connection is on its wire.
+    PublishReplayed,
     /// The last subscription of a recovery was answered.
     AllResubscribed,
     /// The server answered the start of heartbeats.
@@ -77,6 +96,8 @@ pub(super) enum Gate {
     Down(DisconnectCause),
     /// Connected; only the session itself writes.
     Opening,
+    /// Logged on; what was published before is sent first.
+    Replaying,
     Up,
 }
 
@@ -91,6 +112,8 @@ pub(crate) struct Outbound {
     pub(crate) line: Line,
     /// The server of the last logon.
     pub(crate) peer: Option<Arc<Peer>>,
+    /// The connection of the last logon.
+    pub(crate) info: Option<Arc<ConnectionInfo>>,
     pub(super) limits: SendLimits,
     pub(super) settings: AckSettings,
     pub(super) next_id: u64,
@@ -99,13 +122,14 @@ pub(crate) struct Outbound {
     pub(super) resubscribing: usize,
     /// The socket is read.
     pub(super) reading: bool,
-    /// There is nothing to resubscribe, and that is to be said after heartbeats were agreed.
-    pub(super) resubscribed_with_heartbeats: bool,
+    /// What was kept is on the wire, and that is to be said after heartbeats were agreed.
+    pub(super) replayed_with_heartbeats: bool,
     /// Commands whose id the application chose.
     pub(super) named: FxHashMap<Box<[u8]>, u64>,
     /// Commands that ended unanswered.
     pub(super) forgotten: VecDeque<u64>,
     pub(super) subscriptions: BTreeMap<SubKey, Subscription>,
+    pub(super) bookmarks: Bookmarks,
     pub(super) by_id: FxHashMap<Box<[u8]>, SubKey>,
     /// Acknowledgements by topic and bookmark alone, without a delivered message.
     pub(super) loose: Acks,
@@ -124,6 +148,14 @@ pub(crate) struct Outbound {
     pub(super) draining: bool,
     /// A reconnect is under way.
     pub(super) recovering: bool,
+    /// A policy reconnects.
+    pub(super) recovers: bool,
+    /// Commands that a connection took down are sent again on the next.
+    pub(super) retry: bool,
+    /// Commands that are not on the wire yet.
+    pub(super) waiting: usize,
+    /// How long a server may take to answer what is placed again.
+    pub(super) resubscription_timeout: Duration,
     /// How many bytes each earlier connection had written when it was lost.
     pub(super) written_before: VecDeque<(Generation, u64)>,
     pub(super) bugs: Bugs,
@@ -141,8 +173,24 @@ pub enum PublishState {
     /// The socket has taken it. The server may or may not have it.
     Written,
     /// The connection was lost before it was known to be written: the server most likely
-    /// does not have it. Publish it again if it must not be lost.
+    /// does not have it. Publish it again if it must not be lost. Never with a publish store.
     Lost,
+    /// The server has it for good. Only a publish store brings that to light.
+    Persisted,
+    /// The server has refused it, and it is not sent again. Only a publish store brings that to light.
+    Refused,
+}
+
+/// What is known of a publish when it is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) generation: Generation,
+    /// Its end on the connection's wire, if it went straight there.
+    pub(crate) end: u64,
+    /// Its sequence number, if it is kept.
+    pub(crate) number: Option<u64>,
+    /// It must not leave before the store says so.
+    pub(crate) held: bool,
 }
 
 impl Outbound {
@@ -154,16 +202,18 @@ impl Outbound {
             outlet: None,
             line: Line::default(),
             peer: None,
+            info: None,
             limits,
             settings,
             next_id: 0,
             commands: BTreeMap::new(),
             resubscribing: 0,
             reading: true,
-            resubscribed_with_heartbeats: false,
+            replayed_with_heartbeats: false,
             named: FxHashMap::default(),
             forgotten: VecDeque::new(),
             subscriptions: BTreeMap::new(),
+            bookmarks: Bookmarks::default(),
             by_id: FxHashMap::default(),
             loose: Acks::default(),
             effects: Vec::new(),
@@ -174,6 +224,10 @@ impl Outbound {
             held_end: 0,
             draining: false,
             recovering: false,
+            recovers: false,
+            retry: false,
+            waiting: 0,
+            resubscription_timeout: RECOVERY_TIMEOUT,
             written_before: VecDeque::new(),
             bugs,
         }
@@ -186,27 +240,51 @@ impl Outbound {
         SubKey(self.next_id)
     }
 
-    /// Writes a publish. Returns its position on the connection's wire.
+    /// Publishes: with a store, keeps it, and writes it if it can; without, writes it.
     ///
     /// # Errors
-    /// No connection, the send queue is full, or the message is too large. Nothing was written.
-    pub(crate) fn publish(&mut self, now: Time, publishing: &Publishing<'_>) -> Result<(Generation, u64)> {
-        self.require_up()?;
-        self.require_queue()?;
+    /// No connection, and nothing keeps it until there is one; too much waits; or the message
+    /// is too large. Nothing was written or kept.
+    pub(crate) fn publish(&mut self, now: Time, publishing: &Publishing<'_>) -> Result<Published> {
+        let stores = self.line.publisher.is_some();
+        if !(stores && self.keeps_what_comes()) {
+            self.require_up()?;
+        }
+        if !stores {
+            self.require_queue()?;
+        }
         // The length is checked before the body is copied.
         if publishing.data.len() > self.limits.message {
             let (length, limit) = (publishing.data.len() as u64, self.limits.message as u64);
             return Err(Error::TooLarge(FrameTooLong { length, limit }));
         }
-        publishing.command().encode_within(&mut self.line.wire.tail, self.limits.message)?;
+        let limit = self.limits.message;
+        let kept = self.line.publish(self.limits, None, |out, number| {
+            let mut publish = publishing.command();
+            if let Some(number) = number {
+                publish = publish.sequence(number).ask_persisted();
+            }
+            Ok(publish.encode_within(out, limit).map(drop)?)
+        })?;
         self.line.last_sent = now;
         self.line.stats.published += 1;
-        Ok((self.generation, self.line.wire.end()))
+        let (generation, end) = (self.generation, self.line.wire.end());
+        Ok(Published {
+            generation,
+            end,
+            number: kept.map(|kept| kept.number),
+            held: kept.is_some_and(|k| k.held),
+        })
+    }
+
+    /// Whether what is published now is going to be sent, even if there is no connection.
+    const fn keeps_what_comes(&self) -> bool {
+        matches!(self.gate, Gate::Up | Gate::Replaying) || self.recovering
     }
 
     /// What is published waits while too much waits already.
-    pub(super) fn require_room(&self, command: &crate::Command) -> Result<()> {
-        if command.is_publish() { self.require_queue() } else { Ok(()) }
+    pub(super) fn require_room(&self, command: &Command) -> Result<()> {
+        if command.is_publish() && self.line.publisher.is_none() { self.require_queue() } else { Ok(()) }
     }
 
     fn require_queue(&self) -> Result<()> {
@@ -218,7 +296,17 @@ impl Outbound {
     }
 
     /// What became of a publish.
-    pub(crate) fn publish_state(&self, generation: Generation, end: u64) -> PublishState {
+    pub(crate) fn publish_state(&self, published: Published) -> PublishState {
+        let Published { generation, end, number, .. } = published;
+        if let (Some(number), Some(publisher)) = (number, &self.line.publisher) {
+            let written = generation == self.generation && self.line.up && self.line.wire.written() >= end;
+            return match publisher.fate(number) {
+                Fate::Persisted => PublishState::Persisted,
+                Fate::Refused => PublishState::Refused,
+                Fate::Queued if !(written && number <= publisher.sent()) => PublishState::Queued,
+                Fate::Queued | Fate::Written => PublishState::Written,
+            };
+        }
         let (written, over) = if generation == self.generation && self.is_up() {
             (self.line.wire.written(), false)
         } else {
@@ -243,6 +331,82 @@ impl Outbound {
     /// What a subscription asks for at present.
     pub(crate) fn spec(&self, key: SubKey) -> Option<&Spec> {
         self.subscriptions.get(&key).map(|subscription| &subscription.spec)
+    }
+
+    /// The topic of a subscription that goes by this id.
+    pub(crate) fn topic_of(&self, id: &str) -> Option<String> {
+        let subscription = self.subscriptions.get(&self.key_of(id)?)?;
+        subscription.spec.command.get_topic().map(str::to_owned)
+    }
+
+    /// Whether the publish store has a message as safely as it promises.
+    pub(crate) fn store_has(&self, number: u64) -> bool {
+        self.line.publisher.as_ref().is_some_and(|publisher| publisher.is_safe(number))
+    }
+
+    /// Whether something may have been published under this number.
+    pub(crate) fn gave_out(&self, number: u64) -> bool {
+        self.line.publisher.as_ref().is_some_and(|publisher| number <= publisher.last())
+    }
+
+    /// Why the server has refused what was published under a number.
+    pub(crate) fn refusal(&self, number: u64) -> Option<String> {
+        self.line.publisher.as_ref()?.refusal(number).map(str::to_owned)
+    }
+
+    /// The publish store, as the client sees it.
+    pub(crate) fn store_status(&self) -> Option<StoreStatus> {
+        self.line.publisher.as_ref().map(|publisher| publisher.status())
+    }
+
+    /// Whether a server may be used that has everything up to `has` of what was published.
+    ///
+    /// # Errors
+    /// It is behind the others, and that is not to be accepted.
+    pub(crate) fn accepts(&self, has: Option<u64>) -> Result<()> {
+        self.line.publisher.as_ref().map_or(Ok(()), |publisher| publisher.accepts(has))
+    }
+
+    /// The publish store may keep so many bytes.
+    pub(crate) fn grow_store(&mut self, capacity: u64) {
+        if let Some(publisher) = &mut self.line.publisher {
+            publisher.grow(capacity);
+        }
+    }
+
+    /// The client is done with its publish store.
+    pub(crate) fn close_store(&mut self) -> Option<Error> {
+        self.line.publisher.take().and_then(|mut publisher| publisher.close().err())
+    }
+
+    /// Takes a publish store, before the first connection.
+    pub(crate) fn set_publisher(&mut self, publisher: Publisher) {
+        self.line.publisher = Some(Box::new(publisher));
+    }
+
+    /// Whether commands that a lost connection left unanswered are sent again on the next.
+    /// A server has said up to where everything of a replay is on all its replicas.
+    pub(crate) fn replay_is_safe(&mut self, key: SubKey) {
+        if let Some(subscription) = self.subscriptions.get_mut(&key) {
+            subscription.safe = true;
+        }
+    }
+
+    pub(crate) fn set_bookmarks(&mut self, bookmarks: Bookmarks) {
+        self.bookmarks = bookmarks;
+    }
+
+    /// How a subscription is tied to the bookmark store, if it is.
+    pub(crate) fn replay(&self, key: SubKey) -> Option<Arc<Replay>> {
+        self.subscriptions.get(&key).and_then(|subscription| subscription.replay.clone())
+    }
+
+    pub(crate) fn set_retry(&mut self, retry: bool) {
+        self.retry = retry;
+    }
+
+    pub(crate) fn set_resubscription_timeout(&mut self, timeout: Duration) {
+        self.resubscription_timeout = timeout;
     }
 
     /// Whether application commands may be written.
@@ -320,15 +484,16 @@ impl Outbound {
 
     /// Shows a sign of life.
     pub(crate) fn beat(&mut self, now: Time) {
-        if !self.is_up() {
+        // Else nobody would be called any more.
+        self.line.last_sent = now;
+        if !matches!(self.gate, Gate::Up | Gate::Replaying) {
             return;
         }
         // What waits already is a sign of life as soon as the server takes it; publishes that
         // wait for company have waited long enough.
-        self.line.last_sent = now;
         self.publishes_due = None;
         if self.line.wire.queued() == 0 {
-            self.line.write(&Command::heartbeat(HeartbeatRequest::Beat).into());
+            self.line.write(&Wire::heartbeat(HeartbeatRequest::Beat).into());
         }
     }
 
@@ -337,7 +502,9 @@ impl Outbound {
     }
 
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
-        std::mem::take(&mut self.effects)
+        let mut effects = std::mem::take(&mut self.effects);
+        effects.extend(self.line.troubles.drain(..).map(Effect::Report));
+        effects
     }
 
     pub(crate) fn take_ended(&mut self) -> Ended {
@@ -350,13 +517,13 @@ impl Outbound {
     }
 
     pub(crate) fn has_effects(&self) -> bool {
-        !self.effects.is_empty()
+        !self.effects.is_empty() || !self.line.troubles.is_empty()
     }
 
     pub(super) fn require_up(&self) -> Result<()> {
         match &self.gate {
             Gate::Up => Ok(()),
-            Gate::Opening => Err(Error::disconnected(DisconnectCause::NeverConnected)),
+            Gate::Opening | Gate::Replaying => Err(Error::disconnected(DisconnectCause::NeverConnected)),
             Gate::Down(cause) => Err(Error::disconnected(cause.clone())),
         }
     }
@@ -372,7 +539,7 @@ mod tests {
         let mut outbound = Outbound::new(AckSettings::default(), limits, Bugs::default());
         let now = Time::EPOCH + Duration::from_secs(100);
         outbound.opening(None);
-        outbound.open(now, None, false);
+        outbound.open(now, None, false, None);
         outbound.publish(now, &Publishing::new("t", b"waits")).unwrap();
         let queued = outbound.line.wire.queued();
         let later = now + Duration::from_secs(5);
@@ -387,12 +554,12 @@ mod tests {
         let mut outbound = Outbound::new(AckSettings::default(), limits, Bugs::default());
         let now = Time::EPOCH + Duration::from_secs(100);
         outbound.opening(None);
-        outbound.open(now, Some(1), true);
+        outbound.open(now, Some(1), true, None);
         outbound.set_reading(now, false);
         assert_eq!(outbound.deadline(), None, "no answer can come");
         outbound.connection_lost(&DisconnectCause::NeverConnected, true);
         outbound.opening(None);
-        outbound.open(now, Some(1), true);
+        outbound.open(now, Some(1), true, None);
         assert!(outbound.deadline().is_some(), "the answer to the start of heartbeats is awaited");
     }
 }

@@ -7,14 +7,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{AckType, Command as Wire, CommandKind, Id, Message, ReasonClass};
+use amps_protocol::{
+    AckType, AckTypes, Command as Wire, CommandKind, Id, Message, ReasonClass, ServerVersion,
+};
 use amps_transport::Time;
 
 use super::commands::{Purpose, Wait};
 use super::outbound::{Effect, Outbound};
+use super::replay::{self, Placing, Progress, Replay};
 use super::subscription::{Spec, SubKey, Subscription};
 use super::waiter::{Done, Waiter};
-use crate::command::Command;
+use crate::command::{Command, WireIds};
 use crate::error::{Error, Result};
 
 impl Outbound {
@@ -30,34 +33,76 @@ impl Outbound {
         timeout: Option<Duration>,
         waiter: &Arc<Waiter>,
     ) -> Result<()> {
-        self.require_up()?;
-        self.require_room(&spec.command)?;
         let command = &spec.command;
+        let at_once = self.writes_now(command)?;
+        self.require_room(command)?;
         let action = command.describe();
         let ids = command.wire_ids(key.0)?;
         if let Some(id) = ids.distinct().find(|id| self.by_id.contains_key(id.as_bytes())) {
             let reason = format!("subscription id \"{id}\" already exists on this client");
             return Err(Error::Refused { action, class: ReasonClass::SubscriptionAlreadyExists, reason });
         }
-        let asked = command.asked(spec.streams);
-        let limit = self.limits.message;
-        command.encode(&mut self.line.wire.tail, &ids, asked, &command.effective_options(), limit)?;
-        self.line.last_sent = now;
+        let replay = self.bookmarks.replay(command, ids.sub.as_ref());
+        let asked = replay::acks(command.asked(spec.streams), replay.as_ref());
+        let mut kept = None;
+        if at_once {
+            kept = self.write_placing(command, &ids, replay.as_deref(), asked)?;
+            self.line.last_sent = now;
+        }
+        let command = &spec.command;
         let (waits, auto_ack) = (command.waits(asked), spec.auto_ack);
         let (wanted, ends) = (command.get_acks(), command.ends());
-        self.effects.push(Effect::RouteAdded { key, ids: ids.clone(), auto_ack, wanted, ends });
+        let progress = replay.clone().map(|replay| Progress::new(replay, command));
+        let replays = replay.is_some();
+        self.effects.push(Effect::RouteAdded { key, ids: ids.clone(), auto_ack, wanted, ends, progress });
         for id in ids.distinct() {
             self.claim(id);
             self.by_id.insert(id.as_bytes().into(), key);
         }
         self.note_name(&ids.command, key.0);
-        self.subscriptions.insert(key, Subscription::new(key, ids, spec));
+        self.subscriptions.insert(key, Subscription::new(key, ids, spec, replay));
         if waits {
             self.await_ack(now, key.0, Purpose::Place(key), action, Wait::processed(timeout, waiter));
+            self.note_kept(key.0, kept);
         } else {
             self.tell(Some(Arc::clone(waiter)), Ok(Done::default()));
+            if replays && at_once {
+                // No answer comes that would say so.
+                self.effects.push(Effect::Replays { key, serial: key.0, anew: true });
+            }
+        }
+        if !at_once {
+            if !waits {
+                // Nobody waits for it, but it waits to be sent.
+                let wait = Wait { until: AckType::Processed, timeout, waiter: None };
+                self.await_ack(now, key.0, Purpose::Place(key), String::new(), wait);
+            }
+            self.put_off(key.0);
         }
         Ok(())
+    }
+
+    /// Writes a command that places something for the first time. Returns the number under which it is kept.
+    pub(super) fn write_placing(
+        &mut self,
+        command: &Command,
+        ids: &WireIds,
+        replay: Option<&Replay>,
+        asked: AckTypes,
+    ) -> Result<Option<u64>> {
+        let command = replay::resolved(command, replay, Placing::First, self.server_version(), None);
+        let (limit, options) = (self.limits.message, command.effective_options());
+        self.line.publish_if(
+            self.limits,
+            command.needs_sequence_number(),
+            command.get_sequence(),
+            |out, asked, number| command.encode(out, ids, asked, &options, number, limit),
+            asked,
+        )
+    }
+
+    pub(super) fn server_version(&self) -> Option<ServerVersion> {
+        self.peer.as_ref().and_then(|peer| peer.version())
     }
 
     /// Replaces what a subscription asks for, keeping its identity. The command bears the
@@ -76,7 +121,7 @@ impl Outbound {
         timeout: Option<Duration>,
         waiter: &Arc<Waiter>,
     ) -> Result<()> {
-        self.require_up()?;
+        let at_once = self.replaces_now()?;
         let Some(subscription) = self.subscriptions.get(&key).filter(|subscription| subscription.is_live())
         else {
             return Err(unknown_subscription(&key.to_string()));
@@ -87,18 +132,43 @@ impl Outbound {
             let text = format!("replace: a {old} cannot become a {new}; give the same command");
             return Err(Error::InvalidArgument(text));
         }
-        let mut options = spec.command.effective_options().into_owned();
-        options.set_replace(true);
         spec.command = spec.command.without_replace();
-        let mut ids = subscription.ids.clone();
-        ids.command = Id::number(serial.0);
-        let asked = spec.command.asked(spec.streams).with(AckType::Processed);
-        let limit = self.limits.message;
-        spec.command.encode(&mut self.line.wire.tail, &ids, asked, &options, limit)?;
+        if at_once {
+            self.write_replacement(key, serial.0, &spec)?;
+        }
         let action = format!("replace {}", spec.command.describe());
         let purpose = Purpose::Replace { key, spec: Box::new(spec), takes_over };
         self.await_ack(now, serial.0, purpose, action, Wait::processed(timeout, waiter));
+        if !at_once {
+            self.put_off(serial.0);
+        }
         Ok(())
+    }
+
+    /// Writes what replaces a subscription. A replay goes on where it is, unless it is to begin elsewhere.
+    ///
+    /// # Errors
+    /// The subscription has ended, or the command is too long.
+    pub(super) fn write_replacement(&mut self, key: SubKey, serial: u64, spec: &Spec) -> Result<()> {
+        let version = self.server_version();
+        let Some(subscription) = self.subscriptions.get(&key) else {
+            return Err(unknown_subscription(&key.to_string()));
+        };
+        let mut ids = subscription.ids.clone();
+        ids.command = Id::number(serial);
+        let replay = self.bookmarks.replay(&spec.command, ids.sub.as_ref());
+        let goes_on = spec.command.get_bookmark() == subscription.spec.command.get_bookmark();
+        let placing = if goes_on { Placing::Again { safe: true } } else { Placing::First };
+        let command = replay::resolved(&spec.command, replay.as_deref(), placing, version, None);
+        let mut options = command.effective_options().into_owned();
+        options.set_replace(true);
+        let asked = replay::acks(command.asked(spec.streams).with(AckType::Processed), replay.as_ref());
+        command.encode(&mut self.line.wire.tail, &ids, asked, &options, None, self.limits.message)
+    }
+
+    /// Whether a replacement is written at once; if not, it is put off.
+    fn replaces_now(&self) -> Result<bool> {
+        self.writes_now(&Command::subscribe("any"))
     }
 
     /// A subscription that came to nothing: whoever was to take its messages is let go.

@@ -1,15 +1,20 @@
 //! From bytes to the application: cutting, decoding, routing, acknowledging.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use amps_protocol::{AckType, CommandKind, LENGTH_PREFIX, Message, ReasonClass, Status, next_frame};
+use std::sync::Arc;
+
+use amps_protocol::{AckType, CommandKind, LENGTH_PREFIX, Message, Status, next_frame};
 use amps_transport::{CloseMode, ConnId, Sink, Time};
 use bytes::{Buf, BytesMut};
 
 use super::acks::AckOption;
 use super::app::{App, Delivery, Disposition};
 use super::inbound::{Session, State};
+use super::publisher::is_duplicate;
+use super::replay::{self, Replay};
 use super::settling::Lease;
 use super::subscription::SubKey;
+use crate::bookmark_store::Arrival;
 use crate::error::DisconnectCause;
 
 /// Whether the next message may be looked at.
@@ -143,26 +148,29 @@ impl<A: App> Session<A> {
         drop(ended);
         self.observe(message);
         let failed = message.status() != Some(Status::Success);
+        let write = message.is_ack(AckType::Persisted);
         // What is stored already is no failed write (WF-7).
-        let duplicate = |reason| ReasonClass::of(reason) == ReasonClass::Duplicate;
-        let write_failed = failed
-            && message.is_ack(AckType::Persisted)
-            && !message.reason().is_some_and(|reason| duplicate(&**reason));
+        let write_failed = failed && write && !is_duplicate(message);
+        // Numbers begin at 1 (protocol.md P-1).
+        let number = message.sequence().filter(|number| write && *number > 0);
+        // Of what was never published nothing can be refused, and all before it is as unsure as it was.
+        let number =
+            number.filter(|number| !failed || self.shared.with(|outbound| outbound.gave_out(*number)));
         // RT-1: acknowledgements are told apart by their command first.
         let ids = [message.command_id(), message.query_id(), message.sub_id(), message.sub_ids()];
         let id = ids.into_iter().flatten().find(|id| self.routes.find(id).is_some()).map(|id| id.to_vec());
+        // What a replay says of the log is about no publish.
+        let of_replay = self.replay_acknowledged(message, id.as_deref(), failed);
+        let number = number.filter(|_| !of_replay);
+        let told = write_failed && self.write_failed(message, number);
+        let reason = write_failed.then(|| message.reason().map(ToString::to_string).unwrap_or_default());
+        self.note_persisted(number, reason);
         let Some(id) = id else {
-            if write_failed && self.app.failed_write(message) {
-                return Walk::On;
-            }
-            if failed && !known && (write_failed || !message.is_ack(AckType::Persisted)) {
+            if failed && !known && !told && (write_failed || !write) {
                 self.app.unexpected(message);
             }
             return Walk::On;
         };
-        if write_failed {
-            self.app.failed_write(message);
-        }
         let Some(found) = self.find(&id, false) else { return Walk::On };
         let kinds = message.acks();
         let wanted = self.routes.find(&id).is_some_and(|route| kinds.iter().any(|kind| route.wants(kind)));
@@ -177,6 +185,48 @@ impl<A: App> Session<A> {
             self.finish(found.key);
         }
         self.walk_on()
+    }
+
+    /// An acknowledgement that says how far the log of a replay is; `false` if it is none.
+    fn replay_acknowledged(&mut self, ack: &Message<&[u8]>, id: Option<&[u8]>, failed: bool) -> bool {
+        let Some(route) = id.and_then(|id| self.routes.find(id)) else { return false };
+        let (key, Some(progress)) = (route.key, route.progress.as_mut()) else { return false };
+        if !failed {
+            let (safe, trouble) = progress.acknowledged(ack);
+            if safe {
+                self.shared.with(|outbound| outbound.replay_is_safe(key));
+            }
+            if let Some(trouble) = trouble {
+                self.app.report(&trouble);
+            }
+        }
+        true
+    }
+
+    /// Tells the application of a write that the server refused, with what was written if the store
+    /// has it. Returns whether it wanted to know.
+    fn write_failed(&mut self, ack: &Message<&[u8]>, number: Option<u64>) -> bool {
+        let original = number.and_then(|number| {
+            self.shared.with(|outbound| {
+                // Those before it were persisted (WF-6).
+                outbound.persisted(number - 1);
+                outbound.original(number)
+            })
+        });
+        let original = original.as_deref().and_then(|frame| Message::decode(frame).ok());
+        self.app.failed_write(ack, original.as_ref())
+    }
+
+    /// The server has dealt with everything that was published up to a number.
+    fn note_persisted(&mut self, number: Option<u64>, refusal: Option<String>) {
+        let Some(number) = number else { return };
+        let ((), ended) = self.shared.with_ended(|outbound| match refusal {
+            Some(reason) => outbound.refused(number, reason),
+            None => outbound.persisted(number),
+        });
+        self.shared.notify_room();
+        self.apply_effects();
+        drop(ended);
     }
 
     /// The records of a query's result, each as a message of its own.
@@ -264,7 +314,8 @@ impl<A: App> Session<A> {
             route.leased += 1;
             number
         });
-        Some(Found { key: route.key, auto_ack: route.auto_ack, number })
+        let replays = route.progress.is_some();
+        Some(Found { key: route.key, auto_ack: route.auto_ack, number, replays })
     }
 
     fn deliver(&mut self, now: Time, message: &mut Message<&[u8]>, offset: usize, found: Found, last: bool) {
@@ -283,10 +334,40 @@ impl<A: App> Session<A> {
         found: Found,
         last: bool,
     ) -> Disposition {
-        self.delivered += 1;
         let (key, generation) = (found.key, self.generation);
+        let mut replay = None;
+        if found.replays {
+            match self.examine(message, key) {
+                Examined::Deliver(of) => replay = of,
+                Examined::Drop => return Disposition::Kept,
+            }
+        }
+        self.delivered += 1;
         let lease = found.number.map(|number| Lease { key, generation, number });
-        self.app.deliver(Delivery { key, generation, message, offset, lease, last })
+        self.app.deliver(Delivery { key, generation, message, offset, lease, replay, last })
+    }
+
+    /// Asks the bookmark store whether a message of a replay is new.
+    fn examine(&mut self, message: &Message<&[u8]>, key: SubKey) -> Examined {
+        let progress = self.routes.get(key).and_then(|route| route.progress.as_ref());
+        let Some(progress) = progress else { return Examined::Deliver(None) };
+        let (replay, begun) = (Arc::clone(&progress.replay), progress.has_begun());
+        let Some(id) = replay::logged(message) else { return Examined::Deliver(Some(replay)) };
+        if !begun {
+            self.app.unexpected(message);
+            return Examined::Drop;
+        }
+        let (arrival, trouble) = replay.arrived(id);
+        if let Some(trouble) = trouble {
+            self.app.report(&trouble);
+        }
+        match arrival {
+            Arrival::New => Examined::Deliver(Some(replay)),
+            Arrival::Duplicate => {
+                self.app.duplicate(message);
+                Examined::Drop
+            }
+        }
     }
 
     /// Settles a message that a handler has dealt with, if that is asked for, then reports a
@@ -353,4 +434,13 @@ pub(super) struct Found {
     key: SubKey,
     auto_ack: bool,
     number: Option<u64>,
+    /// The bookmark store has a say.
+    replays: bool,
+}
+
+/// What the bookmark store makes of a message.
+enum Examined {
+    /// It goes to the application, with its tie to the store.
+    Deliver(Option<Arc<Replay>>),
+    Drop,
 }

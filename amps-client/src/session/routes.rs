@@ -7,6 +7,7 @@
 use amps_protocol::{AckType, AckTypes};
 use rustc_hash::FxHashMap;
 
+use super::replay::Progress;
 use super::subscription::SubKey;
 use crate::command::{Ends, WireIds};
 
@@ -25,6 +26,10 @@ pub(crate) struct Route {
     ends: Ends,
     group_ended: bool,
     ids: Vec<Box<[u8]>>,
+    /// Of the command by which it was placed again.
+    number: Option<Box<[u8]>>,
+    /// Of a bookmark subscription whose client has a bookmark store.
+    pub(crate) progress: Option<Progress>,
 }
 
 impl Route {
@@ -66,25 +71,50 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    pub(crate) fn add(&mut self, key: SubKey, ids: &WireIds, auto_ack: bool, wanted: AckTypes, ends: Ends) {
+    pub(crate) fn add(
+        &mut self,
+        key: SubKey,
+        ids: &WireIds,
+        auto_ack: bool,
+        wanted: AckTypes,
+        ends: Ends,
+        progress: Option<Progress>,
+    ) {
         let ids: Vec<Box<[u8]>> = ids.distinct().map(|id| id.as_bytes().into()).collect();
         for id in &ids {
             self.by_id.insert(id.clone(), key);
         }
         let (leased, came, group_ended) = (0, AckTypes::NONE, false);
-        self.by_key.insert(key, Route { key, auto_ack, leased, wanted, came, ends, group_ended, ids });
+        self.by_key.insert(
+            key,
+            Route { key, auto_ack, leased, wanted, came, ends, group_ended, ids, number: None, progress },
+        );
+    }
+
+    /// The server answers a command of its recovery by this number from now on.
+    pub(crate) fn add_number(&mut self, key: SubKey, serial: u64) {
+        let Some(route) = self.by_key.get_mut(&key) else { return };
+        let id: Box<[u8]> = serial.to_string().into_bytes().into();
+        if self.by_id.contains_key(&id) {
+            return;
+        }
+        if let Some(old) = route.number.replace(id.clone()) {
+            self.by_id.remove(&old);
+        }
+        self.by_id.insert(id, key);
     }
 
     /// A replacement was accepted.
-    pub(crate) fn replaced(&mut self, key: SubKey, auto_ack: bool) {
+    pub(crate) fn replaced(&mut self, key: SubKey, auto_ack: bool, progress: Option<Progress>) {
         if let Some(route) = self.by_key.get_mut(&key) {
             route.auto_ack = auto_ack;
+            route.progress = progress;
         }
     }
 
     pub(crate) fn remove(&mut self, key: SubKey) {
         let Some(route) = self.by_key.remove(&key) else { return };
-        for id in route.ids {
+        for id in route.ids.into_iter().chain(route.number) {
             // Another command may have taken the id over meanwhile.
             if self.by_id.get(&id) == Some(&key) {
                 self.by_id.remove(&id);
@@ -96,6 +126,9 @@ impl Routes {
     pub(crate) fn restart(&mut self, key: SubKey) {
         if let Some(route) = self.by_key.get_mut(&key) {
             route.leased = 0;
+            if let Some(progress) = &mut route.progress {
+                progress.restart();
+            }
         }
     }
 

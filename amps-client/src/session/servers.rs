@@ -78,6 +78,7 @@ impl Servers {
 mod tests {
     use super::*;
 
+    /// C-7-3-2 C-7-3-4
     #[test]
     fn other_servers_are_tried_at_once_and_the_same_one_after_a_wait() {
         let list = ["tcp://a:1/amps", "tcp://b:1/amps"].map(|uri| uri.parse().unwrap());

@@ -7,7 +7,7 @@
 use amps_protocol::Message;
 use amps_transport::Time;
 
-use super::acks::{AckOption, AckSettings, Acks, write_ack};
+use super::acks::{AckOption, AckSettings, Acks};
 use super::outbound::{Generation, Outbound};
 use super::subscription::SubKey;
 use crate::error::Result;
@@ -72,7 +72,7 @@ impl Outbound {
         let Some(subscription) = self.subscriptions.get_mut(&lease.key) else { return };
         if let Some(extension @ AckOption::ExtendLease(_)) = option {
             if !subscription.leases.is_settled(lease.number) {
-                write_ack(&mut self.line.wire.tail, topic, bookmark, Some(extension));
+                self.line.write_ack(topic, bookmark, Some(extension));
                 self.line.last_sent = now;
             }
             return;

@@ -7,12 +7,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use amps_transport::{ConnId, Sink, Time};
 
 use super::outbound::{Ended, Outbound};
+use super::publisher::Publisher;
 use super::wire::{COALESCE_BYTES, Chunk};
+use crate::error::Result;
 
 /// Two frames closer together than this are "back to back".
 const BURST_GAP: Duration = Duration::from_micros(20);
@@ -38,6 +40,9 @@ pub(crate) struct Shared {
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Sees what is written, before it is.
     tap: OnceLock<Tap>,
+    /// So many bytes fit into the socket of a simulator at a time.
+    #[cfg(feature = "simulation")]
+    socket: OnceLock<usize>,
 }
 
 struct Guarded {
@@ -72,7 +77,24 @@ impl Shared {
             busy: AtomicBool::new(false),
             wake: OnceLock::new(),
             tap: OnceLock::new(),
+            #[cfg(feature = "simulation")]
+            socket: OnceLock::new(),
         }
+    }
+
+    /// The driver takes so many bytes at a time; once.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn set_socket(&self, bytes: usize) {
+        let _ = self.socket.set(bytes);
+    }
+
+    /// What a driver without outlets takes at a time.
+    fn socket(&self) -> usize {
+        #[cfg(feature = "simulation")]
+        if let Some(bytes) = self.socket.get() {
+            return *bytes;
+        }
+        usize::MAX
     }
 
     /// Sets how the loop is woken; once.
@@ -223,23 +245,24 @@ impl Shared {
             self.write_out(guard);
         } else if let Some(conn) = conn {
             drop(guard);
-            self.send_all(conn, sink);
+            self.send_all(conn, self.socket(), sink);
         }
     }
 
     /// Gives what the socket has not taken yet to the loop, which sends it before it closes.
     pub(crate) fn hand_over<S: Sink>(&self, conn: ConnId, sink: &mut S) {
         self.lock().outbound.line.wire.unblock();
-        self.send_all(conn, sink);
+        self.send_all(conn, usize::MAX, sink);
     }
 
-    /// Puts everything that waits into the sink. Whoever sees it does so without the lock.
-    fn send_all<S: Sink>(&self, conn: ConnId, sink: &mut S) {
-        let next = || self.lock().outbound.line.wire.take();
+    /// Puts what waits into the sink, as far as there is room. Whoever sees it does so without the lock.
+    fn send_all<S: Sink>(&self, conn: ConnId, mut room: usize, sink: &mut S) {
+        let next = || self.lock().outbound.line.take();
         while let Some(mut chunk) = next() {
             self.show(&chunk);
-            sink.send(conn, &chunk.bytes);
-            chunk.bytes.clear();
+            let piece = chunk.bytes.split_to(room.min(chunk.bytes.len()));
+            room -= piece.len();
+            sink.send(conn, &piece);
             self.lock().outbound.line.wire.put_back(chunk);
         }
     }
@@ -249,6 +272,7 @@ impl Shared {
     }
 
     fn write(&self, mut guard: MutexGuard<'_, Guarded>, now: Time, urgency: Urgency) {
+        guard.outbound.line.fill();
         let waiting = guard.outbound.line.wire.queued();
         if waiting == 0 {
             return;
@@ -272,7 +296,7 @@ impl Shared {
         let Some(outlet) = guard.outbound.outlet.clone() else { return };
         guard.outbound.written();
         let generation = guard.outbound.connection();
-        while let Some(mut chunk) = guard.outbound.line.wire.take() {
+        while let Some(mut chunk) = guard.outbound.line.take() {
             drop(guard);
             self.show(&chunk);
             let written = outlet.try_write(&mut chunk.bytes);
@@ -290,6 +314,55 @@ impl Shared {
                 return;
             }
         }
+        // What waited for what is written now is the loop's business.
+        if guard.outbound.may_go_on() {
+            drop(guard);
+            self.wake();
+        }
+    }
+
+    /// The publish store has come on: sends what may leave now, and wakes who waits for that.
+    pub(crate) fn store_progressed(&self) {
+        let mut guard = self.lock();
+        self.room.notify_all();
+        guard.outbound.line.fill();
+        self.write_out(guard);
+    }
+
+    /// Waits until something that the publish store keeps may leave, or is as safe as it
+    /// promises to be: whichever `done` asks for. `false` after `span`.
+    ///
+    /// # Errors
+    /// The store is in trouble.
+    pub(crate) fn await_store(
+        &self,
+        span: Option<Duration>,
+        done: impl Fn(&Publisher) -> bool,
+    ) -> Result<bool> {
+        let give_up = span.and_then(|span| Instant::now().checked_add(span));
+        let mut guard = self.lock();
+        loop {
+            let Some(publisher) = &guard.outbound.line.publisher else { return Ok(true) };
+            if done(publisher) {
+                return Ok(true);
+            }
+            if let Some(trouble) = publisher.trouble() {
+                return Err(trouble);
+            }
+            let left = give_up.map(|give_up| give_up.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(false);
+            }
+            guard = match left {
+                None => self.room.wait(guard).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => self.room.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
+
+    /// Waits until the store has forgotten something, at most `span`.
+    pub(crate) fn await_persisted(&self, span: Duration) {
+        drop(self.room.wait_timeout(self.lock(), span).unwrap_or_else(PoisonError::into_inner));
     }
 }
 

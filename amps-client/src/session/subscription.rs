@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use amps_protocol::{Command as Wire, Id, Unsubscribe};
 
 use super::acks::{AckSettings, Acks};
 use super::leases::Leases;
+use super::replay::Replay;
 use crate::command::{Command, WireIds};
 
 /// Names a subscription within its client, in the order in which they were placed.
@@ -64,10 +66,27 @@ pub(crate) struct Subscription {
     pub(crate) leases: Leases,
     /// Leases that auto-ack leaves to the application.
     pub(crate) exempt: BTreeSet<u64>,
+    /// Its tie to the bookmark store, if it is a bookmark subscription.
+    pub(crate) replay: Option<Arc<Replay>>,
+    /// A server has said up to where everything is on all its replicas.
+    pub(crate) safe: bool,
+    pub(crate) pausing: Pausing,
+}
+
+/// Whether a replay is paused, as the application wants it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Pausing {
+    /// Never was.
+    #[default]
+    No,
+    Paused,
+    /// Resumed together with all others of this number.
+    Resumed(u64),
 }
 
 impl Subscription {
-    pub(crate) fn new(owner: SubKey, ids: WireIds, spec: Spec) -> Self {
+    pub(crate) fn new(owner: SubKey, ids: WireIds, spec: Spec, replay: Option<Arc<Replay>>) -> Self {
+        let pausing = if spec.command.get_options().pause() { Pausing::Paused } else { Pausing::No };
         let is_queue = spec.command.get_options().contains("max_backlog");
         Self {
             ids,
@@ -78,6 +97,9 @@ impl Subscription {
             acks: Acks::default(),
             leases: Leases::default(),
             exempt: BTreeSet::new(),
+            replay,
+            safe: false,
+            pausing,
         }
     }
 

@@ -100,6 +100,12 @@ impl Wire {
         self.unblocked_meanwhile = self.out.is_some();
     }
 
+    /// Whether the socket was full when it was last written to.
+    #[cfg(feature = "simulation")]
+    pub(crate) const fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     /// Begins anew for another connection.
     pub(crate) fn reset(&mut self) {
         *self = Self { spare: std::mem::take(&mut self.spare), ..Self::default() };

@@ -61,13 +61,15 @@ impl FakeServer {
     }
 
     /// Closes a listener by the name of its transport, and its connections; see
-    /// [`listeners`](Self::listeners). Returns `false` if there is no such transport.
+    /// [`listeners`](Self::listeners). The port stays its own. Returns `false` if there is no such transport.
     pub fn disable_transport(&self, name: &str) -> bool {
         let mut found = false;
         for bound in self.lock_listeners().iter_mut().filter(|bound| bound.listen.name() == name) {
             found = true;
             if let Some(id) = bound.id.take() {
                 self.machine.stop_listening(id);
+                // It is closed when its port can be kept. Before that, those who are dropped may be back.
+                self.keep_port(bound);
                 self.ask(|done| Note::Script(Script::DropListener(id, done)));
             }
         }

@@ -72,6 +72,7 @@ impl Scenario {
                 self.world.jump(span);
                 self.excused = self.world.now();
             }
+            _ => {}
         }
         self.has_fired(kind);
     }

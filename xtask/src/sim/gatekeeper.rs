@@ -12,6 +12,8 @@ use super::watch::each_frame;
 pub(super) struct Gatekeeper {
     /// Never answers.
     pub(super) mute: bool,
+    /// It refuses because the name is in use.
+    pub(super) in_use: bool,
 }
 
 impl Machine for Gatekeeper {
@@ -26,7 +28,7 @@ impl Machine for Gatekeeper {
                     .maybe_text(Field::CommandId, message.command_id().map(|cid| &**cid))
                     .acks(AckType::Processed.into())
                     .text(Field::Status, Status::Failure.token())
-                    .text(Field::Reason, "auth failure")
+                    .text(Field::Reason, if self.in_use { "name in use" } else { "auth failure" })
                     .finish(b"");
             }
         });

@@ -1,7 +1,8 @@
 //! `cargo xtask sim`: client session, server engine and network in one seeded world.
 //!
-//! There are two plays. In "programs" (`programs/`) applications do anything with a state of the world.
-//! Each seed of the other is one run of the scenario "queue workers": a publisher, some workers of
+//! There are three plays. In "programs" (`programs/`) applications do anything with a state of the world;
+//! in "durable" (`durable/`) stores stand against processes and servers that die.
+//! Each seed of the third is one run of the scenario "queue workers": a publisher, some workers of
 //! different habits and one server share a network on which at least three faults take
 //! effect. Referees read the frames on every wire and compare them with what the
 //! applications saw and asked for; they believe no counter of the client. A broken promise
@@ -10,19 +11,25 @@
 
 mod actions;
 mod campaign;
+mod command_line;
+mod durable;
 mod faults;
 mod gatekeeper;
 mod ledger;
 mod model;
+mod planted;
 mod programs;
 mod report;
 mod scenario;
 mod setup;
+mod tally;
 mod verdict;
 mod watch;
 
 pub use amps_client::simulation::Bugs;
-pub use campaign::{Campaign, Summary, main};
+pub use campaign::{Campaign, Summary};
+pub use command_line::main;
+pub use planted::Planted;
 pub use report::{Coverage, FaultKind, Outcome, STATES, Violation};
 
 /// Runs one seed; with `tracing`, the outcome tells what happened.
@@ -50,6 +57,31 @@ pub enum Play {
     Workers,
     /// Applications that do anything with a state of the world.
     Programs,
+    /// Stores, processes that end, servers that die and replicate.
+    Durable,
+}
+
+impl Play {
+    /// Every play.
+    pub const ALL: [Self; 3] = [Self::Workers, Self::Programs, Self::Durable];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Workers => "workers",
+            Self::Programs => "programs",
+            Self::Durable => "durable",
+        }
+    }
+
+    /// The faults that have to occur in it, given some hundred seeds.
+    pub const fn faults(self) -> &'static [FaultKind] {
+        match self {
+            Self::Workers => &FaultKind::WORKERS,
+            Self::Programs => &programs::FAULTS,
+            Self::Durable => &durable::FAULTS,
+        }
+    }
 }
 
 /// Runs one seed of a play; with `tracing`, the outcome tells what happened.
@@ -60,5 +92,6 @@ pub fn play_seed(play: Play, seed: u64, bugs: Bugs, tracing: bool) -> Result<Out
     match play {
         Play::Workers => scenario::run(seed, bugs, tracing),
         Play::Programs => programs::run(seed, bugs, tracing),
+        Play::Durable => durable::run(seed, bugs, tracing),
     }
 }

@@ -100,6 +100,7 @@ impl Model for Worker {
         self.events.push(AppEvent::Interrupted);
     }
 
+    fn duplicate(&mut self, _: &Message<&[u8]>) {}
     fn resumed(&mut self, _: Sub, _: bool) {
         self.events.push(AppEvent::Resumed);
     }

@@ -34,11 +34,83 @@ pub enum FaultKind {
     ClockJump,
     /// Every connection is reset at once.
     CutAll,
+    /// A server dies, and comes back with its log.
+    ServerKilled,
+    /// A server dies, and comes back without its log.
+    ServerLost,
+    /// A link between servers stays connected and carries nothing for a while.
+    LinkPaused,
+    /// A link between servers is cut for a while.
+    LinkDown,
+    /// A link between servers lags for a while.
+    LinkLag,
+    /// Publishers do not wait for the other server for a while.
+    Downgraded,
+    /// The process of a client ends, in the middle of what it does to its disk or at rest.
+    ClientKilled,
+    /// The machine of a client fails.
+    PowerCut,
+    /// Something is published that the server refuses.
+    PublishRefused,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 22] = [
+        Self::CutFin,
+        Self::CutReset,
+        Self::HalfOpen,
+        Self::Stall,
+        Self::SlowLink,
+        Self::Refused,
+        Self::Blackholed,
+        Self::LogonRefused,
+        Self::MuteServer,
+        Self::LeaseExpiry,
+        Self::NameInUse,
+        Self::ClockJump,
+        Self::CutAll,
+        Self::ServerKilled,
+        Self::ServerLost,
+        Self::LinkPaused,
+        Self::LinkDown,
+        Self::LinkLag,
+        Self::Downgraded,
+        Self::ClientKilled,
+        Self::PowerCut,
+        Self::PublishRefused,
+    ];
+
+    /// In words.
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::CutFin => "a connection ends",
+            Self::CutReset => "a connection is reset",
+            Self::HalfOpen => "a connection is half open",
+            Self::Stall => "a connection stands still",
+            Self::SlowLink => "a connection becomes slow",
+            Self::Refused => "connections are refused",
+            Self::Blackholed => "nobody answers",
+            Self::LogonRefused => "logons are refused",
+            Self::MuteServer => "logons are not answered",
+            Self::LeaseExpiry => "leases run out",
+            Self::NameInUse => "somebody uses the name",
+            Self::ClockJump => "nothing runs for a while",
+            Self::CutAll => "all connections are reset",
+            Self::ServerKilled => "a server dies",
+            Self::ServerLost => "a server dies and loses its log",
+            Self::LinkPaused => "replication is paused",
+            Self::LinkDown => "replication is cut",
+            Self::LinkLag => "replication lags",
+            Self::Downgraded => "replication is not waited for",
+            Self::ClientKilled => "a client's process dies",
+            Self::PowerCut => "a client's machine fails",
+            Self::PublishRefused => "a publish is refused",
+        }
+    }
+
+    /// Those of the scenario "queue workers".
+    pub const WORKERS: [Self; 13] = [
         Self::CutFin,
         Self::CutReset,
         Self::HalfOpen,
@@ -58,6 +130,33 @@ impl FaultKind {
 /// The states of a session that a run should meet.
 pub const STATES: [&str; 6] = ["idle", "backoff", "connecting", "logging on", "online", "draining"];
 
+/// What is counted besides faults and states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Summed {
+    Messages,
+    Deliveries,
+    Acks,
+    Recoveries,
+    Excused,
+    Steps,
+}
+
+impl Summed {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Messages, Self::Deliveries, Self::Acks, Self::Recoveries, Self::Excused, Self::Steps];
+
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Deliveries => "deliveries",
+            Self::Acks => "acknowledgements",
+            Self::Recoveries => "resubscriptions",
+            Self::Excused => "excused",
+            Self::Steps => "events",
+        }
+    }
+}
+
 /// What was reached, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
@@ -73,6 +172,8 @@ pub struct Coverage {
     pub acks: u64,
     /// Times that a subscription was placed again after a loss.
     pub recoveries: u64,
+    /// Messages that a subscription could not know to be missing when it changed servers.
+    pub excused: u64,
     /// Events of the simulated world.
     pub steps: u64,
 }
@@ -86,7 +187,56 @@ impl Coverage {
         self.deliveries += other.deliveries;
         self.acks += other.acks;
         self.recoveries += other.recoveries;
+        self.excused += other.excused;
         self.steps += other.steps;
+    }
+
+    pub(super) const fn summed(&self, what: Summed) -> u64 {
+        match what {
+            Summed::Messages => self.messages,
+            Summed::Deliveries => self.deliveries,
+            Summed::Acks => self.acks,
+            Summed::Recoveries => self.recoveries,
+            Summed::Excused => self.excused,
+            Summed::Steps => self.steps,
+        }
+    }
+
+    /// Every count with its name, for a file.
+    pub(super) fn each(&self, mut tell: impl FnMut(&str, u64)) {
+        for what in Summed::ALL {
+            tell(what.words(), self.summed(what));
+        }
+        for (kind, count) in FaultKind::ALL.iter().zip(self.faults) {
+            tell(&format!("{kind:?}"), count);
+        }
+        for (state, count) in STATES.iter().zip(self.states) {
+            tell(&state.replace(' ', "-"), count);
+        }
+    }
+
+    /// Sets a count by the name that it has in a file; `None` if there is no such count.
+    pub(super) fn put(&mut self, name: &str, count: u64) -> Option<()> {
+        let summed = Summed::ALL.into_iter().find(|what| what.words() == name);
+        let place = match summed {
+            Some(Summed::Messages) => &mut self.messages,
+            Some(Summed::Deliveries) => &mut self.deliveries,
+            Some(Summed::Acks) => &mut self.acks,
+            Some(Summed::Recoveries) => &mut self.recoveries,
+            Some(Summed::Excused) => &mut self.excused,
+            Some(Summed::Steps) => &mut self.steps,
+            None => {
+                let fault = FaultKind::ALL.iter().position(|kind| format!("{kind:?}") == name);
+                let state = STATES.iter().position(|state| state.replace(' ', "-") == name);
+                match (fault, state) {
+                    (Some(at), _) => &mut self.faults[at],
+                    (None, Some(at)) => &mut self.states[at],
+                    (None, None) => return None,
+                }
+            }
+        };
+        *place = count;
+        Some(())
     }
 
     /// Notes that a fault took effect.
@@ -101,9 +251,10 @@ impl Coverage {
         }
     }
 
-    /// The first fault or state that never occurred.
-    pub fn hole(&self) -> Option<String> {
-        let fault = FaultKind::ALL.iter().zip(self.faults).find(|(_, count)| *count == 0);
+    /// The first of these faults, or state, that never occurred.
+    pub fn hole(&self, kinds: &[FaultKind]) -> Option<String> {
+        let fault = FaultKind::ALL.iter().zip(self.faults);
+        let fault = fault.into_iter().find(|(kind, count)| *count == 0 && kinds.contains(kind));
         let state = STATES.iter().zip(self.states).find(|(_, count)| *count == 0);
         fault
             .map(|(kind, _)| format!("the fault {kind:?} never took effect"))
@@ -114,17 +265,17 @@ impl Coverage {
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "faults: ")?;
-        for (kind, count) in FaultKind::ALL.iter().zip(self.faults) {
+        for (kind, count) in FaultKind::ALL.iter().zip(self.faults).filter(|(_, count)| *count > 0) {
             write!(f, " {kind:?} {count}")?;
         }
         write!(f, "\nstates: ")?;
         for (name, count) in STATES.iter().zip(self.states) {
             write!(f, " {name} {count}")?;
         }
-        let Self { messages, deliveries, acks, recoveries, steps, .. } = self;
+        let Self { messages, deliveries, acks, recoveries, excused, steps, .. } = self;
         write!(
             f,
-            "\ncounted: messages {messages} deliveries {deliveries} acks {acks} resubscriptions {recoveries} events {steps}"
+            "\ncounted: messages {messages} deliveries {deliveries} acks {acks} resubscriptions {recoveries} excused {excused} events {steps}"
         )
     }
 }

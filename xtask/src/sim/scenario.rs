@@ -415,7 +415,7 @@ impl Scenario {
 }
 
 /// Adds bytes to a digest.
-fn mix(digest: u64, conn: u64, bytes: &[u8]) -> u64 {
+pub(super) fn mix(digest: u64, conn: u64, bytes: &[u8]) -> u64 {
     let mut digest = (digest ^ conn).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     for word in bytes.chunks(8) {
         let mut padded = [0; 8];

@@ -68,7 +68,7 @@ impl Setup {
         }
         let config = Config { queues: vec![queue], ..Config::default() };
         let (count, span) = (rng.between(4, 9) as usize, 5000 * MILLI);
-        let plan = Plan::draw(rng, &FaultKind::ALL, count, start + 300 * MILLI, span, 1500 * MILLI);
+        let plan = Plan::draw(rng, &FaultKind::WORKERS, count, start + 300 * MILLI, span, 1500 * MILLI);
         let setup = Self {
             start,
             messages: rng.between(200, 300) as u32,

@@ -198,6 +198,7 @@ impl Model for Application {
         }
     }
 
+    fn duplicate(&mut self, _: &Message<&[u8]>) {}
     fn resumed(&mut self, sub: Sub, _: bool) {
         self.resumed += 1;
         if self.tracing {

@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MAX_STEPS: u64 = 1_000_000;
 
 /// The faults of this scenario: those of the network, and of what is behind the door.
-const FAULTS: [FaultKind; 9] = [
+pub(super) const FAULTS: [FaultKind; 9] = [
     FaultKind::CutFin,
     FaultKind::CutReset,
     FaultKind::Stall,
