@@ -32,7 +32,7 @@
 //!             Input::Note(()) => {
 //!                 let timeout = Duration::from_secs(1);
 //!                 let socket = SocketOptions::default();
-//!                 sink.connect(Target { host: "echo".into(), port: 7, timeout, socket });
+//!                 sink.connect(Target { socket, ..Target::tcp("echo", 7, timeout) });
 //!             }
 //!             Input::Connected { conn, .. } => sink.send(conn, b"hello"),
 //!             Input::Received { bytes, .. } => self.0.extend_from_slice(&bytes.split()),
