@@ -20,7 +20,6 @@ fn a_wrong_connection_string_is_refused_before_any_socket_is_opened() {
         ("tcp:///", ErrorKind::InvalidUri),
         ("tcp://h:1", ErrorKind::InvalidUri),
         ("foo://h:1/amps/json", ErrorKind::TransportType),
-        ("tcps://h:1/amps/json", ErrorKind::TransportType),
         ("tcp://h:1/fix/json", ErrorKind::Protocol),
         ("tcp://h:1/amps/json?tcp_nodleay=true", ErrorKind::InvalidTransportOptions),
         ("tcp://h:1/amps/json?tcp_sndbuf=abc", ErrorKind::InvalidTransportOptions),
