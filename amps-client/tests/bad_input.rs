@@ -5,11 +5,11 @@ mod common;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use amps_client::{AckOption, Client, Command, CommandKind, Error, ErrorKind, PublishOptions};
+use amps_client::{AckOption, Command, CommandKind, Error, ErrorKind, PublishOptions};
 use common::{Peer, aside, errors};
 
 fn connect_error(uri: &str) -> Error {
-    Client::builder("c").server(uri).connect().unwrap_err()
+    common::client("c").server(uri).connect().unwrap_err()
 }
 
 /// C-1-2-4 C-1-3-2 C-1-3-3
@@ -36,10 +36,10 @@ fn a_wrong_connection_string_is_refused_before_any_socket_is_opened() {
 fn a_wrong_client_is_refused_before_any_socket_is_opened() {
     let uri = "tcp://127.0.0.1:9/amps/json";
     for builder in [
-        Client::builder("").server(uri),
-        Client::builder("a\nb").server(uri),
-        Client::builder("c"),
-        Client::builder("c").server(uri).reconnect(Default::default()).on_disconnect(|_, _| Ok(())),
+        common::client("").server(uri),
+        common::client("a\nb").server(uri),
+        common::client("c"),
+        common::client("c").server(uri).reconnect(Default::default()).on_disconnect(|_, _| Ok(())),
     ] {
         assert_eq!(builder.build().unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
@@ -65,7 +65,7 @@ fn an_unknown_host_is_a_connection_error_that_names_it() {
 fn every_server_of_the_list_is_tried_once() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let peer = Peer::new();
-    let builder = Client::builder("c").server(format!("tcp://{unused}/amps/json")).server(peer.uri());
+    let builder = common::client("c").server(format!("tcp://{unused}/amps/json")).server(peer.uri());
     let (client, _line) = peer.connect(builder);
     assert!(client.is_connected());
 }
@@ -80,7 +80,7 @@ fn a_refused_logon_says_why_and_closes_the_socket() {
         ("weird new thing", ErrorKind::Command),
     ] {
         let peer = Peer::new();
-        let uri = peer.uri().replace("tcp://", "tcp://ada:s3cret@");
+        let uri = common::with_user(&peer.uri(), "ada:s3cret");
         let connecting = aside(move || connect_error(&uri));
         let mut line = peer.accept();
         let logon = line.expect(CommandKind::Logon);
@@ -151,7 +151,7 @@ fn stream_end_after(bytes: &[u8]) -> Error {
     });
     line.grant(1);
     line.stream.write_all(bytes).unwrap();
-    line.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    line.stream.shutdown_write().unwrap();
     let end = reading.join().unwrap();
     assert_eq!(client.publish("t", b"x").unwrap_err().kind(), end.kind(), "the client stays disconnected");
     end
@@ -260,7 +260,7 @@ fn misuse_is_refused_before_a_byte_is_written() {
     let options = PublishOptions::new().sow_key("a\nb");
     assert_eq!(client.publish_with("t", "x", &options).unwrap_err().kind(), ErrorKind::InvalidArgument);
     assert_eq!(client.delta_publish("a\nb", "x").unwrap_err().kind(), ErrorKind::InvalidArgument);
-    let marked = Client::builder("c").server("tcp://h:1/amps").logon_correlation_id("not base 64");
+    let marked = common::client("c").server("tcp://h:1/amps").logon_correlation_id("not base 64");
     assert_eq!(marked.build().unwrap_err().kind(), ErrorKind::InvalidArgument);
     client.publish("t", "the first byte").unwrap();
     assert_eq!(line.expect(CommandKind::Publish).data(), b"the first byte");

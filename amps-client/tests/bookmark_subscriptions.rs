@@ -13,7 +13,7 @@ use amps_client::{
     StoredPoint, Subscription,
 };
 use amps_protocol::Message;
-use amps_testkit::{Drop, FakeServer};
+use amps_testkit::Drop;
 use common::{Line, PATIENCE, Peer, aside, errors, placed, unexpected, until};
 
 fn id(publisher: u64, sequence: u64) -> MessageId {
@@ -440,17 +440,17 @@ fn a_new_subscriber_gets_what_the_last_one_left_and_nothing_of_its_connection() 
 /// C-3-9-4
 #[test]
 fn a_replay_goes_on_across_servers_without_a_gap() {
-    let server = FakeServer::builder().txlog("orders").start().unwrap();
-    let uri = server.uri("json");
+    let server = common::fake_server().txlog("orders").start().unwrap();
+    let uri = common::uri(&server);
     let store = Arc::new(MemoryBookmarkStore::new());
     let policy = Reconnect::new().initial(Duration::from_millis(1)).jitter(0.0);
-    let client = Client::builder("reader")
+    let client = common::client("reader")
         .server(&uri)
         .reconnect(policy.clone())
         .shared_bookmark_store(Arc::clone(&store) as Arc<dyn BookmarkStore>)
         .connect()
         .unwrap();
-    let publisher = Client::builder("writer").server(&uri).connect().unwrap();
+    let publisher = common::client("writer").server(&uri).connect().unwrap();
     let mut orders = client.bookmark_subscribe("orders", MOST_RECENT).sub_id("orders-1").start().unwrap();
     let mut seen = Vec::new();
     for round in 0..5 {

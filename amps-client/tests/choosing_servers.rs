@@ -7,10 +7,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use amps_client::{
-    Authenticator, AuthenticatorError, Client, CommandKind, ConnectionInfo, DefaultServerChooser,
+    Authenticator, AuthenticatorError, CommandKind, ConnectionInfo, DefaultServerChooser,
     DelayStrategy, Error, ErrorKind, Reconnect, Server, ServerChooser,
 };
-use amps_testkit::{Drop, FakeServer};
+use amps_testkit::Drop;
 use common::{PATIENCE, Peer, aside, errors};
 
 fn quick() -> Reconnect {
@@ -69,11 +69,11 @@ fn port(uri: &str) -> &str {
 /// C-7-1-1 C-7-2-1
 #[test]
 fn a_server_that_fails_is_followed_by_the_next_and_a_loss_counts_as_a_failure() {
-    let refusing = FakeServer::builder().refuse_logon("not today").start().unwrap();
-    let willing = FakeServer::builder().start().unwrap();
-    let (a, b) = (refusing.uri("json"), willing.uri("json"));
+    let refusing = common::fake_server().refuse_logon("not today").start().unwrap();
+    let willing = common::fake_server().start().unwrap();
+    let (a, b) = (common::uri(&refusing), common::uri(&willing));
     let (chooser, seen) = watched(&[&a, &b]);
-    let client = Client::builder("c").server_chooser(chooser).reconnect(quick()).connect().unwrap();
+    let client = common::client("c").server_chooser(chooser).reconnect(quick()).connect().unwrap();
     let next = || seen.recv_timeout(PATIENCE).unwrap();
     assert!(next().starts_with(&format!("{} failed", port(&a))));
     assert_eq!(next(), format!("{} succeeded", port(&b)));
@@ -88,7 +88,7 @@ fn a_server_that_fails_is_followed_by_the_next_and_a_loss_counts_as_a_failure() 
 #[test]
 fn without_a_server_connecting_fails_at_once() {
     let builder =
-        Client::builder("c").server_chooser(DefaultServerChooser::new()).reconnect(Reconnect::new());
+        common::client("c").server_chooser(DefaultServerChooser::new()).reconnect(Reconnect::new());
     let error = builder.connect().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connection);
     assert_eq!(error.to_string(), "there is no server to try: the list of servers is empty; add one");
@@ -112,7 +112,7 @@ fn each_server_sees_its_own_credentials() {
     let servers = DefaultServerChooser::new();
     servers.add_with_authenticator(peers[0].uri(), Token("for a")).unwrap();
     servers.add_with_authenticator(peers[1].uri(), Token("for b")).unwrap();
-    let builder = Client::builder("c").server_chooser(servers).reconnect(quick()).heartbeat(Duration::ZERO);
+    let builder = common::client("c").server_chooser(servers).reconnect(quick()).heartbeat(Duration::ZERO);
     let connecting = aside(move || builder.connect());
     let mut line = peers[0].accept();
     let logon = line.expect(CommandKind::Logon);
@@ -130,7 +130,7 @@ fn each_server_sees_its_own_credentials() {
 fn an_outage_beyond_its_limit_is_given_up() {
     let connect = |policy: Reconnect| {
         let began = Instant::now();
-        let builder = Client::builder("c").server(nobody()).reconnect(policy);
+        let builder = common::client("c").server(nobody()).reconnect(policy);
         let error = builder.connect_deadline(Duration::from_millis(500)).connect().unwrap_err();
         (error.kind(), began.elapsed() >= Duration::from_millis(100))
     };
@@ -175,8 +175,8 @@ fn a_strategy_is_asked_before_every_attempt_and_may_end_them() {
     let (asked, asked_for) = channel();
     let waits = vec![Ok(Duration::ZERO), Ok(Duration::from_millis(1)), Err("it is late".to_owned())];
     let (a, b) = (nobody(), nobody());
-    let secret = a.replace("tcp://", "tcp://ann:secret@");
-    let builder = Client::builder("c").servers([&secret, &b]).reconnect(Reconnect::new());
+    let secret = common::with_user(&a, "ann:secret");
+    let builder = common::client("c").servers([&secret, &b]).reconnect(Reconnect::new());
     let error = builder.delay_strategy(Script { waits, asked }).connect().unwrap_err();
     assert_eq!(error.to_string(), "there is no server to try: it is late");
     let asked: Vec<String> = asked_for.iter().collect();
@@ -193,7 +193,7 @@ fn a_chooser_that_panics_ends_the_attempts_with_its_words() {
         }
         fn report_failure(&self, _: &Error, _: &ConnectionInfo) {}
     }
-    let error = Client::builder("c").server_chooser(Panics).reconnect(quick()).connect().unwrap_err();
+    let error = common::client("c").server_chooser(Panics).reconnect(quick()).connect().unwrap_err();
     assert!(error.to_string().contains("no map"), "{error}");
 }
 
@@ -202,26 +202,26 @@ fn what_excludes_each_other_is_found_when_the_client_is_built() {
     let kind = |builder: amps_client::ClientBuilder| builder.build().unwrap_err().kind();
     let servers = DefaultServerChooser::new();
     let invalid = ErrorKind::InvalidArgument;
-    assert_eq!(kind(Client::builder("c").server_chooser(servers.clone())), invalid);
+    assert_eq!(kind(common::client("c").server_chooser(servers.clone())), invalid);
     let both =
-        Client::builder("c").server_chooser(servers.clone()).server("tcp://h:1/amps").reconnect(quick());
+        common::client("c").server_chooser(servers.clone()).server("tcp://h:1/amps").reconnect(quick());
     assert_eq!(kind(both), invalid);
     assert!(servers.add("tcp://h").is_err(), "a string that cannot be used is refused at once");
 }
 
 #[test]
 fn a_list_may_change_while_it_is_used() {
-    let first = FakeServer::builder().start().unwrap();
-    let second = FakeServer::builder().start().unwrap();
+    let first = common::fake_server().start().unwrap();
+    let second = common::fake_server().start().unwrap();
     let servers = DefaultServerChooser::new();
-    servers.add(first.uri("json")).unwrap();
-    let builder = Client::builder("c").server_chooser(servers.clone()).reconnect(quick());
+    servers.add(common::uri(&first)).unwrap();
+    let builder = common::client("c").server_chooser(servers.clone()).reconnect(quick());
     let client = builder.connect().unwrap();
-    servers.add(second.uri("json")).unwrap();
-    servers.remove(&first.uri("json"));
+    servers.add(common::uri(&second)).unwrap();
+    servers.remove(&common::uri(&first));
     first.drop_connection("c", Drop::Reset);
     common::until("the client is at the second", || {
-        client.is_connected() && client.connection_info().is_some_and(|info| info.uri() == second.uri("json"))
+        client.is_connected() && client.connection_info().is_some_and(|info| info.uri() == common::uri(&second))
     });
 }
 
@@ -231,10 +231,10 @@ fn a_chooser_has_no_say_in_the_credentials_of_other_servers() {
     let other = Peer::new();
     let servers = DefaultServerChooser::new();
     servers.add_with_authenticator(chosen.uri(), Token("for the chosen one")).unwrap();
-    let builder = Client::builder("c").server_chooser(servers).reconnect(quick()).heartbeat(Duration::ZERO);
+    let builder = common::client("c").server_chooser(servers).reconnect(quick()).heartbeat(Duration::ZERO);
     let (client, _line) = chosen.connect(builder);
     client.abort();
-    let uri = other.uri().replace("tcp://", "tcp://me:mine@");
+    let uri = common::with_user(&other.uri(), "me:mine");
     let connecting = aside({
         let client = client.clone();
         move || client.connect_to([uri])
@@ -251,9 +251,9 @@ fn who_has_given_up_may_connect_again() {
     let servers = DefaultServerChooser::new();
     servers.add(nobody()).unwrap();
     let policy = quick().give_up_after(Duration::from_millis(20));
-    let client = Client::builder("c").server_chooser(servers.clone()).reconnect(policy).build().unwrap();
+    let client = common::client("c").server_chooser(servers.clone()).reconnect(policy).build().unwrap();
     client.connect().unwrap_err();
-    let server = FakeServer::builder().start().unwrap();
-    servers.add(server.uri("json")).unwrap();
+    let server = common::fake_server().start().unwrap();
+    servers.add(common::uri(&server)).unwrap();
     client.connect().unwrap();
 }

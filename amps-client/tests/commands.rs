@@ -361,7 +361,7 @@ fn the_statistics_of_a_timer_are_delivered() {
 /// C-8-4-3
 #[test]
 fn a_timer_needs_a_connection() {
-    let client = Client::builder("c").server("tcp://127.0.0.1:9/amps/json").build().unwrap();
+    let client = common::client("c").server("tcp://127.0.0.1:9/amps/json").build().unwrap();
     for timer in [Command::start_timer("T1"), Command::stop_timer("T1")] {
         assert_eq!(client.perform(&timer).unwrap_err().kind(), ErrorKind::Disconnected);
         assert_eq!(client.execute(&timer).map(drop).unwrap_err().kind(), ErrorKind::Disconnected);

@@ -4,8 +4,8 @@ mod common;
 
 use std::time::Duration;
 
-use amps_client::{Client, Command, CommandKind, PublishOptions, Reconnect};
-use amps_testkit::{FakeServer, SowConfig};
+use amps_client::{Command, CommandKind, PublishOptions, Reconnect};
+use amps_testkit::SowConfig;
 use common::{PATIENCE, Peer, placed};
 
 /// C-6-1-1
@@ -79,8 +79,8 @@ fn a_delta_publish_may_name_its_record() {
 /// DS-2: what is delivered is what the server made of it.
 #[test]
 fn only_what_changed_is_delivered() {
-    let server = FakeServer::builder().sow(SowConfig::new("prices").key("/id")).start().unwrap();
-    let client = Client::builder("c").server(server.uri("json")).connect().unwrap();
+    let server = common::fake_server().sow(SowConfig::new("prices").key("/id")).start().unwrap();
+    let client = common::client("c").server(common::uri(&server)).connect().unwrap();
     client.publish("prices", r#"{"id":1,"bid":10,"ask":11}"#).unwrap();
     client.flush(PATIENCE).unwrap();
     let mut deltas = client.delta_subscribe("prices").start().unwrap();

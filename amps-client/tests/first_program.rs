@@ -8,11 +8,11 @@ use amps_client::{Authenticator, AuthenticatorError, Client, Command, CommandKin
 use amps_protocol::{Field, Message};
 use common::{PATIENCE, Peer, aside, placed};
 
-/// The logon of a client with this connection string; `AT` stands for the address.
-fn logon(uri: &str) -> Message {
+/// The logon of a client with this user (and `@`) and path in its connection string.
+fn logon(user: &str, path: &str) -> Message {
     let peer = Peer::new();
-    let at = peer.uri().replace("tcp://", "").replace("/amps/json", "");
-    let builder = Client::builder("p1").server(uri.replace("AT", &at));
+    let uri = peer.uri().replacen("://", &format!("://{user}"), 1).replacen("/amps/json", path, 1);
+    let builder = common::client("p1").server(uri);
     let connecting = aside(move || builder.connect());
     let mut line = peer.accept();
     let logon = line.expect(CommandKind::Logon);
@@ -24,7 +24,7 @@ fn logon(uri: &str) -> Message {
 /// C-1-1-1 C-1-2-1
 #[test]
 fn the_first_frame_is_a_logon_with_the_clients_name() {
-    let logon = logon("tcp://AT/amps/json");
+    let logon = logon("", "/amps/json");
     assert_eq!(logon.client_name().unwrap(), "p1");
     assert_eq!(logon.get(Field::MessageType).unwrap(), "json");
     assert!(logon.acks().contains(amps_client::AckType::Processed));
@@ -35,13 +35,13 @@ fn the_first_frame_is_a_logon_with_the_clients_name() {
 /// C-1-2-2
 #[test]
 fn without_a_message_type_the_servers_own_is_used() {
-    assert!(logon("tcp://AT/amps").get(Field::MessageType).is_none());
+    assert!(logon("", "/amps").get(Field::MessageType).is_none());
 }
 
 /// C-1-2-3
 #[test]
 fn user_and_password_are_decoded() {
-    let logon = logon("tcp://u%40corp:p%3Aw@AT/amps/json");
+    let logon = logon("u%40corp:p%3Aw@", "/amps/json");
     assert_eq!(logon.user_id().unwrap(), "u@corp");
     assert_eq!(logon.get(Field::Password).unwrap(), "p:w");
 }
@@ -49,7 +49,7 @@ fn user_and_password_are_decoded() {
 /// C-1-4-1
 #[test]
 fn a_user_without_a_password_sends_none() {
-    let logon = logon("tcp://JohnDoe@AT/amps/json");
+    let logon = logon("JohnDoe@", "/amps/json");
     assert_eq!(logon.user_id().unwrap(), "JohnDoe");
     assert!(logon.get(Field::Password).is_none());
 }
@@ -78,8 +78,8 @@ impl Authenticator for Told {
 fn an_authenticator_answers_a_challenge_and_is_told_of_its_success_once() {
     let peer = Peer::new();
     let (sender, asked) = channel();
-    let uri = peer.uri().replace("tcp://", "tcp://u1:secret@");
-    let builder = Client::builder("c").server(uri).authenticator(Told(sender));
+    let uri = common::with_user(&peer.uri(), "u1:secret");
+    let builder = common::client("c").server(uri).authenticator(Told(sender));
     let connecting = aside(move || builder.connect());
     let mut line = peer.accept();
     let first = line.expect(CommandKind::Logon);
@@ -197,10 +197,10 @@ fn socket_to(address: std::net::SocketAddr, own: std::net::SocketAddr) -> std::o
 #[test]
 fn parameters_of_the_connection_string_reach_the_socket() {
     let nodelay_and_buffer = |parameters: &str| {
-        let peer = Peer::new();
+        let peer = Peer::plain("it is about the socket");
         let (_client, line) =
             peer.connect(Client::builder("c").server(format!("{}{parameters}", peer.uri())));
-        let (own, other) = (line.stream.peer_addr().unwrap(), line.stream.local_addr().unwrap());
+        let (other, own) = line.stream.addresses();
         let socket = socket_to(other, own);
         let socket = socket2::SockRef::from(&socket);
         let keeps_alive = socket.keepalive().unwrap();

@@ -10,7 +10,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use amps_client::{Client, Command, CommandKind, ErrorKind, SowDelete};
-use amps_testkit::{FakeServer, SowConfig};
+use amps_testkit::SowConfig;
 use common::{PATIENCE, Peer};
 
 struct Unpark(Thread);
@@ -36,8 +36,8 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 #[test]
 fn everything_that_waits_can_be_awaited() {
-    let server = FakeServer::builder().sow(SowConfig::new("t").key("/id")).start().unwrap();
-    let client = Client::builder("c").server(server.uri("json")).build().unwrap();
+    let server = common::fake_server().sow(SowConfig::new("t").key("/id")).start().unwrap();
+    let client = common::client("c").server(common::uri(&server)).build().unwrap();
     block_on(async {
         client.connect_future().await.unwrap();
         client.publish("t", r#"{"id":1}"#).unwrap();

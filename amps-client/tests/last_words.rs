@@ -4,7 +4,7 @@ mod common;
 
 use std::process::{Command, Stdio};
 
-use amps_client::{Client, CommandKind};
+use amps_client::CommandKind;
 use common::Peer;
 
 const COUNT: usize = 2000;
@@ -14,7 +14,7 @@ const VARIABLE: &str = "AMPS_TEST_LAST_WORDS_URI";
 #[test]
 fn child() {
     let Ok(uri) = std::env::var(VARIABLE) else { return };
-    let client = Client::builder("short-lived").server(uri).connect().unwrap();
+    let client = common::client("short-lived").server(uri).connect().unwrap();
     for i in 0..COUNT {
         client.publish("t", format!("{i}")).unwrap();
     }

@@ -12,7 +12,7 @@ use amps_client::{
     PublishState, Receipt, Reconnect, SowDelete,
 };
 use amps_protocol::Message;
-use amps_testkit::{Drop, FakeServer};
+use amps_testkit::Drop;
 use common::{Line, PATIENCE, Peer, aside, bookmarks, errors, placed, states, until};
 
 fn stored(peer: &Peer) -> ClientBuilder {
@@ -334,9 +334,9 @@ fn without_a_store_a_flush_asks_the_server() {
 /// C-7-9-3
 #[test]
 fn a_flush_ends_while_others_publish() {
-    let server = FakeServer::builder().start().unwrap();
-    let uri = server.uri("json");
-    let builder = Client::builder("c").server(&uri).publish_store(MemoryPublishStore::new());
+    let server = common::fake_server().start().unwrap();
+    let uri = common::uri(&server);
+    let builder = common::client("c").server(&uri).publish_store(MemoryPublishStore::new());
     // Never more ahead of the server than this: a flush waits for what is ahead of it.
     let builder = builder.on_store_growth(64 << 10, |_| false);
     let client = builder.ack_conflation(Duration::from_millis(1)).connect().unwrap();
@@ -386,10 +386,10 @@ fn what_was_kept_comes_after_heartbeats_and_before_subscriptions() {
 /// C-3-12-1
 #[test]
 fn a_full_recovery_goes_through_every_state_in_order() {
-    let server = FakeServer::builder().start().unwrap();
-    let uri = server.uri("json");
+    let server = common::fake_server().start().unwrap();
+    let uri = common::uri(&server);
     let policy = Reconnect::new().initial(Duration::from_millis(1)).jitter(0.0);
-    let builder = Client::builder("c").server(&uri).reconnect(policy).heartbeat(Duration::from_secs(600));
+    let builder = common::client("c").server(&uri).reconnect(policy).heartbeat(Duration::from_secs(600));
     let (builder, states) = states(builder.publish_store(MemoryPublishStore::new()));
     let client = builder.connect().unwrap();
     let expect = |expected: &[ConnectionState]| {

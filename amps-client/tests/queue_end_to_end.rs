@@ -11,8 +11,8 @@ use amps_testkit::{Drop, FakeServer, QueueConfig};
 use common::PATIENCE;
 
 fn client(server: &FakeServer, name: &str) -> Client {
-    Client::builder(name)
-        .server(server.uri("json"))
+    common::client(name)
+        .server(common::uri(&server))
         .reconnect(Reconnect::new().initial(Duration::from_millis(5)).jitter(0.0))
         .connect()
         .unwrap()
@@ -37,7 +37,7 @@ fn feed(server: &FakeServer, count: u32) {
 fn a_lease_that_ends_gives_the_message_to_another() {
     let lease = Duration::from_secs(30);
     let queue = QueueConfig::new("work").lease(lease).max_backlog(1);
-    let server = FakeServer::builder().queue(queue).virtual_clock().start().unwrap();
+    let server = common::fake_server().queue(queue).virtual_clock().start().unwrap();
     let (one, two) = (client(&server, "one"), client(&server, "two"));
     let mut first = one.subscribe("work").start().unwrap();
     feed(&server, 1);
@@ -64,13 +64,13 @@ fn a_lease_that_ends_gives_the_message_to_another() {
 #[test]
 fn every_message_is_processed_once_while_connections_are_cut_at_random_moments() {
     let queue = QueueConfig::new("work").lease(Duration::from_secs(600)).max_backlog(20);
-    let server = FakeServer::builder().queue(queue).start().unwrap();
+    let server = common::fake_server().queue(queue).start().unwrap();
     let total = 5000;
     let seen = Arc::new(Mutex::new(BTreeMap::<String, u32>::new()));
     let clients: Vec<Client> = (0..3)
         .map(|i| {
-            let client = Client::builder(format!("worker-{i}"))
-                .server(server.uri("json"))
+            let client = common::client(format!("worker-{i}"))
+                .server(common::uri(&server))
                 .reconnect(Reconnect::new().initial(Duration::from_millis(5)).jitter(0.0))
                 .ack_batch_size(7)
                 .ack_timeout(Duration::from_millis(20))
@@ -110,10 +110,10 @@ fn every_message_is_processed_once_while_connections_are_cut_at_random_moments()
 #[test]
 fn a_server_that_comes_back_empty_is_served_again() {
     let queue = QueueConfig::new("work").max_backlog(10);
-    let server = FakeServer::builder().queue(queue).start().unwrap();
+    let server = common::fake_server().queue(queue).start().unwrap();
     let (sender, states) = channel();
-    let client = Client::builder("survivor")
-        .server(server.uri("json"))
+    let client = common::client("survivor")
+        .server(common::uri(&server))
         .reconnect(Reconnect::new().initial(Duration::from_millis(5)))
         .on_state(move |state| _ = sender.send(state))
         .connect()
@@ -132,7 +132,7 @@ fn a_server_that_comes_back_empty_is_served_again() {
 #[test]
 fn a_message_that_is_cancelled_too_often_leaves_the_queue() {
     let queue = QueueConfig::new("work").max_backlog(1).max_cancels(2);
-    let server = FakeServer::builder().queue(queue).start().unwrap();
+    let server = common::fake_server().queue(queue).start().unwrap();
     let client = client(&server, "canceller");
     let mut work = client.subscribe("work").start().unwrap();
     feed(&server, 2);
@@ -152,7 +152,7 @@ fn a_message_that_is_cancelled_too_often_leaves_the_queue() {
 
 #[test]
 fn filters_choose_what_a_worker_takes_and_what_is_deleted() {
-    let server = FakeServer::builder().queue(QueueConfig::new("work").max_backlog(100)).start().unwrap();
+    let server = common::fake_server().queue(QueueConfig::new("work").max_backlog(100)).start().unwrap();
     let client = client(&server, "chooser");
     let bad = client.subscribe("work").filter("/id ==").start().unwrap_err();
     assert_eq!(bad.kind(), ErrorKind::BadFilter);
@@ -170,35 +170,35 @@ fn filters_choose_what_a_worker_takes_and_what_is_deleted() {
 /// C-10-5-2
 #[test]
 fn a_second_client_of_the_same_name_takes_the_place_of_the_first() {
-    let server = FakeServer::builder().queue(QueueConfig::new("work")).start().unwrap();
+    let server = common::fake_server().queue(QueueConfig::new("work")).start().unwrap();
     let (sender, states) = channel();
-    let first = Client::builder("twin")
-        .server(server.uri("json"))
+    let first = common::client("twin")
+        .server(common::uri(&server))
         .on_state(move |state| _ = sender.send(state))
         .connect()
         .unwrap();
-    let _second = Client::builder("twin").server(server.uri("json")).connect().unwrap();
+    let _second = common::client("twin").server(common::uri(&server)).connect().unwrap();
     while states.recv_timeout(PATIENCE).unwrap() != ConnectionState::Disconnected {}
     assert!(!first.is_connected());
 }
 
 #[test]
 fn a_refused_logon_and_wrong_credentials_are_typed() {
-    let server = FakeServer::builder().refuse_logon("not entitled").start().unwrap();
-    let error = Client::builder("c").server(server.uri("json")).connect().unwrap_err();
+    let server = common::fake_server().refuse_logon("not entitled").start().unwrap();
+    let error = common::client("c").server(common::uri(&server)).connect().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotEntitled);
 
-    let server = FakeServer::builder().credentials("ada", "s3cret").start().unwrap();
-    let uri = |who: &str| server.uri("json").replace("tcp://", &format!("tcp://{who}@"));
-    let error = Client::builder("c").server(uri("ada:wrong")).connect().unwrap_err();
+    let server = common::fake_server().credentials("ada", "s3cret").start().unwrap();
+    let uri = |who: &str| common::with_user(&common::uri(&server), who);
+    let error = common::client("c").server(uri("ada:wrong")).connect().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Authentication);
-    Client::builder("c").server(uri("ada:s3cret")).connect().unwrap();
+    common::client("c").server(uri("ada:s3cret")).connect().unwrap();
 }
 
 #[test]
 fn close_leaves_nothing_leased_behind() {
-    let server = FakeServer::builder().queue(QueueConfig::new("work").max_backlog(50)).start().unwrap();
-    let client = Client::builder("closer").server(server.uri("json")).ack_batch_size(50).connect().unwrap();
+    let server = common::fake_server().queue(QueueConfig::new("work").max_backlog(50)).start().unwrap();
+    let client = common::client("closer").server(common::uri(&server)).ack_batch_size(50).connect().unwrap();
     let (sender, processed) = channel();
     client
         .subscribe("work")
@@ -221,7 +221,7 @@ fn close_leaves_nothing_leased_behind() {
 #[test]
 fn an_extended_lease_lasts_longer_and_is_still_acknowledged() {
     let queue = QueueConfig::new("work").lease(Duration::from_secs(10)).max_backlog(1);
-    let server = FakeServer::builder().queue(queue).virtual_clock().start().unwrap();
+    let server = common::fake_server().queue(queue).virtual_clock().start().unwrap();
     let client = client(&server, "slow");
     let mut work = client.subscribe("work").start().unwrap();
     feed(&server, 1);

@@ -5,7 +5,7 @@ mod common;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use amps_client::{Client, ClientBuilder, CommandKind, ConnectionState, ErrorKind, Reconnect};
+use amps_client::{ClientBuilder, CommandKind, ConnectionState, ErrorKind, Reconnect};
 use common::{PATIENCE, Peer, aside, bookmarks, errors, placed, plain, states};
 
 fn quick() -> Reconnect {
@@ -220,7 +220,7 @@ fn the_states_of_a_reconnect_come_in_order() {
 #[test]
 fn the_next_server_is_tried_when_one_fails() {
     let (first, second) = (Peer::new(), Peer::new());
-    let builder = Client::builder("c").servers([first.uri(), second.uri()]).reconnect(quick());
+    let builder = common::client("c").servers([first.uri(), second.uri()]).reconnect(quick());
     let (client, line) = first.connect(builder);
     drop(line);
     let mut line = second.accept_logon();
@@ -232,7 +232,7 @@ fn the_next_server_is_tried_when_one_fails() {
 #[test]
 fn a_logon_refused_by_one_server_leads_to_the_next() {
     let (first, second) = (Peer::new(), Peer::new());
-    let builder = Client::builder("c").servers([first.uri(), second.uri()]).reconnect(quick());
+    let builder = common::client("c").servers([first.uri(), second.uri()]).reconnect(quick());
     let connecting = aside(move || builder.connect());
     let mut line = first.accept();
     let logon = line.expect(CommandKind::Logon);
@@ -244,7 +244,7 @@ fn a_logon_refused_by_one_server_leads_to_the_next() {
 #[test]
 fn connect_gives_up_after_its_deadline_and_names_the_last_error() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let builder = Client::builder("c").server(format!("tcp://{unused}/amps/json"));
+    let builder = common::client("c").server(format!("tcp://{unused}/amps/json"));
     let began = Instant::now();
     let error =
         builder.reconnect(quick()).connect_deadline(Duration::from_millis(150)).connect().unwrap_err();
@@ -336,7 +336,7 @@ fn a_listener_that_panics_stops_nothing() {
 fn connect_begins_anew_after_a_failed_one() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let policy = Reconnect::new().initial(Duration::from_secs(3600)).max(Duration::from_secs(3600));
-    let client = Client::builder("c")
+    let client = common::client("c")
         .server(format!("tcp://{unused}/amps/json"))
         .reconnect(policy.give_up_after(Duration::from_secs(7200)))
         .connect_deadline(Duration::from_millis(50))

@@ -10,7 +10,7 @@ use amps_client::{
     BookmarkStore, Client, CommandKind, ConflatingRecoveryPointAdapter, ErrorKind, MemoryBookmarkStore,
     RecoveryPointAdapter, SowRecoveryPointAdapter, StoreError, StoredPoint,
 };
-use amps_testkit::{FakeServer, SowConfig};
+use amps_testkit::SowConfig;
 use common::{PATIENCE, Peer, aside};
 
 const TOPIC: &str = "/ADMIN/bookmark_store";
@@ -187,7 +187,7 @@ fn a_discard_becomes_one_record_with_escaped_texts() {
 }
 
 fn unconnected(name: &str) -> Client {
-    Client::builder(name).server("tcp://localhost:9007/amps/json").build().unwrap()
+    common::client(name).server("tcp://localhost:9007/amps/json").build().unwrap()
 }
 
 /// C-7-12-4
@@ -212,12 +212,12 @@ fn names_of_fields_must_be_names() {
 /// RP-7, RP-8: against a server that evaluates the filters.
 #[test]
 fn points_in_a_topic_are_those_of_one_client_whatever_its_name() {
-    let server = FakeServer::builder()
+    let server = common::fake_server()
         .sow(SowConfig::new(TOPIC).key("/clientName").key("/subId"))
         .sow(SowConfig::new("elsewhere").key("/c").key("/s"))
         .start()
         .unwrap();
-    let connect = |name: &str| Client::builder(name).server(server.uri("json")).connect().unwrap();
+    let connect = |name: &str| common::client(name).server(common::uri(&server)).connect().unwrap();
     let keeper = connect("keeper");
     let names = [
         "plain",
@@ -270,8 +270,8 @@ fn points_in_a_topic_are_those_of_one_client_whatever_its_name() {
 #[test]
 fn records_that_cannot_be_read_and_a_topic_that_is_not_there_are_errors() {
     let server =
-        FakeServer::builder().sow(SowConfig::new(TOPIC).key("/clientName").key("/subId")).start().unwrap();
-    let keeper = Client::builder("keeper").server(server.uri("json")).connect().unwrap();
+        common::fake_server().sow(SowConfig::new(TOPIC).key("/clientName").key("/subId")).start().unwrap();
+    let keeper = common::client("keeper").server(common::uri(&server)).connect().unwrap();
     for (record, says) in [
         (r#"{"clientName":"a","subId":"s"}"#, "no text in the field bookmark"),
         (r#"{"clientName":"b","subId":7,"bookmark":"1|2|"}"#, "no text in the field subId"),

@@ -2,15 +2,14 @@
 
 mod common;
 
-use amps_client::{Client, ErrorKind};
-use amps_testkit::FakeServer;
+use amps_client::ErrorKind;
 use common::{PATIENCE, until};
 
 /// C-10-5-1
 #[test]
 fn clients_have_connections_of_their_own_and_end_each_by_itself() {
-    let server = FakeServer::builder().start().unwrap();
-    let connect = |name: &str| Client::builder(name).server(server.uri("json")).connect().unwrap();
+    let server = common::fake_server().start().unwrap();
+    let connect = |name: &str| common::client(name).server(common::uri(&server)).connect().unwrap();
     let (one, two) = (connect("one"), connect("two"));
     let names = || {
         let mut names: Vec<_> = server.connections().into_iter().filter_map(|c| c.client_name).collect();

@@ -56,7 +56,7 @@ fn two_hundred_clients_share_one_thread() {
     });
     let event_loop = EventLoop::new().unwrap();
     let clients: Vec<Client> = (0..200)
-        .map(|i| Client::builder(format!("many-{i}")).server(&uri).event_loop(&event_loop).connect().unwrap())
+        .map(|i| common::client(format!("many-{i}")).server(&uri).event_loop(&event_loop).connect().unwrap())
         .collect();
     assert!(clients.iter().all(Client::is_connected));
     assert_eq!(threads_named("amps-loop"), 1);

@@ -5,8 +5,8 @@ mod common;
 use std::io::Write;
 use std::time::Duration;
 
-use amps_client::{AckType, Client, Command, CommandKind, ErrorKind, OofReason, Reconnect, SowDelete};
-use amps_testkit::{FakeServer, SowConfig};
+use amps_client::{AckType, Command, CommandKind, ErrorKind, OofReason, Reconnect, SowDelete};
+use amps_testkit::SowConfig;
 use common::{PATIENCE, Peer, aside, errors, placed, plain, sid};
 
 /// C-4-1-3
@@ -72,8 +72,8 @@ fn a_record_that_leaves_the_focus_is_told_if_that_is_asked_for() {
     let (_stream, command) = placed(&mut line, move || client.sow_and_subscribe("t").oof().start().unwrap());
     assert_eq!(command.options().unwrap(), "oof");
 
-    let server = FakeServer::builder().sow(SowConfig::new("orders").key("/id")).start().unwrap();
-    let client = Client::builder("c").server(server.uri("json")).connect().unwrap();
+    let server = common::fake_server().sow(SowConfig::new("orders").key("/id")).start().unwrap();
+    let client = common::client("c").server(common::uri(&server)).connect().unwrap();
     client.publish("orders", r#"{"id":1,"open":1}"#).unwrap();
     client.publish("orders", r#"{"id":2,"open":1}"#).unwrap();
     client.flush(PATIENCE).unwrap();

@@ -318,8 +318,8 @@ fn a_stream_that_nobody_reads_holds_the_server_back() {
 
 #[test]
 fn who_has_read_a_full_stream_or_dropped_it_may_wait_again_at_once() {
-    let server = amps_testkit::FakeServer::builder().start().unwrap();
-    let client = amps_client::Client::builder("c").server(server.uri("json")).connect().unwrap();
+    let server = common::fake_server().start().unwrap();
+    let client = common::client("c").server(common::uri(&server)).connect().unwrap();
     let mut stream = client.subscribe("t").max_depth(2).start().unwrap();
     for _ in 0..100 {
         for _ in 0..2 {

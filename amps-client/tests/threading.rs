@@ -11,7 +11,7 @@ use amps_client::{
     AckOption, AckType, Client, Command, CommandKind, Direction, ErrorKind, Hook, Message, PublishOptions,
     Result, SowDelete, Subscription,
 };
-use amps_testkit::{FakeServer, QueueConfig, SowConfig};
+use amps_testkit::{QueueConfig, SowConfig};
 use common::{PATIENCE, Peer, aside, placed, plain, sid};
 
 type Outcome = std::result::Result<(), ErrorKind>;
@@ -309,12 +309,12 @@ fn a_client_is_ended_from_inside_by_abort() {
 /// C-2-5-3 C-5-5-3: another client is another thread.
 #[test]
 fn a_handler_waits_for_another_client_and_not_for_its_own() {
-    let server = FakeServer::builder()
+    let server = common::fake_server()
         .queue(QueueConfig::new("Q").max_backlog(10))
         .sow(SowConfig::new("vans").key("/id"))
         .start()
         .unwrap();
-    let [a, b] = ["a", "b"].map(|name| Client::builder(name).server(server.uri("json")).connect().unwrap());
+    let [a, b] = ["a", "b"].map(|name| common::client(name).server(common::uri(&server)).connect().unwrap());
     a.publish("vans", r#"{"id":7}"#).unwrap();
     a.flush(PATIENCE).unwrap();
     let (sender, outcomes) = channel();
@@ -338,10 +338,10 @@ fn a_handler_waits_for_another_client_and_not_for_its_own() {
 /// for oneself.
 #[test]
 fn clients_that_share_a_loop_do_not_wait_for_each_other() {
-    let server = FakeServer::builder().start().unwrap();
+    let server = common::fake_server().start().unwrap();
     let event_loop = amps_client::EventLoop::new().unwrap();
     let connect =
-        |name| Client::builder(name).server(server.uri("json")).event_loop(&event_loop).connect().unwrap();
+        |name| common::client(name).server(common::uri(&server)).event_loop(&event_loop).connect().unwrap();
     let (a, b) = (connect("a"), connect("b"));
     let (sender, outcomes) = channel();
     a.subscribe("t")

@@ -1,8 +1,12 @@
 //! A scripted peer: the test plays the server, frame by frame, on a real socket.
-#![allow(dead_code, unreachable_pub, reason = "a module of every test file, each of which uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "a module of every test file, each of which uses a part of it"
+)]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{JoinHandle, spawn};
 use std::time::{Duration, Instant};
@@ -11,40 +15,52 @@ use amps_client::{Client, ClientBuilder, CommandKind, ConnectionState, Error};
 use amps_protocol::{FrameDecoder, Message};
 use bytes::BytesMut;
 
+mod way;
+pub use way::{Way, client, fake_server, plain_fake_server, stays_plain, uri, with_user};
+
+mod wire;
+pub use wire::{Listener, Wire};
+
 /// No answer within this time is a failed test; nothing waits this long when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Peer {
-    listener: TcpListener,
+    listener: Listener,
+    way: Way,
 }
 
 impl Peer {
     pub fn new() -> Self {
-        Self { listener: TcpListener::bind("127.0.0.1:0").unwrap() }
+        Self::by(Way::of_this_run())
+    }
+
+    /// One that is reached by plain TCP in every run, and why.
+    pub fn plain(why: &str) -> Self {
+        stays_plain(why);
+        Self::by(Way::PLAIN)
+    }
+
+    fn by(way: Way) -> Self {
+        Self { listener: Listener::bind(way), way }
     }
 
     pub fn uri(&self) -> String {
-        format!("tcp://{}/amps/json", self.listener.local_addr().unwrap())
+        self.listener.uri(self.way)
     }
 
     pub fn client(&self, name: &str) -> ClientBuilder {
-        Client::builder(name).server(self.uri())
+        let builder = if self.way == Way::PLAIN { Client::builder(name) } else { client(name) };
+        builder.server(self.uri())
     }
 
     pub fn accept(&self) -> Line {
-        let stream = self.accept_stream();
-        stream.set_nonblocking(false).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Line { stream, received: BytesMut::new() }
-    }
-
-    fn accept_stream(&self) -> TcpStream {
-        self.listener.set_nonblocking(true).unwrap();
         let began = Instant::now();
         loop {
             match self.listener.accept() {
-                Ok((stream, _)) => return stream,
+                Ok(socket) => {
+                    let stream = Wire::open(socket, self.way, PATIENCE).unwrap();
+                    return Line { stream, received: BytesMut::new() };
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     assert!(began.elapsed() < PATIENCE, "nobody connects");
                     std::thread::park_timeout(Duration::from_millis(1));
@@ -74,7 +90,7 @@ impl Peer {
 }
 
 pub struct Line {
-    pub stream: TcpStream,
+    pub stream: Wire,
     received: BytesMut,
 }
 
