@@ -6,7 +6,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use amps_client::{AckOption, Command, CommandKind, Error, ErrorKind, PublishOptions};
-use common::{Peer, aside, errors};
+use common::{Peer, Way, aside, errors};
 
 fn connect_error(uri: &str) -> Error {
     common::client("c").server(uri).connect().unwrap_err()
@@ -140,7 +140,7 @@ fn a_server_that_closes_during_the_logon_is_a_disconnect() {
 
 /// Sends bytes to a client with a live subscription; returns how its stream ends.
 fn stream_end_after(bytes: &[u8]) -> Error {
-    let peer = Peer::new();
+    let peer = Peer::unless(Way::web_socket, "a WebSocket message is a whole frame");
     let (client, mut line) = peer.connect(peer.client("c").max_frame(1 << 20));
     let subscriber = client.clone();
     let reading = aside(move || {

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use amps_client::{
-    Authenticator, AuthenticatorError, CommandKind, ConnectionInfo, DefaultServerChooser,
+    Authenticator, AuthenticatorError, Client, CommandKind, ConnectionInfo, DefaultServerChooser,
     DelayStrategy, Error, ErrorKind, Reconnect, Server, ServerChooser,
 };
 use amps_testkit::Drop;
@@ -69,11 +69,12 @@ fn port(uri: &str) -> &str {
 /// C-7-1-1 C-7-2-1
 #[test]
 fn a_server_that_fails_is_followed_by_the_next_and_a_loss_counts_as_a_failure() {
-    let refusing = common::fake_server().refuse_logon("not today").start().unwrap();
-    let willing = common::fake_server().start().unwrap();
-    let (a, b) = (common::uri(&refusing), common::uri(&willing));
+    let why = "it tells servers by their ports, and asks for the socket's address";
+    let refusing = common::plain_fake_server(why).refuse_logon("not today").start().unwrap();
+    let willing = common::plain_fake_server(why).start().unwrap();
+    let (a, b) = (refusing.uri("json"), willing.uri("json"));
     let (chooser, seen) = watched(&[&a, &b]);
-    let client = common::client("c").server_chooser(chooser).reconnect(quick()).connect().unwrap();
+    let client = Client::builder("c").server_chooser(chooser).reconnect(quick()).connect().unwrap();
     let next = || seen.recv_timeout(PATIENCE).unwrap();
     assert!(next().starts_with(&format!("{} failed", port(&a))));
     assert_eq!(next(), format!("{} succeeded", port(&b)));
@@ -87,8 +88,7 @@ fn a_server_that_fails_is_followed_by_the_next_and_a_loss_counts_as_a_failure() 
 /// C-7-2-2
 #[test]
 fn without_a_server_connecting_fails_at_once() {
-    let builder =
-        common::client("c").server_chooser(DefaultServerChooser::new()).reconnect(Reconnect::new());
+    let builder = common::client("c").server_chooser(DefaultServerChooser::new()).reconnect(Reconnect::new());
     let error = builder.connect().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connection);
     assert_eq!(error.to_string(), "there is no server to try: the list of servers is empty; add one");
@@ -221,7 +221,8 @@ fn a_list_may_change_while_it_is_used() {
     servers.remove(&common::uri(&first));
     first.drop_connection("c", Drop::Reset);
     common::until("the client is at the second", || {
-        client.is_connected() && client.connection_info().is_some_and(|info| info.uri() == common::uri(&second))
+        client.is_connected()
+            && client.connection_info().is_some_and(|info| info.uri() == common::uri(&second))
     });
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use amps_client::{CommandKind, ConnectionState, ErrorKind};
-use common::{PATIENCE, Peer, aside, errors, states, until};
+use common::{PATIENCE, Peer, Way, aside, errors, states, until};
 
 /// C-3-5-1
 #[test]
@@ -82,7 +82,7 @@ fn a_loss_that_many_threads_notice_is_one_disconnect() {
 #[test]
 fn a_malformed_frame_is_one_disconnect_of_its_own_kind() {
     for bytes in [&b"\0\0\0\x06{\"c\":}"[..], b"\0\0\0\x05hello", b"\xff\xff\xff\xff"] {
-        let peer = Peer::new();
+        let peer = Peer::unless(Way::web_socket, "a WebSocket message is a whole frame");
         let (builder, states) = states(peer.client("c"));
         let (builder, reported) = errors(builder);
         let (client, mut line) = peer.connect(builder);

@@ -29,6 +29,7 @@ fn a_program_that_drops_its_client_and_ends_loses_nothing() {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child"])
             .env(VARIABLE, peer.uri())
+            .env(common::ROOTS, common::roots())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();

@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use amps_client::{CommandKind, ErrorKind, PublishState};
-use common::{PATIENCE, Peer, aside, leased};
+use common::{PATIENCE, Peer, Way, aside, leased};
 
 /// C-1-5-1 C-5-1-2
 #[test]
@@ -70,7 +70,7 @@ fn a_server_that_stops_reading_holds_the_publisher_back_and_loses_nothing() {
 
 #[test]
 fn a_full_queue_fails_after_the_timeout() {
-    let peer = Peer::new();
+    let peer = Peer::unless(Way::compressed, "sockets have to fill, and what is so plain compresses well");
     let builder = peer.client("c").send_limit(64 * 1024).publish_timeout(Duration::from_millis(50));
     let (client, _line) = peer.connect(builder);
     // The peer reads nothing: the sockets fill, then the queue.
@@ -90,7 +90,7 @@ fn a_full_queue_fails_after_the_timeout() {
 /// On the loop, which would have to make the room, a publish does not wait: if it did, this would not end in time.
 #[test]
 fn a_full_queue_fails_at_once_in_a_handler() {
-    let peer = Peer::new();
+    let peer = Peer::unless(Way::compressed, "sockets have to fill, and what is so plain compresses well");
     let builder = peer.client("c").send_limit(64 * 1024).publish_timeout(10 * PATIENCE);
     let (client, mut line) = peer.connect(builder);
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -115,7 +115,7 @@ fn a_full_queue_fails_at_once_in_a_handler() {
 
 #[test]
 fn what_a_lost_connection_took_with_it_is_known() {
-    let peer = Peer::new();
+    let peer = Peer::unless(Way::compressed, "sockets have to fill, and what is so plain compresses well");
     let builder = peer.client("c").publish_timeout(Duration::ZERO).send_limit(1 << 20);
     let (client, line) = peer.connect(builder);
     let mut receipts = Vec::new();

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use amps_client::{ClientBuilder, CommandKind, Direction, ErrorKind, Hook, Reconnect};
-use common::{PATIENCE, Peer, aside, errors, placed, plain, sid, states, until};
+use common::{PATIENCE, Peer, Way, aside, errors, placed, plain, sid, states, until};
 
 type Bytes = Arc<Mutex<Vec<u8>>>;
 
@@ -58,7 +58,8 @@ fn the_bytes_shown_are_the_bytes_that_the_server_receives() {
 /// C-10-1-2
 #[test]
 fn what_is_received_is_shown_as_it_is_read_and_not_twice() {
-    let peer = Peer::new();
+    let in_parts = |way: Way| way.web_socket() || way.pieces;
+    let peer = Peer::unless(in_parts, "it is about what a read brings");
     let (builder, _, inbound, calls) = tapped(peer.client("c"));
     let (client, mut line) = peer.connect(builder);
     let (mut stream, subscribe) = placed(&mut line, move || client.subscribe("t").start().unwrap());

@@ -16,7 +16,7 @@ use amps_protocol::{FrameDecoder, Message};
 use bytes::BytesMut;
 
 mod way;
-pub use way::{Way, client, fake_server, plain_fake_server, stays_plain, uri, with_user};
+pub use way::{ROOTS, Way, client, fake_server, plain_fake_server, roots, stays_plain, uri, with_user};
 
 mod wire;
 pub use wire::{Listener, Wire};
@@ -38,6 +38,11 @@ impl Peer {
     pub fn plain(why: &str) -> Self {
         stays_plain(why);
         Self::by(Way::PLAIN)
+    }
+
+    /// One that is reached by plain TCP where this run's way is such a one, and why.
+    pub fn unless(such: impl FnOnce(Way) -> bool, why: &str) -> Self {
+        if such(Way::of_this_run()) { Self::plain(why) } else { Self::new() }
     }
 
     fn by(way: Way) -> Self {

@@ -9,13 +9,16 @@ use std::time::Duration;
 use amps_client::transport::{Connector, CustomStream};
 use amps_client::{Client, ClientBuilder};
 use amps_testkit::{FakeServer, FakeServerBuilder, TransportConfig};
-use amps_transport::{Detect, Layers, TlsServer, WebSocketServer};
+use amps_transport::{Detect, Layers, MakeLayer, TlsServer, WebSocketServer, Zlib};
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 
 #[path = "../certificates/mod.rs"]
 mod certificates;
 use certificates::Authority;
+
+/// The certificates of another process of a test, as PEM, for one that it starts.
+pub const ROOTS: &str = "AMPS_TEST_ROOTS";
 
 /// The variable of the environment that chooses: the name of a [`Carrier`], and `-pieces` behind it for sockets that
 /// give and take one byte at a time.
@@ -74,6 +77,14 @@ impl Way {
         matches!(self.carrier, Carrier::Tcps | Carrier::Wss | Carrier::All)
     }
 
+    pub const fn compressed(self) -> bool {
+        matches!(self.carrier, Carrier::Zlib | Carrier::All)
+    }
+
+    pub const fn web_socket(self) -> bool {
+        matches!(self.carrier, Carrier::Ws | Carrier::Wss)
+    }
+
     /// Adds to a connection string what this way needs.
     pub fn complete(self, uri: String) -> String {
         match self.carrier {
@@ -96,12 +107,16 @@ impl Way {
                 let websocket = Detect::new().with_plain(false).with_preflight(false).with_zlib(None);
                 layers.push(Arc::new(websocket.with_websocket(Some(WebSocketServer::new()))));
             }
-            Carrier::Zlib => layers.push(Arc::new(Detect::new().with_plain(false).with_preflight(false))),
-            Carrier::Preflight => layers.push(Arc::new(Detect::new().with_plain(false).with_zlib(None))),
-            Carrier::All => layers.push(Arc::new(Detect::new().with_plain(false))),
+            Carrier::Zlib => layers.push(Arc::new(Zlib::new())),
+            Carrier::Preflight => layers.push(preflight()),
+            Carrier::All => layers.extend([preflight(), Arc::new(Zlib::new())]),
         }
         layers
     }
+}
+
+fn preflight() -> Arc<dyn MakeLayer> {
+    Arc::new(Detect::new().with_plain(false).with_zlib(None).with_websocket(None))
 }
 
 struct Trust {
@@ -120,6 +135,11 @@ fn trust() -> &'static Trust {
     })
 }
 
+/// Whom clients have to trust.
+pub fn roots() -> String {
+    std::env::var(ROOTS).unwrap_or_else(|_| trust().roots.clone())
+}
+
 fn certified() -> TlsServer {
     trust().server.clone()
 }
@@ -134,7 +154,7 @@ pub fn client(name: impl Into<String>) -> ClientBuilder {
 #[cfg(feature = "tls")]
 fn trusting(builder: ClientBuilder) -> ClientBuilder {
     static TLS: OnceLock<amps_client::transport::TlsClient> = OnceLock::new();
-    let make = || amps_client::transport::TlsClient::builder().roots_pem(&*trust().roots).build().unwrap();
+    let make = || amps_client::transport::TlsClient::builder().roots_pem(roots()).build().unwrap();
     builder.tls(TLS.get_or_init(make).clone())
 }
 
