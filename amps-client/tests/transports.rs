@@ -221,3 +221,117 @@ fn a_transport_of_a_feature_that_is_off_names_it() {
         }
     }
 }
+
+/// Each of these fails before anything is sent, with words that name the part that is wrong.
+#[test]
+fn a_connection_string_that_cannot_be_is_refused_with_the_part_that_is_wrong() {
+    use ErrorKind as E;
+    let (options, uri) = (E::InvalidTransportOptions, E::InvalidUri);
+    let long = format!("unix://localhost:0/amps?path=/run/{}", "x".repeat(200));
+    for (bad, kind, part) in [
+        ("udp://h:1/amps", E::TransportType, "unknown transport \"udp\""),
+        ("tcp://h:1/fix", E::Protocol, "unsupported protocol \"fix\""),
+        ("tcp://h/amps", uri, "no port"),
+        ("tcp://h:99999/amps", uri, "at byte 8: the port"),
+        ("unix://localhost:0/amps/json", uri, "the parameter \"path\""),
+        (&long, E::InvalidArgument, "parameter path has 205 bytes"),
+        ("unix://h:0/amps?path=/x&compression=zlib", options, "\"compression\" does not apply"),
+        ("unix://h:0/amps?path=/x&http_preflight=true", options, "\"http_preflight\" does not apply"),
+        ("unix://h:0/amps?path=/x&tcp_nodelay=true", options, "\"tcp_nodelay\" does not apply"),
+        ("ws://h:1/amps?compression=zlib", options, "\"compression\" does not apply"),
+        ("wss://h:1/amps?http_preflight=true", options, "\"http_preflight\" does not apply"),
+        ("tcp://h:1/amps?path=/x", options, "\"path\" does not apply"),
+        ("tcp://h:1/amps?compression=lz4", options, "\"compression\""),
+        ("tcp://h:1/amps?http_preflight=2", options, "\"http_preflight\""),
+        ("tcp://h:1/amps?tcp_nodelay=maybe", options, "\"tcp_nodelay\""),
+        ("tcp://h:1/amps?tcp_keepalive=maybe", options, "\"tcp_keepalive\""),
+        ("tcp://h:1/amps?tcp_linger=x", options, "\"tcp_linger\""),
+        ("tcp://h:1/amps?tcp_sndbuf=many", options, "\"tcp_sndbuf\""),
+        ("tcp://h:1/amps?tcp_rcvbuf=-1", options, "\"tcp_rcvbuf\""),
+        ("tcp://h:1/amps?bind=here", options, "\"bind\""),
+        ("tcp://h:1/amps?ip_protocol_prefer=ipv5", options, "\"ip_protocol_prefer\""),
+        ("tcp://h:1/amps?nodelay=true", options, "unknown parameter \"nodelay\""),
+        ("tcp://h:1/amps?pretty=true&pretty=true", options, "\"pretty\" appears twice"),
+    ] {
+        let error = Client::builder("c").server(bad).build().unwrap_err();
+        assert_eq!(error.kind(), kind, "{bad}: {error}");
+        assert!(error.to_string().contains(part), "{bad}: {error}");
+    }
+}
+
+/// Says something else than what was agreed on, or nothing, and sees what the client makes of it.
+fn met_with(uri: &str, answer: &[u8]) -> amps_client::Error {
+    let (listener, address) = listen();
+    let uri = uri.replace("AT", &address.to_string());
+    let builder = Client::builder("c").server(uri);
+    let patience = if answer.is_empty() { Duration::from_millis(100) } else { PATIENCE };
+    let client = connecting(builder.connect_timeout(patience));
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(stream.read(&mut [0; 16]).unwrap() > 0, "the client speaks first");
+    stream.write_all(answer).unwrap();
+    client.join().unwrap().unwrap_err()
+}
+
+#[test]
+fn a_handshake_that_stalls_is_given_up_however_the_server_is_reached() {
+    for (uri, on) in [
+        ("tcp://AT/amps?http_preflight=true", true),
+        ("tcps://AT/amps", cfg!(feature = "tls")),
+        ("tcps://AT/amps?http_preflight=true", cfg!(feature = "tls")),
+        ("ws://AT/amps", cfg!(feature = "websocket")),
+        ("wss://AT/amps", cfg!(all(feature = "tls", feature = "websocket"))),
+    ] {
+        if on {
+            let error = met_with(uri, b"");
+            assert_eq!(error.kind(), ErrorKind::TimedOut, "{uri}: {error}");
+        }
+    }
+}
+
+/// Of a port that speaks something else.
+#[test]
+fn garbage_in_place_of_a_handshake_is_quoted() {
+    for (uri, on) in [
+        ("tcp://AT/amps?http_preflight=true", true),
+        ("tcps://AT/amps", cfg!(feature = "tls")),
+        ("ws://AT/amps", cfg!(feature = "websocket")),
+    ] {
+        if on {
+            let error = met_with(uri, b"SSH-2.0-OpenSSH_9.2\r\n");
+            assert_eq!(error.kind(), ErrorKind::Connection, "{uri}: {error}");
+            assert!(error.to_string().contains("SSH-2.0"), "{uri}: {error}");
+        }
+    }
+}
+
+/// A fatal alert of TLS: handshake_failure, internal_error.
+#[cfg(feature = "tls")]
+#[test]
+fn an_alert_is_told_in_words() {
+    for (number, words) in [(40, "handshake_failure"), (80, "InternalError")] {
+        let error = met_with("tcps://AT/amps", &[21, 3, 3, 0, 2, 2, number]);
+        assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+/// Ten thousand times as much as came by the wire ends at the limit for a frame, before it is held.
+#[cfg(feature = "zlib")]
+#[test]
+fn a_frame_that_inflates_beyond_the_limit_ends_the_connection() {
+    use amps_transport::MakeLayer as _;
+    let (listener, address) = listen();
+    let uri = format!("tcp://{address}/amps?compression=zlib");
+    let client = connecting(Client::builder("c").server(uri).max_frame(1 << 20));
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut bomb = [&100_000_000_u32.to_be_bytes()[..], &vec![b' '; 10_000_000]].concat();
+    let (mut wire, mut layer) = (bytes::BytesMut::new(), amps_transport::Zlib::new().make("").unwrap());
+    layer.send(&bomb, &mut wire).unwrap();
+    bomb.clear();
+    assert!(wire.len() < 100_000, "{}", wire.len());
+    stream.write_all(&wire).unwrap();
+    let error = client.join().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    assert!(error.to_string().contains("100000000"), "{error}");
+}

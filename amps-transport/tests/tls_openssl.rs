@@ -142,6 +142,36 @@ fn s_server_is_refused_with_the_reason() {
     }
 }
 
+/// What `s_server` shows besides its certificate decides whether the way to a root that is known can be seen.
+#[test]
+fn s_server_has_to_show_what_lies_between_its_certificate_and_the_root() {
+    if !installed() {
+        return;
+    }
+    let (files, (between, root)) = (Files::new(), Authority::below_another("department"));
+    let (certificate, key) = files.issued(&between.server(&[HOST]));
+    let chain = files.write("chain.pem", &between.pem()).display().to_string();
+    let (_whole, address) = s_server(&certificate, &key, &["-cert_chain", &chain]);
+    talk(TlsClient::builder().roots_pem(&*root), address);
+    let (_alone, address) = s_server(&certificate, &key, &[]);
+    let error = refused(TlsClient::builder().roots_pem(&*root), address);
+    assert!(error.to_string().contains("certificates between"), "{error}");
+}
+
+/// What is not among the roots any more is revoked.
+#[test]
+fn an_authority_that_was_taken_off_the_roots_is_believed_no_more() {
+    if !installed() {
+        return;
+    }
+    let (files, old, new) = (Files::new(), Authority::new("2025"), Authority::new("2026"));
+    let (certificate, key) = files.issued(&old.server(&[HOST]));
+    let (_server, address) = s_server(&certificate, &key, &[]);
+    talk(TlsClient::builder().roots_pem(old.pem() + &new.pem()), address);
+    let error = refused(TlsClient::builder().roots_pem(new.pem()), address);
+    assert!(error.to_string().contains("its issuer is not among the roots"), "{error}");
+}
+
 /// `openssl req -x509` makes certificates of authorities; many servers show one.
 #[test]
 fn the_self_signed_certificate_that_openssl_makes_gets_words_of_its_own() {
@@ -251,10 +281,26 @@ fn s_client_believes_what_is_good_and_says_what_is_not() {
         (server(&authority.issue(&["amps.example"], When::Past, Purpose::Server)), "certificate has expired"),
         (server(&authority.server(&["other.example"])), "hostname mismatch"),
         (server(&self_signed(&["amps.example"])), "self-signed certificate"),
+        (server(&Authority::new("another").server(&["amps.example"])), "unable to get local issuer"),
     ] {
         let (said, echoed) = s_client(server, &ca, &named);
         assert!(!echoed && said.contains(expected), "{said}");
     }
+}
+
+#[test]
+fn s_client_is_shown_the_whole_chain() {
+    if !installed() {
+        return;
+    }
+    let (files, (between, root)) = (Files::new(), Authority::below_another("department"));
+    let ca = files.write("ca.pem", &root);
+    let Issued { certificate, key } = between.server(&["amps.example"]);
+    let server = |chain: String| TlsServer::builder().certificate_pem(chain, &*key).build().unwrap();
+    let (said, echoed) = s_client(server(certificate.clone() + &between.pem()), &ca, &[]);
+    assert!(echoed && said.contains("Verification: OK"), "{said}");
+    let (said, echoed) = s_client(server(certificate), &ca, &[]);
+    assert!(!echoed && said.contains("unable to"), "{said}");
 }
 
 #[test]

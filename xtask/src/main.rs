@@ -20,6 +20,9 @@ chores:
   bench         measure against what is possible  [--all]
   dialogues     the transcripts against another server: --target HOST:PORT, or the configuration
                 that it needs: --config
+  transports    the client's tests over each transport  [WAY] [--short]
+  interop       the transports against programs of others
+  network       a client and a server with a bad cable between them
   store         what is in a store's file: FILE [--brief]
   sim           run the simulator over many seeds, or replay one";
 
@@ -49,6 +52,9 @@ fn dispatch() -> Result<(), String> {
         "instructions" => xtask::instructions::run(flag(&mut parser, "record")?),
         "kill" => xtask::kill::run(number(&mut parser, "rounds", 5)?),
         "dialogues" => dialogues(&mut parser),
+        "interop" => xtask::interop::run(),
+        "network" => xtask::network::run(),
+        "transports" => transports(&mut parser),
         "store" => store(&mut parser),
         "chaos" => chaos(&mut parser),
         "soak" => soak(&mut parser),
@@ -68,6 +74,18 @@ fn dialogues(parser: &mut lexopt::Parser) -> Result<(), String> {
         }
         _ => Err("write --target HOST:PORT or --config".into()),
     }
+}
+
+fn transports(parser: &mut lexopt::Parser) -> Result<(), String> {
+    let (mut way, mut short) = (None, false);
+    while let Some(option) = parser.next().map_err(|error| error.to_string())? {
+        match option {
+            Value(name) => way = Some(name.to_string_lossy().into_owned()),
+            Long("short") => short = true,
+            _ => return Err("write a way, --short, or both".into()),
+        }
+    }
+    xtask::transports::run(way.as_deref(), short)
 }
 
 fn store(parser: &mut lexopt::Parser) -> Result<(), String> {

@@ -48,17 +48,26 @@ impl Process {
     pub(crate) fn start<W: Copy + Send + 'static>(
         program: &Path,
         args: &[String],
+        who: (W, u32),
+        heard: Sender<Heard<W>>,
+    ) -> Result<Self, String> {
+        Self::start_below(Command::new(program), args, who, heard)
+    }
+
+    /// Starts `command part ARGS…`: this program, or another that starts it with what follows.
+    ///
+    /// # Errors
+    /// The system cannot start it.
+    pub(crate) fn start_below<W: Copy + Send + 'static>(
+        mut command: Command,
+        args: &[String],
         (who, life): (W, u32),
         heard: Sender<Heard<W>>,
     ) -> Result<Self, String> {
-        let failed = |error: io::Error| format!("cannot start {} {args:?}: {error}", program.display());
-        let mut child = Command::new(program)
-            .arg(PART)
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(failed)?;
+        command.arg(PART).args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let shown = format!("{command:?}");
+        let failed = |error: io::Error| format!("cannot start {shown}: {error}");
+        let mut child = command.spawn().map_err(failed)?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let process = Self { child, stdin };
         let listen = move || {

@@ -90,7 +90,7 @@ impl Way {
         match self.carrier {
             Carrier::Zlib => format!("{uri}?compression=zlib"),
             Carrier::Preflight => format!("{uri}?http_preflight=true"),
-            Carrier::All => format!("{uri}?http_preflight=true&compression=zlib"),
+            Carrier::All => format!("{uri}?compression=zlib&http_preflight=true"),
             Carrier::Tcp | Carrier::Tcps | Carrier::Unix | Carrier::Ws | Carrier::Wss => uri,
         }
     }

@@ -121,8 +121,9 @@ fn certificate(error: &CertificateError, side: Side) -> String {
     match error {
         CertificateError::UnknownIssuer => match side {
             Side::Client => format!(
-                "{whose} is not trusted: it is self-signed, or its issuer is not among the roots; if it is the right \
-                 one, add the root certificate of its issuer"
+                "{whose} is not trusted: it is self-signed, or its issuer is not among the roots, or the server does \
+                 not show the certificates between its own and a root; if it is the right one, add the root \
+                 certificate of its issuer, or have the server show the whole chain"
             ),
             Side::Server => {
                 format!("{whose} is not trusted: its issuer is not among those of which clients are accepted")

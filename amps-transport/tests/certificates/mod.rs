@@ -51,6 +51,22 @@ impl Authority {
         Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
     }
 
+    /// One whose certificates servers show together with its own, of which only that of the issuer is known.
+    pub(crate) fn below_another(name: &str) -> (Self, String) {
+        let mut root = CertificateParams::default();
+        root.distinguished_name.push(DnType::CommonName, format!("root of {name}"));
+        root.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+        root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let root = CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.use_authority_key_identifier_extension = true;
+        let issuer = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &root).unwrap();
+        (Self { issuer }, root.pem())
+    }
+
     pub(crate) fn pem(&self) -> String {
         self.issuer.pem()
     }
