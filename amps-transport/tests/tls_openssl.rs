@@ -354,3 +354,51 @@ fn s_client_gets_no_renegotiation() {
     child.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert!(said.contains("no renegotiation"), "{reason}: {said}");
 }
+
+/// The other way round: the client says that it does not, and talks on if the server lets it.
+#[test]
+fn s_server_gets_no_renegotiation() {
+    if !installed() {
+        return;
+    }
+    let (files, authority) = (Files::new(), Authority::new("root"));
+    let (certificate, key) = files.issued(&authority.server(&[HOST]));
+    let child = Command::new("openssl")
+        .args([
+            "s_server",
+            "-accept",
+            "127.0.0.1:0",
+            "-naccept",
+            "1",
+            "-tls1_2",
+            "-legacy_renegotiation",
+            "-cert",
+        ])
+        .arg(certificate)
+        .arg("-key")
+        .arg(key)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut server = Process(child);
+    let mut lines = BufReader::new(server.0.stdout.take().unwrap()).lines();
+    let mut line = |begin: &str| {
+        let found = lines.by_ref().find(|line| line.as_ref().unwrap().starts_with(begin));
+        found.expect("it says so").unwrap()
+    };
+    let address = line("ACCEPT ").trim_start_matches("ACCEPT ").parse().unwrap();
+    let (bench, event) = connect(TlsClient::builder().roots_pem(authority.pem()), address);
+    let Event::Connected { conn, .. } = event else { panic!("{event:?}") };
+    bench.ask(move |_, sink| sink.send(conn, b"begin\n"));
+    line("begin");
+    // "r" in a line of its own asks for it.
+    server.0.stdin.as_mut().unwrap().write_all(b"r\n").unwrap();
+    let (received, reason) = bench.until_closed(conn);
+    assert!(received.is_empty(), "{reason}");
+    drop(server.0.stdin.take());
+    let mut said = String::new();
+    server.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("no renegotiation"), "{reason}: {said}");
+}

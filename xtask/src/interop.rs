@@ -28,7 +28,7 @@ const PARTS: &[(&str, &str, &str, &str)] = &[
     ("nginx as TLS, WebSocket and preflight proxy", "amps-client", "interop", "nginx"),
     ("socat for socket files", "amps-client", "interop", "socat"),
     ("Python's zlib, client and server", "amps-client", "interop", "pythons_zlib"),
-    ("Python's websockets, client and server", "amps-client", "interop", "web_socket"),
+    ("Python's websockets, client and server", "amps-client", "interop", "web_socket_library"),
 ];
 
 /// Installs what is missing and may be installed, and runs every part.
