@@ -101,7 +101,7 @@ fn a_traffic_listener_that_panics_stops_no_traffic() {
 /// An answer to what comes in does not wait for the listener that gives it.
 #[test]
 fn a_traffic_listener_may_publish_in_answer_to_what_comes_in() {
-    let peer = Peer::new();
+    let peer = Peer::unless(|way| way.pieces, "it is about what one read brings");
     let (client, mut line) = peer.connect(peer.client("c"));
     let own = client.clone();
     client.on_traffic(move |direction, bytes| {
@@ -177,7 +177,7 @@ fn reads(line: &mut common::Line, until: usize) -> Vec<usize> {
 /// C-10-4-2
 #[test]
 fn publishes_are_gathered_for_as_long_as_the_application_says() {
-    let peer = Peer::new();
+    let peer = Peer::unless(|way| way.pieces, "it is about what one read brings");
     let (client, mut line) = peer.connect(peer.client("c"));
     let within = Duration::from_secs(1);
     client.set_publish_batching(64 * 1024, within);

@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{instructions, kill, tidy};
+use crate::{instructions, interop, kill, network, tidy, transports};
 
 /// Environment and arguments of one step.
 struct Step {
@@ -92,9 +92,14 @@ pub fn run(full: bool) -> Result<(), String> {
         let args = ["clippy", "-q", "-p", "amps-testkit", "--all-targets", "--features", feature];
         execute(feature, &[], &[&args[..], &["--", "-D", "warnings"]].concat())?;
     }
+    transports::run(None, true)?;
+    interop::run()?;
     instructions::run(false)?;
     kill::run(3)?;
     if full {
+        powerset()?;
+        transports::run(None, false)?;
+        network::run()?;
         for step in FULL {
             execute(step.name, step.env, step.args)?;
         }
@@ -107,6 +112,25 @@ pub fn run(full: bool) -> Result<(), String> {
         }
     }
     println!("all steps passed");
+    Ok(())
+}
+
+/// All combinations of the features that more than one other may meet: those of the client beyond pairs, and what the
+/// transport makes of its own.
+fn powerset() -> Result<(), String> {
+    for (package, features) in [
+        ("amps-client", FEATURES),
+        ("amps-transport", &["tls", "tls-self-signed", "websocket", "zlib"]),
+        ("amps-testkit", &["tls", "websocket", "zlib"]),
+    ] {
+        for chosen in 0_u32..1 << features.len() {
+            let with = features.iter().enumerate().filter(|(at, _)| chosen >> at & 1 == 1);
+            let with = with.map(|(_, feature)| *feature).collect::<Vec<_>>().join(",");
+            let name = format!("{package} with {}", if with.is_empty() { "no feature" } else { &with });
+            let args = ["clippy", "-q", "-p", package, "--features", &with, "--", "-D", "warnings"];
+            execute(&name, &[], &args)?;
+        }
+    }
     Ok(())
 }
 

@@ -37,7 +37,7 @@ const SHORT: &[&str] = &[
 ];
 
 /// These reach their servers in ways of their own.
-const OWN_WAYS: &[&str] = &["each_transport", "transports"];
+const OWN_WAYS: &[&str] = &["each_transport", "interop", "transport_options", "transports"];
 
 /// Runs the client's tests by all ways, by one, or the short form.
 ///
