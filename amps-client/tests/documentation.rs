@@ -21,3 +21,30 @@ fn the_documentation_has_its_tips_for_speed() {
         }
     }
 }
+
+/// The tests that the guide names as proof, the table of transports foremost, exist.
+#[test]
+fn every_test_that_the_guide_names_exists() {
+    let guide = include_str!("../src/guide/transports.md");
+    let mut rows = 0;
+    for line in guide.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| Option")) {
+        if line.matches('|').count() == 10 {
+            rows += 1;
+            assert!(line.trim_end_matches(" |").ends_with('`'), "a row without a test: {line}");
+        }
+    }
+    assert!(rows > 15, "{rows}");
+    let named = guide.split('`').filter_map(|word| word.split_once("::"));
+    let named = named.filter(|(file, test)| {
+        let plain = |word: &str| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        plain(file) && plain(test)
+    });
+    let mut count = 0;
+    for (file, test) in named {
+        let path = format!("{}/tests/{file}.rs", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(text.contains(&format!("#[test]\nfn {test}() {{")), "{file} has no test {test}");
+        count += 1;
+    }
+    assert!(count > rows, "{count}");
+}

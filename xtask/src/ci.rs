@@ -43,6 +43,10 @@ const STEPS: &[Step] = &[
         args: &["doc", "--workspace", "--no-deps", "--all-features"],
     },
     cargo("the example", &["run", "--release", "--example", "queue_worker"]),
+    cargo(
+        "the example behind a proxy",
+        &["run", "-p", "amps-client", "--features", "tls", "--example", "behind_a_proxy"],
+    ),
     cargo("the simulator", &["run", "--release", "-p", "xtask", "--", "sim", "--seeds", "6000"]),
     cargo("planted mistakes", &["run", "--release", "-p", "xtask", "--", "sim", "--bugs"]),
 ];

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-/// Programs and the packages of Debian that have them.
-const PACKAGES: &[(&str, &[&str])] = &[
-    ("openssl", &["openssl"]),
-    ("nginx", &["nginx-light", "libnginx-mod-stream"]),
-    ("socat", &["socat"]),
-    ("python3", &["python3", "python3-venv"]),
+/// What has to end well, and the packages of Debian that see to it.
+const PACKAGES: &[(&[&str], &[&str])] = &[
+    (&["openssl", "version"], &["openssl"]),
+    (&["nginx", "-v"], &["nginx-light", "libnginx-mod-stream"]),
+    (&["socat", "-V"], &["socat"]),
+    (&["python3", "-m", "ensurepip", "--version"], &["python3", "python3-venv"]),
 ];
 
 /// Where Python's packages go.
@@ -72,9 +72,7 @@ pub fn run() -> Result<(), String> {
 fn install() {
     let missing: Vec<&str> = PACKAGES
         .iter()
-        .filter(|(program, _)| {
-            !runs(program, &["--version"]) && !runs(program, &["-V"]) && !runs(program, &["version"])
-        })
+        .filter(|(probe, _)| !probe.split_first().is_some_and(|(program, rest)| runs(program, rest)))
         .flat_map(|(_, packages)| packages.iter().copied())
         .collect();
     if missing.is_empty() {
