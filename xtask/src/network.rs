@@ -4,7 +4,8 @@
 //! Owns the namespace and the cable, which are gone when it ends. It needs root and `ip`; where one is missing it says
 //! so in one line.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,23 @@ const PORT: u16 = 9007;
 /// What is published in each part.
 const COUNT: usize = 500;
 
+/// What a cable does to packets, each way.
+struct Disturbance {
+    what: &'static str,
+    /// In milliseconds; the second number is how much it varies, so that packets overtake others.
+    delay: (u32, u32),
+    /// In percent.
+    loss: u32,
+}
+
+const NO_DISTURBANCE: Disturbance = Disturbance { what: "nothing", delay: (0, 0), loss: 0 };
+
+const DISTURBANCES: &[Disturbance] = &[
+    Disturbance { what: "50 ms each way", delay: (50, 0), loss: 0 },
+    Disturbance { what: "5% of the packets lost", delay: (1, 0), loss: 5 },
+    Disturbance { what: "late, lost, and overtaken by others", delay: (20, 10), loss: 2 },
+];
+
 /// Runs every part.
 ///
 /// # Errors
@@ -50,24 +68,25 @@ pub fn run() -> Result<(), String> {
     let (sender, heard) = channel();
     let server = cable.serve(sender)?;
     ready(&heard)?;
-    let desk = Desk::connect(&cable)?;
+    let desk = Desk::connect("desk", &cable.server())?;
     desk.exchange("a sound cable")?;
-    for (what, disturbance) in [
-        ("50 ms each way", &["delay", "50ms", "5ms"][..]),
-        ("5% of the packets lost", &["loss", "5%"]),
-        (
-            "both, and packets that overtake others",
-            &["delay", "20ms", "10ms", "loss", "2%", "reorder", "25%"],
-        ),
-    ] {
-        if !cable.disturb(disturbance) {
-            println!("{what}: skipped: this kernel has no netem, or there is no `tc`");
-            continue;
+    if cable.disturb(&DISTURBANCES[0]) {
+        for disturbance in DISTURBANCES {
+            cable.disturb(disturbance);
+            desk.bears(disturbance)?;
         }
-        let outcome = desk.exchange(what);
         cable.calm();
-        outcome?;
-        desk.was_never_lost()?;
+    } else if let Some(mut bad) = BadCable::lay(&cable) {
+        let desk = Desk::connect("distant-desk", &bad.server())?;
+        for disturbance in DISTURBANCES {
+            bad.disturb(disturbance)?;
+            desk.bears(disturbance)?;
+            println!("    {}", bad.disturb(&NO_DISTURBANCE)?);
+        }
+    } else {
+        println!(
+            "packets lost or late: skipped: no netem in this kernel, and no TUN, `tc` or python3 in its place"
+        );
     }
     cable.pull()?;
     std::thread::sleep(HICCUP);
@@ -125,15 +144,18 @@ impl Cable {
         let program = std::env::current_exe().map_err(|error| format!("this program is gone: {error}"))?;
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace]).arg(program);
-        Process::start_below(command, &["server".to_owned(), self.server()], ((), 1), heard)
+        let args = ["server".to_owned(), format!("0.0.0.0:{PORT}")];
+        Process::start_below(command, &args, ((), 1), heard)
     }
 
-    /// Has the interface on this side treat what it sends in a way of `netem`; the other does the same.
-    fn disturb(&self, how: &[&str]) -> bool {
-        let there =
-            ["netns", "exec", &self.namespace, "tc", "qdisc", "replace", "dev", &self.there, "root", "netem"];
-        let here = ["qdisc", "replace", "dev", &self.here, "root", "netem"];
-        runs("tc", &[&here, how].concat()) && ip(&[&there, how].concat())
+    /// Has the interfaces on both sides treat so what they send, if the kernel can.
+    fn disturb(&self, how: &Disturbance) -> bool {
+        let (delay, jitter) = (format!("{}ms", how.delay.0), format!("{}ms", how.delay.1));
+        let loss = format!("{}%", how.loss);
+        let netem = ["root", "netem", "delay", &*delay, &*jitter, "loss", &*loss];
+        let here = ["qdisc", "replace", "dev", &self.here];
+        let there = ["netns", "exec", &self.namespace, "tc", "qdisc", "replace", "dev", &self.there];
+        runs("tc", &[&here[..], &netem].concat()) && ip(&[&there[..], &netem].concat())
     }
 
     fn calm(&self) {
@@ -163,6 +185,63 @@ impl Drop for Cable {
     }
 }
 
+/// A second cable to the same server, which a script carries the packets over.
+struct BadCable {
+    net: String,
+    carrier: Child,
+    told: Option<ChildStdin>,
+    says: BufReader<ChildStdout>,
+}
+
+impl BadCable {
+    const SCRIPT: &str = "xtask/interop/cable.py";
+
+    /// Nothing where that cannot be done.
+    fn lay(cable: &Cable) -> Option<Self> {
+        let (here, there) = (format!("b{}", cable.here), format!("b{}", cable.there));
+        let mut carrier = Command::new("python3")
+            .args([Self::SCRIPT, &here, &cable.namespace, &there])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .ok()?;
+        let (told, says) = (carrier.stdin.take(), carrier.stdout.take()?);
+        let mut bad = Self { net: cable.net.clone(), carrier, told, says: BufReader::new(says) };
+        let mut line = String::new();
+        bad.says.read_line(&mut line).ok()?;
+        let (ours, theirs) = (format!("{}.5/30", bad.net), format!("{}.6/30", bad.net));
+        let laid = line == "ready\n"
+            && ip(&["addr", "add", &ours, "dev", &here])
+            && ip(&["link", "set", &here, "up"])
+            && ip(&["-n", &cable.namespace, "addr", "add", &theirs, "dev", &there])
+            && ip(&["-n", &cable.namespace, "link", "set", &there, "up"]);
+        laid.then_some(bad)
+    }
+
+    fn server(&self) -> String {
+        format!("{}.6:{PORT}", self.net)
+    }
+
+    /// Says what became of the packets so far.
+    fn disturb(&mut self, how: &Disturbance) -> Result<String, String> {
+        let told = self.told.as_mut().ok_or("the cable's carrier hears nothing")?;
+        let ((delay, jitter), loss) = (how.delay, how.loss);
+        // In one piece: the script takes what it reads as a whole.
+        let line = format!("{delay} {jitter} {loss}\n");
+        let mut said = String::new();
+        let written = told.write_all(line.as_bytes()).and_then(|()| self.says.read_line(&mut said));
+        written.map_err(|error| format!("the cable's carrier has ended: {error}"))?;
+        Ok(said.trim_end().to_owned())
+    }
+}
+
+impl Drop for BadCable {
+    fn drop(&mut self) {
+        // Its interfaces go with it.
+        let _ended = (self.carrier.kill(), self.carrier.wait());
+    }
+}
+
 fn ip(arguments: &[&str]) -> bool {
     runs("ip", arguments)
 }
@@ -171,18 +250,25 @@ fn runs(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
+/// A message, of a packet or so.
+fn body(n: usize, what: &str) -> String {
+    format!("{{\"n\":{n},\"what\":\"{what}\",\"more\":\"{}\"}}", "x".repeat(1_200))
+}
+
 /// A client that keeps what it publishes, a subscription of its own to it, and what becomes of the connection.
 struct Desk {
     client: Client,
+    /// Of its own.
+    topic: String,
     states: Receiver<(Instant, ConnectionState)>,
     notes: std::cell::RefCell<Subscription>,
 }
 
 impl Desk {
-    fn connect(cable: &Cable) -> Result<Self, String> {
+    fn connect(name: &str, server: &str) -> Result<Self, String> {
         let (sender, states) = channel();
-        let client = Client::builder("desk")
-            .server(format!("tcp://{}/amps/json", cable.server()))
+        let client = Client::builder(name)
+            .server(format!("tcp://{server}/amps/json"))
             .reconnect(Reconnect::new().initial(Duration::from_millis(50)).max(Duration::from_millis(500)))
             .heartbeat(BEAT)
             .heartbeat_timeout(TIMEOUT)
@@ -191,13 +277,13 @@ impl Desk {
             .on_state(move |state| _ = sender.send((Instant::now(), state)))
             .connect()
             .map_err(|error| format!("cannot connect: {error}"))?;
-        let notes = client.subscribe("notes").resume_silently().start().map_err(|error| error.to_string())?;
+        let notes = client.subscribe(name).resume_silently().start().map_err(|error| error.to_string())?;
         while states.try_recv().is_ok() {}
-        Ok(Self { client, states, notes: notes.into() })
+        Ok(Self { client, topic: name.to_owned(), states, notes: notes.into() })
     }
 
     fn publish(&self, what: &str) -> Result<Vec<Receipt>, String> {
-        let publish = |n| self.client.publish("notes", format!("{{\"n\":{n},\"what\":\"{what}\"}}"));
+        let publish = |n| self.client.publish(&*self.topic, body(n, what));
         (0..COUNT).map(publish).collect::<Result<_, _>>().map_err(|error| format!("{what}: {error}"))
     }
 
@@ -207,17 +293,23 @@ impl Desk {
         self.publish(what)?;
         let mut notes = self.notes.borrow_mut();
         for n in 0..COUNT {
-            let message =
-                notes.next().ok_or("the subscription ended")?.map_err(|error| format!("{what}: {error}"))?;
-            let (came, expected) =
-                (message.data_str().unwrap_or_default(), format!("{{\"n\":{n},\"what\":\"{what}\"}}"));
+            let message = notes.next_within(PATIENCE).map_err(|error| format!("{what}: {error}"))?;
+            let message = message.ok_or_else(|| format!("{what}: nothing came for {PATIENCE:?}"))?;
+            let (came, expected) = (message.data_str().unwrap_or_default(), body(n, what));
             if came != expected {
-                return Err(format!("{what}: {expected} was expected, and {came} came"));
+                let shown = |text: &str| text.trim_end_matches(['x', '"', '}']).to_owned();
+                return Err(format!("{what}: {} was expected, and {} came", shown(&expected), shown(came)));
             }
         }
         self.client.flush(PATIENCE).map_err(|error| format!("{what}: {error}"))?;
         println!("{what}: {COUNT} messages, {:.1} s", began.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// What is disturbed so is slower, and nothing else.
+    fn bears(&self, disturbance: &Disturbance) -> Result<(), String> {
+        self.exchange(disturbance.what)?;
+        self.was_never_lost().map_err(|error| format!("{}: {error}", disturbance.what))
     }
 
     fn was_never_lost(&self) -> Result<(), String> {
@@ -265,12 +357,13 @@ impl Desk {
     /// Reads what has come so far.
     fn skip_to_the_end(&self) -> Result<(), String> {
         const LAST: &str = "{\"last\":true}";
-        self.client.publish("notes", LAST).map_err(|error| error.to_string())?;
-        for message in self.notes.borrow_mut().by_ref() {
-            if message.map_err(|error| error.to_string())?.data_str().unwrap_or_default() == LAST {
+        self.client.publish(&*self.topic, LAST).map_err(|error| error.to_string())?;
+        let mut notes = self.notes.borrow_mut();
+        while let Some(message) = notes.next_within(PATIENCE).map_err(|error| error.to_string())? {
+            if message.data_str().unwrap_or_default() == LAST {
                 return Ok(());
             }
         }
-        Err("the subscription ended".into())
+        Err(format!("nothing came for {PATIENCE:?}"))
     }
 }
