@@ -1,7 +1,6 @@
 //! The same conversation over every transport, and what certificates decide.
 #![cfg(all(feature = "tls", feature = "websocket", feature = "zlib", unix))]
 
-mod certificates;
 mod common;
 
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use amps_client::transport::TlsClient;
 use amps_client::{Client, ClientBuilder, DisconnectCause, Error, ErrorKind, Reconnect};
 use amps_testkit::{Drop, FakeServer, QueueConfig, TransportConfig};
-use certificates::{Authority, Purpose, When};
+use common::certificates::{Authority, Purpose, When};
 use common::{PATIENCE, until};
 
 /// Where to listen, what to add to the connection string, and whether certificates are asked for.

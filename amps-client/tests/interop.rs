@@ -2,7 +2,6 @@
 //! missing, its tests say so in one line and do nothing; `cargo xtask interop` installs them.
 #![cfg(all(feature = "tls", feature = "websocket", feature = "zlib", unix))]
 
-mod certificates;
 mod common;
 
 use std::io::{BufRead, BufReader};
@@ -15,7 +14,7 @@ use std::time::Duration;
 use amps_client::transport::{HttpHeaders, TlsClient};
 use amps_client::{Client, ClientBuilder, Error, ErrorKind, Reconnect};
 use amps_testkit::{Drop as Cut, FakeServer};
-use certificates::Authority;
+use common::certificates::Authority;
 use common::until;
 use tempfile::TempDir;
 

@@ -10,7 +10,7 @@ use common::PATIENCE;
 
 fn client(server: &FakeServer, name: &str) -> amps_client::ClientBuilder {
     common::client(name)
-        .server(common::uri(&server))
+        .server(common::uri(server))
         .reconnect(Reconnect::new().initial(Duration::from_millis(5)).jitter(0.0))
 }
 

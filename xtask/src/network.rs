@@ -283,7 +283,7 @@ impl Desk {
     }
 
     fn publish(&self, what: &str) -> Result<Vec<Receipt>, String> {
-        let publish = |n| self.client.publish(&*self.topic, body(n, what));
+        let publish = |n| self.client.publish(&self.topic, body(n, what));
         (0..COUNT).map(publish).collect::<Result<_, _>>().map_err(|error| format!("{what}: {error}"))
     }
 
@@ -357,7 +357,7 @@ impl Desk {
     /// Reads what has come so far.
     fn skip_to_the_end(&self) -> Result<(), String> {
         const LAST: &str = "{\"last\":true}";
-        self.client.publish(&*self.topic, LAST).map_err(|error| error.to_string())?;
+        self.client.publish(&self.topic, LAST).map_err(|error| error.to_string())?;
         let mut notes = self.notes.borrow_mut();
         while let Some(message) = notes.next_within(PATIENCE).map_err(|error| error.to_string())? {
             if message.data_str().unwrap_or_default() == LAST {

@@ -15,6 +15,9 @@ use amps_client::{Client, ClientBuilder, CommandKind, ConnectionState, Error};
 use amps_protocol::{FrameDecoder, Message};
 use bytes::BytesMut;
 
+#[path = "../certificates/mod.rs"]
+pub mod certificates;
+
 mod way;
 pub use way::{ROOTS, Way, client, fake_server, plain_fake_server, roots, stays_plain, uri, with_user};
 

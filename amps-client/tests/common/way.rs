@@ -13,9 +13,7 @@ use amps_transport::{Detect, Layers, MakeLayer, TlsServer, WebSocketServer, Zlib
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 
-#[path = "../certificates/mod.rs"]
-mod certificates;
-use certificates::Authority;
+use super::certificates::Authority;
 
 /// The certificates of another process of a test, as PEM, for one that it starts.
 pub const ROOTS: &str = "AMPS_TEST_ROOTS";
