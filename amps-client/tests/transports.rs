@@ -231,6 +231,7 @@ fn a_connection_string_that_cannot_be_is_refused_with_the_part_that_is_wrong() {
     for (bad, kind, part) in [
         ("udp://h:1/amps", E::TransportType, "unknown transport \"udp\""),
         ("tcp://h:1/fix", E::Protocol, "unsupported protocol \"fix\""),
+        ("tcp://h:1/rooms/amps/json", E::Protocol, "before it only with ws, wss or http_preflight"),
         ("tcp://h/amps", uri, "no port"),
         ("tcp://h:99999/amps", uri, "at byte 8: the port"),
         ("unix://localhost:0/amps/json", uri, "the parameter \"path\""),

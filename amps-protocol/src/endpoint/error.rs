@@ -32,8 +32,10 @@ pub enum EndpointError {
         /// What was given.
         scheme: String,
     },
-    /// The protocol is not `amps`.
-    #[error("unsupported protocol \"{protocol}\" in the connection string; only \"amps\" is supported")]
+    /// The protocol is not `amps`, or something is before it that only an HTTP request can have.
+    #[error(
+        "unsupported protocol \"{protocol}\" in the connection string; only \"amps\" is supported, and segments of the path before it only with ws, wss or http_preflight=true"
+    )]
     UnsupportedProtocol {
         /// What was given.
         protocol: String,
