@@ -20,12 +20,8 @@ pub(super) fn run<O: Owner>(shared: &Shared<O>) {
     let mut last = Step::Done;
     let mut unsynced_since = None;
     while let Some(interval_over) = wait(shared, last, &mut unsynced_since) {
-        let news = {
-            let mut worker = shared.worker();
-            last = shared.step(&mut worker, interval_over);
-            std::mem::take(&mut worker.news)
-        };
-        shared.tell(news);
+        last = shared.step(&mut shared.worker(), interval_over);
+        shared.tell();
     }
 }
 
@@ -33,6 +29,7 @@ pub(super) fn run<O: Owner>(shared: &Shared<O>) {
 /// `None` if the journal is being closed.
 fn wait<O: Owner>(shared: &Shared<O>, last: Step, unsynced_since: &mut Option<Instant>) -> Option<bool> {
     let mut core = shared.lock();
+    core.looked_at = core.written.position;
     let deadline = match shared.policy {
         SyncPolicy::Interval(interval) if core.written.position > core.synced.position => {
             unsynced_since.get_or_insert_with(Instant::now).checked_add(interval)
@@ -45,7 +42,8 @@ fn wait<O: Owner>(shared: &Shared<O>, last: Step, unsynced_since: &mut Option<In
     match last {
         Step::Failed => core = sleep(shared, core, Asleep::No, Some(Instant::now() + RETRY)),
         Step::Nothing if !core.has_unwritten() && !core.demands_sync() => {
-            core = sleep(shared, core, Asleep::Idle, deadline);
+            let how = if deadline.is_some() { Asleep::UntilForced } else { Asleep::Idle };
+            core = sleep(shared, core, how, deadline);
         }
         Step::Nothing | Step::Done => {}
     }
@@ -81,9 +79,26 @@ fn sleep<'a, O>(
 pub(super) fn wake_if_needed<O>(shared: &Shared<O>, core: &mut Core<O>) {
     let needed = match core.asleep {
         Asleep::No => false,
-        Asleep::Idle => !core.pending.is_empty(),
+        Asleep::Idle | Asleep::UntilForced => !core.pending.is_empty(),
         Asleep::Lingering => core.pending.len() >= BURST,
     };
+    wake(shared, core, needed);
+}
+
+/// After somebody else has written, or has tried: the thread forces it when it is time, looks whether
+/// the file should be written anew, and tries again what failed.
+pub(super) fn wake_after_write<O>(shared: &Shared<O>, core: &mut Core<O>, step: Step) {
+    let much = core.written.position >= core.looked_at + shared.rewrite_above.min(BURST as u64);
+    let forces = matches!(shared.policy, SyncPolicy::Interval(_));
+    let needed = match core.asleep {
+        Asleep::No | Asleep::Lingering => false,
+        Asleep::Idle => forces || much || step == Step::Failed,
+        Asleep::UntilForced => much || step == Step::Failed,
+    };
+    wake(shared, core, needed);
+}
+
+fn wake<O>(shared: &Shared<O>, core: &mut Core<O>, needed: bool) {
     if needed {
         core.asleep = Asleep::No;
         shared.work.notify_one();

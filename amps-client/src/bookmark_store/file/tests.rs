@@ -116,7 +116,8 @@ fn act(
                 let place = open.remove(at);
                 model.discarded.insert(place);
                 known.insert(place);
-                let safe = store.discard(SUB, log[place]).is_ok() && policy == SyncPolicy::EveryWrite;
+                let done = store.discard(SUB, log[place]).is_ok();
+                let safe = done && (policy == SyncPolicy::EveryWrite || failure == Failure::Process);
                 if safe {
                     model.safe.insert(place);
                 }
@@ -259,10 +260,11 @@ fn on_a_full_disk_the_store_goes_on_and_says_so() {
         store.arrived(SUB, message(sequence)).unwrap();
     }
     disk.set_room(Some(disk.contents(Path::new(PATH)).unwrap().len() as u64 + 10));
-    store.discard(SUB, message(1)).unwrap();
+    for sequence in [1, 2] {
+        let told = store.discard(SUB, message(sequence));
+        assert!(matches!(told, Err(StoreError::Full { .. })), "{told:?}");
+    }
     assert_eq!(steps.step(false), Step::Failed);
-    let told = store.discard(SUB, message(2));
-    assert!(matches!(told, Err(StoreError::Full { .. })), "{told:?}");
     assert_eq!(store.recovery_point(SUB).bookmark, "7|2|", "it counts all the same");
     disk.set_room(None);
     while steps.step(false) != Step::Nothing {}
@@ -351,6 +353,73 @@ impl DiskFile for GatedFile {
 
     fn len(&self) -> io::Result<u64> {
         self.0.len()
+    }
+}
+
+/// BM-25
+#[test]
+fn what_is_discarded_while_the_disk_is_busy_outlives_the_process() {
+    let disk = Gated(SimDisk::new(1), Arc::default());
+    let policy = SyncPolicy::Interval(Duration::from_millis(1));
+    let store =
+        FileBookmarkStore::with_settings(Path::new(PATH), Settings::new(Arc::new(disk.clone()), policy))
+            .unwrap();
+    store.attach("order-worker").unwrap();
+    let message = |sequence| MessageId { publisher: 7, sequence };
+    for sequence in 1..=100 {
+        store.arrived(SUB, message(sequence)).unwrap();
+    }
+    disk.shut(true);
+    store.discard(SUB, message(1)).unwrap();
+    disk.await_somebody();
+    let (before, _) = disk.0.writes_and_syncs();
+    std::thread::scope(|scope| {
+        for first in 0..3 {
+            let store = &store;
+            scope.spawn(move || {
+                for sequence in (2..=100).filter(|sequence| sequence % 3 == first) {
+                    store.discard(SUB, message(sequence)).unwrap();
+                }
+            });
+        }
+    });
+    assert!(disk.0.writes_and_syncs().0 > before, "they have not waited for the force");
+    disk.0.kill_process();
+    disk.shut(false);
+    let (again, _steps) = disk.0.bookmark_store(Path::new(PATH), policy).unwrap();
+    assert_eq!(again.recovery_point(SUB).bookmark, "7|100|");
+}
+
+/// The new file takes the place of the old one while other threads write.
+#[test]
+fn a_file_that_is_written_anew_meanwhile_loses_no_discard() {
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let settings = Settings::new(Arc::new(disk.clone()), SyncPolicy::Never);
+        let settings = Settings { rewrite_above: 1000, ..settings };
+        let store = FileBookmarkStore::with_settings(Path::new(PATH), settings).unwrap();
+        store.attach("order-worker").unwrap();
+        std::thread::scope(|scope| {
+            for publisher in 1..=4 {
+                let store = &store;
+                scope.spawn(move || {
+                    for sequence in 1..=1000 {
+                        let message = MessageId { publisher, sequence };
+                        store.arrived(SUB, message).unwrap();
+                        store.discard(SUB, message).unwrap();
+                    }
+                });
+            }
+        });
+        disk.kill_process();
+        drop(store);
+        let bytes = disk.contents(Path::new(PATH)).unwrap();
+        let (store, _steps) = disk.bookmark_store(Path::new(PATH), SyncPolicy::Never).unwrap();
+        let point = store.recovery_point(SUB).bookmark;
+        let mut points: Vec<&str> = point.split(',').collect();
+        points.sort_unstable();
+        assert_eq!(points, ["1|1000|", "2|1000|", "3|1000|", "4|1000|"]);
+        assert!(bytes.len() < 4000 * 20, "it was never written anew: {} bytes", bytes.len());
     }
 }
 
