@@ -356,6 +356,8 @@ impl Durable {
         }
         let safety = match member.plan.bookmarks {
             Some(Store::File(SyncPolicy::EveryWrite)) => Safety::Power,
+            // It is with the system when the call returns, whatever the policy.
+            Some(Store::File(_)) => Safety::Kill,
             _ => Safety::Process,
         };
         member.replays[at].discard(bookmark, safety);
