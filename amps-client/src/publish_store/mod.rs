@@ -136,10 +136,10 @@ impl std::fmt::Debug for Progress {
 
 /// When what a file store writes is forced onto the disk.
 ///
-/// Whichever is chosen, what a store writes is handed to the system soon after it was accepted, by a thread of
-/// the store's own, which may have to wait until the disk is done with a force: it outlives the process from then
-/// on. Being forced onto the
-/// disk, it also outlives the machine's failure. By default stores use an interval of 10
+/// Whichever is chosen, what is published is handed to the system soon after it was accepted, by a thread of
+/// the store's own, which may have to wait until the disk is done with a force, and what is discarded from a
+/// bookmark store before `discard` returns: it outlives the process from then on. Being forced onto the
+/// disk, it also outlives the machine's failure. By default publish stores use an interval of 10
 /// milliseconds: what a failing machine takes along is what was published in so short a time
 /// and had not reached a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

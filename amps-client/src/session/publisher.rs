@@ -8,7 +8,7 @@
 //! [`Publisher::fill`], which goes on where the connection is.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use amps_protocol::{Command as Wire, CommandKind, LENGTH_PREFIX, Message, ReasonClass};
 use bytes::{Bytes, BytesMut};
@@ -22,8 +22,14 @@ use crate::store_error::StoreError;
 /// So many bytes wait before no more is read from the store, unless a simulator says otherwise.
 const FILL_BYTES: usize = 256 << 10;
 
-/// Refused messages whose fate receipts can still tell.
-const REMEMBERED_REFUSALS: usize = 1024;
+/// Refused messages of which receipts can still tell why.
+const REMEMBERED_REASONS: usize = 1024;
+
+/// Stretches of refused messages of which receipts can still tell that they were refused.
+const REMEMBERED_STRETCHES: usize = 1 << 16;
+
+/// What is said of older ones.
+const REASON_FORGOTTEN: &str = "the server refused it, and a thousand others since";
 
 /// A store grows by doubling from here, unless the application has a say.
 const FIRST_CAPACITY: u64 = 1 << 20;
@@ -48,8 +54,10 @@ pub(crate) struct Publisher {
     replay_to: Option<u64>,
     /// Who waits until everything up to a number is persisted, by the number of the wait.
     waits: BTreeSet<(u64, u64)>,
+    /// First and last numbers, without a gap between them.
+    refused: BTreeMap<u64, u64>,
     /// With the server's words.
-    refused: VecDeque<(u64, String)>,
+    reasons: VecDeque<(u64, String)>,
     /// Bytes that may be kept.
     capacity: u64,
     /// The application decides whether more may be kept.
@@ -128,7 +136,8 @@ impl Publisher {
             open: false,
             replay_to: None,
             waits: BTreeSet::new(),
-            refused: VecDeque::new(),
+            refused: BTreeMap::new(),
+            reasons: VecDeque::new(),
             capacity: how.ask_above.unwrap_or(FIRST_CAPACITY).max(store.bytes()),
             asks: how.ask_above.is_some(),
             strict: how.strict,
@@ -355,10 +364,17 @@ impl Publisher {
 
     /// The server has refused one message, and will not take it again.
     pub(super) fn refused(&mut self, number: u64, reason: String) {
-        if self.refused.len() == REMEMBERED_REFUSALS {
-            self.refused.pop_front();
+        if self.reasons.len() == REMEMBERED_REASONS {
+            self.reasons.pop_front();
         }
-        self.refused.push_back((number, reason));
+        self.reasons.push_back((number, reason));
+        match self.refused.range_mut(..=number).next_back() {
+            Some((_, last)) if last.saturating_add(1) >= number => *last = number.max(*last),
+            _ => drop(self.refused.insert(number, number)),
+        }
+        if self.refused.len() > REMEMBERED_STRETCHES {
+            self.refused.pop_first();
+        }
     }
 
     /// What was kept under a number: its frame.
@@ -401,7 +417,9 @@ impl Publisher {
 
     /// Why the server has refused a message.
     pub(crate) fn refusal(&self, number: u64) -> Option<&str> {
-        self.refused.iter().find(|(refused, _)| *refused == number).map(|(_, reason)| &**reason)
+        let (_, last) = self.refused.range(..=number).next_back()?;
+        let reason = self.reasons.iter().find(|(refused, _)| *refused == number);
+        (number <= *last).then(|| reason.map_or(REASON_FORGOTTEN, |(_, reason)| reason))
     }
 
     pub(crate) fn is_safe(&self, number: u64) -> bool {
@@ -513,5 +531,23 @@ mod tests {
         assert!(!publisher.await_persisted(publisher.last(), 1));
         let (over, _) = publisher.persisted(7);
         assert_eq!(over, [1], "no server ever reports {}", publisher.last());
+    }
+
+    #[test]
+    fn a_refused_message_never_counts_as_persisted_however_many_are_refused_after_it() {
+        let (store, found) = (MemoryPublishStore::new(), Attached::default());
+        let mut publisher = Publisher::new(Box::new(store), found, StoreUse::default(), Bugs::default());
+        let refused = |number: u64| number % 7 != 3;
+        for number in (1..=3000).filter(|number| refused(*number)) {
+            publisher.refused(number, format!("reason {number}"));
+        }
+        publisher.persisted(3000);
+        for number in 1..=3000 {
+            let fate = if refused(number) { Fate::Refused } else { Fate::Persisted };
+            assert_eq!(publisher.fate(number), fate, "{number}");
+        }
+        assert_eq!(publisher.refusal(3000), Some("reason 3000"));
+        assert_eq!(publisher.refusal(1), Some(REASON_FORGOTTEN));
+        assert_eq!(publisher.refusal(3), None);
     }
 }
