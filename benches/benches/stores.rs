@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use amps_client::bookmarks::MessageId;
 use amps_client::{
-    BookmarkStore, FileBookmarkStore, FilePublishStore, MemoryBookmarkStore, MemoryPublishStore, MessageId,
-    Progress, PublishStore, SyncPolicy,
+    BookmarkStore, FileBookmarkStore, FilePublishStore, MemoryBookmarkStore, MemoryPublishStore, Progress,
+    PublishStore, SyncPolicy,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 

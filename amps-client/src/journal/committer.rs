@@ -85,6 +85,14 @@ impl<O: Owner> Shared<O> {
         self.worker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until something has changed.
+    pub(super) fn wait<'a>(&self, mut core: MutexGuard<'a, Core<O>>) -> MutexGuard<'a, Core<O>> {
+        core.waiting += 1;
+        let mut core = self.settled.wait(core).unwrap_or_else(PoisonError::into_inner);
+        core.waiting -= 1;
+        core
+    }
+
     pub(super) fn writer(&self) -> MutexGuard<'_, Vec<u8>> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -142,13 +150,16 @@ impl<O: Owner> Shared<O> {
                     core.news |= core.trouble.take().is_some();
                 }
                 core.news |= self.policy != SyncPolicy::EveryWrite;
+                let somebody_waits = core.waiting > 0;
                 drop(core);
                 // Readers copy under the lock: nobody else has it now.
                 if let Some(mut spare) = Arc::into_inner(burst).filter(|it| it.capacity() <= SPARE_BYTES) {
                     spare.clear();
                     *writer = spare;
                 }
-                self.settled.notify_all();
+                if somebody_waits {
+                    self.settled.notify_all();
+                }
                 Step::Done
             }
             Err(error) => {

@@ -123,6 +123,8 @@ pub(super) struct Core<O> {
     pub(super) closing: bool,
     /// The thread is telling the owner's client something.
     pub(super) telling: bool,
+    /// Callers that wait for the thread: where there are none, nobody has to be woken.
+    pub(super) waiting: usize,
     /// There is no thread any more, or there was none.
     pub(super) no_thread: bool,
     /// After a new file could not be written: how long the old one gets before the next attempt.

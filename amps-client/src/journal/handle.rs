@@ -119,6 +119,7 @@ impl<O: Owner> Journal<O> {
             asleep: Asleep::No,
             closing: false,
             telling: false,
+            waiting: 0,
             no_thread: true,
             rewrite_from: 0,
             segment: Some(segment),
@@ -277,7 +278,7 @@ impl<O: Owner> Journal<O> {
                 return Err(trouble);
             }
             if !alone {
-                core = self.shared.settled.wait(core).unwrap_or_else(PoisonError::into_inner);
+                core = self.shared.wait(core);
                 continue;
             }
             drop(core);
@@ -402,7 +403,7 @@ impl<O: Owner> Journal<O> {
         core.closing = true;
         self.shared.work.notify_all();
         while !core.no_thread && !core.telling {
-            core = self.shared.settled.wait(core).unwrap_or_else(PoisonError::into_inner);
+            core = self.shared.wait(core);
         }
         let ended = core.no_thread;
         drop(core);
