@@ -70,7 +70,8 @@ pub struct RecoveryPoint {
 /// does not depend on how many messages are open. The feature `testing` has suites that check a store against all
 /// of this.
 pub trait BookmarkStore: Send + Sync + 'static {
-    /// The client takes the store, before any other call.
+    /// The client takes the store, before any other call. A store is one client's: two that shared one would take
+    /// each other's subscriptions for their own where these have the same id.
     ///
     /// # Errors
     /// The store cannot be used by a client of this name.
