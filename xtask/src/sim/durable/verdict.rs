@@ -117,14 +117,24 @@ impl Durable {
             let name = self.members[waiting.member].name();
             return Some(("P7", format!("{} of {name} never ended", waiting.what)));
         }
-        if self.setup.has_queue {
-            let queue = self.servers[0].machine.0.queue(QUEUE)?;
-            let (available, leased) = (queue.available.len(), queue.leased.len());
-            if available + leased > 0 {
-                return Some(("P9", format!("the queue holds {available} messages and {leased} leases")));
+        self.queue_left()
+    }
+
+    /// What is left of the queue, on either server.
+    fn queue_left(&self) -> Option<(&'static str, String)> {
+        for server in self.servers.iter().filter(|_| self.setup.has_queue) {
+            let queue = server.machine.0.queue(QUEUE)?;
+            let (available, leased, elsewhere) =
+                (queue.available.len(), queue.leased.len(), queue.elsewhere.len());
+            if available + leased + elsewhere > 0 {
+                let text = format!(
+                    "the queue of {} holds {available} messages, {leased} leases, and {elsewhere} of the other server",
+                    server.name
+                );
+                return Some(("P9", text));
             }
-            let jobs = self.servers[0].book.log.iter().filter(|message| !message.replayed);
-            if let Some(job) = jobs.into_iter().find(|job| !self.processed.contains(&job.id)) {
+            let mut jobs = server.book.log.iter().filter(|message| !message.replayed);
+            if let Some(job) = jobs.find(|job| !self.processed.contains(&job.id)) {
                 return Some(("P2", format!("message {} of the queue was never processed", job.id)));
             }
         }
@@ -196,7 +206,9 @@ impl Durable {
                     }
                     continue;
                 }
-                if !logged && !member.ledger.lost.contains(&id) {
+                // Only a server that reported it, and then lost its log, excuses that.
+                let gone = kept.by.is_some_and(|(server, life)| self.servers[server].book.life() > life);
+                if !logged && !gone {
                     let text = format!("{} published {id} as {number}, and no log has it", member.name());
                     return self.breach(("P5", text));
                 }
