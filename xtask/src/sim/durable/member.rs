@@ -304,10 +304,8 @@ impl Member {
                 }
                 match (frame.sequence(), frame.status()) {
                     (Some(number), Some(Status::Success)) => self.reported(number, servers, true),
-                    (Some(number), _) => {
-                        self.reported(number - 1, servers, true)?;
-                        self.ledger.refused(number)
-                    }
+                    // It says nothing of what was published before.
+                    (Some(number), _) => self.ledger.refused(number),
                     (None, _) => Ok(()),
                 }
             }
