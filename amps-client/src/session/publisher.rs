@@ -51,7 +51,7 @@ pub(crate) struct Publisher {
     /// With the server's words.
     refused: VecDeque<(u64, String)>,
     /// Refused, and kept until everything before them is dealt with: a refusal says nothing of that.
-    settled: BTreeSet<u64>,
+    refused_early: BTreeSet<u64>,
     /// Bytes that may be kept.
     capacity: u64,
     /// The application decides whether more may be kept.
@@ -131,7 +131,7 @@ impl Publisher {
             replay_to: None,
             waits: BTreeSet::new(),
             refused: VecDeque::new(),
-            settled: BTreeSet::new(),
+            refused_early: BTreeSet::new(),
             capacity: how.ask_above.unwrap_or(FIRST_CAPACITY).max(store.bytes()),
             asks: how.ask_above.is_some(),
             strict: how.strict,
@@ -310,13 +310,13 @@ impl Publisher {
         let (inherited, fill_bytes) = (self.inherited, self.fill_bytes);
         let (mut sent, mut stopped) = (self.sent, false);
         let leaves_out = self.bugs.acks_left_out_of_replay && self.replay_to.is_some();
-        let settled = &self.settled;
+        let refused_early = &self.refused_early;
         let read = self.store.read(self.sent + 1, &mut |number, frame| {
             if number > leaves || wire.queued() >= fill_bytes {
                 stopped = true;
                 return false;
             }
-            if !(leaves_out && settles(frame) || settled.contains(&number)) {
+            if !(leaves_out && settles(frame) || refused_early.contains(&number)) {
                 put_frame(&mut wire.tail, frame, number <= inherited);
             }
             sent = number;
@@ -353,10 +353,12 @@ impl Publisher {
         }
         let upto = if self.bugs.discards_one_too_many { number + 1 } else { number };
         let mut trouble = self.store.discard_up_to(upto).err().map(Error::Store);
-        self.settled.retain(|refused| *refused > number);
+        self.refused_early.retain(|refused| *refused > number);
         let mut number = number;
-        while let Some(refused) = self.settled.first().copied().filter(|refused| self.is_lowest(*refused)) {
-            self.settled.pop_first();
+        while let Some(refused) =
+            self.refused_early.first().copied().filter(|refused| self.is_lowest(*refused))
+        {
+            self.refused_early.pop_first();
             trouble = self.store.discard_up_to(refused).err().map(Error::Store).or(trouble);
             (self.persisted, number) = (refused, refused);
         }
@@ -382,7 +384,7 @@ impl Publisher {
         self.refused.push_back((number, reason));
         let over = self.is_lowest(number);
         if !over {
-            self.settled.insert(number);
+            self.refused_early.insert(number);
         }
         over
     }

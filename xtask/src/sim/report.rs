@@ -142,11 +142,12 @@ pub(super) enum Summed {
     Failovers,
     Redeliveries,
     Forgiven,
+    Shared,
     Steps,
 }
 
 impl Summed {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Messages,
         Self::Deliveries,
         Self::Acks,
@@ -156,6 +157,7 @@ impl Summed {
         Self::Failovers,
         Self::Redeliveries,
         Self::Forgiven,
+        Self::Shared,
         Self::Steps,
     ];
 
@@ -170,6 +172,7 @@ impl Summed {
             Self::Failovers => "failovers-with-leases",
             Self::Redeliveries => "redeliveries",
             Self::Forgiven => "redeliveries-excused",
+            Self::Shared => "held-twice-excused",
             Self::Steps => "events",
         }
     }
@@ -201,6 +204,9 @@ pub struct Coverage {
     /// Queue messages that came again although their acknowledgement was reported: it was in a log that
     /// was lost, or had not reached the server yet that delivers them.
     pub forgiven: u64,
+    /// Queue messages that two workers had at once, because their publisher had given them to two servers
+    /// that did not know of each other yet.
+    pub shared: u64,
     /// Events of the simulated world.
     pub steps: u64,
 }
@@ -219,6 +225,7 @@ impl Coverage {
         self.failovers += other.failovers;
         self.redeliveries += other.redeliveries;
         self.forgiven += other.forgiven;
+        self.shared += other.shared;
         self.steps += other.steps;
     }
 
@@ -233,6 +240,7 @@ impl Coverage {
             Summed::Failovers => self.failovers,
             Summed::Redeliveries => self.redeliveries,
             Summed::Forgiven => self.forgiven,
+            Summed::Shared => self.shared,
             Summed::Steps => self.steps,
         }
     }
@@ -263,6 +271,7 @@ impl Coverage {
             Some(Summed::Failovers) => &mut self.failovers,
             Some(Summed::Redeliveries) => &mut self.redeliveries,
             Some(Summed::Forgiven) => &mut self.forgiven,
+            Some(Summed::Shared) => &mut self.shared,
             Some(Summed::Steps) => &mut self.steps,
             None => {
                 let fault = FaultKind::ALL.iter().position(|kind| format!("{kind:?}") == name);

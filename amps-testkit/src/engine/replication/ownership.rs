@@ -18,7 +18,7 @@ use crate::engine::queue::Queue;
 use crate::engine::selector::Facts;
 use crate::engine::subscription::SubKey;
 use crate::engine::timers::Timer;
-use crate::engine::txlog::{Entry, Via};
+use crate::engine::txlog::{Entry, Position, Via};
 
 /// Another instance would deliver a message.
 #[derive(Clone, Debug)]
@@ -82,8 +82,13 @@ impl Engine {
         for (bookmark, Claim { by, since }) in claims {
             let queue = &self.queues[index];
             let position = queue.position_of(bookmark);
-            let Some(position) = position.filter(|&position| queue.owner_of(position).is_none()) else {
-                self.replication.claims.remove(&(index, bookmark));
+            // Who asks for what is its own has given it to this instance, and that is on its way.
+            let is_coming = position.is_some_and(|position| queue.owner_of(position) == Some(&by));
+            let own = |position: &Position| queue.owner_of(*position).is_none();
+            let Some(position) = position.filter(own) else {
+                if !is_coming {
+                    self.replication.claims.remove(&(index, bookmark));
+                }
                 continue;
             };
             let due = since + self.config.switches.transfer_delay;

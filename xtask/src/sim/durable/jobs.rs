@@ -4,7 +4,8 @@
 //! acknowledgements clients were told are persisted. A message belongs to one consumer at a time
 //! wherever it is connected (P1), and what left the queue stays away from it.
 //!
-//! One thing is excused, and counted: that a message comes again although its acknowledgement was
+//! Two things are excused, and counted: that two consumers have a message that two servers took from
+//! its publisher, neither knowing of the other; and that a message comes again although its acknowledgement was
 //! reported, because that was in a log that was lost, and in no other, or, where publishers do
 //! not wait for the other server or were told by a logon, in a log that has not reached the server which
 //! delivers it.
@@ -33,6 +34,9 @@ pub(super) struct Logs {
     pub(super) departed_here: bool,
     /// It has left the queue of the other server.
     pub(super) departed_elsewhere: bool,
+    /// Both servers took it from its publisher, who changed servers before the first had passed it on:
+    /// it belongs to both of them.
+    pub(super) published_twice: bool,
 }
 
 /// See the module's documentation.
@@ -46,6 +50,8 @@ pub(super) struct Jobs {
     lost: BTreeSet<MessageId>,
     /// What came again for a reason that excuses it.
     pub(super) excused: BTreeSet<MessageId>,
+    /// What two consumers had at once because it belonged to two servers.
+    pub(super) shared: BTreeSet<MessageId>,
 }
 
 impl Jobs {
@@ -65,7 +71,10 @@ impl Jobs {
             return Err(("engine", format!("{message} was delivered again after it had left the queue")));
         }
         if let Some(old) = self.holds.insert(message, hold) {
-            if old.until > now && is_open(old.conn) {
+            let is_held = old.until > now && is_open(old.conn);
+            if is_held && logs.published_twice {
+                self.shared.insert(message);
+            } else if is_held {
                 let text = format!("{message} went to {:?} while {old:?} is in force", hold.conn);
                 return Err(("P1", text));
             }
@@ -101,7 +110,7 @@ mod tests {
     use super::*;
 
     const MESSAGE: MessageId = MessageId { publisher: 1, sequence: 7 };
-    const NOWHERE: Logs = Logs { departed_here: false, departed_elsewhere: false };
+    const NOWHERE: Logs = Logs { departed_here: false, departed_elsewhere: false, published_twice: false };
     const ELSEWHERE: Logs = Logs { departed_elsewhere: true, ..NOWHERE };
 
     fn hold(conn: u64, seconds: u64) -> Hold {
@@ -117,6 +126,9 @@ mod tests {
         assert!(jobs.delivered(at(11), hold(3, 21), NOWHERE, |_| false).is_ok(), "so is the connection");
         let (promise, _) = jobs.delivered(at(12), hold(4, 22), NOWHERE, |_| true).unwrap_err();
         assert_eq!(promise, "P1");
+        let twice = Logs { published_twice: true, ..NOWHERE };
+        assert!(jobs.delivered(at(12), hold(4, 22), twice, |_| true).is_ok());
+        assert_eq!(jobs.shared.len(), 1);
         jobs.departed(MESSAGE);
         let gone = Logs { departed_here: true, ..NOWHERE };
         assert_eq!(jobs.delivered(at(13), hold(5, 23), gone, |_| true).unwrap_err().0, "engine");

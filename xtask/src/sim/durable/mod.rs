@@ -288,6 +288,8 @@ impl Durable {
         let departed = |server: &Server| server.book.has_departed(hold.message);
         let logs = Logs {
             departed_here: departed(&servers[number]),
+            published_twice: servers.len() > 1
+                && servers.iter().all(|server| server.book.was_published(hold.message)),
             departed_elsewhere: (0..servers.len()).any(|other| other != number && departed(&servers[other])),
         };
         if let Err((promise, text)) = jobs.delivered(world.now(), hold, logs, |conn| world.is_open(conn)) {
@@ -496,6 +498,7 @@ impl Durable {
         }
         self.coverage.shared_queues = u64::from(self.setup.shares_queue());
         self.coverage.failovers = self.members.iter().map(|member| member.failovers).sum();
+        self.coverage.shared = self.jobs.shared.len() as u64;
         self.coverage.forgiven = self.jobs.excused.len() as u64;
         let Self { violation, coverage, digest, trace, .. } = self;
         Outcome { seed, violation, coverage, digest, trace: trace.into() }

@@ -103,6 +103,8 @@ pub(super) struct Book {
     taken: BTreeSet<MessageId>,
     /// What the log says has left the queue.
     departed: BTreeSet<MessageId>,
+    /// What it ever took from its publisher, and not from the other server.
+    published: BTreeSet<MessageId>,
 }
 
 impl Default for Book {
@@ -114,6 +116,7 @@ impl Default for Book {
             last: BTreeMap::new(),
             taken: BTreeSet::new(),
             departed: BTreeSet::new(),
+            published: BTreeSet::new(),
         }
     }
 }
@@ -129,6 +132,9 @@ impl Book {
                 LogRecord::Message(message) => {
                     let bookmark = message.bookmark;
                     self.taken.insert(bookmark);
+                    if message.via.is_none() {
+                        self.published.insert(bookmark);
+                    }
                     let Some(id) = id_of(&message.body) else { continue };
                     let last = self.last.insert(bookmark.publisher, bookmark.sequence);
                     if last.is_some_and(|last| last >= bookmark.sequence) {
@@ -197,6 +203,11 @@ impl Book {
 
     pub(super) fn departed(&self) -> impl Iterator<Item = MessageId> {
         self.departed.iter().copied()
+    }
+
+    /// Whether it ever took a message from its publisher.
+    pub(super) fn was_published(&self, bookmark: MessageId) -> bool {
+        self.published.contains(&bookmark)
     }
 
     /// Whether it ever took this number.

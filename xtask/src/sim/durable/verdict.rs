@@ -124,13 +124,13 @@ impl Durable {
     fn queue_left(&self) -> Option<(&'static str, String)> {
         for server in self.servers.iter().filter(|_| self.setup.has_queue) {
             let queue = server.machine.0.queue(QUEUE)?;
-            let (available, leased, elsewhere) =
-                (queue.available.len(), queue.leased.len(), queue.elsewhere.len());
-            if available + leased + elsewhere > 0 {
-                let text = format!(
-                    "the queue of {} holds {available} messages, {leased} leases, and {elsewhere} of the other server",
-                    server.name
-                );
+            let kept = [
+                ("waits", &queue.available),
+                ("is leased", &queue.leased),
+                ("is elsewhere", &queue.elsewhere),
+            ];
+            if let Some((how, message)) = kept.iter().find_map(|(how, all)| Some((how, all.first()?))) {
+                let text = format!("{} {how} for the queue of {}", message.bookmark, server.name);
                 return Some(("P9", text));
             }
             let mut jobs = server.book.log.iter().filter(|message| !message.replayed);
