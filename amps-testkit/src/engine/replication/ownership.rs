@@ -82,8 +82,12 @@ impl Engine {
         for (bookmark, Claim { by, since }) in claims {
             let queue = &self.queues[index];
             let position = queue.position_of(bookmark);
-            // Who asks for what is its own has given it to this instance, and that is on its way.
-            let is_coming = position.is_some_and(|position| queue.owner_of(position) == Some(&by));
+            // Who asks for what is its own has given it to this instance, and that is on its way, as may be
+            // the message.
+            let is_coming = match position {
+                Some(position) => queue.owner_of(position) == Some(&by),
+                None => bookmark.sequence > self.log.highest(bookmark.publisher),
+            };
             let own = |position: &Position| queue.owner_of(*position).is_none();
             let Some(position) = position.filter(own) else {
                 if !is_coming {

@@ -262,32 +262,33 @@ impl Durable {
 
     fn after_server(&mut self, number: usize) {
         // One call may deliver a message and then have it leave: the log is read behind the wire.
-        for hold in self.drain_sent(None) {
-            self.delivered(number, hold);
-        }
+        let holds = self.drain_sent(None);
         let server = &mut self.servers[number];
+        let had_left: Vec<bool> = holds.iter().map(|hold| server.book.has_departed(hold.message)).collect();
         let records = server.machine.0.take_log_records();
-        if !records.is_empty() {
-            let gone = records.iter().filter_map(|record| match record {
-                LogRecord::Departure { bookmark, .. } => Some(*bookmark),
-                _ => None,
-            });
-            gone.for_each(|message| self.jobs.departed(message));
-            let before = server.book.log.len();
-            let taken = server.book.take(server.name, records, TOPIC);
-            self.coverage.messages += server.book.log.len().saturating_sub(before) as u64;
-            if let Err(breach) = taken {
-                self.breach(breach);
-            }
+        let departure = |record: &LogRecord| match record {
+            LogRecord::Departure { bookmark, .. } => Some(*bookmark),
+            _ => None,
+        };
+        let gone: Vec<MessageId> = records.iter().filter_map(departure).collect();
+        let before = server.book.log.len();
+        let taken = server.book.take(server.name, records, TOPIC);
+        self.coverage.messages += server.book.log.len().saturating_sub(before) as u64;
+        if let Err(breach) = taken {
+            self.breach(breach);
         }
+        for (hold, had_left) in holds.into_iter().zip(had_left) {
+            self.delivered(number, hold, had_left);
+        }
+        gone.into_iter().for_each(|message| self.jobs.departed(message));
     }
 
     /// A server has delivered a message of the queue.
-    fn delivered(&mut self, number: usize, hold: Hold) {
+    fn delivered(&mut self, number: usize, hold: Hold, departed_here: bool) {
         let Self { jobs, servers, world, .. } = self;
         let departed = |server: &Server| server.book.has_departed(hold.message);
         let logs = Logs {
-            departed_here: departed(&servers[number]),
+            departed_here,
             published_twice: servers.len() > 1
                 && servers.iter().all(|server| server.book.was_published(hold.message)),
             departed_elsewhere: (0..servers.len()).any(|other| other != number && departed(&servers[other])),
