@@ -207,6 +207,11 @@ impl Engine {
         let elsewhere: Option<Arc<str>> = (*owner != *self.config.instance).then(|| owner.into());
         let present = queue.owner_of(position).unwrap_or(&self.config.instance);
         if (turn, owner) <= (queue.turn_of(position), present) {
+            if elsewhere.is_none() {
+                // It was asked for, and given by an owner that did not know of a later one yet.
+                queue.ask_again(position);
+                self.dirty.insert(index);
+            }
             return;
         }
         queue.give_to(position, elsewhere, turn);
