@@ -143,11 +143,12 @@ pub(super) enum Summed {
     Redeliveries,
     Forgiven,
     Shared,
+    Stranded,
     Steps,
 }
 
 impl Summed {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Messages,
         Self::Deliveries,
         Self::Acks,
@@ -158,6 +159,7 @@ impl Summed {
         Self::Redeliveries,
         Self::Forgiven,
         Self::Shared,
+        Self::Stranded,
         Self::Steps,
     ];
 
@@ -173,6 +175,7 @@ impl Summed {
             Self::Redeliveries => "redeliveries",
             Self::Forgiven => "redeliveries-excused",
             Self::Shared => "held-twice-excused",
+            Self::Stranded => "stranded",
             Self::Steps => "events",
         }
     }
@@ -207,6 +210,9 @@ pub struct Coverage {
     /// Queue messages that two workers had at once, because their publisher had given them to two servers
     /// that did not know of each other yet.
     pub shared: u64,
+    /// Queue messages that only one server of a pair could ever deliver, because their publisher went to the
+    /// other one along a link that nobody waited for: a worker had to be brought there.
+    pub stranded: u64,
     /// Events of the simulated world.
     pub steps: u64,
 }
@@ -226,6 +232,7 @@ impl Coverage {
         self.redeliveries += other.redeliveries;
         self.forgiven += other.forgiven;
         self.shared += other.shared;
+        self.stranded += other.stranded;
         self.steps += other.steps;
     }
 
@@ -241,6 +248,7 @@ impl Coverage {
             Summed::Redeliveries => self.redeliveries,
             Summed::Forgiven => self.forgiven,
             Summed::Shared => self.shared,
+            Summed::Stranded => self.stranded,
             Summed::Steps => self.steps,
         }
     }
@@ -272,6 +280,7 @@ impl Coverage {
             Some(Summed::Redeliveries) => &mut self.redeliveries,
             Some(Summed::Forgiven) => &mut self.forgiven,
             Some(Summed::Shared) => &mut self.shared,
+            Some(Summed::Stranded) => &mut self.stranded,
             Some(Summed::Steps) => &mut self.steps,
             None => {
                 let fault = FaultKind::ALL.iter().position(|kind| format!("{kind:?}") == name);

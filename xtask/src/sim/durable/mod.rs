@@ -86,6 +86,8 @@ struct Durable {
     /// Queue messages that were processed.
     processed: BTreeSet<u32>,
     jobs: Jobs,
+    /// A worker was brought to what the other server never gets.
+    swept: [bool; 2],
     /// What became of each fault when it began.
     harmed: BTreeMap<usize, faults::Harm>,
     excused_until: Time,
@@ -159,6 +161,7 @@ pub(super) fn run(seed: u64, bugs: Bugs, tracing: bool) -> Result<Outcome, Strin
         last_id: 0,
         processed: BTreeSet::new(),
         jobs: Jobs::default(),
+        swept: [false; 2],
         harmed: BTreeMap::new(),
         excused_until: start,
         closing: false,

@@ -192,6 +192,13 @@ impl Book {
         self.lives.get(life)?.get(&bookmark).copied()
     }
 
+    /// Whether it took a later message of the same publisher without this one: now it never will (server.md
+    /// HA-06).
+    pub(super) fn passed_by(&self, bookmark: MessageId) -> bool {
+        self.place(self.life(), bookmark).is_none()
+            && self.last.get(&bookmark.publisher).is_some_and(|last| *last > bookmark.sequence)
+    }
+
     pub(super) fn has_id(&self, id: u32) -> bool {
         self.ids.contains(&id)
     }
