@@ -58,6 +58,8 @@ pub(crate) struct Publisher {
     refused: BTreeMap<u64, u64>,
     /// With the server's words.
     reasons: VecDeque<(u64, String)>,
+    /// Refused, and kept until everything before them is dealt with: a refusal says nothing of that.
+    refused_early: BTreeSet<u64>,
     /// Bytes that may be kept.
     capacity: u64,
     /// The application decides whether more may be kept.
@@ -138,6 +140,7 @@ impl Publisher {
             waits: BTreeSet::new(),
             refused: BTreeMap::new(),
             reasons: VecDeque::new(),
+            refused_early: BTreeSet::new(),
             capacity: how.ask_above.unwrap_or(FIRST_CAPACITY).max(store.bytes()),
             asks: how.ask_above.is_some(),
             strict: how.strict,
@@ -315,12 +318,16 @@ impl Publisher {
         }
         let (inherited, fill_bytes) = (self.inherited, self.fill_bytes);
         let (mut sent, mut stopped) = (self.sent, false);
+        let leaves_out = self.bugs.acks_left_out_of_replay && self.replay_to.is_some();
+        let refused_early = &self.refused_early;
         let read = self.store.read(self.sent + 1, &mut |number, frame| {
             if number > leaves || wire.queued() >= fill_bytes {
                 stopped = true;
                 return false;
             }
-            put_frame(&mut wire.tail, frame, number <= inherited);
+            if !(leaves_out && settles(frame) || refused_early.contains(&number)) {
+                put_frame(&mut wire.tail, frame, number <= inherited);
+            }
             sent = number;
             true
         });
@@ -354,7 +361,16 @@ impl Publisher {
             (self.last, self.sent) = (number, number);
         }
         let upto = if self.bugs.discards_one_too_many { number + 1 } else { number };
-        let trouble = self.store.discard_up_to(upto).err().map(Error::Store);
+        let mut trouble = self.store.discard_up_to(upto).err().map(Error::Store);
+        self.refused_early.retain(|refused| *refused > number);
+        let mut number = number;
+        while let Some(refused) =
+            self.refused_early.first().copied().filter(|refused| self.is_lowest(*refused))
+        {
+            self.refused_early.pop_first();
+            trouble = self.store.discard_up_to(refused).err().map(Error::Store).or(trouble);
+            (self.persisted, number) = (refused, refused);
+        }
         // Numbers behind it that are not kept, such as those reserved by an earlier process, are never reported.
         let over_to = self.store.lowest().map_or(u64::MAX, |lowest| number.max(lowest - 1));
         let open = over_to.checked_add(1).map(|next| self.waits.split_off(&(next, 0))).unwrap_or_default();
@@ -362,8 +378,15 @@ impl Publisher {
         (over.into_iter().map(|(_, wait)| wait).collect(), trouble.or(strange))
     }
 
-    /// The server has refused one message, and will not take it again.
-    pub(super) fn refused(&mut self, number: u64, reason: String) {
+    /// Nothing before a number is kept.
+    fn is_lowest(&self, number: u64) -> bool {
+        self.store.lowest().is_none_or(|lowest| lowest >= number)
+    }
+
+    /// The server has refused one message, and will not take it again. Returns whether everything before
+    /// it is dealt with. What is before it and on the server may be on no replica yet, so it is kept
+    /// until the server says more (server.md HA-03, PUB-24), and the refused message with it.
+    pub(super) fn refused(&mut self, number: u64, reason: String) -> bool {
         if self.reasons.len() == REMEMBERED_REASONS {
             self.reasons.pop_front();
         }
@@ -375,6 +398,11 @@ impl Publisher {
         if self.refused.len() > REMEMBERED_STRETCHES {
             self.refused.pop_first();
         }
+        let over = self.is_lowest(number);
+        if !over {
+            self.refused_early.insert(number);
+        }
+        over
     }
 
     /// What was kept under a number: its frame.
@@ -475,6 +503,12 @@ pub(super) fn is_duplicate(ack: &Message<&[u8]>) -> bool {
     ack.reason().is_some_and(|reason| ReasonClass::of(&**reason) == ReasonClass::Duplicate)
 }
 
+/// Whether a frame that was kept settles messages of a queue.
+fn settles(frame: &[u8]) -> bool {
+    Message::decode(frame)
+        .is_ok_and(|message| message.command() == CommandKind::SowDelete && message.bookmark().is_some())
+}
+
 /// Writes a frame that was kept. One of an earlier process may bear a command id that means
 /// something else by now, and nobody waits for its answer.
 fn put_frame(out: &mut BytesMut, frame: &[u8], inherited: bool) {
@@ -521,6 +555,37 @@ fn without_id(out: &mut BytesMut, message: &Message<&[u8]>) -> bool {
 mod tests {
     use super::*;
     use crate::publish_store::MemoryPublishStore;
+
+    fn with_three() -> Publisher {
+        let mut store = MemoryPublishStore::new();
+        for number in 1..=3 {
+            store.append(number, b"{\"c\":\"p\"}").unwrap();
+        }
+        let found = Attached { last_used: 3, last_persisted: 0 };
+        Publisher::new(Box::new(store), found, StoreUse::default(), Bugs::default())
+    }
+
+    #[test]
+    fn a_refusal_says_nothing_of_what_was_published_before() {
+        let mut publisher = with_three();
+        assert!(!publisher.refused(2, "not entitled".into()));
+        assert_eq!((publisher.len(), publisher.fate(1)), (3, Fate::Queued));
+        assert_eq!(publisher.fate(2), Fate::Refused);
+        publisher.logged_on(Some(0), 3, 0);
+        let mut wire = Queue::default();
+        assert!(publisher.fill(&mut wire).is_none());
+        let sent = wire.tail.windows(5).filter(|bytes| bytes == b"{\"c\":").count();
+        assert_eq!((sent, publisher.sent()), (2, 3), "what was refused is not sent again");
+        publisher.persisted(1);
+        assert_eq!((publisher.len(), publisher.persisted), (1, 2), "the refused one is done with the first");
+    }
+
+    #[test]
+    fn a_refusal_of_the_lowest_number_is_dealt_with_at_once() {
+        let mut publisher = with_three();
+        publisher.persisted(1);
+        assert!(publisher.refused(2, "not entitled".into()));
+    }
 
     #[test]
     fn a_wait_for_a_number_that_an_earlier_process_reserved_is_over_when_nothing_is_kept() {

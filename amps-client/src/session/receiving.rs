@@ -206,13 +206,7 @@ impl<A: App> Session<A> {
     /// Tells the application of a write that the server refused, with what was written if the store
     /// has it. Returns whether it wanted to know.
     fn write_failed(&mut self, ack: &Message<&[u8]>, number: Option<u64>) -> bool {
-        let original = number.and_then(|number| {
-            self.shared.with(|outbound| {
-                // Those before it were persisted (WF-6).
-                outbound.persisted(number - 1);
-                outbound.original(number)
-            })
-        });
+        let original = number.and_then(|number| self.shared.with(|outbound| outbound.original(number)));
         let original = original.as_deref().and_then(|frame| Message::decode(frame).ok());
         self.app.failed_write(ack, original.as_ref())
     }

@@ -278,10 +278,8 @@ impl Outbound {
 
     /// The server has refused the message of a number, for good.
     pub(crate) fn refused(&mut self, number: u64, reason: String) {
-        if let Some(publisher) = &mut self.line.publisher {
-            publisher.refused(number, reason);
-        }
-        if self.bugs.refused_not_removed {
+        let over = self.line.publisher.as_mut().is_none_or(|publisher| publisher.refused(number, reason));
+        if !over || self.bugs.refused_not_removed {
             return;
         }
         self.persisted(number);

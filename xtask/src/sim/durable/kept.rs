@@ -5,7 +5,7 @@
 //! of the client's process.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::super::watch::Breach;
 
@@ -36,6 +36,8 @@ pub(super) struct Kept {
     /// A server told the client that it has it, or has refused it.
     pub(super) reported: bool,
     pub(super) refused: bool,
+    /// Who told it: the server, and which life its log was in when the connection began.
+    pub(super) by: Option<(usize, usize)>,
 }
 
 /// See the module's documentation.
@@ -51,8 +53,6 @@ pub(super) struct Ledger {
     pub(super) volatile: bool,
     /// What left was on the disk.
     pub(super) forced_first: bool,
-    /// Messages that a server lost that had reported them, or was about to.
-    pub(super) lost: BTreeSet<u32>,
 }
 
 impl Ledger {
@@ -92,11 +92,16 @@ impl Ledger {
         Ok(())
     }
 
-    /// The client was told that a server has everything up to a number. `took` says what that
-    /// server has really seen.
-    pub(super) fn reported(&mut self, upto: u64, took: impl Fn(u64) -> bool) -> Result<(), Breach> {
+    /// The client was told that a server has everything up to a number. `took` says what those
+    /// have really seen that this has to be true of.
+    pub(super) fn reported(
+        &mut self,
+        upto: u64,
+        by: Option<(usize, usize)>,
+        took: impl Fn(u64) -> bool,
+    ) -> Result<(), Breach> {
         for (number, kept) in self.numbers.range_mut(..=upto).filter(|(_, kept)| !kept.reported) {
-            kept.reported = true;
+            (kept.reported, kept.by) = (true, by);
             if !kept.doubtful && !kept.refusable && !took(*number) {
                 let text =
                     format!("number {number} ({kept:?}) was reported persisted by {upto}, and never sent");

@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use amps_client::simulation::{SimClient, SimNote};
+use amps_testkit::{MessageId, QueuedMessage};
 use amps_transport::Time;
 
 use super::Durable;
 use super::member::Member;
-use super::setup::{QUEUE, Role};
+use super::setup::{NAMES, PORT, QUEUE, Role};
 
 /// Virtual time that timers may be late.
 const SLACK: Duration = Duration::from_millis(3);
@@ -33,6 +34,7 @@ impl Durable {
             }
             return;
         }
+        self.sweep();
         match self.unfinished() {
             None => self.close_down(),
             Some((promise, text)) if overdue => {
@@ -117,14 +119,46 @@ impl Durable {
             let name = self.members[waiting.member].name();
             return Some(("P7", format!("{} of {name} never ended", waiting.what)));
         }
-        if self.setup.has_queue {
-            let queue = self.servers[0].machine.0.queue(QUEUE)?;
-            let (available, leased) = (queue.available.len(), queue.leased.len());
-            if available + leased > 0 {
-                return Some(("P9", format!("the queue holds {available} messages and {leased} leases")));
+        self.queue_left()
+    }
+
+    /// A publisher that changes servers along a link that nobody waits for leaves behind what the second
+    /// server never gets (HA-04, HA-06). It is in the queue of the first one only, and workers of the second
+    /// one cannot ask for it: an operator who sees that brings a worker.
+    fn sweep(&mut self) {
+        for at in 0..if self.setup.shares_queue() { 2 } else { 0 } {
+            let (here, there) = (&self.servers[at], &self.servers[1 - at]);
+            let Some(queue) = here.machine.0.queue(QUEUE).filter(|_| !self.swept[at]) else { continue };
+            let is_stranded = |message: &&QueuedMessage| {
+                MessageId::parse(message.bookmark.as_bytes()).is_ok_and(|id| there.book.passed_by(id))
+            };
+            let stranded = queue.available.iter().filter(is_stranded).count() as u64;
+            let worker = self.members.iter().find(|member| member.plan.role == Role::Worker);
+            let (Some(worker), true) = (worker, stranded > 0 && !here.waits) else { continue };
+            let mut plan = worker.plan.clone();
+            plan.config.name = format!("sweeper-{}", NAMES[at]);
+            plan.config.servers = vec![format!("tcp://{}:{PORT}/amps/json", NAMES[at])];
+            plan.publishes = None;
+            (self.swept[at], self.coverage.stranded) = (true, self.coverage.stranded + stranded);
+            self.add_member(plan);
+        }
+    }
+
+    /// What is left of the queue, on either server.
+    fn queue_left(&self) -> Option<(&'static str, String)> {
+        for server in self.servers.iter().filter(|_| self.setup.has_queue) {
+            let queue = server.machine.0.queue(QUEUE)?;
+            let kept = [
+                ("waits", &queue.available),
+                ("is leased", &queue.leased),
+                ("is elsewhere", &queue.elsewhere),
+            ];
+            if let Some((how, message)) = kept.iter().find_map(|(how, all)| Some((how, all.first()?))) {
+                let text = format!("{} {how} for the queue of {}", message.bookmark, server.name);
+                return Some(("P9", text));
             }
-            let jobs = self.servers[0].book.log.iter().filter(|message| !message.replayed);
-            if let Some(job) = jobs.into_iter().find(|job| !self.processed.contains(&job.id)) {
+            let mut jobs = server.book.log.iter().filter(|message| !message.replayed);
+            if let Some(job) = jobs.find(|job| !self.processed.contains(&job.id)) {
                 return Some(("P2", format!("message {} of the queue was never processed", job.id)));
             }
         }
@@ -196,7 +230,9 @@ impl Durable {
                     }
                     continue;
                 }
-                if !logged && !member.ledger.lost.contains(&id) {
+                // Only a server that reported it, and then lost its log, excuses that.
+                let gone = kept.by.is_some_and(|(server, life)| self.servers[server].book.life() > life);
+                if !logged && !gone {
                     let text = format!("{} published {id} as {number}, and no log has it", member.name());
                     return self.breach(("P5", text));
                 }
