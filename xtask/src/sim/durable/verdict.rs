@@ -230,9 +230,14 @@ impl Durable {
                     }
                     continue;
                 }
-                // Only a server that reported it, and then lost its log, excuses that.
-                let gone = kept.by.is_some_and(|(server, life)| self.servers[server].book.life() > life);
-                if !logged && !gone {
+                if logged {
+                    continue;
+                }
+                // Nothing excuses it but that every log is lost that had it by what the client was told.
+                let is_lost = |(server, life): &(usize, usize)| self.servers[*server].book.life() > *life;
+                if !kept.by.is_empty() && kept.by.iter().all(is_lost) {
+                    self.coverage.lost += 1;
+                } else {
                     let text = format!("{} published {id} as {number}, and no log has it", member.name());
                     return self.breach(("P5", text));
                 }
