@@ -144,11 +144,12 @@ pub(super) enum Summed {
     Forgiven,
     Shared,
     Stranded,
+    Lost,
     Steps,
 }
 
 impl Summed {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Messages,
         Self::Deliveries,
         Self::Acks,
@@ -160,6 +161,7 @@ impl Summed {
         Self::Forgiven,
         Self::Shared,
         Self::Stranded,
+        Self::Lost,
         Self::Steps,
     ];
 
@@ -176,6 +178,7 @@ impl Summed {
             Self::Forgiven => "redeliveries-excused",
             Self::Shared => "held-twice-excused",
             Self::Stranded => "stranded",
+            Self::Lost => "losses-excused",
             Self::Steps => "events",
         }
     }
@@ -213,6 +216,8 @@ pub struct Coverage {
     /// Queue messages that only one server of a pair could ever deliver, because their publisher went to the
     /// other one along a link that nobody waited for: a worker had to be brought there.
     pub stranded: u64,
+    /// Messages that no log has, because each that had it, as it was reported, was lost.
+    pub lost: u64,
     /// Events of the simulated world.
     pub steps: u64,
 }
@@ -233,6 +238,7 @@ impl Coverage {
         self.forgiven += other.forgiven;
         self.shared += other.shared;
         self.stranded += other.stranded;
+        self.lost += other.lost;
         self.steps += other.steps;
     }
 
@@ -249,6 +255,7 @@ impl Coverage {
             Summed::Forgiven => self.forgiven,
             Summed::Shared => self.shared,
             Summed::Stranded => self.stranded,
+            Summed::Lost => self.lost,
             Summed::Steps => self.steps,
         }
     }
@@ -281,6 +288,7 @@ impl Coverage {
             Some(Summed::Forgiven) => &mut self.forgiven,
             Some(Summed::Shared) => &mut self.shared,
             Some(Summed::Stranded) => &mut self.stranded,
+            Some(Summed::Lost) => &mut self.lost,
             Some(Summed::Steps) => &mut self.steps,
             None => {
                 let fault = FaultKind::ALL.iter().position(|kind| format!("{kind:?}") == name);

@@ -21,7 +21,7 @@ pub(super) enum End {
 }
 
 /// A number that was given out.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Kept {
     /// What was published under it; `None` for what settles queue messages.
     pub(super) id: Option<u32>,
@@ -36,8 +36,8 @@ pub(super) struct Kept {
     /// A server told the client that it has it, or has refused it.
     pub(super) reported: bool,
     pub(super) refused: bool,
-    /// Who told it: the server, and which life its log was in when the connection began.
-    pub(super) by: Option<(usize, usize)>,
+    /// Whose logs have it by that: the server, and which life its log was in when the connection began.
+    pub(super) by: Vec<(usize, usize)>,
 }
 
 /// See the module's documentation.
@@ -97,11 +97,11 @@ impl Ledger {
     pub(super) fn reported(
         &mut self,
         upto: u64,
-        by: Option<(usize, usize)>,
+        by: &[(usize, usize)],
         took: impl Fn(u64) -> bool,
     ) -> Result<(), Breach> {
         for (number, kept) in self.numbers.range_mut(..=upto).filter(|(_, kept)| !kept.reported) {
-            (kept.reported, kept.by) = (true, by);
+            (kept.reported, kept.by) = (true, by.to_vec());
             if !kept.doubtful && !kept.refusable && !took(*number) {
                 let text =
                     format!("number {number} ({kept:?}) was reported persisted by {upto}, and never sent");
@@ -160,5 +160,34 @@ impl Ledger {
     /// A number that no server has dealt with as far as the client knows.
     pub(super) fn open(&self) -> Option<u64> {
         self.numbers.iter().find(|(_, kept)| !kept.reported && !kept.doubtful).map(|(number, _)| *number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_two() -> Ledger {
+        let mut ledger = Ledger::default();
+        ledger.accepted(1, 10, false).unwrap();
+        ledger.accepted(2, 11, true).unwrap();
+        ledger
+    }
+
+    #[test]
+    fn a_report_is_believed_of_what_was_taken_only() {
+        let mut ledger = with_two();
+        assert!(ledger.reported(1, &[(0, 0)], |_| false).is_err());
+        let mut ledger = with_two();
+        assert!(ledger.reported(1, &[(0, 0)], |number| number == 1).is_ok());
+        assert_eq!((ledger.open(), &*ledger.numbers[&1].by), (Some(2), &[(0, 0)][..]));
+    }
+
+    #[test]
+    fn a_refusal_is_of_one_message_that_was_to_be_refused() {
+        let mut ledger = with_two();
+        assert!(ledger.refused(1).is_err());
+        assert!(ledger.refused(2).is_ok());
+        assert_eq!(ledger.open(), Some(1), "what was before it waits for a report");
     }
 }

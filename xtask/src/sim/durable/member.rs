@@ -38,6 +38,8 @@ pub(super) struct Line {
     pub(super) conn: Option<ConnId>,
     /// With which server, and in which life of its log.
     pub(super) server: Option<(usize, usize)>,
+    /// The lives of all logs when it began.
+    lives: Vec<usize>,
     logged_on: bool,
     /// The beginning of a frame.
     sent: Vec<u8>,
@@ -244,9 +246,10 @@ impl Member {
 
     // ----- the wire -------------------------------------------------------------------
 
-    pub(super) fn connected(&mut self, conn: ConnId, server: Option<(usize, usize)>) {
+    pub(super) fn connected(&mut self, conn: ConnId, server: Option<(usize, usize)>, servers: &[Server]) {
         self.disconnected();
-        self.line = Line { conn: Some(conn), server, ..Line::default() };
+        let lives = servers.iter().map(|server| server.book.life()).collect();
+        self.line = Line { conn: Some(conn), server, lives, ..Line::default() };
         self.ledger.connected();
     }
 
@@ -339,7 +342,11 @@ impl Member {
         let everywhere = waits && by.is_some_and(|server| server.waits);
         let mut known = self.asks.reported(upto).into_iter().map(|message| (message, everywhere)).collect();
         self.acknowledged.append(&mut known);
-        self.ledger.reported(upto, place, |sequence| {
+        let logs: Vec<(usize, usize)> = match everywhere {
+            true => self.line.lives.iter().copied().enumerate().collect(),
+            false => place.into_iter().collect(),
+        };
+        self.ledger.reported(upto, &logs, |sequence| {
             let number = MessageId { publisher, sequence };
             by.is_some_and(|server| server.book.took(number))
                 && (!everywhere || servers.iter().all(|server| server.book.took(number)))

@@ -3,14 +3,17 @@
 //! operation of their disks, and a network that fails.
 //!
 //! Owns the machines and the loop that hands each event of the world to the one that it concerns,
-//! then lets the referees look: `kept` (P5), `replayed` (P4, P6), `member` (P1, P8), `verdict`
-//! (P7, P9, P10). What the applications do is in `acting`, what goes wrong in `faults`.
+//! then lets the referees look: `kept` (P5), `replayed` (P4, P6), `member` (P8), `asks` and `jobs`
+//! (P1, P2), `verdict` (P2, P7, P9, P10). What the applications do is in `acting`, what goes wrong in
+//! `faults`.
 //!
 //! What is promised, and what is not:
 //! * what was published outlives what its store promised to outlive, when the store said so;
 //! * a server that loses its log loses what it had reported as persisted, unless another one has it:
-//!   that, and only for messages that were in its log and reported, excuses a loss;
-//! * servers may order the messages of different publishers in different ways: see `replayed`.
+//!   that, and only of messages that the client was told of, excuses a loss;
+//! * servers may order the messages of different publishers in different ways: see `replayed`;
+//! * a message of the queue may come again after it was acknowledged only if no log that has the
+//!   acknowledgement is left, or none that its server has to wait for: see `jobs`.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -330,7 +333,7 @@ impl Durable {
         let member = &mut members[number];
         let mut result = Ok(());
         match &step {
-            Step::Connected(conn) => member.connected(*conn, places.get(conn).copied()),
+            Step::Connected(conn) => member.connected(*conn, places.get(conn).copied(), servers),
             Step::Received { conn, bytes, .. } => result = member.received(*conn, bytes, servers),
             _ => {}
         }

@@ -34,7 +34,7 @@ impl Durable {
             }
             return;
         }
-        self.sweep();
+        (0..self.servers.len()).for_each(|at| self.sweep(at));
         match self.unfinished() {
             None => self.close_down(),
             Some((promise, text)) if overdue => {
@@ -125,23 +125,24 @@ impl Durable {
     /// A publisher that changes servers along a link that nobody waits for leaves behind what the second
     /// server never gets (HA-04, HA-06). It is in the queue of the first one only, and workers of the second
     /// one cannot ask for it: an operator who sees that brings a worker.
-    fn sweep(&mut self) {
-        for at in 0..if self.setup.shares_queue() { 2 } else { 0 } {
-            let (here, there) = (&self.servers[at], &self.servers[1 - at]);
-            let Some(queue) = here.machine.0.queue(QUEUE).filter(|_| !self.swept[at]) else { continue };
-            let is_stranded = |message: &&QueuedMessage| {
-                MessageId::parse(message.bookmark.as_bytes()).is_ok_and(|id| there.book.passed_by(id))
-            };
-            let stranded = queue.available.iter().filter(is_stranded).count() as u64;
-            let worker = self.members.iter().find(|member| member.plan.role == Role::Worker);
-            let (Some(worker), true) = (worker, stranded > 0 && !here.waits) else { continue };
-            let mut plan = worker.plan.clone();
-            plan.config.name = format!("sweeper-{}", NAMES[at]);
-            plan.config.servers = vec![format!("tcp://{}:{PORT}/amps/json", NAMES[at])];
-            plan.publishes = None;
-            (self.swept[at], self.coverage.stranded) = (true, self.coverage.stranded + stranded);
-            self.add_member(plan);
+    fn sweep(&mut self, at: usize) {
+        if self.swept[at] || !self.setup.shares_queue() {
+            return;
         }
+        let (here, there) = (&self.servers[at], &self.servers[1 - at]);
+        let Some(queue) = here.machine.0.queue(QUEUE) else { return };
+        let is_stranded = |message: &&QueuedMessage| {
+            MessageId::parse(message.bookmark.as_bytes()).is_ok_and(|id| there.book.passed_by(id))
+        };
+        let stranded = queue.available.iter().filter(is_stranded).count() as u64;
+        let worker = self.members.iter().find(|member| member.plan.role == Role::Worker);
+        let (Some(worker), true) = (worker, stranded > 0 && !here.waits) else { return };
+        let mut plan = worker.plan.clone();
+        plan.config.name = format!("sweeper-{}", NAMES[at]);
+        plan.config.servers = vec![format!("tcp://{}:{PORT}/amps/json", NAMES[at])];
+        plan.publishes = None;
+        (self.swept[at], self.coverage.stranded) = (true, self.coverage.stranded + stranded);
+        self.add_member(plan);
     }
 
     /// What is left of the queue, on either server.
@@ -230,9 +231,14 @@ impl Durable {
                     }
                     continue;
                 }
-                // Only a server that reported it, and then lost its log, excuses that.
-                let gone = kept.by.is_some_and(|(server, life)| self.servers[server].book.life() > life);
-                if !logged && !gone {
+                if logged {
+                    continue;
+                }
+                // Nothing excuses it but that every log is lost that had it by what the client was told.
+                let is_lost = |(server, life): &(usize, usize)| self.servers[*server].book.life() > *life;
+                if !kept.by.is_empty() && kept.by.iter().all(is_lost) {
+                    self.coverage.lost += 1;
+                } else {
                     let text = format!("{} published {id} as {number}, and no log has it", member.name());
                     return self.breach(("P5", text));
                 }
