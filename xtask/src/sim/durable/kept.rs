@@ -112,6 +112,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// One server alone has told the client that it has a message, or the client does not know that it was there.
+    pub(super) fn is_with_one(&self, number: u64) -> bool {
+        self.numbers.get(&number).is_some_and(|kept| kept.doubtful || kept.by.len() == 1)
+    }
+
     /// The client was told that a server has refused one.
     pub(super) fn refused(&mut self, number: u64) -> Result<(), Breach> {
         match self.numbers.get_mut(&number) {

@@ -62,7 +62,7 @@ pub(super) struct Member {
     pub(super) unforced_since: Option<Time>,
     pub(super) line: Line,
     /// The hash of its name, as servers say.
-    publisher: u64,
+    pub(super) publisher: u64,
     pub(super) ledger: Ledger,
     pub(super) replays: Vec<Replayed>,
     /// The queue's subscription, and its answer while that is awaited.

@@ -122,9 +122,10 @@ impl Durable {
         self.queue_left()
     }
 
-    /// A publisher that changes servers along a link that nobody waits for leaves behind what the second
-    /// server never gets (HA-04, HA-06). It is in the queue of the first one only, and workers of the second
-    /// one cannot ask for it: an operator who sees that brings a worker.
+    /// A publisher that changes servers leaves behind what one server alone has told it to have, and the second
+    /// one never gets (HA-04, HA-06): nobody waited for the link, or it was said at a logon, which counts as
+    /// persisted (client.md PS-7) and does not wait; or its process has lost it. It is in the queue of the first
+    /// one only, and workers of the second one cannot ask for it: an operator who sees that brings a worker.
     fn sweep(&mut self, at: usize) {
         if self.swept[at] || !self.setup.shares_queue() {
             return;
@@ -132,11 +133,16 @@ impl Durable {
         let (here, there) = (&self.servers[at], &self.servers[1 - at]);
         let Some(queue) = here.machine.0.queue(QUEUE) else { return };
         let is_stranded = |message: &&QueuedMessage| {
-            MessageId::parse(message.bookmark.as_bytes()).is_ok_and(|id| there.book.passed_by(id))
+            let excused = |id: MessageId| {
+                let mut publishers = self.members.iter().filter(|member| member.publisher == id.publisher);
+                publishers.any(|member| member.ledger.is_with_one(id.sequence))
+            };
+            MessageId::parse(message.bookmark.as_bytes())
+                .is_ok_and(|id| there.book.passed_by(id) && excused(id))
         };
         let stranded = queue.available.iter().filter(is_stranded).count() as u64;
         let worker = self.members.iter().find(|member| member.plan.role == Role::Worker);
-        let (Some(worker), true) = (worker, stranded > 0 && !here.waits) else { return };
+        let (Some(worker), true) = (worker, stranded > 0) else { return };
         let mut plan = worker.plan.clone();
         plan.config.name = format!("sweeper-{}", NAMES[at]);
         plan.config.servers = vec![format!("tcp://{}:{PORT}/amps/json", NAMES[at])];
