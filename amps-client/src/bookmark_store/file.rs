@@ -56,8 +56,9 @@ const BYTES_PER_NOTE: u64 = 20;
 /// A thread of the store's own forces it onto the disk as the [`SyncPolicy`] says (by default at least
 /// once a second; see [`builder`](Self::builder)); from then on it outlives a failure of the machine. With
 /// [`SyncPolicy::EveryWrite`] they return when it is on the disk; threads that discard at the same time share
-/// one force. With the other policies nothing waits for the disk. What the server has persisted, and where
-/// a subscription began, may be written later.
+/// one force. With the other policies nothing waits for the disk, but for the moment in which a new file takes the
+/// place of one that is mostly dead. What the server has persisted, and where a subscription began, may be
+/// written later.
 ///
 /// After a restart each subscription resumes at or before its first message that is not discarded.
 /// That one comes again, as new; what was discarded behind it is still known. **Every message has to

@@ -284,7 +284,7 @@ impl<O: Owner> Journal<O> {
             drop(core);
             let step = self.shared.step(&mut self.shared.worker(), true);
             core = self.shared.lock();
-            if step != Step::Done {
+            if step != Step::Done && core.synced.position < position {
                 return Err(core.trouble.clone().unwrap_or(StoreError::Closed));
             }
         }

@@ -95,7 +95,11 @@ impl<O: Owner> Shared<O> {
             // What the new file begins with stands for something that is not written yet. That comes first.
             drop(writer);
             worker.rewrite = Some(rewrite);
-            return Ok(self.write());
+            // If somebody else was faster, there is something to do all the same.
+            return Ok(match self.write() {
+                Step::Nothing => Step::Done,
+                step => step,
+            });
         };
         if left > SLICE as u64 {
             drop(writer);

@@ -56,6 +56,21 @@ pub trait PublishStore: Send + 'static {
     /// They are forgotten all the same, but may be back after a restart.
     fn discard_up_to(&mut self, sequence: u64) -> Result<(), StoreError>;
 
+    /// The server will never take the message of this number, while something before it is still needed: it
+    /// stays until it is discarded, but must not be sent again, not even after a restart.
+    ///
+    /// # Errors
+    /// After a restart it may be sent again. So it may with a store that keeps no such notes, which is the default.
+    fn refuse(&mut self, sequence: u64) -> Result<(), StoreError> {
+        let _ = sequence;
+        Ok(())
+    }
+
+    /// What [`refuse`](Self::refuse) was called for, also before a restart, and is still kept; in any order.
+    fn refused(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
     /// Shows what is kept, in ascending order, from the number `from` on, until `visit` returns
     /// `false`.
     ///

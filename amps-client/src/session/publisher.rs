@@ -8,12 +8,13 @@
 //! [`Publisher::fill`], which goes on where the connection is.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use amps_protocol::{Command as Wire, CommandKind, LENGTH_PREFIX, Message, ReasonClass};
 use bytes::{Bytes, BytesMut};
 
 use super::bugs::Bugs;
+use super::refusals::Refusals;
 use super::wire::Wire as Queue;
 use crate::error::{Error, Result};
 use crate::publish_store::{Attached, PublishStore};
@@ -22,17 +23,11 @@ use crate::store_error::StoreError;
 /// So many bytes wait before no more is read from the store, unless a simulator says otherwise.
 const FILL_BYTES: usize = 256 << 10;
 
-/// Refused messages of which receipts can still tell why.
-const REMEMBERED_REASONS: usize = 1024;
-
-/// Stretches of refused messages of which receipts can still tell that they were refused.
-const REMEMBERED_STRETCHES: usize = 1 << 16;
-
-/// What is said of older ones.
-const REASON_FORGOTTEN: &str = "the server refused it, and a thousand others since";
-
 /// A store grows by doubling from here, unless the application has a say.
 const FIRST_CAPACITY: u64 = 1 << 20;
+
+/// Waits that are over, and what has to be reported.
+pub(super) type Over = (Vec<u64>, Option<Error>);
 
 pub(crate) struct Publisher {
     store: Box<dyn PublishStore>,
@@ -54,12 +49,13 @@ pub(crate) struct Publisher {
     replay_to: Option<u64>,
     /// Who waits until everything up to a number is persisted, by the number of the wait.
     waits: BTreeSet<(u64, u64)>,
-    /// First and last numbers, without a gap between them.
-    refused: BTreeMap<u64, u64>,
-    /// With the server's words.
-    reasons: VecDeque<(u64, String)>,
+    refusals: Refusals,
     /// Refused, and kept until everything before them is dealt with: a refusal says nothing of that.
     refused_early: BTreeSet<u64>,
+    /// The same of what this server had already. Another one may not have it.
+    known_early: BTreeSet<u64>,
+    /// What a server has said that it has, which does not count what it refused.
+    confirmed: u64,
     /// Bytes that may be kept.
     capacity: u64,
     /// The application decides whether more may be kept.
@@ -128,7 +124,7 @@ impl Publisher {
                 true
             });
         }
-        Self {
+        let mut publisher = Self {
             last,
             sent: 0,
             sent_before: 0,
@@ -138,9 +134,10 @@ impl Publisher {
             open: false,
             replay_to: None,
             waits: BTreeSet::new(),
-            refused: BTreeMap::new(),
-            reasons: VecDeque::new(),
-            refused_early: BTreeSet::new(),
+            refusals: Refusals::default(),
+            refused_early: store.refused().into_iter().collect(),
+            known_early: BTreeSet::new(),
+            confirmed: found.last_persisted,
             capacity: how.ask_above.unwrap_or(FIRST_CAPACITY).max(store.bytes()),
             asks: how.ask_above.is_some(),
             strict: how.strict,
@@ -149,7 +146,10 @@ impl Publisher {
             fill_bytes: FILL_BYTES,
             store,
             bugs,
-        }
+        };
+        // What cannot be forgotten now is when the next number is persisted.
+        let _tried_again = publisher.forget_early();
+        publisher
     }
 
     /// Reads no more from the store while so many bytes wait.
@@ -235,8 +235,8 @@ impl Publisher {
     /// # Errors
     /// It has less than another one had, and that is not to be accepted.
     pub(crate) fn accepts(&self, has: Option<u64>) -> Result<()> {
-        match has.filter(|has| *has < self.persisted && self.strict) {
-            Some(has) => Err(Error::PublishStoreGap { server_has: has, persisted: self.persisted }),
+        match has.filter(|has| *has < self.confirmed && self.strict) {
+            Some(has) => Err(Error::PublishStoreGap { server_has: has, persisted: self.confirmed }),
             None => Ok(()),
         }
     }
@@ -267,6 +267,7 @@ impl Publisher {
     }
 
     pub(super) fn connection_lost(&mut self) {
+        self.known_early.clear();
         self.sent_before = self.sent;
         self.open = false;
         self.replay_to = None;
@@ -349,9 +350,39 @@ impl Publisher {
 
     /// The server has persisted everything up to a number. Returns the waits that are over,
     /// and what is strange about it, or what the store has to say.
-    pub(super) fn persisted(&mut self, number: u64) -> (Vec<u64>, Option<Error>) {
+    pub(super) fn persisted(&mut self, number: u64) -> Over {
+        self.confirmed = self.confirmed.max(number);
+        self.dealt_with(number)
+    }
+
+    /// The server has refused one message, and will not take it again. What is before it and on the server may be
+    /// on no replica yet, so it is kept until the server says more (server.md HA-03, PUB-24), and the refused
+    /// message with it. Returns what is over by that.
+    pub(super) fn refused(&mut self, number: u64, reason: String) -> Over {
+        self.refusals.note(number, reason);
+        if self.bugs.refused_not_removed {
+            return Over::default();
+        }
+        if self.is_lowest(number) {
+            return self.dealt_with(number);
+        }
+        self.refused_early.insert(number);
+        (Vec::new(), self.store.refuse(number).err().map(Error::Store))
+    }
+
+    /// The server had one message already (client.md WF-7, inferred), which says nothing of those before it either.
+    pub(super) fn known(&mut self, number: u64) -> Over {
+        if self.is_lowest(number) {
+            return self.persisted(number);
+        }
+        self.known_early.insert(number);
+        Over::default()
+    }
+
+    /// Everything up to a number is persisted, or refused.
+    fn dealt_with(&mut self, number: u64) -> Over {
         if number <= self.persisted {
-            return (Vec::new(), None);
+            return Over::default();
         }
         self.persisted = number;
         let mut strange = None;
@@ -362,47 +393,35 @@ impl Publisher {
         }
         let upto = if self.bugs.discards_one_too_many { number + 1 } else { number };
         let mut trouble = self.store.discard_up_to(upto).err().map(Error::Store);
-        self.refused_early.retain(|refused| *refused > number);
-        let mut number = number;
-        while let Some(refused) =
-            self.refused_early.first().copied().filter(|refused| self.is_lowest(*refused))
-        {
-            self.refused_early.pop_first();
-            trouble = self.store.discard_up_to(refused).err().map(Error::Store).or(trouble);
-            (self.persisted, number) = (refused, refused);
+        for early in [&mut self.refused_early, &mut self.known_early] {
+            *early = early.split_off(&number.saturating_add(1));
         }
+        trouble = self.forget_early().or(trouble);
         // Numbers behind it that are not kept, such as those reserved by an earlier process, are never reported.
-        let over_to = self.store.lowest().map_or(u64::MAX, |lowest| number.max(lowest - 1));
+        let over_to = self.store.lowest().map_or(u64::MAX, |lowest| self.persisted.max(lowest - 1));
         let open = over_to.checked_add(1).map(|next| self.waits.split_off(&(next, 0))).unwrap_or_default();
         let over = std::mem::replace(&mut self.waits, open);
         (over.into_iter().map(|(_, wait)| wait).collect(), trouble.or(strange))
     }
 
+    /// Forgets what the server has dealt with singly, and nothing before it is kept.
+    fn forget_early(&mut self) -> Option<Error> {
+        let mut trouble = None;
+        loop {
+            let early = self.refused_early.first().into_iter().chain(self.known_early.first());
+            let Some(next) = early.min().copied().filter(|next| self.is_lowest(*next)) else {
+                return trouble;
+            };
+            self.refused_early.remove(&next);
+            self.known_early.remove(&next);
+            trouble = self.store.discard_up_to(next).err().map(Error::Store).or(trouble);
+            self.persisted = self.persisted.max(next);
+        }
+    }
+
     /// Nothing before a number is kept.
     fn is_lowest(&self, number: u64) -> bool {
         self.store.lowest().is_none_or(|lowest| lowest >= number)
-    }
-
-    /// The server has refused one message, and will not take it again. Returns whether everything before
-    /// it is dealt with. What is before it and on the server may be on no replica yet, so it is kept
-    /// until the server says more (server.md HA-03, PUB-24), and the refused message with it.
-    pub(super) fn refused(&mut self, number: u64, reason: String) -> bool {
-        if self.reasons.len() == REMEMBERED_REASONS {
-            self.reasons.pop_front();
-        }
-        self.reasons.push_back((number, reason));
-        match self.refused.range_mut(..=number).next_back() {
-            Some((_, last)) if last.saturating_add(1) >= number => *last = number.max(*last),
-            _ => drop(self.refused.insert(number, number)),
-        }
-        if self.refused.len() > REMEMBERED_STRETCHES {
-            self.refused.pop_first();
-        }
-        let over = self.is_lowest(number);
-        if !over {
-            self.refused_early.insert(number);
-        }
-        over
     }
 
     /// What was kept under a number: its frame.
@@ -445,9 +464,7 @@ impl Publisher {
 
     /// Why the server has refused a message.
     pub(crate) fn refusal(&self, number: u64) -> Option<&str> {
-        let (_, last) = self.refused.range(..=number).next_back()?;
-        let reason = self.reasons.iter().find(|(refused, _)| *refused == number);
-        (number <= *last).then(|| reason.map_or(REASON_FORGOTTEN, |(_, reason)| reason))
+        self.refusals.reason(number)
     }
 
     pub(crate) fn is_safe(&self, number: u64) -> bool {
@@ -568,7 +585,7 @@ mod tests {
     #[test]
     fn a_refusal_says_nothing_of_what_was_published_before() {
         let mut publisher = with_three();
-        assert!(!publisher.refused(2, "not entitled".into()));
+        assert!(publisher.refused(2, "not entitled".into()).0.is_empty());
         assert_eq!((publisher.len(), publisher.fate(1)), (3, Fate::Queued));
         assert_eq!(publisher.fate(2), Fate::Refused);
         publisher.logged_on(Some(0), 3, 0);
@@ -584,7 +601,8 @@ mod tests {
     fn a_refusal_of_the_lowest_number_is_dealt_with_at_once() {
         let mut publisher = with_three();
         publisher.persisted(1);
-        assert!(publisher.refused(2, "not entitled".into()));
+        assert!(!publisher.await_persisted(2, 7));
+        assert_eq!(publisher.refused(2, "not entitled".into()).0, [7]);
     }
 
     #[test]
@@ -599,20 +617,29 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_message_never_counts_as_persisted_however_many_are_refused_after_it() {
-        let (store, found) = (MemoryPublishStore::new(), Attached::default());
-        let mut publisher = Publisher::new(Box::new(store), found, StoreUse::default(), Bugs::default());
-        let refused = |number: u64| number % 7 != 3;
-        for number in (1..=3000).filter(|number| refused(*number)) {
-            publisher.refused(number, format!("reason {number}"));
-        }
-        publisher.persisted(3000);
-        for number in 1..=3000 {
-            let fate = if refused(number) { Fate::Refused } else { Fate::Persisted };
-            assert_eq!(publisher.fate(number), fate, "{number}");
-        }
-        assert_eq!(publisher.refusal(3000), Some("reason 3000"));
-        assert_eq!(publisher.refusal(1), Some(REASON_FORGOTTEN));
-        assert_eq!(publisher.refusal(3), None);
+    fn what_a_server_had_already_says_nothing_of_what_was_published_before() {
+        let mut publisher = with_three();
+        assert!(publisher.known(2).0.is_empty());
+        assert_eq!(publisher.len(), 3, "1 may be on no replica yet");
+        publisher.connection_lost();
+        publisher.persisted(1);
+        assert_eq!(publisher.len(), 2, "another server may not have 2");
+        publisher.known(2);
+        publisher.known(3);
+        assert_eq!((publisher.len(), publisher.persisted), (0, 3));
+    }
+
+    #[test]
+    fn a_server_without_what_another_one_refused_has_not_less() {
+        let how = StoreUse { strict: true, ..StoreUse::default() };
+        let found = Attached { last_used: 3, last_persisted: 0 };
+        let mut store = MemoryPublishStore::new();
+        (1..=3).for_each(|number| store.append(number, b"{}").unwrap());
+        let mut publisher = Publisher::new(Box::new(store), found, how, Bugs::default());
+        publisher.persisted(2);
+        publisher.refused(3, "not entitled".into());
+        assert_eq!(publisher.persisted, 3);
+        assert!(publisher.accepts(Some(2)).is_ok());
+        assert!(publisher.accepts(Some(1)).is_err());
     }
 }

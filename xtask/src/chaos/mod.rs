@@ -39,9 +39,9 @@ const ENOUGH_KILLS: u32 = 100;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// Every ten milliseconds. What was handed to the system outlives the process: a message once its receipt
-    /// says that it is stored, discards within a millisecond or so. A kill may take the last few discards along.
+    /// says that it is stored, a discard once its call has returned.
     Interval,
-    /// Before a publish leaves and before `discard` returns: nothing is lost, nothing comes again.
+    /// Before a publish leaves and before `discard` returns.
     EveryWrite,
 }
 

@@ -5,7 +5,7 @@
 //! of the client's process.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::watch::Breach;
 
@@ -51,6 +51,8 @@ pub(super) struct Ledger {
     pub(super) reported: u64,
     /// The store keeps things in memory: nothing outlives the process.
     pub(super) volatile: bool,
+    /// Refused, which the store has noted unless its process died at once.
+    refused_here: BTreeSet<u64>,
     /// What left was on the disk.
     pub(super) forced_first: bool,
 }
@@ -72,6 +74,9 @@ impl Ledger {
 
     /// A numbered command leaves the client.
     pub(super) fn sent(&mut self, number: u64, payload: u64) -> Result<(), Breach> {
+        if self.refused_here.contains(&number) {
+            return Err(("P5", format!("number {number} was sent again after it had been refused")));
+        }
         if self.wire.insert(number, payload).is_some_and(|before| before != payload) {
             return Err(("P5", format!("number {number} was used twice, for different commands")));
         }
@@ -122,6 +127,7 @@ impl Ledger {
         match self.numbers.get_mut(&number) {
             Some(kept) if kept.refusable || kept.id.is_none() => {
                 (kept.reported, kept.refused) = (true, true);
+                self.refused_here.insert(number);
                 Ok(())
             }
             other => Err(("P5", format!("number {number} ({other:?}) was refused without a reason"))),
@@ -160,6 +166,9 @@ impl Ledger {
             kept.doubtful |= !survives;
         }
         self.last = 0;
+        if end != End::Orderly {
+            self.refused_here.clear();
+        }
     }
 
     /// A number that no server has dealt with as far as the client knows.
