@@ -95,8 +95,6 @@ impl Jobs {
     /// A client was told that its acknowledgement is persisted.
     pub(super) fn acknowledged(&mut self, message: MessageId, everywhere: bool) {
         *self.acknowledged.entry(message).or_default() |= everywhere;
-        // What became of an earlier acknowledgement excuses nothing any more.
-        self.lost.remove(&message);
     }
 
     /// A log was lost, and by it, these had left the queue.
