@@ -263,7 +263,9 @@ impl Client {
         self.connect_with(None)
     }
 
-    /// As [`connect`](Self::connect), to other servers, which replace the configured ones.
+    /// As [`connect`](Self::connect), to other servers, which replace the configured ones. From here on a server
+    /// chooser and a delay strategy are not asked any more: servers are tried in turn, and waits are those of the
+    /// [`Reconnect`](crate::Reconnect) policy.
     ///
     /// # Errors
     /// As for `connect`, and if a connection string cannot be used.

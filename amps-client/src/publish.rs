@@ -84,11 +84,12 @@ impl Receipt {
         let number = self.number()?;
         let client = Client::from_inner(self.client()?);
         client.may_wait("wait_persisted")?;
-        client.command(Some(timeout), |outbound, now, waiter| {
+        let waited = client.command(Some(timeout), |outbound, now, waiter| {
             outbound.await_persisted(now, number, Some(timeout), waiter);
             Ok(())
-        })?;
-        self.verdict()
+        });
+        // A refusal is known before everything that was published earlier is dealt with.
+        self.verdict().and(waited.map(drop))
     }
 
     /// As [`wait_persisted`](Self::wait_persisted), for async code; ask [`state`](Self::state)

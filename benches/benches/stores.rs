@@ -1,18 +1,25 @@
-//! Publish stores, for people: `cargo bench -p benches --bench stores`. What they measure is also the disk
+//! Stores, for people: `cargo bench -p benches --bench stores`. What they measure is also the disk
 //! that holds the system's temporary directory: look at the floor, which appends and forces without a store.
 #![allow(missing_docs, reason = "criterion's macros generate undocumented items")]
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use amps_client::{FilePublishStore, MemoryPublishStore, Progress, PublishStore, SyncPolicy};
+use amps_client::bookmarks::MessageId;
+use amps_client::{
+    BookmarkStore, FileBookmarkStore, FilePublishStore, MemoryBookmarkStore, MemoryPublishStore, Progress,
+    PublishStore, SyncPolicy,
+};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const FRAME: [u8; 128] = [b'x'; 128];
 const MESSAGES: u64 = 200_000;
+/// A discard in a bookmark store's file.
+const RECORD: usize = 29;
 const THREADS: u64 = 32;
 const EACH: u64 = 50;
 
@@ -145,5 +152,48 @@ fn opening(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(all, appending, opening);
+/// So many messages arrive and are discarded in turn.
+fn discards(store: &impl BookmarkStore, next: &mut u64) -> Duration {
+    let first = *next;
+    *next += MESSAGES;
+    let began = Instant::now();
+    for sequence in first..*next {
+        let message = MessageId { publisher: 7, sequence };
+        store.arrived("orders", message).unwrap();
+        store.discard("orders", message).unwrap();
+    }
+    began.elapsed()
+}
+
+fn discarding(c: &mut Criterion) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut group = c.benchmark_group("a message arrives and is discarded");
+    group.throughput(Throughput::Elements(MESSAGES)).sample_size(10);
+    let file = File::create(directory.path().join("floor")).unwrap();
+    let mut offset = 0;
+    group.bench_function("floor: one write of a record", |b| {
+        b.iter(|| {
+            for _ in 0..MESSAGES {
+                file.write_all_at(&FRAME[..RECORD], offset).unwrap();
+                offset += RECORD as u64;
+            }
+        });
+    });
+    let memory = MemoryBookmarkStore::new();
+    memory.attach("bench").unwrap();
+    let mut next = 1;
+    group.bench_function("memory", |b| b.iter_custom(|n| (0..n).map(|_| discards(&memory, &mut next)).sum()));
+    for (name, policy) in [
+        ("never forced", SyncPolicy::Never),
+        ("forced every second", SyncPolicy::Interval(Duration::from_secs(1))),
+    ] {
+        let store = FileBookmarkStore::builder(directory.path().join(name)).sync(policy).open().unwrap();
+        store.attach("bench").unwrap();
+        let mut next = 1;
+        group.bench_function(name, |b| b.iter_custom(|n| (0..n).map(|_| discards(&store, &mut next)).sum()));
+    }
+    group.finish();
+}
+
+criterion_group!(all, appending, opening, discarding);
 criterion_main!(all);

@@ -96,6 +96,9 @@ fn stores_break_no_promise_whoever_dies() {
         panic!("seed {}: {}\n{}", failure.seed, failure.violation.unwrap(), failure.trace.join("\n"));
     }
     assert_eq!(summary.coverage.hole(Play::Durable.faults()), None);
+    let coverage = summary.coverage;
+    assert!(coverage.shared_queues >= 100, "queues on pairs: {coverage}");
+    assert!(coverage.failovers >= 10, "workers that left leases behind: {coverage}");
 }
 
 #[test]
@@ -142,4 +145,10 @@ fn each_mistake_about_replays_is_found() {
         assert_eq!(promise_broken_by(name), "P6", "{name}");
     }
     assert_eq!(promise_broken_by("resubscribes-in-reverse"), "P8");
+}
+
+#[test]
+fn each_mistake_about_queues_on_servers_that_fail_is_found() {
+    assert_eq!(promise_broken_by("acks-left-out-of-replay"), "P5");
+    assert_eq!(promise_broken_by("stale-acks-stored"), "P1");
 }

@@ -52,12 +52,13 @@ const BYTES_PER_NOTE: u64 = 20;
 
 /// Keeps in a file what was processed: it outlives the process.
 ///
-/// What is discarded is written by a thread of the store's own within a millisecond or so, or as soon as the
-/// disk is done with what is being forced just then, and forced onto the disk as the [`SyncPolicy`] says (by default at least once a second; see
-/// [`builder`](Self::builder)). What was written outlives the process, what was forced outlives a
-/// failure of the machine. With [`SyncPolicy::EveryWrite`], `discard`, `purge` and `purge_sub` return when it is on
-/// the disk; threads that discard at the same time share one force. Nothing else ever waits for the
-/// disk: what the server has persisted, and where a subscription began, may be written later.
+/// When `discard`, `purge` and `purge_sub` return, it is written: it outlives the process, however that ends.
+/// A thread of the store's own forces it onto the disk as the [`SyncPolicy`] says (by default at least
+/// once a second; see [`builder`](Self::builder)); from then on it outlives a failure of the machine. With
+/// [`SyncPolicy::EveryWrite`] they return when it is on the disk; threads that discard at the same time share
+/// one force. With the other policies nothing waits for the disk, but for the moment in which a new file takes the
+/// place of one that is mostly dead. What the server has persisted, and where a subscription began, may be
+/// written later.
 ///
 /// After a restart each subscription resumes at or before its first message that is not discarded.
 /// That one comes again, as new; what was discarded behind it is still known. **Every message has to
@@ -160,13 +161,6 @@ impl FileBookmarkStore {
     fn look<T: Default>(&self, sub: &str, look: impl FnOnce(&Tracker) -> T) -> T {
         self.journal.with(|state, _| state.subs.get(sub).map(|sub| look(&sub.tracker)).unwrap_or_default())
     }
-
-    /// Returns when what was appended up to this position is as safe as the policy demands.
-    fn settle(&self, (appended, end): (Result<(), StoreError>, u64)) -> Result<(), StoreError> {
-        appended?;
-        self.journal.wait_safe(end)?;
-        self.journal.trouble().map_or(Ok(()), Err)
-    }
 }
 
 #[cfg(any(test, feature = "simulation"))]
@@ -224,14 +218,13 @@ impl BookmarkStore for FileBookmarkStore {
     }
 
     fn discard(&self, sub: &str, message: MessageId) -> Result<(), StoreError> {
-        let done = self.journal.with(|state, log| {
+        self.journal.settle(|state, log| {
             if !state.subs.contains_key(sub) {
-                return None;
+                return Ok(());
             }
-            let (was_open, appended) = state.change(sub, log, |tracker, told| tracker.discard(message, told));
-            was_open.then(|| (appended, log.end()))
-        });
-        done.map_or(Ok(()), |done| self.settle(done))
+            // Where it was not open, whoever has discarded it may not be back yet.
+            state.change(sub, log, |tracker, told| tracker.discard(message, told)).1
+        })
     }
 
     fn persisted(&self, sub: &str, last: MessageId) -> Result<(), StoreError> {
@@ -253,19 +246,17 @@ impl BookmarkStore for FileBookmarkStore {
     }
 
     fn purge(&self) -> Result<(), StoreError> {
-        let done = self.journal.with(|state, log| {
+        self.journal.settle(|state, log| {
             state.forget_all();
-            (log.append(PURGED, &[]).map(drop), log.end())
-        });
-        self.settle(done)
+            log.append(PURGED, &[]).map(drop)
+        })
     }
 
     fn purge_sub(&self, sub: &str) -> Result<(), StoreError> {
-        let done = self.journal.with(|state, log| {
-            let number = state.forget(sub)?;
-            Some((log.append(PURGED_SUB, &[&number.to_be_bytes()]).map(drop), log.end()))
-        });
-        done.map_or(Ok(()), |done| self.settle(done))
+        self.journal.settle(|state, log| match state.forget(sub) {
+            None => Ok(()),
+            Some(number) => log.append(PURGED_SUB, &[&number.to_be_bytes()]).map(drop),
+        })
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -61,16 +61,17 @@ pub struct RecoveryPoint {
 /// nothing later.
 ///
 /// A store that outlives its process belongs to one client, by name, and to one process at a time. After a
-/// restart nothing is open: what was not discarded comes again and is new, what was discarded is known. A crash may
-/// take the last few discards with it, and what they moved; it never brings the recovery point beyond what was
-/// discarded.
+/// restart nothing is open: what was not discarded comes again and is new, what was discarded is known. How many of the
+/// last discards a crash may take with it is the store's to say ([`FileBookmarkStore`]: none whose call has returned); it
+/// never brings the recovery point beyond what was discarded.
 ///
 /// Methods are called from any thread, also at the same time, and some with a lock of the client held
 /// (`recovery_point` is, while a subscription is placed): they must not call the client. What `recovery_point`, `discard` and `arrived` cost
 /// does not depend on how many messages are open. The feature `testing` has suites that check a store against all
 /// of this.
 pub trait BookmarkStore: Send + Sync + 'static {
-    /// The client takes the store, before any other call.
+    /// The client takes the store, before any other call. A store is one client's: two that shared one would take
+    /// each other's subscriptions for their own where these have the same id.
     ///
     /// # Errors
     /// The store cannot be used by a client of this name.

@@ -2,7 +2,10 @@
 //!
 //! One step at a time, whoever takes them: the journal's thread, or a simulator. A step reads no
 //! clock and never waits, except for the disk, and holds the lock only to take over work and to say what
-//! came of it.
+//! came of it. Writing alone is also done by callers who must not wait for a force that is under way.
+//!
+//! Of the three locks, each is only taken by who has none of those behind it: `worker` (steps), `writer`
+//! (the file's end, and which file it is), `core` (the state, for short).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::path::PathBuf;
@@ -55,6 +58,8 @@ pub(super) struct Shared<O> {
     pub(super) settled: Condvar,
     /// Whoever takes steps has it.
     pub(super) worker: Mutex<Worker>,
+    /// Whoever writes at the end of the file has it, or puts another file in its place: a spare buffer.
+    pub(super) writer: Mutex<Vec<u8>>,
     /// Called when positions, marks or the trouble have changed.
     pub(super) progress: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
 }
@@ -62,33 +67,12 @@ pub(super) struct Shared<O> {
 /// What only the steps need.
 pub(super) struct Worker {
     next: Task,
-    spare: Vec<u8>,
     pub(super) rewrite: Option<Rewrite>,
-    /// The disk refused to force the file: what it holds of that nobody knows. Only a new file helps.
-    pub(super) doubtful: bool,
-    /// The directory must be forced before anything else counts as forced.
-    pub(super) directory_unsynced: bool,
-    /// Somebody has to be told.
-    pub(super) news: bool,
 }
 
 impl Default for Worker {
     fn default() -> Self {
-        Self {
-            next: Task::Write,
-            spare: Vec::new(),
-            rewrite: None,
-            doubtful: false,
-            directory_unsynced: false,
-            news: false,
-        }
-    }
-}
-
-impl Worker {
-    /// Trouble that a write does not end.
-    fn cannot_sync(&self) -> bool {
-        self.doubtful || self.directory_unsynced
+        Self { next: Task::Write, rewrite: None }
     }
 }
 
@@ -101,6 +85,18 @@ impl<O: Owner> Shared<O> {
         self.worker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until something has changed.
+    pub(super) fn wait<'a>(&self, mut core: MutexGuard<'a, Core<O>>) -> MutexGuard<'a, Core<O>> {
+        core.waiting += 1;
+        let mut core = self.settled.wait(core).unwrap_or_else(PoisonError::into_inner);
+        core.waiting -= 1;
+        core
+    }
+
+    pub(super) fn writer(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Does what is next. `interval_over`: what was written has waited long enough to be forced.
     pub(super) fn step(&self, worker: &mut Worker, interval_over: bool) -> Step {
         let order = match worker.next {
@@ -110,7 +106,7 @@ impl<O: Owner> Shared<O> {
         };
         for task in order {
             let (step, after) = match task {
-                Task::Write => (self.write(worker), Task::Sync),
+                Task::Write => (self.write(), Task::Sync),
                 Task::Sync => (self.sync(worker, interval_over), Task::Rewrite),
                 Task::Rewrite => (self.rewrite(worker, self.rewrite_above), Task::Write),
             };
@@ -123,14 +119,11 @@ impl<O: Owner> Shared<O> {
     }
 
     /// Tells the owner's client that there is news, if there is. No lock is held meanwhile.
-    pub(super) fn tell(&self, news: bool) {
-        if !news {
-            return;
-        }
+    pub(super) fn tell(&self) {
         let progress = {
             let mut core = self.lock();
             // Whoever closes may hold what the client needs to listen.
-            if core.closing {
+            if !std::mem::take(&mut core.news) || core.closing {
                 return;
             }
             core.telling = true;
@@ -144,38 +137,43 @@ impl<O: Owner> Shared<O> {
     }
 
     /// Writes the next burst, or the last once more.
-    pub(super) fn write(&self, worker: &mut Worker) -> Step {
-        let spare = std::mem::take(&mut worker.spare);
-        let Some((segment, offset, burst)) = self.lock().take_burst(spare) else { return Step::Nothing };
+    pub(super) fn write(&self) -> Step {
+        let mut writer = self.writer();
+        let Some((segment, offset, burst)) = self.lock().take_burst(&mut writer) else {
+            return Step::Nothing;
+        };
         match segment.file.write_at(offset, &burst) {
             Ok(()) => {
                 let mut core = self.lock();
                 core.burst_written();
-                if !worker.cannot_sync() {
-                    worker.news |= core.trouble.take().is_some();
+                if !core.cannot_sync() {
+                    core.news |= core.trouble.take().is_some();
                 }
+                core.news |= self.policy != SyncPolicy::EveryWrite;
+                let somebody_waits = core.waiting > 0;
                 drop(core);
                 // Readers copy under the lock: nobody else has it now.
                 if let Some(mut spare) = Arc::into_inner(burst).filter(|it| it.capacity() <= SPARE_BYTES) {
                     spare.clear();
-                    worker.spare = spare;
+                    *writer = spare;
                 }
-                worker.news |= self.policy != SyncPolicy::EveryWrite;
-                self.settled.notify_all();
+                if somebody_waits {
+                    self.settled.notify_all();
+                }
                 Step::Done
             }
             Err(error) => {
                 // So that a process that ends now leaves a sound file. If it fails, the torn tail is cut
                 // off at the next start.
                 let _best_effort = segment.file.set_len(offset);
-                self.failed(worker, StoreError::io("write", &self.path, error))
+                self.failed(StoreError::io("write", &self.path, error))
             }
         }
     }
 
     /// Forces what was written, if it has to be.
     pub(super) fn sync(&self, worker: &mut Worker, interval_over: bool) -> Step {
-        let (segment, target) = {
+        let (segment, target, directory_unsynced) = {
             let core = self.lock();
             let behind = core.written.position > core.synced.position;
             let due = match self.policy {
@@ -183,29 +181,29 @@ impl<O: Owner> Shared<O> {
                 SyncPolicy::Interval(_) => behind && interval_over || core.demands_sync(),
                 SyncPolicy::Never => core.demands_sync(),
             };
-            let due = (due || worker.directory_unsynced) && !worker.doubtful;
+            let due = (due || core.directory_unsynced) && !core.doubtful;
             match core.segment.clone().filter(|_| due) {
-                Some(segment) => (segment, core.written),
+                Some(segment) => (segment, core.written, core.directory_unsynced),
                 None => return Step::Nothing,
             }
         };
         if let Err(error) = segment.file.sync() {
             // What was to be forced may be lost although it can still be read, and the next attempt may say
             // that all is well.
-            worker.doubtful = true;
+            self.lock().doubtful = true;
             worker.rewrite = None;
-            return self.failed(worker, StoreError::io("sync", &self.path, error));
+            return self.failed(StoreError::io("sync", &self.path, error));
         }
-        if worker.directory_unsynced {
+        if directory_unsynced {
             if let Err(error) = self.disk.sync_directory(&self.path) {
-                return self.failed(worker, StoreError::io("sync the directory of", &self.path, error));
+                return self.failed(StoreError::io("sync the directory of", &self.path, error));
             }
-            worker.directory_unsynced = false;
         }
         let mut core = self.lock();
+        core.directory_unsynced = false;
         core.synced = target;
-        worker.news |= core.trouble.take().is_some() || self.policy == SyncPolicy::EveryWrite;
-        worker.news |= core.must_sync > 0 && core.must_sync <= target.position;
+        core.news |= core.trouble.take().is_some() || self.policy == SyncPolicy::EveryWrite;
+        core.news |= core.must_sync > 0 && core.must_sync <= target.position;
         if core.must_sync <= target.position {
             core.must_sync = 0;
         }
@@ -215,10 +213,12 @@ impl<O: Owner> Shared<O> {
     }
 
     /// Notes why nothing goes on.
-    pub(super) fn failed(&self, worker: &mut Worker, error: StoreError) -> Step {
-        self.lock().trouble = Some(error);
+    pub(super) fn failed(&self, error: StoreError) -> Step {
+        let mut core = self.lock();
+        core.trouble = Some(error);
+        core.news = true;
+        drop(core);
         self.settled.notify_all();
-        worker.news = true;
         Step::Failed
     }
 
@@ -228,12 +228,13 @@ impl<O: Owner> Shared<O> {
             let (behind, end) = {
                 let mut core = self.lock();
                 core.must_sync = core.end();
-                (core.has_unwritten() || core.synced.position < core.written.position, core.end())
+                let behind = core.has_unwritten() || core.synced.position < core.written.position;
+                (behind || core.cannot_sync(), core.end())
             };
-            if !behind && !worker.cannot_sync() {
+            if !behind {
                 return Ok(());
             }
-            let step = match self.write(worker) {
+            let step = match self.write() {
                 Step::Nothing => match self.sync(worker, true) {
                     // Only a new file helps.
                     Step::Nothing => self.rewrite(worker, 0),

@@ -67,6 +67,8 @@ pub(super) enum Asleep {
     No,
     /// Until there is something to do.
     Idle,
+    /// The same, or until what was written has to be forced.
+    UntilForced,
     /// For a moment, so that more comes together.
     Lingering,
 }
@@ -108,11 +110,21 @@ pub(super) struct Core<O> {
     /// Has to be forced whatever the policy says.
     pub(super) must_sync: u64,
     pub(super) trouble: Option<StoreError>,
+    /// The disk refused to force the file: what it holds of that nobody knows. Only a new file helps.
+    pub(super) doubtful: bool,
+    /// The directory must be forced before anything else counts as forced.
+    pub(super) directory_unsynced: bool,
+    /// The owner's client has to be told.
+    pub(super) news: bool,
+    /// How far things had come when the thread last looked.
+    pub(super) looked_at: u64,
     pub(super) asleep: Asleep,
     /// The thread has to come to its end, and to tell nobody anything.
     pub(super) closing: bool,
     /// The thread is telling the owner's client something.
     pub(super) telling: bool,
+    /// Callers that wait for the thread: where there are none, nobody has to be woken.
+    pub(super) waiting: usize,
     /// There is no thread any more, or there was none.
     pub(super) no_thread: bool,
     /// After a new file could not be written: how long the old one gets before the next attempt.
@@ -135,19 +147,24 @@ impl<O: Owner> Core<O> {
         !self.writing.is_empty() || !self.pending.is_empty()
     }
 
+    /// Trouble that a write does not end.
+    pub(super) fn cannot_sync(&self) -> bool {
+        self.doubtful || self.directory_unsynced
+    }
+
     /// Something that was written has to be forced, whatever the policy says.
     pub(super) fn demands_sync(&self) -> bool {
         self.must_sync > self.synced.position && self.written.position > self.synced.position
     }
 
     /// Hands over the next burst, or the last once more: its bytes, and where they go.
-    pub(super) fn take_burst(&mut self, spare: Vec<u8>) -> Option<(Segment, u64, Arc<Vec<u8>>)> {
+    pub(super) fn take_burst(&mut self, spare: &mut Vec<u8>) -> Option<(Segment, u64, Arc<Vec<u8>>)> {
         if self.writing.is_empty() {
             if self.pending.is_empty() {
                 return None;
             }
             self.note_synced();
-            self.writing = Arc::new(std::mem::replace(&mut self.pending, spare));
+            self.writing = Arc::new(std::mem::replace(&mut self.pending, std::mem::take(spare)));
             self.writing_mark = self.owner.mark();
         }
         let segment = self.segment.clone()?;

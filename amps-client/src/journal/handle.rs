@@ -112,9 +112,14 @@ impl<O: Owner> Journal<O> {
             synced_noted: segment.first,
             must_sync: 0,
             trouble: None,
+            doubtful: false,
+            directory_unsynced: false,
+            news: false,
+            looked_at: 0,
             asleep: Asleep::No,
             closing: false,
             telling: false,
+            waiting: 0,
             no_thread: true,
             rewrite_from: 0,
             segment: Some(segment),
@@ -133,6 +138,7 @@ impl<O: Owner> Journal<O> {
             work: Condvar::new(),
             settled: Condvar::new(),
             worker: Mutex::new(Worker::default()),
+            writer: Mutex::default(),
             progress: Mutex::new(None),
         };
         Ok(Self { shared: Arc::new(shared), has_thread: thread, thread: Mutex::new(None), found })
@@ -153,6 +159,8 @@ impl<O: Owner> Journal<O> {
     ) -> Result<(), StoreError> {
         let shared = &self.shared;
         let mut worker = shared.worker();
+        // Nobody writes before the file is ready.
+        let writer = shared.writer();
         {
             let mut core = shared.lock();
             match core.stage {
@@ -170,24 +178,23 @@ impl<O: Owner> Journal<O> {
             client.clone_into(&mut core.client);
             core.stage = Stage::Attached;
         }
-        let ready = self
-            .make_ready(&mut worker)
-            .and_then(|()| self.with(first))
-            .and_then(|()| shared.commit_all(&mut worker));
-        worker.news = false;
+        let made = self.make_ready();
+        drop(writer);
+        let ready = made.and_then(|()| self.with(first)).and_then(|()| shared.commit_all(&mut worker));
+        shared.lock().news = false;
         drop(worker);
         *shared.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(progress));
         ready.and_then(|()| self.start()).inspect_err(|_| self.give_free())
     }
 
-    fn make_ready(&self, worker: &mut Worker) -> Result<(), StoreError> {
+    fn make_ready(&self) -> Result<(), StoreError> {
         let shared = &self.shared;
         shared
             .disk
             .remove(&shared.beside)
             .map_err(|error| StoreError::io("remove", &shared.beside, error))?;
         match self.found {
-            Found::Nothing => shared.make_file(worker),
+            Found::Nothing => shared.make_file(),
             Found::Store { len, torn: true } => {
                 let file = shared.lock().segment.as_ref().map(|segment| Arc::clone(&segment.file));
                 // Before anything is written there: what was torn must not come back behind it.
@@ -219,7 +226,12 @@ impl<O: Owner> Journal<O> {
     /// Looks at the owner's state, or changes it and appends to the log, under one lock.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut O, &mut Log<'_>) -> R) -> R {
         let mut core = self.shared.lock();
-        let core = &mut *core;
+        let result = self.act(&mut core, act);
+        thread::wake_if_needed(&self.shared, &mut core);
+        result
+    }
+
+    fn act<R>(&self, core: &mut Core<O>, act: impl FnOnce(&mut O, &mut Log<'_>) -> R) -> R {
         let mut log = Log {
             path: &self.shared.path,
             stage: core.stage,
@@ -228,22 +240,34 @@ impl<O: Owner> Journal<O> {
             pending: &mut core.pending,
             must_sync: &mut core.must_sync,
         };
-        let result = act(&mut core.owner, &mut log);
-        thread::wake_if_needed(&self.shared, core);
-        result
+        act(&mut core.owner, &mut log)
     }
 
-    /// Waits until everything up to this position (a `Log::end`) is on the disk, if the policy is
-    /// [`SyncPolicy::EveryWrite`]; otherwise there is nothing to wait for. Where there is no thread it takes the
-    /// steps itself.
+    /// Does the same, and returns when everything that was appended so far outlives what the policy promises
+    /// it to outlive: a failure of the machine with [`SyncPolicy::EveryWrite`], for which it waits for
+    /// the thread, and otherwise the end of the process, for which it writes by itself, since the thread may
+    /// be waiting for the disk.
     ///
     /// # Errors
-    /// It does not get there for now; it is kept in memory, and tried again.
-    #[allow(dead_code, reason = "for stores of which each call is to be safe")]
-    pub(crate) fn wait_safe(&self, position: u64) -> Result<(), StoreError> {
-        if self.shared.policy != SyncPolicy::EveryWrite {
-            return Ok(());
-        }
+    /// `act` failed, or it does not get there for now; it is kept in memory, and tried again.
+    pub(crate) fn settle<T>(
+        &self,
+        act: impl FnOnce(&mut O, &mut Log<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let forced = self.shared.policy == SyncPolicy::EveryWrite;
+        let (result, end) = {
+            let mut core = self.shared.lock();
+            let result = self.act(&mut core, act)?;
+            if forced {
+                thread::wake_if_needed(&self.shared, &mut core);
+            }
+            (result, core.end())
+        };
+        if forced { self.wait_until_forced(end) } else { self.write_up_to(end) }?;
+        self.trouble().map_or(Ok(result), Err)
+    }
+
+    fn wait_until_forced(&self, position: u64) -> Result<(), StoreError> {
         let mut core = self.shared.lock();
         while core.synced.position < position {
             let alone = core.no_thread;
@@ -254,13 +278,28 @@ impl<O: Owner> Journal<O> {
                 return Err(trouble);
             }
             if !alone {
-                core = self.shared.settled.wait(core).unwrap_or_else(PoisonError::into_inner);
+                core = self.shared.wait(core);
                 continue;
             }
             drop(core);
             let step = self.shared.step(&mut self.shared.worker(), true);
             core = self.shared.lock();
-            if step != Step::Done {
+            if step != Step::Done && core.synced.position < position {
+                return Err(core.trouble.clone().unwrap_or(StoreError::Closed));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes, unless somebody else has done it meanwhile.
+    fn write_up_to(&self, position: u64) -> Result<(), StoreError> {
+        let mut core = self.shared.lock();
+        while core.written.position < position {
+            drop(core);
+            let step = self.shared.write();
+            core = self.shared.lock();
+            thread::wake_after_write(&self.shared, &mut core, step);
+            if step != Step::Done && core.written.position < position {
                 return Err(core.trouble.clone().unwrap_or(StoreError::Closed));
             }
         }
@@ -350,7 +389,7 @@ impl<O: Owner> Journal<O> {
         if outcome.is_ok() {
             // Where that is impossible the old file does as well.
             while shared.rewrite(&mut worker, REWRITE_ABOVE_AT_CLOSE) == Step::Done
-                && worker.rewrite.is_some() | worker.directory_unsynced
+                && worker.rewrite.is_some() | shared.lock().directory_unsynced
             {}
         }
         self.give_free();
@@ -364,7 +403,7 @@ impl<O: Owner> Journal<O> {
         core.closing = true;
         self.shared.work.notify_all();
         while !core.no_thread && !core.telling {
-            core = self.shared.settled.wait(core).unwrap_or_else(PoisonError::into_inner);
+            core = self.shared.wait(core);
         }
         let ended = core.no_thread;
         drop(core);
@@ -415,12 +454,8 @@ impl<O: Owner> Journal<O> {
             if shared.lock().stage != Stage::Attached {
                 return Step::Nothing;
             }
-            let (step, news) = {
-                let mut worker = shared.worker();
-                let step = shared.step(&mut worker, interval_over);
-                (step, std::mem::take(&mut worker.news))
-            };
-            shared.tell(news);
+            let step = shared.step(&mut shared.worker(), interval_over);
+            shared.tell();
             step
         }))
     }

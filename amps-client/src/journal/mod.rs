@@ -2,13 +2,14 @@
 //!
 //! A store gives the journal its state (an [`Owner`]) and appends records under the lock that
 //! guards both. A thread of the journal's own takes what was appended since it last looked, writes
-//! it at once, forces it onto the disk as the [`SyncPolicy`] demands, and tells whoever waits. When most of
-//! the file is dead, the same thread writes a new one beside it, which takes its place when it is
+//! it at once, forces it onto the disk as the [`SyncPolicy`] demands, and tells whoever waits. A caller who
+//! must know that it outlives the process writes by itself, so as not to wait for a force that is under way.
+//! When most of the file is dead, the thread writes a new one beside it, which takes its place when it is
 //! whole. The steps of that thread can also be done one by one, over a disk that is simulated.
 //!
 //! ```text
 //! appended -> pending -> writing -> in the file (written) -> on the disk (synced)
-//!             (one burst at a time, by the thread)
+//!             (one burst at a time, by the thread or a caller)
 //! ```
 //!
 //! | File | Owns |

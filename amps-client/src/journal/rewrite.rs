@@ -12,7 +12,8 @@ use super::core::{Core, Owner, Segment, Stage};
 use super::format::{Found, Records, SYNCED, header, record};
 use crate::store_error::StoreError;
 
-/// How much is copied and forced at once: writes to the old file wait no longer than this takes.
+/// How much is copied and forced at once: writes to the old file wait no longer than this takes. When no more
+/// than this is left, nobody writes until it is done: otherwise it would never end under load.
 const SLICE: usize = 4 << 20;
 
 /// A new file that is not in its place yet.
@@ -26,15 +27,15 @@ impl<O: Owner> Shared<O> {
     /// Does the next bit, if a new file is worth it: the old one is at least this long and mostly dead.
     pub(super) fn rewrite(&self, worker: &mut Worker, above: u64) -> Step {
         let bit = match worker.rewrite.take() {
-            None if !self.worth_it(&self.lock(), worker, above) => return Step::Nothing,
+            None if !self.worth_it(&self.lock(), above) => return Step::Nothing,
             None => self.begin(worker),
             Some(rewrite) => self.go_on(worker, rewrite),
         };
         let Err(error) = bit else { return bit.unwrap_or(Step::Nothing) };
         worker.rewrite = None;
         let _best_effort = self.disk.remove(&self.beside);
-        if worker.doubtful {
-            return self.failed(worker, error);
+        if self.lock().doubtful {
+            return self.failed(error);
         }
         // The old file does as well.
         let mut core = self.lock();
@@ -42,12 +43,12 @@ impl<O: Owner> Shared<O> {
         Step::Done
     }
 
-    fn worth_it(&self, core: &Core<O>, worker: &Worker, above: u64) -> bool {
+    fn worth_it(&self, core: &Core<O>, above: u64) -> bool {
         let len = core.file_len();
         let live = core.owner.live_bytes(core.end());
         let dead = len.saturating_sub(live);
         core.stage == Stage::Attached
-            && (worker.doubtful || len >= above.max(core.rewrite_from) && dead > live && dead > above / 2)
+            && (core.doubtful || len >= above.max(core.rewrite_from) && dead > live && dead > above / 2)
     }
 
     /// Makes the new file, with what stands for everything before a position.
@@ -83,23 +84,35 @@ impl<O: Owner> Shared<O> {
     }
 
     fn go_on(&self, worker: &mut Worker, mut rewrite: Rewrite) -> Result<Step, StoreError> {
+        // As long as it is held nobody writes, so that the end of the old file stays where it is.
+        let writer = self.writer();
         let (old, written) = {
             let core = self.lock();
             let Some(old) = core.segment.clone() else { return Ok(Step::Nothing) };
-            (old, core.written)
+            (old, core.written.position)
         };
-        if written.position < rewrite.copied {
+        let Some(left) = written.checked_sub(rewrite.copied) else {
             // What the new file begins with stands for something that is not written yet. That comes first.
+            drop(writer);
             worker.rewrite = Some(rewrite);
-            return Ok(self.write(worker));
-        }
-        if written.position > rewrite.copied {
-            rewrite.copied = self.copy(&old, &rewrite, written.position)?;
+            // If somebody else was faster, there is something to do all the same.
+            return Ok(match self.write() {
+                Step::Nothing => Step::Done,
+                step => step,
+            });
+        };
+        if left > SLICE as u64 {
+            drop(writer);
+            rewrite.copied = self.copy(&old, &rewrite, written)?;
             rewrite.segment.file.sync().map_err(|error| StoreError::io("sync", &self.beside, error))?;
             worker.rewrite = Some(rewrite);
             return Ok(Step::Done);
         }
-        self.take_place(worker, rewrite)?;
+        while rewrite.copied < written {
+            rewrite.copied = self.copy(&old, &rewrite, written)?;
+        }
+        self.take_place(rewrite)?;
+        drop(writer);
         Ok(self.sync(worker, true))
     }
 
@@ -140,28 +153,28 @@ impl<O: Owner> Shared<O> {
         StoreError::Corrupt { path: self.path.clone(), offset, fault: fault.to_owned() }
     }
 
-    /// The new file has everything: it gets the name.
-    fn take_place(&self, worker: &mut Worker, rewrite: Rewrite) -> Result<(), StoreError> {
+    /// The new file has everything: it gets the name. Whoever calls has the writer's lock.
+    fn take_place(&self, rewrite: Rewrite) -> Result<(), StoreError> {
         let wrong = |action| move |error: io::Error| StoreError::io(action, &self.path, error);
         rewrite.segment.file.sync().map_err(|error| StoreError::io("sync", &self.beside, error))?;
         self.disk.rename(&self.beside, &self.path).map_err(wrong("replace"))?;
         // From here on there is no way back.
-        worker.doubtful = false;
-        worker.directory_unsynced = true;
         let mut core = self.lock();
+        core.doubtful = false;
+        core.directory_unsynced = true;
         core.segment = Some(rewrite.segment);
         core.rewrite_from = 0;
         drop(core);
         Ok(())
     }
 
-    /// Makes the file of a store that has none yet.
-    pub(super) fn make_file(&self, worker: &mut Worker) -> Result<(), StoreError> {
+    /// Makes the file of a store that has none yet. Whoever calls has the writer's lock.
+    pub(super) fn make_file(&self) -> Result<(), StoreError> {
         let (written, client) = {
             let core = self.lock();
             (core.written, core.client.clone())
         };
         let rewrite = self.new_file(Records::default(), written.position, &client)?;
-        self.take_place(worker, rewrite)
+        self.take_place(rewrite)
     }
 }

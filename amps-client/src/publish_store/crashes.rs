@@ -260,3 +260,33 @@ fn after_a_force_that_failed_only_a_new_file_counts() {
     store.attach("order-entry", Progress::new(|| {})).unwrap();
     assert_eq!(store.len(), 1);
 }
+
+/// WF-5: what was refused stays as long as something before it is kept, also in a file that is written anew, and
+/// the next process knows it.
+#[test]
+fn what_was_refused_is_known_after_a_restart_until_it_is_discarded() {
+    let disk = SimDisk::new(3);
+    let mut refused = Vec::new();
+    for life in 0..3_u64 {
+        let (mut store, steps) = open(&disk, SyncPolicy::Never).unwrap();
+        store.attach("order-entry", Progress::new(|| {})).unwrap();
+        assert_eq!(store.refused(), refused);
+        let first = life * 3_000_000 + 1;
+        // The first one is open to the end of its life; what is dead before it makes the file worth a new one.
+        store.discard_up_to(first - 1).unwrap();
+        assert_eq!(store.refused(), [0; 0]);
+        (first..first + 100).for_each(|number| store.append(number, &[b'x'; 100]).unwrap());
+        store.discard_up_to(first + 49).unwrap();
+        refused = vec![first + 70, first + 99];
+        for number in [first + 3, first + 70, first + 99, first + 70] {
+            store.refuse(number).unwrap();
+        }
+        assert_eq!(store.refused(), refused, "{} is gone already", first + 3);
+        while steps.step(false) != Step::Nothing {}
+        if life == 1 {
+            store.close().unwrap();
+        } else {
+            disk.kill_process();
+        }
+    }
+}

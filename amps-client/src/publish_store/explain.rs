@@ -2,7 +2,7 @@
 
 use amps_protocol::Message;
 
-use super::file::{DISCARDED, MESSAGE, RESERVED, State, message};
+use super::file::{DISCARDED, MESSAGE, REFUSED, RESERVED, State, message};
 use crate::journal::{Explain, Owner};
 
 /// Who explains the records of a publish store.
@@ -17,6 +17,7 @@ impl Explain for State {
         Ok(match kind {
             MESSAGE => format!("message {number}: {}", frame_in_words(frame)),
             DISCARDED => format!("discarded: everything up to {number}"),
+            REFUSED => format!("refused: message {number} is not sent again"),
             RESERVED => format!("reserved: no number above {number} is in use"),
             _ => format!("kind {kind} with the number {number}"),
         })

@@ -3,6 +3,7 @@
 //! Owns what its records mean, and the reservation of numbers (ruling R16); the file itself is the
 //! journal's.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(super) const DISCARDED: u8 = 2;
 /// No number above this one is in use; ahead of the numbers that are, and just the last of them when the
 /// store was closed in order. The last such record counts.
 pub(super) const RESERVED: u8 = 3;
+/// The message of this number is not to be sent again.
+pub(super) const REFUSED: u8 = 4;
 
 /// Keeps messages in a file: they outlive the process.
 ///
@@ -212,6 +215,14 @@ impl PublishStore for FilePublishStore {
         self.journal.with(|state, log| state.discard_up_to(sequence, log))
     }
 
+    fn refuse(&mut self, sequence: u64) -> Result<(), StoreError> {
+        self.journal.with(|state, log| state.refuse(sequence, log))
+    }
+
+    fn refused(&self) -> Vec<u64> {
+        self.journal.with(|state, _| state.refused.iter().copied().collect())
+    }
+
     fn read(&mut self, from: u64, visit: &mut dyn FnMut(u64, &[u8]) -> bool) -> Result<(), StoreError> {
         let found = self.journal.with(|state, log| (state.places.first_from(from), log.end()));
         let (Some(Entry { mut position, .. }), end) = found else { return Ok(()) };
@@ -308,6 +319,8 @@ pub(super) struct State {
     /// No number up to here may be used again.
     pub(super) last_used: u64,
     pub(super) last_discarded: u64,
+    /// Kept, and not to be sent again.
+    pub(super) refused: BTreeSet<u64>,
     /// Numbers are reserved ahead.
     reserves: bool,
     /// Up to here they are reserved on the disk.
@@ -341,10 +354,22 @@ impl State {
         if sequence <= self.last_discarded {
             return Ok(());
         }
-        self.places.forget_up_to(sequence);
-        self.last_discarded = sequence;
-        self.last_used = self.last_used.max(sequence);
+        self.forget_up_to(sequence);
         log.append(DISCARDED, &[&sequence.to_be_bytes()])?;
+        Ok(())
+    }
+
+    fn forget_up_to(&mut self, sequence: u64) {
+        self.places.forget_up_to(sequence);
+        self.refused = self.refused.split_off(&sequence.saturating_add(1));
+        self.last_discarded = self.last_discarded.max(sequence);
+        self.last_used = self.last_used.max(sequence);
+    }
+
+    fn refuse(&mut self, sequence: u64, log: &mut Log<'_>) -> Result<(), StoreError> {
+        if sequence > self.last_discarded && self.refused.insert(sequence) {
+            log.append(REFUSED, &[&sequence.to_be_bytes()])?;
+        }
         Ok(())
     }
 
@@ -387,12 +412,10 @@ impl Owner for State {
                 return Err(format!("the message {number} comes too late"));
             }
             MESSAGE => self.keep(number, position, frame.len()),
-            DISCARDED => {
-                self.places.forget_up_to(number);
-                self.last_discarded = self.last_discarded.max(number);
-                self.last_used = self.last_used.max(number);
-            }
+            DISCARDED => self.forget_up_to(number),
             RESERVED => self.reserved = number,
+            REFUSED if number > self.last_discarded => drop(self.refused.insert(number)),
+            REFUSED => {}
             unknown => return Err(format!("a record of the unknown kind {unknown}")),
         }
         Ok(())
@@ -409,6 +432,9 @@ impl Owner for State {
     fn snapshot(&mut self, records: &mut Records, end: u64) -> u64 {
         records.push(DISCARDED, &[&self.last_discarded.to_be_bytes()]);
         records.push(RESERVED, &[&self.asked().max(self.last_used).to_be_bytes()]);
+        for number in &self.refused {
+            records.push(REFUSED, &[&number.to_be_bytes()]);
+        }
         self.places.first().map_or(end, |first| first.position)
     }
 }

@@ -168,6 +168,14 @@ impl PublishStore for HybridPublishStore {
         if self.file.is_empty() { Ok(()) } else { self.file.discard_up_to(sequence) }
     }
 
+    fn refuse(&mut self, sequence: u64) -> Result<(), StoreError> {
+        self.file.refuse(sequence)
+    }
+
+    fn refused(&self) -> Vec<u64> {
+        self.file.refused()
+    }
+
     fn read(&mut self, from: u64, visit: &mut dyn FnMut(u64, &[u8]) -> bool) -> Result<(), StoreError> {
         let mut goes_on = true;
         self.file.read(from, &mut |number, frame| {

@@ -56,6 +56,21 @@ pub trait PublishStore: Send + 'static {
     /// They are forgotten all the same, but may be back after a restart.
     fn discard_up_to(&mut self, sequence: u64) -> Result<(), StoreError>;
 
+    /// The server will never take the message of this number, while something before it is still needed: it
+    /// stays until it is discarded, but must not be sent again, not even after a restart.
+    ///
+    /// # Errors
+    /// After a restart it may be sent again. So it may with a store that keeps no such notes, which is the default.
+    fn refuse(&mut self, sequence: u64) -> Result<(), StoreError> {
+        let _ = sequence;
+        Ok(())
+    }
+
+    /// What [`refuse`](Self::refuse) was called for, also before a restart, and is still kept; in any order.
+    fn refused(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
     /// Shows what is kept, in ascending order, from the number `from` on, until `visit` returns
     /// `false`.
     ///
@@ -136,10 +151,10 @@ impl std::fmt::Debug for Progress {
 
 /// When what a file store writes is forced onto the disk.
 ///
-/// Whichever is chosen, what a store writes is handed to the system soon after it was accepted, by a thread of
-/// the store's own, which may have to wait until the disk is done with a force: it outlives the process from then
-/// on. Being forced onto the
-/// disk, it also outlives the machine's failure. By default stores use an interval of 10
+/// Whichever is chosen, what is published is handed to the system soon after it was accepted, by a thread of
+/// the store's own, which may have to wait until the disk is done with a force, and what is discarded from a
+/// bookmark store before `discard` returns: it outlives the process from then on. Being forced onto the
+/// disk, it also outlives the machine's failure. By default publish stores use an interval of 10
 /// milliseconds: what a failing machine takes along is what was published in so short a time
 /// and had not reached a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

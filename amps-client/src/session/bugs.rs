@@ -34,6 +34,10 @@ pub struct Bugs {
     pub resubscribes_in_reverse: bool,
     /// A server that knows none of the bookmarks is not told to begin with the first message.
     pub not_found_left_out: bool,
+    /// A replay leaves out what settles queue messages: their leases ended with the connection.
+    pub acks_left_out_of_replay: bool,
+    /// What is acknowledged after its connection was lost goes into the publish store all the same.
+    pub stale_acks_stored: bool,
     /// A store takes everything before a discarded message for discarded.
     #[cfg(feature = "simulation")]
     pub discard_counts_as_prefix: bool,

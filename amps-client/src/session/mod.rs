@@ -33,6 +33,7 @@ pub(crate) mod placing;
 pub(crate) mod publisher;
 mod receiving;
 pub(crate) mod recovery;
+mod refusals;
 pub(crate) mod replay;
 mod routes;
 mod servers;

@@ -8,12 +8,13 @@
 //! [`Publisher::fill`], which goes on where the connection is.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use amps_protocol::{Command as Wire, CommandKind, LENGTH_PREFIX, Message, ReasonClass};
 use bytes::{Bytes, BytesMut};
 
 use super::bugs::Bugs;
+use super::refusals::Refusals;
 use super::wire::Wire as Queue;
 use crate::error::{Error, Result};
 use crate::publish_store::{Attached, PublishStore};
@@ -22,11 +23,11 @@ use crate::store_error::StoreError;
 /// So many bytes wait before no more is read from the store, unless a simulator says otherwise.
 const FILL_BYTES: usize = 256 << 10;
 
-/// Refused messages whose fate receipts can still tell.
-const REMEMBERED_REFUSALS: usize = 1024;
-
 /// A store grows by doubling from here, unless the application has a say.
 const FIRST_CAPACITY: u64 = 1 << 20;
+
+/// Waits that are over, and what has to be reported.
+pub(super) type Over = (Vec<u64>, Option<Error>);
 
 pub(crate) struct Publisher {
     store: Box<dyn PublishStore>,
@@ -48,8 +49,13 @@ pub(crate) struct Publisher {
     replay_to: Option<u64>,
     /// Who waits until everything up to a number is persisted, by the number of the wait.
     waits: BTreeSet<(u64, u64)>,
-    /// With the server's words.
-    refused: VecDeque<(u64, String)>,
+    refusals: Refusals,
+    /// Refused, and kept until everything before them is dealt with: a refusal says nothing of that.
+    refused_early: BTreeSet<u64>,
+    /// The same of what this server had already. Another one may not have it.
+    known_early: BTreeSet<u64>,
+    /// What a server has said that it has, which does not count what it refused.
+    confirmed: u64,
     /// Bytes that may be kept.
     capacity: u64,
     /// The application decides whether more may be kept.
@@ -118,7 +124,7 @@ impl Publisher {
                 true
             });
         }
-        Self {
+        let mut publisher = Self {
             last,
             sent: 0,
             sent_before: 0,
@@ -128,7 +134,10 @@ impl Publisher {
             open: false,
             replay_to: None,
             waits: BTreeSet::new(),
-            refused: VecDeque::new(),
+            refusals: Refusals::default(),
+            refused_early: store.refused().into_iter().collect(),
+            known_early: BTreeSet::new(),
+            confirmed: found.last_persisted,
             capacity: how.ask_above.unwrap_or(FIRST_CAPACITY).max(store.bytes()),
             asks: how.ask_above.is_some(),
             strict: how.strict,
@@ -137,7 +146,10 @@ impl Publisher {
             fill_bytes: FILL_BYTES,
             store,
             bugs,
-        }
+        };
+        // What cannot be forgotten now is when the next number is persisted.
+        let _tried_again = publisher.forget_early();
+        publisher
     }
 
     /// Reads no more from the store while so many bytes wait.
@@ -223,8 +235,8 @@ impl Publisher {
     /// # Errors
     /// It has less than another one had, and that is not to be accepted.
     pub(crate) fn accepts(&self, has: Option<u64>) -> Result<()> {
-        match has.filter(|has| *has < self.persisted && self.strict) {
-            Some(has) => Err(Error::PublishStoreGap { server_has: has, persisted: self.persisted }),
+        match has.filter(|has| *has < self.confirmed && self.strict) {
+            Some(has) => Err(Error::PublishStoreGap { server_has: has, persisted: self.confirmed }),
             None => Ok(()),
         }
     }
@@ -255,6 +267,7 @@ impl Publisher {
     }
 
     pub(super) fn connection_lost(&mut self) {
+        self.known_early.clear();
         self.sent_before = self.sent;
         self.open = false;
         self.replay_to = None;
@@ -306,12 +319,16 @@ impl Publisher {
         }
         let (inherited, fill_bytes) = (self.inherited, self.fill_bytes);
         let (mut sent, mut stopped) = (self.sent, false);
+        let leaves_out = self.bugs.acks_left_out_of_replay && self.replay_to.is_some();
+        let refused_early = &self.refused_early;
         let read = self.store.read(self.sent + 1, &mut |number, frame| {
             if number > leaves || wire.queued() >= fill_bytes {
                 stopped = true;
                 return false;
             }
-            put_frame(&mut wire.tail, frame, number <= inherited);
+            if !(leaves_out && settles(frame) || refused_early.contains(&number)) {
+                put_frame(&mut wire.tail, frame, number <= inherited);
+            }
             sent = number;
             true
         });
@@ -333,9 +350,39 @@ impl Publisher {
 
     /// The server has persisted everything up to a number. Returns the waits that are over,
     /// and what is strange about it, or what the store has to say.
-    pub(super) fn persisted(&mut self, number: u64) -> (Vec<u64>, Option<Error>) {
+    pub(super) fn persisted(&mut self, number: u64) -> Over {
+        self.confirmed = self.confirmed.max(number);
+        self.dealt_with(number)
+    }
+
+    /// The server has refused one message, and will not take it again. What is before it and on the server may be
+    /// on no replica yet, so it is kept until the server says more (server.md HA-03, PUB-24), and the refused
+    /// message with it. Returns what is over by that.
+    pub(super) fn refused(&mut self, number: u64, reason: String) -> Over {
+        self.refusals.note(number, reason);
+        if self.bugs.refused_not_removed {
+            return Over::default();
+        }
+        if self.is_lowest(number) {
+            return self.dealt_with(number);
+        }
+        self.refused_early.insert(number);
+        (Vec::new(), self.store.refuse(number).err().map(Error::Store))
+    }
+
+    /// The server had one message already (client.md WF-7, inferred), which says nothing of those before it either.
+    pub(super) fn known(&mut self, number: u64) -> Over {
+        if self.is_lowest(number) {
+            return self.persisted(number);
+        }
+        self.known_early.insert(number);
+        Over::default()
+    }
+
+    /// Everything up to a number is persisted, or refused.
+    fn dealt_with(&mut self, number: u64) -> Over {
         if number <= self.persisted {
-            return (Vec::new(), None);
+            return Over::default();
         }
         self.persisted = number;
         let mut strange = None;
@@ -345,20 +392,36 @@ impl Publisher {
             (self.last, self.sent) = (number, number);
         }
         let upto = if self.bugs.discards_one_too_many { number + 1 } else { number };
-        let trouble = self.store.discard_up_to(upto).err().map(Error::Store);
+        let mut trouble = self.store.discard_up_to(upto).err().map(Error::Store);
+        for early in [&mut self.refused_early, &mut self.known_early] {
+            *early = early.split_off(&number.saturating_add(1));
+        }
+        trouble = self.forget_early().or(trouble);
         // Numbers behind it that are not kept, such as those reserved by an earlier process, are never reported.
-        let over_to = self.store.lowest().map_or(u64::MAX, |lowest| number.max(lowest - 1));
+        let over_to = self.store.lowest().map_or(u64::MAX, |lowest| self.persisted.max(lowest - 1));
         let open = over_to.checked_add(1).map(|next| self.waits.split_off(&(next, 0))).unwrap_or_default();
         let over = std::mem::replace(&mut self.waits, open);
         (over.into_iter().map(|(_, wait)| wait).collect(), trouble.or(strange))
     }
 
-    /// The server has refused one message, and will not take it again.
-    pub(super) fn refused(&mut self, number: u64, reason: String) {
-        if self.refused.len() == REMEMBERED_REFUSALS {
-            self.refused.pop_front();
+    /// Forgets what the server has dealt with singly, and nothing before it is kept.
+    fn forget_early(&mut self) -> Option<Error> {
+        let mut trouble = None;
+        loop {
+            let early = self.refused_early.first().into_iter().chain(self.known_early.first());
+            let Some(next) = early.min().copied().filter(|next| self.is_lowest(*next)) else {
+                return trouble;
+            };
+            self.refused_early.remove(&next);
+            self.known_early.remove(&next);
+            trouble = self.store.discard_up_to(next).err().map(Error::Store).or(trouble);
+            self.persisted = self.persisted.max(next);
         }
-        self.refused.push_back((number, reason));
+    }
+
+    /// Nothing before a number is kept.
+    fn is_lowest(&self, number: u64) -> bool {
+        self.store.lowest().is_none_or(|lowest| lowest >= number)
     }
 
     /// What was kept under a number: its frame.
@@ -401,7 +464,7 @@ impl Publisher {
 
     /// Why the server has refused a message.
     pub(crate) fn refusal(&self, number: u64) -> Option<&str> {
-        self.refused.iter().find(|(refused, _)| *refused == number).map(|(_, reason)| &**reason)
+        self.refusals.reason(number)
     }
 
     pub(crate) fn is_safe(&self, number: u64) -> bool {
@@ -457,6 +520,12 @@ pub(super) fn is_duplicate(ack: &Message<&[u8]>) -> bool {
     ack.reason().is_some_and(|reason| ReasonClass::of(&**reason) == ReasonClass::Duplicate)
 }
 
+/// Whether a frame that was kept settles messages of a queue.
+fn settles(frame: &[u8]) -> bool {
+    Message::decode(frame)
+        .is_ok_and(|message| message.command() == CommandKind::SowDelete && message.bookmark().is_some())
+}
+
 /// Writes a frame that was kept. One of an earlier process may bear a command id that means
 /// something else by now, and nobody waits for its answer.
 fn put_frame(out: &mut BytesMut, frame: &[u8], inherited: bool) {
@@ -504,6 +573,38 @@ mod tests {
     use super::*;
     use crate::publish_store::MemoryPublishStore;
 
+    fn with_three() -> Publisher {
+        let mut store = MemoryPublishStore::new();
+        for number in 1..=3 {
+            store.append(number, b"{\"c\":\"p\"}").unwrap();
+        }
+        let found = Attached { last_used: 3, last_persisted: 0 };
+        Publisher::new(Box::new(store), found, StoreUse::default(), Bugs::default())
+    }
+
+    #[test]
+    fn a_refusal_says_nothing_of_what_was_published_before() {
+        let mut publisher = with_three();
+        assert!(publisher.refused(2, "not entitled".into()).0.is_empty());
+        assert_eq!((publisher.len(), publisher.fate(1)), (3, Fate::Queued));
+        assert_eq!(publisher.fate(2), Fate::Refused);
+        publisher.logged_on(Some(0), 3, 0);
+        let mut wire = Queue::default();
+        assert!(publisher.fill(&mut wire).is_none());
+        let sent = wire.tail.windows(5).filter(|bytes| bytes == b"{\"c\":").count();
+        assert_eq!((sent, publisher.sent()), (2, 3), "what was refused is not sent again");
+        publisher.persisted(1);
+        assert_eq!((publisher.len(), publisher.persisted), (1, 2), "the refused one is done with the first");
+    }
+
+    #[test]
+    fn a_refusal_of_the_lowest_number_is_dealt_with_at_once() {
+        let mut publisher = with_three();
+        publisher.persisted(1);
+        assert!(!publisher.await_persisted(2, 7));
+        assert_eq!(publisher.refused(2, "not entitled".into()).0, [7]);
+    }
+
     #[test]
     fn a_wait_for_a_number_that_an_earlier_process_reserved_is_over_when_nothing_is_kept() {
         let mut store = MemoryPublishStore::new();
@@ -513,5 +614,32 @@ mod tests {
         assert!(!publisher.await_persisted(publisher.last(), 1));
         let (over, _) = publisher.persisted(7);
         assert_eq!(over, [1], "no server ever reports {}", publisher.last());
+    }
+
+    #[test]
+    fn what_a_server_had_already_says_nothing_of_what_was_published_before() {
+        let mut publisher = with_three();
+        assert!(publisher.known(2).0.is_empty());
+        assert_eq!(publisher.len(), 3, "1 may be on no replica yet");
+        publisher.connection_lost();
+        publisher.persisted(1);
+        assert_eq!(publisher.len(), 2, "another server may not have 2");
+        publisher.known(2);
+        publisher.known(3);
+        assert_eq!((publisher.len(), publisher.persisted), (0, 3));
+    }
+
+    #[test]
+    fn a_server_without_what_another_one_refused_has_not_less() {
+        let how = StoreUse { strict: true, ..StoreUse::default() };
+        let found = Attached { last_used: 3, last_persisted: 0 };
+        let mut store = MemoryPublishStore::new();
+        (1..=3).for_each(|number| store.append(number, b"{}").unwrap());
+        let mut publisher = Publisher::new(Box::new(store), found, how, Bugs::default());
+        publisher.persisted(2);
+        publisher.refused(3, "not entitled".into());
+        assert_eq!(publisher.persisted, 3);
+        assert!(publisher.accepts(Some(2)).is_ok());
+        assert!(publisher.accepts(Some(1)).is_err());
     }
 }

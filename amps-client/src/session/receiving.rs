@@ -17,6 +17,16 @@ use super::subscription::SubKey;
 use crate::bookmark_store::Arrival;
 use crate::error::DisconnectCause;
 
+/// What a server says of a publish by its number.
+enum Fate {
+    /// It has everything up to there.
+    Persisted,
+    /// It refuses that one, and why.
+    Refused(String),
+    /// It had that one before.
+    Known,
+}
+
 /// Whether the next message may be looked at.
 enum Walk {
     On,
@@ -163,8 +173,12 @@ impl<A: App> Session<A> {
         let of_replay = self.replay_acknowledged(message, id.as_deref(), failed);
         let number = number.filter(|_| !of_replay);
         let told = write_failed && self.write_failed(message, number);
-        let reason = write_failed.then(|| message.reason().map(ToString::to_string).unwrap_or_default());
-        self.note_persisted(number, reason);
+        let fate = match (write_failed, failed) {
+            (true, _) => Fate::Refused(message.reason().map(ToString::to_string).unwrap_or_default()),
+            (false, true) => Fate::Known,
+            (false, false) => Fate::Persisted,
+        };
+        self.note_persisted(number, fate);
         let Some(id) = id else {
             if failed && !known && !told && (write_failed || !write) {
                 self.app.unexpected(message);
@@ -206,23 +220,18 @@ impl<A: App> Session<A> {
     /// Tells the application of a write that the server refused, with what was written if the store
     /// has it. Returns whether it wanted to know.
     fn write_failed(&mut self, ack: &Message<&[u8]>, number: Option<u64>) -> bool {
-        let original = number.and_then(|number| {
-            self.shared.with(|outbound| {
-                // Those before it were persisted (WF-6).
-                outbound.persisted(number - 1);
-                outbound.original(number)
-            })
-        });
+        let original = number.and_then(|number| self.shared.with(|outbound| outbound.original(number)));
         let original = original.as_deref().and_then(|frame| Message::decode(frame).ok());
         self.app.failed_write(ack, original.as_ref())
     }
 
-    /// The server has dealt with everything that was published up to a number.
-    fn note_persisted(&mut self, number: Option<u64>, refusal: Option<String>) {
+    /// The server has dealt with what was published.
+    fn note_persisted(&mut self, number: Option<u64>, fate: Fate) {
         let Some(number) = number else { return };
-        let ((), ended) = self.shared.with_ended(|outbound| match refusal {
-            Some(reason) => outbound.refused(number, reason),
-            None => outbound.persisted(number),
+        let ((), ended) = self.shared.with_ended(|outbound| match fate {
+            Fate::Persisted => outbound.persisted(number),
+            Fate::Refused(reason) => outbound.refused(number, reason),
+            Fate::Known => outbound.known(number),
         });
         self.shared.notify_room();
         self.apply_effects();

@@ -67,6 +67,9 @@ impl Outbound {
         let stale = lease.generation != self.generation || !self.is_up();
         if stale && !(self.bugs.ack_survives_reconnect && self.is_up()) {
             self.line.stats.stale_acks += 1;
+            if self.bugs.stale_acks_stored && self.line.publisher.is_some() {
+                self.line.write_ack(topic, bookmark, option);
+            }
             return;
         }
         let Some(subscription) = self.subscriptions.get_mut(&lease.key) else { return };

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use super::commands::{Pending, Purpose, Unsent, Wait};
 use super::outbound::{Effect, Gate, Outbound};
 use super::placing::unknown_subscription;
+use super::publisher::{Over, Publisher};
 use super::replay;
 use super::subscription::SubKey;
 use super::waiter::{Done, Waiter};
@@ -261,8 +262,22 @@ impl Outbound {
 
     /// The server has persisted everything up to a number.
     pub(crate) fn persisted(&mut self, number: u64) {
+        self.dealt_with(|publisher| publisher.persisted(number));
+    }
+
+    /// The server had the message of a number already.
+    pub(crate) fn known(&mut self, number: u64) {
+        self.dealt_with(|publisher| publisher.known(number));
+    }
+
+    /// The server has refused the message of a number, for good.
+    pub(crate) fn refused(&mut self, number: u64, reason: String) {
+        self.dealt_with(|publisher| publisher.refused(number, reason));
+    }
+
+    fn dealt_with(&mut self, what: impl FnOnce(&mut Publisher) -> Over) {
         let Some(publisher) = &mut self.line.publisher else { return };
-        let (over, trouble) = publisher.persisted(number);
+        let (over, trouble) = what(publisher);
         self.line.troubles.extend(trouble);
         for serial in over {
             if let Some(pending) = self.commands.remove(&serial) {
@@ -274,16 +289,5 @@ impl Outbound {
     /// What was kept under a number.
     pub(crate) fn original(&mut self, number: u64) -> Option<Bytes> {
         self.line.publisher.as_mut()?.original(number)
-    }
-
-    /// The server has refused the message of a number, for good.
-    pub(crate) fn refused(&mut self, number: u64, reason: String) {
-        if let Some(publisher) = &mut self.line.publisher {
-            publisher.refused(number, reason);
-        }
-        if self.bugs.refused_not_removed {
-            return;
-        }
-        self.persisted(number);
     }
 }

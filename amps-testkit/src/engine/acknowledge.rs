@@ -17,7 +17,7 @@ use super::reasons::Reason;
 use super::reply::{AckFrame, Refusal};
 use super::selector::{Facts, Selector};
 use super::subscription::text;
-use super::txlog::Position;
+use super::txlog::{Deletion, Position};
 
 /// What is to become of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,7 @@ impl Engine {
             }
         };
         self.dirty.insert(request.queue);
+        self.log_acknowledgement(now, conn, message, request.queue);
         self.acknowledge(
             now,
             conn,
@@ -80,6 +81,25 @@ impl Engine {
         let stats = AckFrame { deleted: Some(count as u64), ..AckFrame::new() };
         self.acknowledge_as(now, conn, message, AckType::Stats, stats, sink);
         self.acknowledge_persisted(now, conn, message, true, sink);
+    }
+
+    /// An acknowledgement that bears a sequence number is in the log under that number (server.md Q-44),
+    /// behind what it made leave the queue: the number is known wherever that is (DUP-04), and is
+    /// persisted when that is.
+    fn log_acknowledgement(&mut self, now: Time, conn: ConnId, message: &Message<&[u8]>, queue: usize) {
+        if message.sequence().is_none_or(|sequence| sequence == 0) || !self.log.exists() {
+            return;
+        }
+        let Some(bookmark) = self.delete_bookmark(conn, message) else { return };
+        self.log_departures(now, queue);
+        let message_type = self.queues[queue].message_type;
+        self.log.append_deletion(Deletion {
+            bookmark,
+            message_type,
+            at: now,
+            records: Vec::new(),
+            via: None,
+        });
     }
 
     /// `None` if the topic is no queue.
@@ -172,8 +192,15 @@ impl Engine {
             return holder.is_some();
         }
         let never_seen = bookmark.sequence > self.log.highest(bookmark.publisher);
-        if never_seen && verdict == Verdict::Done {
-            queue.defer(bookmark, now);
+        if verdict == Verdict::Done {
+            if never_seen {
+                queue.defer(bookmark, now);
+            }
+            // It is logged as any other: a restart must not forget it, and another instance, which has
+            // the message, hears of it.
+            if self.log.exists() && self.log.find(bookmark).is_none() {
+                self.log.append_departure(index, bookmark, now, None);
+            }
         }
         if self.scripted.chance().is_acknowledged_again(bookmark) {
             return false;

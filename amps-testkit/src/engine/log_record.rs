@@ -71,7 +71,8 @@ pub struct LoggedMessage {
 pub enum LogRecord {
     /// A message was published.
     Message(LoggedMessage),
-    /// Records of the state of the world were deleted.
+    /// Records of the state of the world were deleted, or, where there are none, messages of a
+    /// queue acknowledged: which ones, the departures before it say.
     Deletion {
         /// What names the delete.
         bookmark: MessageId,
@@ -379,7 +380,11 @@ impl Engine {
                 LogRecord::Departure { queue, message_type, bookmark, at, via } => {
                     // A queue that is not configured any more has nothing to forget.
                     if let Some(index) = self.queue_named(&queue, &message_type) {
-                        self.queues[index].depart(bookmark, at);
+                        let was_logged = self.log.find(bookmark).is_some();
+                        if !self.queues[index].depart(bookmark, at) && !was_logged {
+                            // It was acknowledged before it came, and is yet to come.
+                            self.queues[index].defer(bookmark, at);
+                        }
                         self.log.append_departure(index, bookmark, at, via.map(Arc::new));
                     }
                 }

@@ -544,11 +544,11 @@ impl Queue {
         std::mem::take(&mut self.departures)
     }
 
-    /// A message left the queue in an earlier life of the server.
-    pub(crate) fn depart(&mut self, bookmark: MessageId, now: Time) {
-        if let Some(position) = self.position_of(bookmark) {
-            self.forget_message(position, now);
-        }
+    /// A message left the queue in an earlier life of the server; `false` if it is not here.
+    pub(crate) fn depart(&mut self, bookmark: MessageId, now: Time) -> bool {
+        let Some(position) = self.position_of(bookmark) else { return false };
+        self.forget_message(position, now);
+        true
     }
 
     /// What happened in earlier lives does not count, and is logged already.

@@ -160,6 +160,16 @@ impl Item {
         }
     }
 
+    /// What it is, or, of a queue, which message it is about.
+    pub(crate) fn subject(&self) -> MessageId {
+        match self {
+            Self::Message(entry) => entry.bookmark,
+            Self::Deletion(deletion) => deletion.bookmark,
+            Self::Departure(departure) => departure.bookmark,
+            Self::Transfer(transfer) => transfer.bookmark,
+        }
+    }
+
     /// What names it, if it has a name of its own.
     pub(crate) fn bookmark(&self) -> Option<MessageId> {
         match self {

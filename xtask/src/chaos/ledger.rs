@@ -6,8 +6,6 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::Policy;
-
 /// A message: the `sequence`th of a thread of the `life`th publisher. Those of one thread are in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Id {
@@ -82,15 +80,10 @@ impl InFlight {
 
 #[derive(Debug)]
 pub(super) struct Ledger {
-    policy: Policy,
     messages: HashMap<Id, Message>,
-    /// What each subscriber has discarded, in the order in which it said so.
-    discards: Vec<Vec<Id>>,
     /// The last message of each thread of the publisher: of the current subscriber, and first seen by any.
     here: HashMap<u32, Id>,
     ever: HashMap<u32, Id>,
-    /// The last message of each thread that each subscriber has seen.
-    lives: Vec<HashMap<u32, Id>>,
     in_flight: InFlight,
     pub(super) accepted: u64,
     /// Different messages that came.
@@ -102,14 +95,11 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(policy: Policy) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            policy,
             messages: HashMap::new(),
-            discards: Vec::new(),
             here: HashMap::new(),
             ever: HashMap::new(),
-            lives: Vec::new(),
             in_flight: InFlight::default(),
             accepted: 0,
             received: 0,
@@ -155,8 +145,7 @@ impl Ledger {
     /// Another subscriber begins.
     pub(super) fn subscriber_begins(&mut self) {
         self.in_flight.open = 0;
-        self.lives.push(std::mem::take(&mut self.here));
-        self.discards.push(Vec::new());
+        self.here.clear();
     }
 
     /// Takes down what a publisher said: `a THREAD FIRST COUNT UNPERSISTED`.
@@ -208,27 +197,14 @@ impl Ledger {
             return Ok(());
         }
         self.repeated += 1;
-        // Whoever had it last may have died with it in hand.
-        let Some(discarded_in) = discarded_in.filter(|discarded_in| *discarded_in == came_in) else {
-            return Ok(());
-        };
-        if self.policy == Policy::EveryWrite {
-            return Err(format!(
-                "P6: message {text} came to subscriber {life} again, though subscriber {discarded_in} had \
+        // Whoever had it last may have died with it in hand. What was discarded is done with for ever.
+        match discarded_in {
+            None => Ok(()),
+            Some(before) => Err(format!(
+                "P6: message {text} came to subscriber {life} again, though subscriber {before} had \
                  discarded it before it died"
-            ));
+            )),
         }
-        // Subscribers in between that have seen something later have passed it by: they knew.
-        let lives = self.lives.iter().enumerate().take(life as usize).skip(discarded_in as usize + 1);
-        for (knew, last) in lives {
-            if last.get(&id.thread).is_some_and(|last| *last > id) {
-                return Err(format!(
-                    "P6: message {text}, discarded in subscriber {discarded_in}, came to subscriber {life} \
-                     again, though subscriber {knew} had known of the discard"
-                ));
-            }
-        }
-        Ok(())
     }
 
     /// Takes down that a subscriber is about to discard: `t MESSAGE`. Whether it did nobody knows if it dies now.
@@ -241,10 +217,9 @@ impl Ledger {
 
     /// Takes down what a subscriber said: `d MESSAGE`.
     pub(super) fn discarded(&mut self, life: u32, words: &[&str]) -> Result<(), String> {
-        let (id, message) = self.message(words)?;
+        let (_, message) = self.message(words)?;
         message.discarded_in = Some(life);
         self.in_flight.open -= 1;
-        self.discards.last_mut().ok_or("no subscriber has begun")?.push(id);
         Ok(())
     }
 
@@ -254,35 +229,9 @@ impl Ledger {
         found.ok_or_else(|| format!("a subscriber speaks of what never came: {words:?}"))
     }
 
-    /// When all is quiet: everything arrived, and of what each subscriber discarded only the last was lost.
-    /// Returns how many discards were lost, and the most of one subscriber.
-    pub(super) fn close(&self) -> Result<(u64, u64), String> {
-        if !self.is_done() {
-            return Err(self.missing());
-        }
-        let (mut all, mut most) = (0, 0);
-        for (life, order) in self.discards.iter().enumerate() {
-            let life = life as u32 + 1;
-            // It came again to a later subscriber: that did not know.
-            let lost = |id: &Id| self.messages.get(id).is_some_and(|message| message.came_in > life);
-            let first = order.iter().position(lost).unwrap_or(order.len());
-            let known = order.iter().enumerate().skip(first).find(|(_, id)| !lost(id));
-            if let (Some((at, known)), Some(lost)) = (known, order.get(first)) {
-                return Err(format!(
-                    "P6: of what subscriber {life} discarded, {lost} (number {first}) was forgotten, but not \
-                     {known} (number {at}), which it discarded later"
-                ));
-            }
-            let count = (order.len() - first) as u64;
-            (all, most) = (all + count, most.max(count));
-        }
-        let discards: usize = self.discards.iter().map(Vec::len).sum();
-        if all * 2 > discards as u64 {
-            return Err(format!(
-                "P6: of {discards} discards that were reported, {all} were forgotten: the store seems to write nothing"
-            ));
-        }
-        Ok((all, most))
+    /// When all is quiet: everything arrived.
+    pub(super) fn close(&self) -> Result<(), String> {
+        if self.is_done() { Ok(()) } else { Err(self.missing()) }
     }
 }
 
@@ -291,8 +240,8 @@ mod tests {
     use super::*;
 
     /// Plays what processes say, each with its life: `2r 1-0-5 7|5|` is said by the second subscriber.
-    fn play(policy: Policy, words: &[&str]) -> Result<(u64, u64), String> {
-        let mut ledger = Ledger::new(policy);
+    fn play(words: &[&str]) -> Result<(), String> {
+        let mut ledger = Ledger::new();
         ledger.subscriber_begins();
         let mut current = 1;
         for line in words {
@@ -315,113 +264,57 @@ mod tests {
         ledger.close()
     }
 
-    fn violation(policy: Policy, words: &[&str]) -> String {
-        play(policy, words).unwrap_err()
+    fn violation(words: &[&str]) -> String {
+        play(words).unwrap_err()
     }
 
     #[test]
     fn what_arrives_and_is_discarded_is_in_order() {
         let words =
             ["1a 0 1 2 2", "1r 1-0-1 7|1|", "1t 1-0-1", "1d 1-0-1", "1r 1-0-2 7|2|", "1t 1-0-2", "1d 1-0-2"];
-        assert_eq!(play(Policy::EveryWrite, &words), Ok((0, 0)));
+        assert_eq!(play(&words), Ok(()));
     }
 
     #[test]
     fn an_accepted_message_that_never_comes_is_found() {
         let words = ["1a 0 1 2 2", "1r 1-0-1 7|1|", "1t 1-0-1", "1d 1-0-1"];
-        let violation = violation(Policy::EveryWrite, &words);
+        let violation = violation(&words);
         assert!(violation.contains("never came: 1 messages, the first is 1-0-2"), "{violation}");
     }
 
     #[test]
     fn what_nobody_began_to_discard_has_to_come_again() {
         let mut words = vec!["1a 0 1 2 2", "1r 1-0-1 7|1|", "1r 1-0-2 7|2|", "1t 1-0-2", "1d 1-0-2"];
-        let violation = violation(Policy::EveryWrite, &words);
+        let violation = violation(&words);
         assert!(violation.contains("did not come again: 1 messages, the first is 1-0-1"), "{violation}");
         words.extend(["2r 1-0-1 7|1|", "2t 1-0-1", "2d 1-0-1"]);
-        assert_eq!(play(Policy::EveryWrite, &words), Ok((0, 0)));
+        assert_eq!(play(&words), Ok(()));
     }
 
     #[test]
     fn what_was_being_discarded_may_come_again_or_not() {
         let mut words = vec!["1r 1-0-1 7|1|", "1t 1-0-1", "2r 1-0-2 7|2|", "2t 1-0-2", "2d 1-0-2"];
-        assert_eq!(play(Policy::EveryWrite, &words), Ok((0, 0)));
+        assert_eq!(play(&words), Ok(()));
         words.splice(2..2, ["2r 1-0-1 7|1|", "2t 1-0-1", "2d 1-0-1"]);
-        assert_eq!(play(Policy::EveryWrite, &words), Ok((0, 0)));
+        assert_eq!(play(&words), Ok(()));
     }
 
     #[test]
-    fn a_discard_that_is_forgotten_is_found_where_each_is_forced() {
+    fn a_discard_that_is_forgotten_is_found() {
         let words = ["1r 1-0-1 7|1|", "1t 1-0-1", "1d 1-0-1", "2r 1-0-1 7|1|"];
-        let violation = violation(Policy::EveryWrite, &words);
+        let violation = violation(&words);
         assert!(violation.contains("message 1-0-1 came to subscriber 2 again"), "{violation}");
-    }
-
-    /// Ten messages, discarded by the first subscriber, of which these come again to the second.
-    fn with_interval(again: &[u64]) -> Result<(u64, u64), String> {
-        let mut words = Vec::new();
-        for n in 1..=10 {
-            words.extend([format!("1r 1-0-{n} 7|{n}|"), format!("1t 1-0-{n}"), format!("1d 1-0-{n}")]);
-        }
-        for n in again {
-            words.extend([format!("2r 1-0-{n} 7|{n}|"), format!("2t 1-0-{n}"), format!("2d 1-0-{n}")]);
-        }
-        play(Policy::Interval, &words.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn the_last_discards_may_be_forgotten_between_two_forces_and_no_others() {
-        assert_eq!(with_interval(&[9, 10]), Ok((2, 2)));
-        let violation = with_interval(&[8, 10]).unwrap_err();
-        assert!(violation.contains("1-0-8 (number 7) was forgotten, but not 1-0-9"), "{violation}");
-    }
-
-    #[test]
-    fn a_store_that_writes_nothing_is_found() {
-        let once = with_interval(&(1..=10).collect::<Vec<_>>()).err();
-        assert_eq!(once, None, "half of all discards, the second time included");
-        let mut words = Vec::new();
-        for life in 1..=3 {
-            words.extend([format!("{life}r 1-0-1 7|1|"), format!("{life}t 1-0-1"), format!("{life}d 1-0-1")]);
-        }
-        let violation = violation(Policy::Interval, &words.iter().map(String::as_str).collect::<Vec<_>>());
-        assert!(violation.contains("of 3 discards that were reported, 2 were forgotten"), "{violation}");
-    }
-
-    #[test]
-    fn a_discard_that_one_restart_knew_must_not_be_forgotten_by_the_next() {
-        let words = ["1r 1-0-1 7|1|", "1t 1-0-1", "1d 1-0-1", "2r 1-0-2 7|2|", "3r 1-0-1 7|1|"];
-        let violation = violation(Policy::Interval, &words);
-        assert!(violation.contains("though subscriber 2 had known"), "{violation}");
-    }
-
-    #[test]
-    fn what_was_forgotten_and_then_in_hand_at_the_next_kill_comes_a_third_time() {
-        let words = [
-            "1r 1-0-1 7|1|",
-            "1t 1-0-1",
-            "1d 1-0-1",
-            "2r 1-0-1 7|1|",
-            "2r 1-0-2 7|2|",
-            "3r 1-0-1 7|1|",
-            "3t 1-0-1",
-            "3d 1-0-1",
-            "3r 1-0-2 7|2|",
-            "3t 1-0-2",
-            "3d 1-0-2",
-        ];
-        assert_eq!(play(Policy::Interval, &words), Ok((1, 1)));
     }
 
     #[test]
     fn disorder_a_gap_and_a_second_copy_are_found() {
-        let disorder = violation(Policy::Interval, &["1r 1-0-2 7|2|", "1r 1-0-1 7|1|"]);
+        let disorder = violation(&["1r 1-0-2 7|2|", "1r 1-0-1 7|1|"]);
         assert!(disorder.starts_with("P4: "), "{disorder}");
-        let twice = violation(Policy::Interval, &["1r 1-0-2 7|2|", "1r 1-0-2 7|2|"]);
+        let twice = violation(&["1r 1-0-2 7|2|", "1r 1-0-2 7|2|"]);
         assert!(twice.starts_with("P4: "), "{twice}");
-        let gap = violation(Policy::Interval, &["1r 1-0-2 7|2|", "2r 1-0-1 7|1|"]);
+        let gap = violation(&["1r 1-0-2 7|2|", "2r 1-0-1 7|1|"]);
         assert!(gap.starts_with("P6: message 1-0-1 came first after 1-0-2"), "{gap}");
-        let copy = violation(Policy::Interval, &["1r 1-0-2 7|2|", "2r 1-0-2 7|9|"]);
+        let copy = violation(&["1r 1-0-2 7|2|", "2r 1-0-2 7|9|"]);
         assert!(copy.starts_with("P5: message 1-0-2 is in the log twice"), "{copy}");
     }
 

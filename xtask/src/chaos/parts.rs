@@ -41,16 +41,15 @@ struct Habits {
     in_hand: usize,
 }
 
-/// With a force for each message, many threads share one. Otherwise one thread discards, so that what it says
-/// is in the order in which the store was told.
+/// With a force for each message, many threads share one. Otherwise a few write by themselves.
 fn habits(policy: Policy) -> Habits {
     match policy {
         Policy::Interval => Habits {
             sync: SyncPolicy::Interval(Duration::from_millis(10)),
             publishers: 2,
             burst: 8,
-            workers: 1,
-            in_hand: 6,
+            workers: 3,
+            in_hand: 2,
         },
         Policy::EveryWrite => {
             Habits { sync: SyncPolicy::EveryWrite, publishers: 4, burst: 1, workers: 12, in_hand: 1 }

@@ -25,7 +25,7 @@ pub struct Planted {
 
 impl Planted {
     /// Every mistake.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::new("ack-survives-reconnect", Play::Workers, |bugs| bugs.ack_survives_reconnect = true),
         Self::new("ack-timer-restarts", Play::Workers, |bugs| bugs.ack_timer_restarts = true),
         Self::new("batch-above-backlog", Play::Workers, |bugs| bugs.batch_above_backlog = true),
@@ -47,6 +47,8 @@ impl Planted {
         Self::new("delivered-again", Play::Durable, |bugs| bugs.delivered_again = true),
         Self::new("leaves-before-commit", Play::Durable, |bugs| bugs.leaves_before_commit = true),
         Self::new("stored-too-early", Play::Durable, |bugs| bugs.stored_too_early = true),
+        Self::new("acks-left-out-of-replay", Play::Durable, |bugs| bugs.acks_left_out_of_replay = true),
+        Self::new("stale-acks-stored", Play::Durable, |bugs| bugs.stale_acks_stored = true),
     ];
 
     const fn new(name: &'static str, play: Play, plant: fn(&mut Bugs)) -> Self {

@@ -138,12 +138,32 @@ pub(super) enum Summed {
     Acks,
     Recoveries,
     Excused,
+    SharedQueues,
+    Failovers,
+    Redeliveries,
+    Forgiven,
+    Shared,
+    Stranded,
+    Lost,
     Steps,
 }
 
 impl Summed {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Messages, Self::Deliveries, Self::Acks, Self::Recoveries, Self::Excused, Self::Steps];
+    pub(super) const ALL: [Self; 13] = [
+        Self::Messages,
+        Self::Deliveries,
+        Self::Acks,
+        Self::Recoveries,
+        Self::Excused,
+        Self::SharedQueues,
+        Self::Failovers,
+        Self::Redeliveries,
+        Self::Forgiven,
+        Self::Shared,
+        Self::Stranded,
+        Self::Lost,
+        Self::Steps,
+    ];
 
     pub(super) const fn words(self) -> &'static str {
         match self {
@@ -152,6 +172,13 @@ impl Summed {
             Self::Acks => "acknowledgements",
             Self::Recoveries => "resubscriptions",
             Self::Excused => "excused",
+            Self::SharedQueues => "queues-on-pairs",
+            Self::Failovers => "failovers-with-leases",
+            Self::Redeliveries => "redeliveries",
+            Self::Forgiven => "redeliveries-excused",
+            Self::Shared => "held-twice-excused",
+            Self::Stranded => "stranded",
+            Self::Lost => "losses-excused",
             Self::Steps => "events",
         }
     }
@@ -174,6 +201,23 @@ pub struct Coverage {
     pub recoveries: u64,
     /// Messages that a subscription could not know to be missing when it changed servers.
     pub excused: u64,
+    /// Runs with a queue on two servers that replicate.
+    pub shared_queues: u64,
+    /// Times that a worker changed servers and left leases behind.
+    pub failovers: u64,
+    /// Deliveries of queue messages that had been processed before.
+    pub redeliveries: u64,
+    /// Queue messages that came again although their acknowledgement was reported: it was in a log that
+    /// was lost, or had not reached the server yet that delivers them.
+    pub forgiven: u64,
+    /// Queue messages that two workers had at once, because their publisher had given them to two servers
+    /// that did not know of each other yet.
+    pub shared: u64,
+    /// Queue messages that only one server of a pair could ever deliver, because their publisher went to the
+    /// other one along a link that nobody waited for: a worker had to be brought there.
+    pub stranded: u64,
+    /// Messages that no log has, because each that had it, as it was reported, was lost.
+    pub lost: u64,
     /// Events of the simulated world.
     pub steps: u64,
 }
@@ -188,6 +232,13 @@ impl Coverage {
         self.acks += other.acks;
         self.recoveries += other.recoveries;
         self.excused += other.excused;
+        self.shared_queues += other.shared_queues;
+        self.failovers += other.failovers;
+        self.redeliveries += other.redeliveries;
+        self.forgiven += other.forgiven;
+        self.shared += other.shared;
+        self.stranded += other.stranded;
+        self.lost += other.lost;
         self.steps += other.steps;
     }
 
@@ -198,6 +249,13 @@ impl Coverage {
             Summed::Acks => self.acks,
             Summed::Recoveries => self.recoveries,
             Summed::Excused => self.excused,
+            Summed::SharedQueues => self.shared_queues,
+            Summed::Failovers => self.failovers,
+            Summed::Redeliveries => self.redeliveries,
+            Summed::Forgiven => self.forgiven,
+            Summed::Shared => self.shared,
+            Summed::Stranded => self.stranded,
+            Summed::Lost => self.lost,
             Summed::Steps => self.steps,
         }
     }
@@ -224,6 +282,13 @@ impl Coverage {
             Some(Summed::Acks) => &mut self.acks,
             Some(Summed::Recoveries) => &mut self.recoveries,
             Some(Summed::Excused) => &mut self.excused,
+            Some(Summed::SharedQueues) => &mut self.shared_queues,
+            Some(Summed::Failovers) => &mut self.failovers,
+            Some(Summed::Redeliveries) => &mut self.redeliveries,
+            Some(Summed::Forgiven) => &mut self.forgiven,
+            Some(Summed::Shared) => &mut self.shared,
+            Some(Summed::Stranded) => &mut self.stranded,
+            Some(Summed::Lost) => &mut self.lost,
             Some(Summed::Steps) => &mut self.steps,
             None => {
                 let fault = FaultKind::ALL.iter().position(|kind| format!("{kind:?}") == name);
@@ -272,11 +337,8 @@ impl fmt::Display for Coverage {
         for (name, count) in STATES.iter().zip(self.states) {
             write!(f, " {name} {count}")?;
         }
-        let Self { messages, deliveries, acks, recoveries, excused, steps, .. } = self;
-        write!(
-            f,
-            "\ncounted: messages {messages} deliveries {deliveries} acks {acks} resubscriptions {recoveries} excused {excused} events {steps}"
-        )
+        write!(f, "\ncounted:")?;
+        Summed::ALL.into_iter().try_for_each(|what| write!(f, " {} {}", what.words(), self.summed(what)))
     }
 }
 

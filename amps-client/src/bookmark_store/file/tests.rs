@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 
 use super::*;
@@ -116,7 +117,8 @@ fn act(
                 let place = open.remove(at);
                 model.discarded.insert(place);
                 known.insert(place);
-                let safe = store.discard(SUB, log[place]).is_ok() && policy == SyncPolicy::EveryWrite;
+                let done = store.discard(SUB, log[place]).is_ok();
+                let safe = done && (policy == SyncPolicy::EveryWrite || failure == Failure::Process);
                 if safe {
                     model.safe.insert(place);
                 }
@@ -259,10 +261,11 @@ fn on_a_full_disk_the_store_goes_on_and_says_so() {
         store.arrived(SUB, message(sequence)).unwrap();
     }
     disk.set_room(Some(disk.contents(Path::new(PATH)).unwrap().len() as u64 + 10));
-    store.discard(SUB, message(1)).unwrap();
+    for sequence in [1, 2] {
+        let told = store.discard(SUB, message(sequence));
+        assert!(matches!(told, Err(StoreError::Full { .. })), "{told:?}");
+    }
     assert_eq!(steps.step(false), Step::Failed);
-    let told = store.discard(SUB, message(2));
-    assert!(matches!(told, Err(StoreError::Full { .. })), "{told:?}");
     assert_eq!(store.recovery_point(SUB).bookmark, "7|2|", "it counts all the same");
     disk.set_room(None);
     while steps.step(false) != Step::Nothing {}
@@ -351,6 +354,93 @@ impl DiskFile for GatedFile {
 
     fn len(&self) -> io::Result<u64> {
         self.0.len()
+    }
+}
+
+/// BM-25
+#[test]
+fn what_is_discarded_while_the_disk_is_busy_outlives_the_process() {
+    let disk = Gated(SimDisk::new(1), Arc::default());
+    let policy = SyncPolicy::Interval(Duration::from_millis(1));
+    let store =
+        FileBookmarkStore::with_settings(Path::new(PATH), Settings::new(Arc::new(disk.clone()), policy))
+            .unwrap();
+    store.attach("order-worker").unwrap();
+    let message = |sequence| MessageId { publisher: 7, sequence };
+    for sequence in 1..=100 {
+        store.arrived(SUB, message(sequence)).unwrap();
+    }
+    disk.shut(true);
+    store.discard(SUB, message(1)).unwrap();
+    disk.await_somebody();
+    let (before, _) = disk.0.writes_and_syncs();
+    std::thread::scope(|scope| {
+        for first in 0..3 {
+            let store = &store;
+            scope.spawn(move || {
+                for sequence in (2..=100).filter(|sequence| sequence % 3 == first) {
+                    store.discard(SUB, message(sequence)).unwrap();
+                }
+            });
+        }
+    });
+    assert!(disk.0.writes_and_syncs().0 > before, "they have not waited for the force");
+    disk.0.kill_process();
+    disk.shut(false);
+    let (again, _steps) = disk.0.bookmark_store(Path::new(PATH), policy).unwrap();
+    assert_eq!(again.recovery_point(SUB).bookmark, "7|100|");
+}
+
+/// The new file takes the place of the old one while other threads write.
+#[test]
+fn a_file_that_is_written_anew_meanwhile_loses_no_discard() {
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let settings = Settings::new(Arc::new(disk.clone()), SyncPolicy::Never);
+        let settings = Settings { rewrite_above: 1000, ..settings };
+        let store = FileBookmarkStore::with_settings(Path::new(PATH), settings).unwrap();
+        store.attach("order-worker").unwrap();
+        let len = || disk.contents(Path::new(PATH)).unwrap().len();
+        let enough = AtomicBool::new(false);
+        let last: Vec<u64> = std::thread::scope(|scope| {
+            let threads = (1..=4).map(|publisher| {
+                let (store, enough) = (&store, &enough);
+                scope.spawn(move || {
+                    let mut sequence = 0;
+                    while !enough.load(Ordering::Relaxed) {
+                        sequence += 1;
+                        let message = MessageId { publisher, sequence };
+                        store.arrived(SUB, message).unwrap();
+                        store.discard(SUB, message).unwrap();
+                    }
+                    sequence
+                })
+            });
+            let threads: Vec<_> = threads.collect();
+            // Until it was written anew a few times.
+            for _ in 0..3 {
+                let mut before = len();
+                loop {
+                    let now = len();
+                    if now < before {
+                        break;
+                    }
+                    before = now;
+                    std::thread::yield_now();
+                }
+            }
+            enough.store(true, Ordering::Relaxed);
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        disk.kill_process();
+        drop(store);
+        let (store, _steps) = disk.bookmark_store(Path::new(PATH), SyncPolicy::Never).unwrap();
+        let point = store.recovery_point(SUB).bookmark;
+        let mut points: Vec<&str> = point.split(',').collect();
+        points.sort_unstable();
+        let expected: Vec<String> =
+            (1..).zip(last).map(|(publisher, last)| format!("{publisher}|{last}|")).collect();
+        assert_eq!(points, expected);
     }
 }
 

@@ -106,6 +106,13 @@ impl Queue {
         self.look_again_from(0);
     }
 
+    /// What was asked for did not come: it can be asked for again.
+    pub(crate) fn ask_again(&mut self, position: Position) {
+        if self.asked.remove(&position) {
+            self.look_again_from(position);
+        }
+    }
+
     fn look_again_from(&mut self, position: Position) {
         for member in self.members.values_mut().filter(|member| member.asked > position) {
             member.asked = position;

@@ -18,7 +18,7 @@ use crate::engine::queue::Queue;
 use crate::engine::selector::Facts;
 use crate::engine::subscription::SubKey;
 use crate::engine::timers::Timer;
-use crate::engine::txlog::{Entry, Via};
+use crate::engine::txlog::{Entry, Position, Via};
 
 /// Another instance would deliver a message.
 #[derive(Clone, Debug)]
@@ -82,8 +82,17 @@ impl Engine {
         for (bookmark, Claim { by, since }) in claims {
             let queue = &self.queues[index];
             let position = queue.position_of(bookmark);
-            let Some(position) = position.filter(|&position| queue.owner_of(position).is_none()) else {
-                self.replication.claims.remove(&(index, bookmark));
+            // Who asks for what is its own has given it to this instance, and that is on its way, as may be
+            // the message.
+            let is_coming = match position {
+                Some(position) => queue.owner_of(position) == Some(&by),
+                None => bookmark.sequence > self.log.highest(bookmark.publisher),
+            };
+            let own = |position: &Position| queue.owner_of(*position).is_none();
+            let Some(position) = position.filter(own) else {
+                if !is_coming {
+                    self.replication.claims.remove(&(index, bookmark));
+                }
                 continue;
             };
             let due = since + self.config.switches.transfer_delay;
@@ -198,6 +207,11 @@ impl Engine {
         let elsewhere: Option<Arc<str>> = (*owner != *self.config.instance).then(|| owner.into());
         let present = queue.owner_of(position).unwrap_or(&self.config.instance);
         if (turn, owner) <= (queue.turn_of(position), present) {
+            if elsewhere.is_none() {
+                // It was asked for, and given by an owner that did not know of a later one yet.
+                queue.ask_again(position);
+                self.dirty.insert(index);
+            }
             return;
         }
         queue.give_to(position, elsewhere, turn);

@@ -245,6 +245,7 @@ impl Engine {
         if queue.position_of(bookmark).is_none() {
             if bookmark.sequence > self.log.highest(bookmark.publisher) {
                 queue.defer(bookmark, now);
+                self.log.append_departure(index, bookmark, now, via.map(Arc::new));
             }
             return;
         }

@@ -69,8 +69,8 @@ pub(super) struct Destination {
     pub(super) peer: Option<String>,
     /// The sequence numbers that it knew when it answered.
     known: BTreeMap<u64, u64>,
-    /// It lost entries that it once sent here: they go back.
-    returns: bool,
+    /// It lost entries that it once sent here: those before this go back, until all that is confirmed.
+    returns: Option<Position>,
     /// The next item to look at.
     pub(super) cursor: Position,
     /// What is sent and not confirmed.
@@ -121,7 +121,7 @@ impl Destination {
             tries: 0,
             peer: None,
             known: BTreeMap::new(),
-            returns: false,
+            returns: None,
             cursor: first,
             in_flight: VecDeque::new(),
             confirmed: first,
@@ -139,6 +139,7 @@ impl Destination {
         self.state = old.state;
         self.lag = old.lag;
         self.peer = old.peer;
+        self.returns = old.returns;
     }
 
     pub(super) const fn conn(&self) -> Option<ConnId> {
@@ -346,11 +347,13 @@ impl Engine {
         link.confirmed = link.cursor;
         link.complete_at = Some(self.log.end());
         let knows = |id: MessageId| link.known.get(&id.publisher).is_some_and(|&last| id.sequence <= last);
+        // It knew a message of a queue that it said something of.
         let lost = |item: &Item| {
-            item.via().is_some_and(|via| via.path.contains(&instance))
-                && item.bookmark().is_some_and(|id| !knows(id))
+            item.via().is_some_and(|via| via.path.contains(&instance)) && !knows(item.subject())
         };
-        link.returns = self.log.items().any(lost);
+        // What it got back of that before the link broke may not have been all.
+        let returning = link.returns.is_some() && link.peer.as_ref() == Some(&instance);
+        link.returns = (returning || self.log.items().any(lost)).then_some(self.log.end());
         link.peer = Some(instance.clone());
         self.replication.groups.insert(instance, group);
         self.dirty.extend(0..self.queues.len());
@@ -367,8 +370,7 @@ impl Engine {
         let from = path.last().map(|name| self.replication.groups.get(name).unwrap_or(name).as_str());
         let passed = link.peer.as_ref().is_some_and(|peer| path.contains(peer));
         let from = if passed {
-            let lost = link.returns && link.complete_at.is_some_and(|end| position < end);
-            if !lost {
+            if link.returns.is_none_or(|end| position >= end) {
                 return false;
             }
             None
@@ -498,6 +500,7 @@ impl Destination {
     fn note_confirmed(&mut self) {
         if matches!(self.line, Line::Established(_)) {
             self.confirmed = self.in_flight.front().copied().unwrap_or(self.cursor);
+            self.returns = self.returns.filter(|end| self.confirmed < *end);
         }
     }
 }

@@ -320,12 +320,14 @@ impl Durable {
             Event::Leased { lease, mark, id, done, .. } => {
                 self.coverage.deliveries += 1;
                 let Some(id) = id else { return };
+                self.coverage.redeliveries += u64::from(self.processed.contains(&id));
+                let conn = member.line.conn;
                 if done {
                     self.processed.insert(id);
-                    member.settled.insert(mark.bytes().to_vec());
+                    member.is_done_with_job(mark, conn);
                     return;
                 }
-                member.held.push(Held { lease, mark, id });
+                member.held.push(Held { lease, mark, id, conn });
                 let token = token::SETTLE | (member.held.len() - 1) as u64;
                 let work = member.plan.work;
                 let at = now + self.rng.span(Duration::ZERO, work);
@@ -356,6 +358,8 @@ impl Durable {
         }
         let safety = match member.plan.bookmarks {
             Some(Store::File(SyncPolicy::EveryWrite)) => Safety::Power,
+            // It is with the system when the call returns, whatever the policy.
+            Some(Store::File(_)) => Safety::Kill,
             _ => Safety::Process,
         };
         member.replays[at].discard(bookmark, safety);
@@ -369,8 +373,12 @@ impl Durable {
         let Some(held) = member.held.get(what).copied() else { return };
         let Some(machine) = &mut member.machine else { return };
         self.processed.insert(held.id);
-        member.settled.insert(held.mark.bytes().to_vec());
         machine.settle(now, held.lease, QUEUE.as_bytes(), held.mark.bytes(), None);
+        if self.rng.chance(3) {
+            // A mistake of the application: it must have no effect.
+            machine.settle(now, held.lease, QUEUE.as_bytes(), held.mark.bytes(), None);
+        }
+        member.is_done_with_job(held.mark, held.conn);
         self.note(|| format!("client {number} settles {held:?}"));
         self.tell(number, SimNote::Wake);
     }

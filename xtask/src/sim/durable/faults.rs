@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use amps_client::simulation::SimNote;
 use amps_testkit::sim::{Chunking, Door, LinkSettings, World};
-use amps_testkit::{LinkChange, LinkState, SyncMode};
+use amps_testkit::{LinkChange, LinkState, MessageId, SyncMode};
 use amps_transport::{ConnId, Time};
 
 use super::super::report::FaultKind;
@@ -152,22 +152,29 @@ impl Durable {
         if empty {
             self.note_losses(server);
         }
+        self.take_over(server, true);
         self.harmed.insert(number, Harm::Server { number: server, empty });
         self.plan_heal(number, until);
         true
     }
 
-    /// A server is going to begin without its log. What it had reported, or was about to, and no other
-    /// one has, is gone: nobody could know (P5 is about what was not reported).
+    /// A server is going to begin without its log: what had left the queue only by that log has not
+    /// left it.
     fn note_losses(&mut self, server: usize) {
-        let lost = self.servers[server].book.log.iter().map(|message| message.id);
-        let elsewhere = |id: &u32| {
+        let elsewhere = |bookmark: &MessageId| {
             let others = self.servers.iter().enumerate().filter(|(other, _)| *other != server);
-            others.into_iter().any(|(_, other)| other.book.has_id(*id))
+            others.into_iter().any(|(_, other)| other.book.has_departed(*bookmark))
         };
-        let lost: Vec<u32> = lost.filter(|id| !elsewhere(id)).collect();
-        for member in &mut self.members {
-            member.ledger.lost.extend(lost.iter().copied());
+        let lost = self.servers[server].book.departed().filter(|bookmark| !elsewhere(bookmark));
+        self.jobs.lost(lost.collect());
+    }
+
+    /// Who survives takes over what the other server leaves behind in the queue, or, when that
+    /// one is about to come back, does not any more: two servers that both think that the other one is
+    /// dead would both deliver (server.md Q-73).
+    fn take_over(&mut self, server: usize, on: bool) {
+        if self.setup.takes_over && (self.servers[1 - server].is_up || !on) {
+            self.order(1 - server, Order::TakeOver(on));
         }
     }
 
@@ -183,6 +190,7 @@ impl Durable {
         let server = self.rng.below(self.servers.len() as u64) as usize;
         let links = self.servers[server].machine.0.links();
         let Some(mode) = links.first().map(|link| link.mode) else { return false };
+        self.servers[server].waits = false;
         self.order(server, Order::Link(NAMES[1 - server], LinkChange::Mode(SyncMode::Async)));
         self.harmed.insert(number, Harm::Downgraded(server, mode));
         self.plan_heal(number, until);
@@ -274,6 +282,7 @@ impl Durable {
         match self.harmed.remove(&number) {
             Some(Harm::Server { number, empty }) => {
                 self.servers[number].is_up = true;
+                self.take_over(number, false);
                 self.order(number, Order::Restart { empty });
             }
             Some(Harm::Door(server)) => self.world.set_door(self.servers[server].door, Door::Open),

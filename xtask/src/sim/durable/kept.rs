@@ -21,7 +21,7 @@ pub(super) enum End {
 }
 
 /// A number that was given out.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Kept {
     /// What was published under it; `None` for what settles queue messages.
     pub(super) id: Option<u32>,
@@ -36,6 +36,8 @@ pub(super) struct Kept {
     /// A server told the client that it has it, or has refused it.
     pub(super) reported: bool,
     pub(super) refused: bool,
+    /// Whose logs have it by that: the server, and which life its log was in when the connection began.
+    pub(super) by: Vec<(usize, usize)>,
 }
 
 /// See the module's documentation.
@@ -49,10 +51,10 @@ pub(super) struct Ledger {
     pub(super) reported: u64,
     /// The store keeps things in memory: nothing outlives the process.
     pub(super) volatile: bool,
+    /// Refused, which the store has noted unless its process died at once.
+    refused_here: BTreeSet<u64>,
     /// What left was on the disk.
     pub(super) forced_first: bool,
-    /// Messages that a server lost that had reported them, or was about to.
-    pub(super) lost: BTreeSet<u32>,
 }
 
 impl Ledger {
@@ -72,6 +74,9 @@ impl Ledger {
 
     /// A numbered command leaves the client.
     pub(super) fn sent(&mut self, number: u64, payload: u64) -> Result<(), Breach> {
+        if self.refused_here.contains(&number) {
+            return Err(("P5", format!("number {number} was sent again after it had been refused")));
+        }
         if self.wire.insert(number, payload).is_some_and(|before| before != payload) {
             return Err(("P5", format!("number {number} was used twice, for different commands")));
         }
@@ -92,11 +97,16 @@ impl Ledger {
         Ok(())
     }
 
-    /// The client was told that a server has everything up to a number. `took` says what that
-    /// server has really seen.
-    pub(super) fn reported(&mut self, upto: u64, took: impl Fn(u64) -> bool) -> Result<(), Breach> {
+    /// The client was told that a server has everything up to a number. `took` says what those
+    /// have really seen that this has to be true of.
+    pub(super) fn reported(
+        &mut self,
+        upto: u64,
+        by: &[(usize, usize)],
+        took: impl Fn(u64) -> bool,
+    ) -> Result<(), Breach> {
         for (number, kept) in self.numbers.range_mut(..=upto).filter(|(_, kept)| !kept.reported) {
-            kept.reported = true;
+            (kept.reported, kept.by) = (true, by.to_vec());
             if !kept.doubtful && !kept.refusable && !took(*number) {
                 let text =
                     format!("number {number} ({kept:?}) was reported persisted by {upto}, and never sent");
@@ -107,11 +117,17 @@ impl Ledger {
         Ok(())
     }
 
+    /// One server alone has told the client that it has a message, or the client does not know that it was there.
+    pub(super) fn is_with_one(&self, number: u64) -> bool {
+        self.numbers.get(&number).is_some_and(|kept| kept.doubtful || kept.by.len() == 1)
+    }
+
     /// The client was told that a server has refused one.
     pub(super) fn refused(&mut self, number: u64) -> Result<(), Breach> {
         match self.numbers.get_mut(&number) {
             Some(kept) if kept.refusable || kept.id.is_none() => {
                 (kept.reported, kept.refused) = (true, true);
+                self.refused_here.insert(number);
                 Ok(())
             }
             other => Err(("P5", format!("number {number} ({other:?}) was refused without a reason"))),
@@ -150,10 +166,42 @@ impl Ledger {
             kept.doubtful |= !survives;
         }
         self.last = 0;
+        if end != End::Orderly {
+            self.refused_here.clear();
+        }
     }
 
     /// A number that no server has dealt with as far as the client knows.
     pub(super) fn open(&self) -> Option<u64> {
         self.numbers.iter().find(|(_, kept)| !kept.reported && !kept.doubtful).map(|(number, _)| *number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_two() -> Ledger {
+        let mut ledger = Ledger::default();
+        ledger.accepted(1, 10, false).unwrap();
+        ledger.accepted(2, 11, true).unwrap();
+        ledger
+    }
+
+    #[test]
+    fn a_report_is_believed_of_what_was_taken_only() {
+        let mut ledger = with_two();
+        assert!(ledger.reported(1, &[(0, 0)], |_| false).is_err());
+        let mut ledger = with_two();
+        assert!(ledger.reported(1, &[(0, 0)], |number| number == 1).is_ok());
+        assert_eq!((ledger.open(), &*ledger.numbers[&1].by), (Some(2), &[(0, 0)][..]));
+    }
+
+    #[test]
+    fn a_refusal_is_of_one_message_that_was_to_be_refused() {
+        let mut ledger = with_two();
+        assert!(ledger.refused(1).is_err());
+        assert!(ledger.refused(2).is_ok());
+        assert_eq!(ledger.open(), Some(1), "what was before it waits for a report");
     }
 }

@@ -1,7 +1,7 @@
 //! One client through all lives of its process: its stores, its wire, and its referees.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use amps_transport::{ConnId, Time};
 use super::super::model::Mark;
 use super::super::watch::{Breach, each_frame};
 use super::app::App;
+use super::asks::Asks;
 use super::kept::{End, Ledger};
 use super::mistakes;
 use super::replayed::Replayed;
@@ -27,6 +28,8 @@ pub(super) struct Held {
     pub(super) lease: LeaseId,
     pub(super) mark: Mark,
     pub(super) id: u32,
+    /// Where it came.
+    pub(super) conn: Option<ConnId>,
 }
 
 /// The present connection, as its wire shows it.
@@ -35,6 +38,8 @@ pub(super) struct Line {
     pub(super) conn: Option<ConnId>,
     /// With which server, and in which life of its log.
     pub(super) server: Option<(usize, usize)>,
+    /// The lives of all logs when it began.
+    lives: Vec<usize>,
     logged_on: bool,
     /// The beginning of a frame.
     sent: Vec<u8>,
@@ -57,14 +62,19 @@ pub(super) struct Member {
     pub(super) unforced_since: Option<Time>,
     pub(super) line: Line,
     /// The hash of its name, as servers say.
-    publisher: u64,
+    pub(super) publisher: u64,
     pub(super) ledger: Ledger,
     pub(super) replays: Vec<Replayed>,
     /// The queue's subscription, and its answer while that is awaited.
     pub(super) queue: Option<(Sub, Option<Ticket>)>,
     queue_sent: bool,
-    /// Bookmarks that the application wanted settled.
-    pub(super) settled: BTreeSet<Vec<u8>>,
+    /// What the application is done with.
+    asks: Asks,
+    /// Messages of the queue whose acknowledgement was reported as persisted; `true`: every server has to
+    /// know it.
+    pub(super) acknowledged: Vec<(MessageId, bool)>,
+    /// The server of the last connection, and whether anything was leased there when it ended.
+    left: Option<(usize, bool)>,
     pub(super) held: Vec<Held>,
     /// Messages of replays that the application is not done with: which replay, which life.
     pub(super) open: Vec<(usize, MessageId, u32)>,
@@ -76,6 +86,8 @@ pub(super) struct Member {
     pub(super) leaving: bool,
     pub(super) acks: u64,
     pub(super) recoveries: u64,
+    /// How often it went to the other server, and left leases behind.
+    pub(super) failovers: u64,
 }
 
 impl Member {
@@ -100,7 +112,9 @@ impl Member {
             replays: (0..wants).map(|number| Replayed::new(format!("r{number}"))).collect(),
             queue: None,
             queue_sent: false,
-            settled: BTreeSet::new(),
+            asks: Asks::default(),
+            acknowledged: Vec::new(),
+            left: None,
             held: Vec::new(),
             open: Vec::new(),
             life: 0,
@@ -109,6 +123,7 @@ impl Member {
             leaving: false,
             acks: 0,
             recoveries: 0,
+            failovers: 0,
             plan,
         }
     }
@@ -188,7 +203,17 @@ impl Member {
         (self.queue, self.queue_sent) = (None, false);
         self.held.clear();
         self.open.clear();
-        self.line = Line::default();
+        self.leave();
+    }
+
+    /// A message of the queue is processed; `conn`: where it was leased.
+    pub(super) fn is_done_with_job(&mut self, mark: Mark, conn: Option<ConnId>) {
+        // What ended with its connection cannot be acknowledged any more.
+        if let (Some(conn), Ok(message)) = (conn, MessageId::parse(mark.bytes())) {
+            if self.line.conn == Some(conn) {
+                self.asks.done(message, conn);
+            }
+        }
     }
 
     /// The subscriptions and tickets whose answer has come.
@@ -221,14 +246,23 @@ impl Member {
 
     // ----- the wire -------------------------------------------------------------------
 
-    pub(super) fn connected(&mut self, conn: ConnId, server: Option<(usize, usize)>) {
+    pub(super) fn connected(&mut self, conn: ConnId, server: Option<(usize, usize)>, servers: &[Server]) {
         self.disconnected();
-        self.line = Line { conn: Some(conn), server, ..Line::default() };
+        let lives = servers.iter().map(|server| server.book.life()).collect();
+        self.line = Line { conn: Some(conn), server, lives, ..Line::default() };
         self.ledger.connected();
     }
 
-    pub(super) fn disconnected(&mut self) {
+    fn leave(&mut self) {
+        let had_leases = self.asks.disconnected();
+        if let Some((server, _)) = self.line.server.filter(|_| self.line.logged_on) {
+            self.left = Some((server, had_leases));
+        }
         self.line = Line::default();
+    }
+
+    pub(super) fn disconnected(&mut self) {
+        self.leave();
         self.replays.iter_mut().for_each(Replayed::disconnected);
     }
 
@@ -252,10 +286,13 @@ impl Member {
             CommandKind::Ack if !self.line.logged_on => {
                 if frame.status() == Some(Status::Success) && frame.is_ack(AckType::Processed) {
                     self.line.logged_on = true;
+                    let left = self.left.filter(|(_, had_leases)| *had_leases);
+                    self.failovers +=
+                        u64::from(left.zip(place).is_some_and(|((before, _), (server, _))| before != server));
                     self.expect_again();
                     self.publisher = bookmark.map_or(0, |bookmark| bookmark.publisher);
                     if let Some(has) = frame.sequence() {
-                        return self.reported(has, servers);
+                        return self.reported(has, servers, false);
                     }
                 }
                 Ok(())
@@ -269,15 +306,17 @@ impl Member {
                     return Ok(());
                 }
                 match (frame.sequence(), frame.status()) {
-                    (Some(number), Some(Status::Success)) => self.reported(number, servers),
-                    (Some(number), _) => {
-                        self.reported(number - 1, servers)?;
-                        self.ledger.refused(number)
-                    }
+                    (Some(number), Some(Status::Success)) => self.reported(number, servers, true),
+                    // It says nothing of what was published before.
+                    (Some(number), _) => self.ledger.refused(number),
                     (None, _) => Ok(()),
                 }
             }
-            CommandKind::Publish if frame.lease().is_none() => {
+            CommandKind::Publish if frame.lease().is_some() => {
+                bookmark.into_iter().for_each(|message| self.asks.leased(message));
+                Ok(())
+            }
+            CommandKind::Publish => {
                 let (Some(bookmark), Some((server, life))) = (bookmark, place) else { return Ok(()) };
                 for replay in &mut self.replays {
                     if frame.ids().any(|id| id == replay.id.as_bytes()) {
@@ -291,14 +330,27 @@ impl Member {
         }
     }
 
-    fn reported(&mut self, upto: u64, servers: &[Server]) -> Result<(), Breach> {
+    /// The server has everything up to a number; `waits`: and so has every server that it waits for
+    /// (server.md HA-03), which nobody says at a logon.
+    fn reported(&mut self, upto: u64, servers: &[Server], waits: bool) -> Result<(), Breach> {
         if self.plan.publishes.is_none() {
             return Ok(());
         }
         let publisher = self.publisher;
-        let book = self.line.server.and_then(|(server, _)| servers.get(server)).map(|server| &server.book);
-        self.ledger
-            .reported(upto, |sequence| book.is_some_and(|book| book.took(MessageId { publisher, sequence })))
+        let place = self.line.server;
+        let by = place.and_then(|(server, _)| servers.get(server));
+        let everywhere = waits && by.is_some_and(|server| server.waits);
+        let mut known = self.asks.reported(upto).into_iter().map(|message| (message, everywhere)).collect();
+        self.acknowledged.append(&mut known);
+        let logs: Vec<(usize, usize)> = match everywhere {
+            true => self.line.lives.iter().copied().enumerate().collect(),
+            false => place.into_iter().collect(),
+        };
+        self.ledger.reported(upto, &logs, |sequence| {
+            let number = MessageId { publisher, sequence };
+            by.is_some_and(|server| server.book.took(number))
+                && (!everywhere || servers.iter().all(|server| server.book.took(number)))
+        })
     }
 
     /// The connection is open: what was placed is placed again first.
@@ -339,12 +391,14 @@ impl Member {
         match command {
             CommandKind::Subscribe => return self.subscribe_sent(frame),
             CommandKind::SowDelete => {
+                let number = frame.sequence().filter(|_| self.plan.publishes.is_some());
+                let conn = self.line.conn.unwrap_or(ConnId(u64::MAX));
                 for mark in frame.bookmark().iter().flat_map(|list| list.split(|byte| *byte == b',')) {
                     self.acks += 1;
-                    if !self.settled.contains(mark) {
-                        let mark = String::from_utf8_lossy(mark);
-                        return Err(("P1", format!("{mark} was settled, and nobody asked for it")));
-                    }
+                    let Ok(message) = MessageId::parse(mark) else {
+                        return Err(("P1", format!("{frame:?} acknowledges what is no message")));
+                    };
+                    self.asks.sent(message, number, conn)?;
                 }
             }
             _ => {}

@@ -43,6 +43,14 @@ impl<S: PublishStore> PublishStore for Hasty<S> {
         self.store.discard_up_to(sequence)
     }
 
+    fn refuse(&mut self, sequence: u64) -> Result<(), StoreError> {
+        self.store.refuse(sequence)
+    }
+
+    fn refused(&self) -> Vec<u64> {
+        self.store.refused()
+    }
+
     fn read(&mut self, from: u64, visit: &mut dyn FnMut(u64, &[u8]) -> bool) -> Result<(), StoreError> {
         self.store.read(from, visit)
     }

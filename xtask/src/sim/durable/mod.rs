@@ -3,21 +3,26 @@
 //! operation of their disks, and a network that fails.
 //!
 //! Owns the machines and the loop that hands each event of the world to the one that it concerns,
-//! then lets the referees look: `kept` (P5), `replayed` (P4, P6), `member` (P1, P8), `verdict`
-//! (P7, P9, P10). What the applications do is in `acting`, what goes wrong in `faults`.
+//! then lets the referees look: `kept` (P5), `replayed` (P4, P6), `member` (P8), `asks` and `jobs`
+//! (P1, P2), `verdict` (P2, P7, P9, P10). What the applications do is in `acting`, what goes wrong in
+//! `faults`.
 //!
 //! What is promised, and what is not:
 //! * what was published outlives what its store promised to outlive, when the store said so;
 //! * a server that loses its log loses what it had reported as persisted, unless another one has it:
-//!   that, and only for messages that were in its log and reported, excuses a loss;
-//! * servers may order the messages of different publishers in different ways: see `replayed`.
+//!   that, and only of messages that the client was told of, excuses a loss;
+//! * servers may order the messages of different publishers in different ways: see `replayed`;
+//! * a message of the queue may come again after it was acknowledged only if no log that has the
+//!   acknowledgement is left, or none that its server has to wait for: see `jobs`.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use amps_client::simulation::{Bugs, SimDisk, SimNote, Ticket};
+use amps_protocol::{CommandKind, Message, parse_timestamp};
 use amps_testkit::sim::{EndpointId, Rng, Step, World};
+use amps_testkit::{LogRecord, MessageId, SyncMode};
 use amps_transport::{CloseMode, ConnId, Input, Machine, Sink, Time};
 
 use super::gatekeeper::Gatekeeper;
@@ -25,6 +30,7 @@ use super::report::{Coverage, FaultKind, Outcome, Violation};
 use super::scenario::mix;
 use super::setup::engine;
 use super::watch::{Breach, each_frame};
+use jobs::{Hold, Jobs, Logs};
 use kept::End;
 use member::Member;
 use server::{Book, Machinery, Order, Server};
@@ -32,7 +38,9 @@ use setup::{LINK_PORT, MemberPlan, NAMES, PORT, Setup, TOPIC};
 
 mod acting;
 mod app;
+mod asks;
 mod faults;
+mod jobs;
 mod kept;
 mod member;
 mod mistakes;
@@ -80,6 +88,9 @@ struct Durable {
     last_id: u32,
     /// Queue messages that were processed.
     processed: BTreeSet<u32>,
+    jobs: Jobs,
+    /// A worker was brought to what the other server never gets.
+    swept: [bool; 2],
     /// What became of each fault when it began.
     harmed: BTreeMap<usize, faults::Harm>,
     excused_until: Time,
@@ -133,6 +144,7 @@ pub(super) fn run(seed: u64, bugs: Bugs, tracing: bool) -> Result<Outcome, Strin
             name,
             machine: Machinery(engine),
             door,
+            waits: setup.mode == SyncMode::Sync,
             book: Book::default(),
             is_up: true,
         });
@@ -151,6 +163,8 @@ pub(super) fn run(seed: u64, bugs: Bugs, tracing: bool) -> Result<Outcome, Strin
         waiting: Vec::new(),
         last_id: 0,
         processed: BTreeSet::new(),
+        jobs: Jobs::default(),
+        swept: [false; 2],
         harmed: BTreeMap::new(),
         excused_until: start,
         closing: false,
@@ -253,17 +267,42 @@ impl Durable {
     }
 
     fn after_server(&mut self, number: usize) {
+        // One call may deliver a message and then have it leave: the log is read behind the wire.
+        let holds = self.drain_sent(None);
         let server = &mut self.servers[number];
+        let had_left: Vec<bool> = holds.iter().map(|hold| server.book.has_departed(hold.message)).collect();
         let records = server.machine.0.take_log_records();
-        if !records.is_empty() {
-            let before = server.book.log.len();
-            let taken = server.book.take(server.name, records, TOPIC);
-            self.coverage.messages += server.book.log.len().saturating_sub(before) as u64;
-            if let Err(breach) = taken {
-                self.breach(breach);
-            }
+        let departure = |record: &LogRecord| match record {
+            LogRecord::Departure { bookmark, .. } => Some(*bookmark),
+            _ => None,
+        };
+        let gone: Vec<MessageId> = records.iter().filter_map(departure).collect();
+        let before = server.book.log.len();
+        let taken = server.book.take(server.name, records, TOPIC);
+        self.coverage.messages += server.book.log.len().saturating_sub(before) as u64;
+        if let Err(breach) = taken {
+            self.breach(breach);
         }
-        self.drain_sent(None);
+        for (hold, had_left) in holds.into_iter().zip(had_left) {
+            self.delivered(number, hold, had_left);
+        }
+        gone.into_iter().for_each(|message| self.jobs.departed(message));
+    }
+
+    /// A server has delivered a message of the queue.
+    fn delivered(&mut self, number: usize, hold: Hold, departed_here: bool) {
+        let Self { jobs, servers, world, .. } = self;
+        let departed = |server: &Server| server.book.has_departed(hold.message);
+        let logs = Logs {
+            departed_here,
+            published_twice: servers.len() > 1
+                && servers.iter().all(|server| server.book.was_published(hold.message)),
+            departed_elsewhere: (0..servers.len()).any(|other| other != number && departed(&servers[other])),
+        };
+        if let Err((promise, text)) = jobs.delivered(world.now(), hold, logs, |conn| world.is_open(conn)) {
+            let name = self.servers[number].name;
+            self.breach((promise, format!("server {name}: {text}")));
+        }
     }
 
     /// What a server is about to be given.
@@ -273,7 +312,7 @@ impl Durable {
         let Some(member) = members.iter_mut().find(|member| member.line.conn == Some(peer)) else { return };
         let mut breach = None;
         each_frame(bytes, |frame| {
-            if frame.command() != amps_protocol::CommandKind::Subscribe || breach.is_some() {
+            if frame.command() != CommandKind::Subscribe || breach.is_some() {
                 return;
             }
             let id = frame.sub_id().map(ToString::to_string).unwrap_or_default();
@@ -294,13 +333,16 @@ impl Durable {
         let member = &mut members[number];
         let mut result = Ok(());
         match &step {
-            Step::Connected(conn) => member.connected(*conn, places.get(conn).copied()),
+            Step::Connected(conn) => member.connected(*conn, places.get(conn).copied(), servers),
             Step::Received { conn, bytes, .. } => result = member.received(*conn, bytes, servers),
             _ => {}
         }
         let id = member.id;
         if let Some(machine) = &mut member.machine {
             world.deliver(id, step, machine);
+        }
+        for (message, everywhere) in std::mem::take(&mut self.members[number].acknowledged) {
+            self.jobs.acknowledged(message, everywhere);
         }
         self.judge(number, result);
         self.look_at(number);
@@ -319,7 +361,10 @@ impl Durable {
     /// Learns what a client did during its last call, and checks it.
     fn look_at(&mut self, number: usize) {
         let member = &mut self.members[number];
-        let Some(machine) = &mut member.machine else { return self.drain_sent(None) };
+        let Some(machine) = &mut member.machine else {
+            self.drain_sent(None);
+            return;
+        };
         self.coverage.met(machine.state_name());
         let events = std::mem::take(&mut machine.model().events);
         for event in events {
@@ -366,20 +411,27 @@ impl Durable {
         }
     }
 
-    /// What was sent goes into the digest; what this client sent is checked.
-    fn drain_sent(&mut self, number: Option<usize>) {
+    /// What was sent goes into the digest; what this client sent is checked. Returns the leases that
+    /// a server gave.
+    fn drain_sent(&mut self, number: Option<usize>) -> Vec<Hold> {
         let Self { members, world, digest, .. } = self;
-        let (mut breach, mut trace) = (None, Vec::new());
+        let (mut breach, mut trace, mut holds) = (None, Vec::new(), Vec::new());
         let sent = world.take_sent();
         for (conn, bytes) in sent.iter() {
             *digest = mix(*digest, conn.0, bytes);
             if self.tracing {
                 each_frame(bytes, |frame| trace.push(format!("{conn:?} > {frame:?}")));
             }
-            if let Some(number) = number {
-                if let Err(found) = members[number].sent(conn, bytes) {
-                    breach.get_or_insert(found);
+            match number {
+                Some(number) => {
+                    if let Err(found) = members[number].sent(conn, bytes) {
+                        breach.get_or_insert(found);
+                    }
                 }
+                None if self.setup.has_queue => {
+                    each_frame(bytes, |frame| holds.extend(lease(conn, frame)));
+                }
+                None => {}
             }
         }
         world.give_back(sent);
@@ -387,6 +439,7 @@ impl Durable {
         if let (Some(number), Some(found)) = (number, breach) {
             self.judge(number, Err(found));
         }
+        holds
     }
 
     // ----- reports --------------------------------------------------------------------
@@ -450,7 +503,19 @@ impl Durable {
             self.coverage.acks += member.acks;
             self.coverage.recoveries += member.recoveries;
         }
+        self.coverage.shared_queues = u64::from(self.setup.shares_queue());
+        self.coverage.failovers = self.members.iter().map(|member| member.failovers).sum();
+        self.coverage.shared = self.jobs.shared.len() as u64;
+        self.coverage.forgiven = self.jobs.excused.len() as u64;
         let Self { violation, coverage, digest, trace, .. } = self;
         Outcome { seed, violation, coverage, digest, trace: trace.into() }
     }
+}
+
+/// The lease that a frame of a server gives.
+fn lease(conn: ConnId, frame: &Message<&[u8]>) -> Option<Hold> {
+    let lease = frame.lease().filter(|_| frame.command() == CommandKind::Publish)?;
+    let message = frame.bookmark().and_then(|text| MessageId::parse(text).ok())?;
+    let until = parse_timestamp(lease).map_or(Time::NEVER, Time::from_unix_nanos);
+    Some(Hold { message, conn, until })
 }

@@ -173,7 +173,7 @@ impl Replayed {
             options.to_string().split(',').any(|option| option == "bookmark_not_found=epoch")
         });
         let (start, bookmark) = match known {
-            Some((place, bookmark)) => (place + 1, Some(bookmark)),
+            Some((place, bookmark)) => (place, Some(bookmark)),
             None if &**list == b"0" || to_epoch => return Ok(()),
             None => (book.log.len(), None),
         };

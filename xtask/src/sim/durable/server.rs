@@ -12,6 +12,7 @@ use amps_transport::{Input, ListenerId, Machine, Sink, Time};
 
 use super::super::model::id_of;
 use super::super::watch::Breach;
+use super::setup::QUEUE;
 
 /// What happens to a server from outside.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) enum Order {
     Restart { empty: bool },
     /// The link to the other server.
     Link(&'static str, LinkChange),
+    /// It takes over what others left in the queue, or does not any more.
+    TakeOver(bool),
 }
 
 /// The engine, which takes orders.
@@ -47,6 +50,10 @@ impl Machine for Machinery {
                 engine.change_link(now, to, change, sink);
                 return;
             }
+            Input::Note(Order::TakeOver(on)) => {
+                engine.set_proxied_transfer(now, QUEUE, on, sink);
+                return;
+            }
             Input::Connected { conn, local, peer } => Input::Connected { conn, local, peer },
             Input::ConnectFailed { conn, error } => Input::ConnectFailed { conn, error },
             Input::Accepted { conn, listener, peer } => Input::Accepted { conn, listener, peer },
@@ -70,6 +77,8 @@ pub(super) struct Server {
     pub(super) door: ListenerId,
     pub(super) book: Book,
     pub(super) is_up: bool,
+    /// It has always waited for its peer before it reported anything as persisted.
+    pub(super) waits: bool,
 }
 
 /// A message in a log.
@@ -84,13 +93,18 @@ pub(super) struct Logged {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Book {
-    /// By life of the log: where each message is.
+    /// By life of the log: how many messages it had with the one that this names, or when that
+    /// happened.
     lives: Vec<BTreeMap<MessageId, usize>>,
     pub(super) log: Vec<Logged>,
     ids: BTreeSet<u32>,
     last: BTreeMap<u64, u64>,
     /// Every number that it ever took, whatever it made of it.
     taken: BTreeSet<MessageId>,
+    /// What the log says has left the queue.
+    departed: BTreeSet<MessageId>,
+    /// What it ever took from its publisher, and not from the other server.
+    published: BTreeSet<MessageId>,
 }
 
 impl Default for Book {
@@ -101,6 +115,8 @@ impl Default for Book {
             ids: BTreeSet::new(),
             last: BTreeMap::new(),
             taken: BTreeSet::new(),
+            departed: BTreeSet::new(),
+            published: BTreeSet::new(),
         }
     }
 }
@@ -116,6 +132,9 @@ impl Book {
                 LogRecord::Message(message) => {
                     let bookmark = message.bookmark;
                     self.taken.insert(bookmark);
+                    if message.via.is_none() {
+                        self.published.insert(bookmark);
+                    }
                     let Some(id) = id_of(&message.body) else { continue };
                     let last = self.last.insert(bookmark.publisher, bookmark.sequence);
                     if last.is_some_and(|last| last >= bookmark.sequence) {
@@ -127,17 +146,18 @@ impl Book {
                             format!("{server} has message {id} twice, the second time as {bookmark}"),
                         ));
                     }
-                    let place = self.log.len();
-                    if let Some(places) = self.lives.last_mut() {
-                        places.insert(bookmark, place);
-                    }
                     self.log.push(Logged { bookmark, id, replayed: message.topic == topic });
+                    self.note_place(bookmark);
                 }
                 LogRecord::Sequence(number) => {
                     self.taken.insert(number);
                 }
                 LogRecord::Deletion { bookmark, .. } => {
                     self.taken.insert(bookmark);
+                    self.note_place(bookmark);
+                }
+                LogRecord::Departure { bookmark, .. } => {
+                    self.departed.insert(bookmark);
                 }
                 LogRecord::Reset => self.lost(),
                 _ => {}
@@ -146,12 +166,20 @@ impl Book {
         Ok(())
     }
 
+    fn note_place(&mut self, bookmark: MessageId) {
+        let place = self.log.len();
+        if let Some(places) = self.lives.last_mut() {
+            places.insert(bookmark, place);
+        }
+    }
+
     /// The log is empty from now on.
     fn lost(&mut self) {
         self.lives.push(BTreeMap::new());
         self.log.clear();
         self.ids.clear();
         self.last.clear();
+        self.departed.clear();
     }
 
     /// How often the log was begun.
@@ -159,13 +187,34 @@ impl Book {
         self.lives.len() - 1
     }
 
-    /// Where a message is in a log of some life.
+    /// Where a message is in a log of some life: so many messages come with it and before it.
     pub(super) fn place(&self, life: usize, bookmark: MessageId) -> Option<usize> {
         self.lives.get(life)?.get(&bookmark).copied()
     }
 
+    /// Whether it took a later message of the same publisher without this one: now it never will (server.md
+    /// HA-06).
+    pub(super) fn passed_by(&self, bookmark: MessageId) -> bool {
+        self.place(self.life(), bookmark).is_none()
+            && self.last.get(&bookmark.publisher).is_some_and(|last| *last > bookmark.sequence)
+    }
+
     pub(super) fn has_id(&self, id: u32) -> bool {
         self.ids.contains(&id)
+    }
+
+    /// Whether the log says that a message has left the queue.
+    pub(super) fn has_departed(&self, bookmark: MessageId) -> bool {
+        self.departed.contains(&bookmark)
+    }
+
+    pub(super) fn departed(&self) -> impl Iterator<Item = MessageId> {
+        self.departed.iter().copied()
+    }
+
+    /// Whether it ever took a message from its publisher.
+    pub(super) fn was_published(&self, bookmark: MessageId) -> bool {
+        self.published.contains(&bookmark)
     }
 
     /// Whether it ever took this number.

@@ -128,6 +128,10 @@ pub(super) struct Setup {
     pub(super) servers: Vec<Config>,
     pub(super) members: Vec<MemberPlan>,
     pub(super) has_queue: bool,
+    /// Who survives a server takes over what it left in the queue (server.md Q-73).
+    pub(super) takes_over: bool,
+    /// How the links of a pair begin.
+    pub(super) mode: SyncMode,
     pub(super) links: LinkSettings,
     pub(super) plan: Plan<FaultKind>,
     /// Publishers are done with it within this time, if nothing stands in the way.
@@ -136,11 +140,19 @@ pub(super) struct Setup {
 }
 
 impl Setup {
+    /// Whether the queue is on a pair.
+    pub(super) fn shares_queue(&self) -> bool {
+        self.has_queue && self.servers.len() > 1
+    }
+}
+
+impl Setup {
     pub(super) fn draw(rng: &mut Rng, bugs: Bugs) -> Self {
         let start = Time::EPOCH + Duration::from_secs(1_700_000_000);
         let pair = rng.chance(50);
         let loses = rng.chance(30);
-        let has_queue = !pair && rng.chance(60);
+        let has_queue = rng.chance(60);
+        let takes_over = pair && has_queue && rng.chance(50);
         let lease = rng.span(1500 * MILLI, 4000 * MILLI);
         let mode = if rng.chance(20) { SyncMode::Async } else { SyncMode::Sync };
         let ack_conflation = rng.span(5 * MILLI, 400 * MILLI);
@@ -191,6 +203,8 @@ impl Setup {
             servers,
             members,
             has_queue,
+            takes_over,
+            mode,
             links: links(rng),
             plan,
             publish_within: 5300 * MILLI,
@@ -234,7 +248,7 @@ fn members(rng: &mut Rng, bugs: Bugs, pair: bool, loses: bool, queue: bool, stri
         member.wants = rng.between(1, 3) as u32;
         members.push(member);
     }
-    for number in 0..if queue { rng.between(1, 2) } else { 0 } {
+    for number in 0..if queue { rng.between(1, 2 + u64::from(pair)) } else { 0 } {
         let mut member = plain(rng, Role::Worker, format!("worker-{number}"));
         member.publishes = rng.chance(70).then(|| Store::draw(rng));
         member.wants = *rng.pick(&[1, 3, 10]).unwrap_or(&1);

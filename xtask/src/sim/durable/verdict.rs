@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use amps_client::simulation::{SimClient, SimNote};
+use amps_testkit::{MessageId, QueuedMessage};
 use amps_transport::Time;
 
 use super::Durable;
 use super::member::Member;
-use super::setup::{QUEUE, Role};
+use super::setup::{NAMES, PORT, QUEUE, Role};
 
 /// Virtual time that timers may be late.
 const SLACK: Duration = Duration::from_millis(3);
@@ -33,6 +34,7 @@ impl Durable {
             }
             return;
         }
+        (0..self.servers.len()).for_each(|at| self.sweep(at));
         match self.unfinished() {
             None => self.close_down(),
             Some((promise, text)) if overdue => {
@@ -117,14 +119,53 @@ impl Durable {
             let name = self.members[waiting.member].name();
             return Some(("P7", format!("{} of {name} never ended", waiting.what)));
         }
-        if self.setup.has_queue {
-            let queue = self.servers[0].machine.0.queue(QUEUE)?;
-            let (available, leased) = (queue.available.len(), queue.leased.len());
-            if available + leased > 0 {
-                return Some(("P9", format!("the queue holds {available} messages and {leased} leases")));
+        self.queue_left()
+    }
+
+    /// A publisher that changes servers leaves behind what one server alone has told it to have, and the second
+    /// one never gets (HA-04, HA-06): nobody waited for the link, or it was said at a logon, which counts as
+    /// persisted (client.md PS-7) and does not wait; or its process has lost it. It is in the queue of the first
+    /// one only, and workers of the second one cannot ask for it: an operator who sees that brings a worker.
+    fn sweep(&mut self, at: usize) {
+        if self.swept[at] || !self.setup.shares_queue() {
+            return;
+        }
+        let (here, there) = (&self.servers[at], &self.servers[1 - at]);
+        let Some(queue) = here.machine.0.queue(QUEUE) else { return };
+        let is_stranded = |message: &&QueuedMessage| {
+            let excused = |id: MessageId| {
+                let mut publishers = self.members.iter().filter(|member| member.publisher == id.publisher);
+                publishers.any(|member| member.ledger.is_with_one(id.sequence))
+            };
+            MessageId::parse(message.bookmark.as_bytes())
+                .is_ok_and(|id| there.book.passed_by(id) && excused(id))
+        };
+        let stranded = queue.available.iter().filter(is_stranded).count() as u64;
+        let worker = self.members.iter().find(|member| member.plan.role == Role::Worker);
+        let (Some(worker), true) = (worker, stranded > 0) else { return };
+        let mut plan = worker.plan.clone();
+        plan.config.name = format!("sweeper-{}", NAMES[at]);
+        plan.config.servers = vec![format!("tcp://{}:{PORT}/amps/json", NAMES[at])];
+        plan.publishes = None;
+        (self.swept[at], self.coverage.stranded) = (true, self.coverage.stranded + stranded);
+        self.add_member(plan);
+    }
+
+    /// What is left of the queue, on either server.
+    fn queue_left(&self) -> Option<(&'static str, String)> {
+        for server in self.servers.iter().filter(|_| self.setup.has_queue) {
+            let queue = server.machine.0.queue(QUEUE)?;
+            let kept = [
+                ("waits", &queue.available),
+                ("is leased", &queue.leased),
+                ("is elsewhere", &queue.elsewhere),
+            ];
+            if let Some((how, message)) = kept.iter().find_map(|(how, all)| Some((how, all.first()?))) {
+                let text = format!("{} {how} for the queue of {}", message.bookmark, server.name);
+                return Some(("P9", text));
             }
-            let jobs = self.servers[0].book.log.iter().filter(|message| !message.replayed);
-            if let Some(job) = jobs.into_iter().find(|job| !self.processed.contains(&job.id)) {
+            let mut jobs = server.book.log.iter().filter(|message| !message.replayed);
+            if let Some(job) = jobs.find(|job| !self.processed.contains(&job.id)) {
                 return Some(("P2", format!("message {} of the queue was never processed", job.id)));
             }
         }
@@ -196,7 +237,14 @@ impl Durable {
                     }
                     continue;
                 }
-                if !logged && !member.ledger.lost.contains(&id) {
+                if logged {
+                    continue;
+                }
+                // Nothing excuses it but that every log is lost that had it by what the client was told.
+                let is_lost = |(server, life): &(usize, usize)| self.servers[*server].book.life() > *life;
+                if !kept.by.is_empty() && kept.by.iter().all(is_lost) {
+                    self.coverage.lost += 1;
+                } else {
                     let text = format!("{} published {id} as {number}, and no log has it", member.name());
                     return self.breach(("P5", text));
                 }
