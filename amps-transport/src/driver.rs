@@ -403,12 +403,9 @@ impl<M: Machine> Driver<M> {
                 self.deliver(owner, Input::Received { conn, bytes });
                 continue;
             }
-            match outlet.stream().read(&mut self.scratch) {
+            match outlet.stream().read(&mut self.scratch, bytes) {
                 Ok(0) => return connection.failure.take().or(Some(CloseReason::EndOfStream)),
-                Ok(count) => {
-                    bytes.extend_from_slice(&self.scratch[..count]);
-                    self.deliver(owner, Input::Received { conn, bytes });
-                }
+                Ok(_) => self.deliver(owner, Input::Received { conn, bytes }),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return connection.failure.take();
                 }

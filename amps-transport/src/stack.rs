@@ -4,7 +4,7 @@
 //! read. Touches no socket.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 
 use crate::layer::{Layer, LayerError, LayerState, LayerTrouble, Layers};
 
@@ -199,19 +199,17 @@ impl Stack {
         &mut self.wire
     }
 
-    /// Reads what was decoded.
-    pub(crate) fn read(&mut self, out: &mut [u8]) -> Result<usize, LayerError> {
+    /// Appends what was decoded to `out`, and returns how much that is.
+    pub(crate) fn read(&mut self, out: &mut BytesMut) -> Result<usize, LayerError> {
         if self.plain.is_empty() {
             // A layer may have left something because there was enough for once.
             self.pump()?;
         }
-        let count = self.plain.len().min(out.len());
-        let (to, from) = (out.get_mut(..count), self.plain.get(..count));
-        if let (Some(to), Some(from)) = (to, from) {
-            to.copy_from_slice(from);
-        }
-        self.plain.advance(count);
-        if self.plain.is_empty() && self.plain.capacity() > KEPT_BUFFER {
+        let count = self.plain.len();
+        out.extend_from_slice(&self.plain);
+        self.plain.clear();
+        // As long as it is made good use of, it is not made anew for each read.
+        if self.plain.capacity() > KEPT_BUFFER.max(4 * count) {
             self.plain = BytesMut::new();
         }
         Ok(count)

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Buf;
+use bytes::{Buf, BytesMut};
 use mio::event::Source;
 use mio::net::TcpStream;
 #[cfg(unix)]
@@ -121,12 +121,12 @@ impl Stream {
         Some((layers, lock(&layers.stack)))
     }
 
-    /// Reads decoded bytes; 0 at the end of the stream.
+    /// Appends decoded bytes to `out`, and returns how many; 0 at the end of the stream.
     ///
     /// # Errors
     /// As a socket that does not block, and what a layer says.
-    pub(crate) fn read(&self, out: &mut [u8]) -> io::Result<usize> {
-        let Some((layers, mut stack)) = self.stack() else { return self.socket.read(out) };
+    pub(crate) fn read(&self, scratch: &mut [u8], out: &mut BytesMut) -> io::Result<usize> {
+        let Some((layers, mut stack)) = self.stack() else { return self.read_bare(scratch, out) };
         loop {
             let read = stack.read(out);
             // Input that was left earlier may have been answered only now.
@@ -139,14 +139,14 @@ impl Stream {
             if stack.is_bare() {
                 layers.bare.store(true, Ordering::Release);
                 drop(stack);
-                return self.socket.read(out);
+                return self.read_bare(scratch, out);
             }
-            let count = if stack.is_over() { 0 } else { self.socket.read(out)? };
+            let count = if stack.is_over() { 0 } else { self.socket.read(scratch)? };
             if count == 0 {
                 stack.end()?;
                 return Ok(0);
             }
-            let bytes = out.get(..count).unwrap_or_default();
+            let bytes = scratch.get(..count).unwrap_or_default();
             let received = stack.receive(bytes);
             // An alert goes out although the connection ends with this; if it cannot, what the layer says still
             // tells more.
@@ -154,6 +154,12 @@ impl Stream {
             received?;
             brought_out?;
         }
+    }
+
+    fn read_bare(&self, scratch: &mut [u8], out: &mut BytesMut) -> io::Result<usize> {
+        let count = self.socket.read(scratch)?;
+        out.extend_from_slice(scratch.get(..count).unwrap_or_default());
+        Ok(count)
     }
 
     /// Encodes and writes; returns how much was taken.

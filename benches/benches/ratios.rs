@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use amps_client::{FilePublishStore, MemoryPublishStore, SyncPolicy};
 use benches::codec::{CASES, Case};
+use benches::ratio::{compare, spread};
 use benches::{publish, receive};
 
 const ROUNDS: usize = 15;
@@ -21,6 +22,7 @@ fn main() {
     compare(
         "receive",
         RECEIVED,
+        ROUNDS,
         &mut [
             ("cut, decode, call (floor b)", &mut || Floorless::time(&mut floor)),
             ("handler", &mut || handler.run(RECEIVED)),
@@ -28,12 +30,13 @@ fn main() {
         ],
     );
     let mut floor = receive::Floor::new();
-    compare("receive, bare", RECEIVED, &mut [("cut frames (floor a)", &mut || floor.cut(RECEIVED))]);
+    compare("receive, bare", RECEIVED, ROUNDS, &mut [("cut frames (floor a)", &mut || floor.cut(RECEIVED))]);
     let (mut sixteen, mut many) = (publish::Floor::new(), publish::Floor::new());
     let mut publisher = publish::Publisher::new();
     compare(
         "publish in bursts",
         PUBLISHED,
+        ROUNDS,
         &mut [
             ("one write per 16 frames", &mut || sixteen.run(PUBLISHED, 16)),
             ("one write per 400 frames", &mut || many.run(PUBLISHED, 400)),
@@ -58,6 +61,7 @@ fn stores() {
     compare(
         "publish in bursts to a server that confirms",
         PUBLISHED,
+        ROUNDS,
         &mut [
             ("without a store", &mut || none.burst(PUBLISHED)),
             ("a store in memory", &mut || memory.burst(PUBLISHED)),
@@ -100,33 +104,4 @@ impl Floorless {
     fn time(floor: &mut receive::Floor) -> Duration {
         floor.decode(RECEIVED)
     }
-}
-
-type Measurement<'a> = (&'a str, &'a mut dyn FnMut() -> Duration);
-
-/// Runs all in turn, round by round, and prints each against the first.
-fn compare(title: &str, messages: usize, all: &mut [Measurement<'_>]) {
-    for (_, run) in all.iter_mut() {
-        run();
-    }
-    let rounds: Vec<Vec<f64>> = (0..ROUNDS)
-        .map(|_| all.iter_mut().map(|(_, run)| messages as f64 / run().as_secs_f64() / 1e6).collect())
-        .collect();
-    println!("\n{title}");
-    for (i, (name, _)) in all.iter().enumerate() {
-        let (low, middle, high) = spread(rounds.iter().map(|round| round[i]).collect());
-        let (worst, ratio, best) = spread(rounds.iter().map(|round| round[i] / round[0]).collect());
-        println!(
-            "  {name:<30} {middle:>6.2} M/s [{low:.2} {high:.2}]   {:>4.0}% of the floor [{:.0} {:.0}]",
-            ratio * 100.0,
-            worst * 100.0,
-            best * 100.0
-        );
-    }
-}
-
-/// Minimum, median and maximum.
-fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
-    values.sort_by(f64::total_cmp);
-    (values[0], values[values.len() / 2], values[values.len() - 1])
 }

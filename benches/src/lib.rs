@@ -8,7 +8,10 @@ mod peer;
 pub use peer::{BODY, Flood, HEADER, Sponge};
 pub mod codec;
 pub mod publish;
+pub mod ratio;
 pub mod receive;
 pub mod recovery;
 pub mod server;
+#[cfg(unix)]
+pub mod transports;
 pub mod yardstick;

@@ -113,7 +113,7 @@ fn flood(stream: &mut TcpStream, ordered: &Receiver<usize>, chunk: &[u8]) {
 }
 
 /// Answers the first `commands` commands with success.
-fn answer(stream: &mut TcpStream, commands: usize) {
+pub(crate) fn answer(stream: &mut (impl Read + Write), commands: usize) {
     let mut received = BytesMut::new();
     let mut buffer = [0; 4096];
     let mut answered = 0;

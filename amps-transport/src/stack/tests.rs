@@ -1,5 +1,6 @@
 //! Layers on each other, byte by byte.
 
+use bytes::Buf;
 use std::sync::Arc;
 
 use super::*;
@@ -80,14 +81,10 @@ fn shake_hands(one: &mut Stack, other: &mut Stack, step: usize) {
     }
 }
 
-fn read_all(stack: &mut Stack, step: usize) -> Vec<u8> {
-    let (mut all, mut some) = (Vec::new(), vec![0; step]);
-    loop {
-        match stack.read(&mut some).unwrap() {
-            0 => return all,
-            count => all.extend_from_slice(&some[..count]),
-        }
-    }
+fn read_all(stack: &mut Stack) -> Vec<u8> {
+    let mut all = BytesMut::new();
+    while stack.read(&mut all).unwrap() > 0 {}
+    all.into()
 }
 
 #[test]
@@ -102,7 +99,7 @@ fn layers_shake_hands_from_below_and_carry_any_pieces() {
         assert_eq!(one.send(&message).unwrap(), message.len());
         assert_ne!(one.wire()[..], message[..]);
         carry(&mut one, &mut other, step).unwrap();
-        assert_eq!(read_all(&mut other, step), message);
+        assert_eq!(read_all(&mut other), message);
     }
 }
 
@@ -113,7 +110,7 @@ fn a_layer_that_is_done_gets_out_of_the_way_and_leaves_its_input() {
     stack.receive(b"h").unwrap();
     assert!(!stack.is_bare());
     stack.receive(b"ithe rest").unwrap();
-    assert_eq!(read_all(&mut stack, 100), b"the rest");
+    assert_eq!(read_all(&mut stack), b"the rest");
     stack.wire().clear();
     assert!(stack.is_bare() && stack.is_ready());
 }
@@ -142,7 +139,7 @@ fn only_a_part_is_encoded_at_a_time_and_nothing_grows_while_nobody_reads() {
     one.send(&large).unwrap();
     carry(&mut one, &mut other, SEND_AT_ONCE).unwrap();
     assert_eq!(other.plain.len(), SEND_AT_ONCE, "the rest waits as it came");
-    assert_eq!(read_all(&mut other, 1000).len(), 2 * SEND_AT_ONCE);
+    assert_eq!(read_all(&mut other).len(), 2 * SEND_AT_ONCE);
 }
 
 #[test]
@@ -205,7 +202,7 @@ fn a_layer_that_has_seen_its_end_ends_those_above_and_takes_nothing_more() {
     assert!(!stack.is_over());
     stack.receive(b"e\0f").unwrap();
     stack.receive(b"g").unwrap();
-    assert_eq!(read_all(&mut stack, 10), b"abcd");
+    assert_eq!(read_all(&mut stack), b"abcd");
     assert!(stack.is_over());
     stack.end().unwrap();
     let mut cut = Stack::new(&layers, "").unwrap();
@@ -253,7 +250,7 @@ fn what_is_answered_to_the_last_bytes_above_a_layer_that_has_ended_is_no_error()
     stack.receive(b"a").unwrap();
     assert_eq!(&stack.wire().split()[..], b"a");
     stack.receive(b"last\0").unwrap();
-    assert_eq!(read_all(&mut stack, 10), b"alast");
+    assert_eq!(read_all(&mut stack), b"alast");
     stack.end().unwrap();
     stack.finish().unwrap();
     assert!(stack.wire().is_empty(), "nobody would listen");
@@ -321,6 +318,6 @@ fn what_waits_below_moves_although_nothing_comes_of_what_was_before_it() {
     let mut stack = Stack::new(&layers, "").unwrap();
     stack.receive(&[&[b'x'; 20][..], &[b'.'; SEND_AT_ONCE + 1]].concat()).unwrap();
     stack.receive(b"y").unwrap();
-    assert_eq!(read_all(&mut stack, 100), [&[b'x'; 20][..], b"y"].concat());
+    assert_eq!(read_all(&mut stack), [&[b'x'; 20][..], b"y"].concat());
     assert!(stack.levels.iter().all(|level| level.input.is_empty()));
 }
