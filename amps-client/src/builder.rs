@@ -340,6 +340,16 @@ impl ClientBuilder {
         self
     }
 
+    /// Sends no logon over WebSocket, for servers that know from the upgrade who connects (give it
+    /// [headers](Self::http_headers) that say so). The connection counts as logged on when it is there. Nothing is
+    /// known of the server then, its version included, an authenticator is not asked, and a publish store sends
+    /// everything that it keeps. Other transports always log on.
+    #[cfg(feature = "websocket")]
+    pub fn skip_logon_over_websocket(mut self, skip: bool) -> Self {
+        self.logon.not_over_websocket = skip;
+        self
+    }
+
     /// How long one attempt may take to reach a server, name resolution included.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;

@@ -4,7 +4,7 @@
 mod common;
 
 use amps_client::transport::{HttpHeaders, Layer, LayerError, LayerState, MakeLayer};
-use amps_client::{Client, CommandKind};
+use amps_client::{Client, CommandKind, Message};
 use bytes::BytesMut;
 use common::{Line, Peer, aside};
 
@@ -199,6 +199,44 @@ fn web_socket_messages_begin_with_their_length_where_that_is_wanted() {
         let upgraded = sent.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
         assert_eq!(first_payload(&sent[upgraded..])[0] == b'{', !prefixed);
     }
+}
+
+/// W-8
+#[cfg(feature = "websocket")]
+#[test]
+fn over_websocket_the_logon_can_be_left_out() {
+    use std::io::{Read, Write};
+
+    use amps_transport::WebSocketServer;
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("ws://{}/amps/json", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut layer = WebSocketServer::new().make("").unwrap();
+        let (mut below, mut above, mut buffer) = (BytesMut::new(), BytesMut::new(), [0; 4096]);
+        while above.is_empty() {
+            let count = socket.read(&mut buffer).unwrap();
+            below.extend_from_slice(&buffer[..count]);
+            let mut answer = BytesMut::new();
+            layer.receive(&mut below, &mut above, &mut answer).unwrap();
+            socket.write_all(&answer).unwrap();
+        }
+        let first = Message::decode(&above[4..]).unwrap();
+        let cid = first.command_id().unwrap();
+        let ack = format!(r#"{{"c":"ack","cid":"{cid}","a":"processed","status":"success"}}"#);
+        let (mut frame, mut wire) = ((ack.len() as u32).to_be_bytes().to_vec(), BytesMut::new());
+        frame.extend_from_slice(ack.as_bytes());
+        layer.send(&frame, &mut wire).unwrap();
+        socket.write_all(&wire).unwrap();
+        (first.command(), socket)
+    });
+    let client = Client::builder("c").server(uri).skip_logon_over_websocket(true).connect().unwrap();
+    let _notes = client.subscribe("notes").start().unwrap();
+    let (first, _socket) = server.join().unwrap();
+    assert_eq!(first, CommandKind::Subscribe);
+    let peer = Peer::plain("over TCP there is a logon all the same");
+    let _connected = peer.connect(Client::builder("c").server(peer.uri()).skip_logon_over_websocket(true));
 }
 
 /// What a masked message of 126 to 65,535 bytes, or fewer, begins with.

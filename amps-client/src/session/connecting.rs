@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amps_protocol::{AckType, Command, Endpoint, Field, Message, Options, Password, ReasonClass, Status};
+use amps_protocol::{
+    AckType, Command, Endpoint, Field, Message, Options, Password, ReasonClass, Scheme, Status,
+};
 use amps_transport::{CloseMode, ConnId, Sink, Time};
 
 use super::app::App;
@@ -135,6 +137,12 @@ impl<A: App> Session<A> {
         self.unparsed = 0;
         self.app.state(ConnectionState::Connected);
         let Some(endpoint) = self.endpoint() else { return };
+        let is_web = matches!(endpoint.scheme, Scheme::Ws | Scheme::Wss);
+        if let (true, Ok(nothing)) =
+            (is_web && self.config.logon.not_over_websocket, Message::decode(&b"{}"[..]))
+        {
+            return self.logged_on(now, conn, &nothing);
+        }
         let user = endpoint.user.clone().unwrap_or_default();
         let password = endpoint.password.clone().unwrap_or_else(|| Password::new(""));
         self.prepare_logon(now, conn, 1, Step::First, Credentials { user, password });
@@ -242,9 +250,12 @@ impl<A: App> Session<A> {
         }
     }
 
+    /// The connection can be used; `ack` is empty where nobody was asked.
     fn logged_on(&mut self, now: Time, conn: ConnId, ack: &Message<&[u8]>) {
-        let reason = ack.reason().map(ToString::to_string).unwrap_or_default();
-        self.app.authenticate(conn, &self.credentials.question(Step::Completed, &reason));
+        if ack.status().is_some() {
+            let reason = ack.reason().map(ToString::to_string).unwrap_or_default();
+            self.app.authenticate(conn, &self.credentials.question(Step::Completed, &reason));
+        }
         let peer = Peer::of(ack, self.endpoint());
         if let Some(info) = &mut self.info {
             info.version = peer.version();

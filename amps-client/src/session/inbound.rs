@@ -61,6 +61,8 @@ pub(crate) struct LogonSettings {
     pub(crate) correlation_id: Option<String>,
     pub(crate) ack_conflation: Option<Duration>,
     pub(crate) pretty: bool,
+    /// None at all over WebSocket: who connects was told with the upgrade (protocol.md W-8).
+    pub(crate) not_over_websocket: bool,
 }
 
 /// What server choosers and delay strategies say.
