@@ -4,7 +4,7 @@
 mod common;
 
 use amps_client::transport::{HttpHeaders, Layer, LayerError, LayerState, MakeLayer};
-use amps_client::{Client, CommandKind, Message};
+use amps_client::{Client, CommandKind};
 use bytes::BytesMut;
 use common::{Line, Peer, aside};
 
@@ -222,7 +222,7 @@ fn over_websocket_the_logon_can_be_left_out() {
             layer.receive(&mut below, &mut above, &mut answer).unwrap();
             socket.write_all(&answer).unwrap();
         }
-        let first = Message::decode(&above[4..]).unwrap();
+        let first = amps_client::RawMessage::decode(&above[4..]).unwrap();
         let cid = first.command_id().unwrap();
         let ack = format!(r#"{{"c":"ack","cid":"{cid}","a":"processed","status":"success"}}"#);
         let (mut frame, mut wire) = ((ack.len() as u32).to_be_bytes().to_vec(), BytesMut::new());
