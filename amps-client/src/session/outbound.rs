@@ -161,8 +161,8 @@ pub(crate) struct Outbound {
     pub(super) bugs: Bugs,
 }
 
-/// Connections whose fate receipts can still tell.
-pub(super) const REMEMBERED_CONNECTIONS: usize = 1024;
+/// Connections whose fate receipts can still tell. So many take 1 KiB of a client.
+pub(super) const REMEMBERED_CONNECTIONS: usize = 64;
 
 /// What became of a publish so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
