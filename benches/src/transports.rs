@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use amps_client::transport::TlsClient;
 use amps_client::{Client, HandlerSubscription};
+use amps_protocol::{LENGTH_PREFIX, Message, next_frame};
 use amps_transport::{Layer, MakeLayer, TlsServer, WebSocketServer, Zlib};
 use bytes::{Buf, BytesMut};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
@@ -363,6 +364,36 @@ impl BareZlib {
     /// If flate2 does not work.
     pub fn run(&mut self, messages: usize) -> Duration {
         let began = Instant::now();
+        self.inflate(messages, |made| {
+            black_box(made);
+        });
+        began.elapsed()
+    }
+
+    /// The same, and cuts and decodes the messages, for a bare callback.
+    ///
+    /// # Panics
+    /// If flate2 does not work.
+    pub fn decode(&mut self, messages: usize) -> Duration {
+        let mut callback = |message: &Message<&[u8]>| {
+            black_box(message.data().len());
+        };
+        let callback: &mut dyn FnMut(&Message<&[u8]>) = &mut callback;
+        let began = Instant::now();
+        let mut rest = BytesMut::new();
+        self.inflate(messages, |made| {
+            rest.extend_from_slice(made);
+            while let Ok(Some(total)) = next_frame(&rest, usize::MAX) {
+                if let Ok(message) = Message::decode(&rest[LENGTH_PREFIX..total]) {
+                    callback(&message);
+                }
+                rest.advance(total);
+            }
+        });
+        began.elapsed()
+    }
+
+    fn inflate(&mut self, messages: usize, mut each: impl FnMut(&[u8])) {
         for _ in 0..messages / CHUNK {
             let mut left = &self.chunk[..];
             loop {
@@ -370,12 +401,11 @@ impl BareZlib {
                 self.inflate.decompress(left, &mut self.buffer, FlushDecompress::None).expect("a stream");
                 left = &left[(self.inflate.total_in() - before.0) as usize..];
                 let made = (self.inflate.total_out() - before.1) as usize;
-                black_box(&self.buffer[..made]);
+                each(&self.buffer[..made]);
                 if left.is_empty() && made < self.buffer.len() {
                     break;
                 }
             }
         }
-        began.elapsed()
     }
 }
