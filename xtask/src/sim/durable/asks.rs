@@ -66,11 +66,13 @@ impl Asks {
         }
     }
 
-    /// A server has everything up to a number. Returns what is acknowledged by that.
-    pub(super) fn reported(&mut self, upto: u64) -> Vec<MessageId> {
+    /// A server has everything up to a number. Returns what is acknowledged by that, but for numbers that were `lost`
+    /// with a process: nobody has sent them.
+    pub(super) fn reported(&mut self, upto: u64, lost: impl Fn(u64) -> bool) -> Vec<MessageId> {
         self.reported = self.reported.max(upto);
         let later = self.numbered.split_off(&upto.saturating_add(1));
-        std::mem::replace(&mut self.numbered, later).into_values().flatten().collect()
+        let over = std::mem::replace(&mut self.numbered, later);
+        over.into_iter().filter(|(number, _)| !lost(*number)).flat_map(|(_, messages)| messages).collect()
     }
 
     /// The connection is over. Returns whether anything was leased on it.
@@ -105,9 +107,13 @@ mod tests {
         let mut asks = Asks::default();
         asks.done(MESSAGE, ConnId(1));
         assert!(asks.sent(MESSAGE, Some(3), ConnId(1)).is_ok());
-        assert_eq!(asks.reported(2), []);
-        assert_eq!(asks.reported(3), [MESSAGE]);
-        assert_eq!(asks.reported(9), []);
+        assert_eq!(asks.reported(2, |_| false), []);
+        assert_eq!(asks.reported(3, |_| false), [MESSAGE]);
+        assert_eq!(asks.reported(9, |_| false), []);
+        let mut asks = Asks::default();
+        asks.done(MESSAGE, ConnId(1));
+        assert!(asks.sent(MESSAGE, Some(3), ConnId(1)).is_ok());
+        assert_eq!(asks.reported(9, |number| number == 3), [], "it went down with its process");
     }
 
     #[test]

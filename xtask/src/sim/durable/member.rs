@@ -340,7 +340,10 @@ impl Member {
         let place = self.line.server;
         let by = place.and_then(|(server, _)| servers.get(server));
         let everywhere = waits && by.is_some_and(|server| server.waits);
-        let mut known = self.asks.reported(upto).into_iter().map(|message| (message, everywhere)).collect();
+        let numbers = &self.ledger.numbers;
+        let lost = |number| numbers.get(&number).is_some_and(|kept| kept.doubtful);
+        let known = self.asks.reported(upto, lost).into_iter();
+        let mut known = known.map(|message| (message, everywhere)).collect();
         self.acknowledged.append(&mut known);
         let logs: Vec<(usize, usize)> = match everywhere {
             true => self.line.lives.iter().copied().enumerate().collect(),
