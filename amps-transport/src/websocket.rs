@@ -6,11 +6,12 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use core::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
+use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error, Message};
@@ -32,8 +33,9 @@ const DEFAULT_LIMIT: usize = 209_715_200;
 /// The library clears this much before each of its reads, so it should not be more than usually comes.
 const READ_BUFFER: usize = 16 * 1024;
 
-/// Encoded messages are brought on when there are so many bytes of them.
-const WRITE_BUFFER: usize = 64 * 1024;
+/// Encoded messages are brought on when there are so many bytes of them. Longer messages do not go through the
+/// library's buffer, which would keep their size for the life of the connection.
+const WRITE_BUFFER: usize = 16 * 1024;
 
 /// The side that asks for the upgrade.
 ///
@@ -299,7 +301,8 @@ impl Layer for WebSocketLayer {
             let text = "bytes were sent before the upgrade";
             return Err(LayerError::new(LAYER, LayerTrouble::Handshake, text));
         };
-        let mut bytes = self.codec.partial.split();
+        // Taken as a whole: a part that shares its block with another would be copied by every append.
+        let mut bytes = std::mem::take(&mut self.codec.partial);
         bytes.extend_from_slice(above);
         self.codec.send(context, bytes, below)
     }
@@ -333,6 +336,8 @@ impl Codec {
         out: &mut BytesMut,
     ) -> Result<(), LayerError> {
         let mut pipe = Pipe { input: &mut BytesMut::new(), output: out };
+        // Whether nothing else shares the block of `bytes`.
+        let mut alone = true;
         while let Some(length) = bytes.first_chunk().map(|length| u32::from_be_bytes(*length) as usize) {
             if length > self.limit {
                 let text =
@@ -341,16 +346,30 @@ impl Codec {
             }
             let whole = LENGTH + length;
             if bytes.len() < whole {
-                bytes.reserve(whole - bytes.len());
-                break;
+                // Once for the whole message: when more of it comes, the room is there.
+                if alone {
+                    bytes.reserve(whole - bytes.len());
+                } else {
+                    let mut rest = BytesMut::with_capacity(whole);
+                    rest.extend_from_slice(&bytes);
+                    bytes = rest;
+                }
+                self.partial = bytes;
+                return context.flush(&mut pipe).map_err(failed);
             }
             let mut message = bytes.split_to(whole);
+            alone = false;
             if !self.prefixed {
                 message.advance(LENGTH);
             }
-            context.write(&mut pipe, Message::Binary(message.freeze())).map_err(failed)?;
+            if message.len() > WRITE_BUFFER {
+                write_large(context, &mut pipe, &message)?;
+            } else {
+                context.write(&mut pipe, Message::Binary(message.freeze())).map_err(failed)?;
+            }
         }
-        self.partial = bytes;
+        // A few bytes must not hold the block of the messages in front of them.
+        self.partial = BytesMut::from(&bytes[..]);
         context.flush(&mut pipe).map_err(failed)
     }
 
@@ -424,6 +443,35 @@ fn holds_whole_frames(message: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// Writes one long message as one frame, without the library's buffer. The library makes an empty frame for it, which
+/// says whether anything may be sent, and with what mask.
+fn write_large(
+    context: &mut WebSocketContext,
+    pipe: &mut Pipe<'_>,
+    message: &[u8],
+) -> Result<(), LayerError> {
+    // What the library has buffered comes first.
+    context.flush(pipe).map_err(failed)?;
+    let mut empty = BytesMut::new();
+    let mut aside = Pipe { input: &mut BytesMut::new(), output: &mut empty };
+    context.write(&mut aside, Message::Binary(Bytes::new())).map_err(failed)?;
+    context.flush(&mut aside).map_err(failed)?;
+    let header = FrameHeader::parse(&mut Cursor::new(&empty)).map_err(failed)?;
+    let Some((header, 0)) = header else {
+        let text = "an empty frame has no header of its own";
+        return Err(LayerError::new(LAYER, LayerTrouble::Protocol, text));
+    };
+    header.format(message.len() as u64, pipe).map_err(failed)?;
+    let front = pipe.output.len();
+    pipe.output.extend_from_slice(message);
+    if let Some(mask) = header.mask {
+        for group in pipe.output.get_mut(front..).unwrap_or_default().chunks_mut(mask.len()) {
+            group.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+        }
+    }
+    Ok(())
 }
 
 fn close(context: &mut WebSocketContext, code: CloseCode, pipe: &mut Pipe<'_>) {

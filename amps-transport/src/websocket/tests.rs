@@ -333,6 +333,53 @@ fn nothing_secret_is_shown() {
     assert!(!shown.contains("hunter2"), "{shown}");
 }
 
+#[test]
+fn a_long_message_in_parts_is_gathered_in_one_place_and_leaves_nothing_behind() {
+    const PART: usize = 64 * 1024;
+    let codec = || Codec { prefixed: false, in_kind: false, limit: DEFAULT_LIMIT, partial: BytesMut::new() };
+    for role in [Role::Client, Role::Server] {
+        let mut layer = WebSocketLayer { stage: Stage::Awaiting, codec: codec() };
+        layer.open(role);
+        let body: Vec<u8> = (0..32u32 << 20).map(|i| (i / 7) as u8).collect();
+        let frames = [framed(b"{}"), framed(&body), framed(b"[]")].concat();
+        let mut wire = BytesMut::new();
+        let mut places = Vec::new();
+        for part in frames.chunks(PART) {
+            layer.send(part, &mut wire).unwrap();
+            places.push(layer.codec.partial.as_ptr());
+        }
+        let (_last, gathered) = places.split_last().unwrap();
+        assert!(gathered.iter().all(|place| *place == gathered[0]), "copied while it was gathered");
+        assert!(layer.codec.partial.capacity() <= PART, "the large block is given back");
+
+        let other = if role == Role::Client { Role::Server } else { Role::Client };
+        let mut peer = WebSocketLayer { stage: Stage::Awaiting, codec: codec() };
+        peer.open(other);
+        let (mut above, mut answer) = (BytesMut::new(), BytesMut::new());
+        assert_eq!(peer.receive(&mut wire, &mut above, &mut answer).unwrap(), LayerState::Ready);
+        assert!(above == frames, "everything arrives, in order");
+        assert!(wire.is_empty() && answer.is_empty());
+    }
+}
+
+#[test]
+fn long_messages_have_masks_of_their_own_and_none_follows_the_end() {
+    let (mut client, mut server) = pair();
+    let zeros = framed(&vec![0; 3 * WRITE_BUFFER]);
+    let masks: Vec<_> = (0..2)
+        .map(|_| {
+            let wire = sent(&mut *client, &zeros);
+            assert_eq!((wire[0], wire[1], wire.len()), (0x82, 0x80 | 126, 8 + 3 * WRITE_BUFFER));
+            assert!(wire[8..].chunks(4).all(|group| *group == wire[4..8]));
+            wire[4..8].to_vec()
+        })
+        .collect();
+    assert_ne!(masks[0], masks[1]);
+    assert_eq!(sent(&mut *server, &zeros)[..4], [0x82, 126, 0xc0, 0], "a server masks nothing");
+    client.finish(&mut BytesMut::new());
+    assert!(client.send(&zeros, &mut BytesMut::new()).is_err());
+}
+
 proptest! {
     #[test]
     fn any_frames_in_any_pieces_arrive(
