@@ -40,6 +40,8 @@ struct Level {
     /// What came from below and was left.
     input: BytesMut,
     state: Option<LayerState>,
+    /// It was offered all of `input` and made nothing of it: it needs more.
+    starved: bool,
 }
 
 impl Stack {
@@ -51,7 +53,8 @@ impl Stack {
         let mut host = host;
         let mut levels = Vec::with_capacity(layers.len());
         for layer in layers {
-            levels.push(Level { layer: layer.make(host)?, input: BytesMut::new(), state: None });
+            let made = layer.make(host)?;
+            levels.push(Level { layer: made, input: BytesMut::new(), state: None, starved: false });
             host = layer.host_above().unwrap_or(host);
         }
         let (wire, plain, scratch) = (BytesMut::new(), BytesMut::new(), Default::default());
@@ -103,8 +106,7 @@ impl Stack {
             let mut answer = std::mem::take(&mut self.scratch[0]);
             let state = self.step(i, &mut answer);
             let sent = self.say(i, &mut answer);
-            answer.clear();
-            self.scratch[0] = answer;
+            self.scratch[0] = kept(answer);
             let state = state?;
             sent?;
             match state {
@@ -130,18 +132,31 @@ impl Stack {
     /// Starts a layer, or has it take its input.
     fn step(&mut self, i: usize, answer: &mut BytesMut) -> Result<LayerState, LayerError> {
         let (lower, upper) = self.levels.split_at_mut(i + 1);
-        let Some(level) = lower.last_mut() else { return Ok(LayerState::Ready) };
+        let Some((level, below)) = lower.split_last_mut() else { return Ok(LayerState::Ready) };
         let mut state = match level.state {
             Some(state) => state,
             None => level.layer.start(answer)?,
         };
-        let above = upper.first_mut().map_or(&mut self.plain, |next| &mut next.input);
-        // What nobody has taken yet must not grow without bounds.
+        let (above, mut starved) = match upper.first_mut() {
+            Some(next) => (&mut next.input, Some(&mut next.starved)),
+            None => (&mut self.plain, None),
+        };
+        // What nobody has taken yet must not grow without bounds; but it has to, to the size of what the one above
+        // takes as a whole.
+        let wanted = above.len() < SEND_AT_ONCE || starved.as_ref().is_some_and(|starved| **starved);
         let carries = matches!(state, LayerState::Handshaking | LayerState::Ready);
-        if carries && !level.input.is_empty() && above.len() < SEND_AT_ONCE {
-            let before = level.input.len();
+        if carries && !level.input.is_empty() && wanted {
+            let (input_before, above_before) = (level.input.len(), above.len());
             state = level.layer.receive(&mut level.input, above, answer)?;
-            self.progress |= level.input.len() < before;
+            let (taken, made) = (level.input.len() < input_before, above.len() > above_before);
+            let starves = !taken && !made;
+            // The one below gave nothing because there seemed to be enough: it is asked again.
+            let more = starves && !level.starved && below.last().is_some_and(|below| !below.input.is_empty());
+            level.starved = starves;
+            self.progress |= taken || made || more;
+            if let Some(starved) = starved.as_mut().filter(|_| made) {
+                **starved = false;
+            }
         }
         if level.input.is_empty() && level.input.capacity() > KEPT_BUFFER {
             level.input = BytesMut::new();
@@ -170,8 +185,7 @@ impl Stack {
             std::mem::swap(bytes, &mut next);
         }
         self.wire.extend_from_slice(bytes);
-        next.clear();
-        self.scratch[1] = next;
+        self.scratch[1] = kept(next);
         outcome
     }
 
@@ -186,8 +200,7 @@ impl Stack {
         let mut encoded = std::mem::take(&mut self.scratch[0]);
         let outcome = level.layer.send(part, &mut encoded);
         let outcome = outcome.and_then(|()| self.send_from(top - 1, &mut encoded));
-        encoded.clear();
-        self.scratch[0] = encoded;
+        self.scratch[0] = kept(encoded);
         outcome.map(|()| part.len())
     }
 
@@ -249,6 +262,12 @@ impl Stack {
         }
         Ok(())
     }
+}
+
+/// The empty buffer for the next use, unless it is too large for that.
+fn kept(mut buffer: BytesMut) -> BytesMut {
+    buffer.clear();
+    if buffer.capacity() > KEPT_BUFFER { BytesMut::new() } else { buffer }
 }
 
 #[cfg(test)]

@@ -321,3 +321,69 @@ fn what_waits_below_moves_although_nothing_comes_of_what_was_before_it() {
     assert_eq!(read_all(&mut stack), [&[b'x'; 20][..], b"y"].concat());
     assert!(stack.levels.iter().all(|level| level.input.is_empty()));
 }
+
+/// Takes records as a whole only.
+#[derive(Debug)]
+struct Records;
+
+const RECORD: usize = 200 * 1024;
+
+impl MakeLayer for Records {
+    fn make(&self, _host: &str) -> Result<Box<dyn Layer>, LayerError> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl Layer for Records {
+    fn receive(
+        &mut self,
+        below: &mut BytesMut,
+        above: &mut BytesMut,
+        _answer: &mut BytesMut,
+    ) -> Result<LayerState, LayerError> {
+        if below.len() >= RECORD {
+            above.extend_from_slice(&below.split_to(RECORD));
+        }
+        Ok(LayerState::Ready)
+    }
+
+    fn send(&mut self, _: &[u8], _: &mut BytesMut) -> Result<(), LayerError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_layer_gets_as_much_as_it_takes_at_once_and_not_much_more() {
+    let layers: Layers = vec![shift(1, b""), Arc::new(Records)];
+    let mut stack = Stack::new(&layers, "").unwrap();
+    let bytes: Vec<u8> = (0..3 * RECORD).map(|i| (i / 3) as u8).collect();
+    let mut read = BytesMut::new();
+    for piece in bytes.chunks(50_000) {
+        let piece: Vec<u8> = piece.iter().map(|byte| byte.wrapping_add(1)).collect();
+        stack.receive(&piece).unwrap();
+        let waits: Vec<usize> = stack.levels.iter().map(|level| level.input.len()).collect();
+        assert!(waits[0] == 0 && waits[1] <= RECORD + 50_000, "{waits:?}");
+        stack.read(&mut read).unwrap();
+    }
+    assert!(read == bytes);
+
+    // Nobody reads: the record that is there holds back what follows, and only then.
+    for _ in 0..20 {
+        stack.receive(&[1; 50_000]).unwrap();
+    }
+    assert_eq!(stack.plain.len(), RECORD);
+    assert_eq!(stack.levels[0].input.len() + stack.levels[1].input.len(), 20 * 50_000 - RECORD);
+    assert!(stack.levels[1].input.len() <= 2 * RECORD);
+    assert_eq!(read_all(&mut stack).len(), 1_000_000 / RECORD * RECORD);
+}
+
+#[test]
+fn no_large_buffer_stays_behind() {
+    let layers: Layers = vec![shift(1, b""), shift(1, b""), Arc::new(Polite)];
+    let mut stack = Stack::new(&layers, "").unwrap();
+    stack.receive(&vec![7; 10 * KEPT_BUFFER]).unwrap();
+    assert_eq!(stack.wire().split().len(), 10 * KEPT_BUFFER, "an answer of that size");
+    read_all(&mut stack);
+    assert!(stack.scratch.iter().all(|buffer| buffer.capacity() <= KEPT_BUFFER));
+    assert!(stack.wire().capacity() <= KEPT_BUFFER);
+}
