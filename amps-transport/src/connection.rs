@@ -313,7 +313,13 @@ impl Connections {
     pub(crate) fn on_writable(&mut self, conn: ConnId) -> bool {
         let Some(connection) = self.get(conn) else { return false };
         let Phase::Open(outlet) = &connection.phase else { return false };
-        match outlet.stream().flush() {
+        let flushed = outlet.stream().flush();
+        if outlet.stream().take_release() {
+            self.make_ready(conn);
+        }
+        let Some(connection) = self.get(conn) else { return false };
+        let Phase::Open(outlet) = &connection.phase else { return false };
+        match flushed {
             Ok(true) => {}
             // There will be another event, or the layers will be ready.
             Ok(false) => return false,

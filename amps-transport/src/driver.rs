@@ -351,7 +351,8 @@ impl<M: Machine> Driver<M> {
                 Some(Phase::Closing { .. }) => {
                     self.connections.continue_closing(conn, false, &mut self.scratch);
                 }
-                Some(Phase::Connecting { .. }) | None => {}
+                Some(Phase::Connecting { .. }) => self.on_handshake(conn),
+                None => {}
             }
         }
     }

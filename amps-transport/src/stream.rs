@@ -2,7 +2,9 @@
 //!
 //! Invariants: without layers every call is the socket's own. With layers, `write` takes
 //! bytes only when everything that was encoded before is with the socket, so at most one part
-//! waits here; whoever hears that the socket is writable brings that out first.
+//! waits here; whoever hears that the socket is writable brings that out first. A call reads the
+//! socket a bounded number of times, whatever comes of it; and nothing is read while much that
+//! the layers have answered waits for the socket.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -18,9 +20,24 @@ use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
+use crate::connection::READS_PER_TURN;
 use crate::layer::{LayerError, Layers};
 use crate::machine::CustomStream;
 use crate::stack::Stack;
+
+/// Nothing is read while more than this waits for the socket: a peer that has the layers answer, and does not read
+/// the answers, is held back.
+const MOST_ON_WIRE: usize = 1 << 20;
+
+/// How far the layers' handshakes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    Done,
+    /// An event will tell when it goes on.
+    Waits,
+    /// It could go on, but others come first.
+    GoesOn,
+}
 
 /// A connected socket.
 pub(crate) enum Socket {
@@ -91,6 +108,16 @@ struct Layered {
     bare: AtomicBool,
     /// Somebody wanted to write before the layers were ready, and waits for that.
     early: AtomicBool,
+    /// Nothing was read because too much waits for the socket.
+    held: AtomicBool,
+}
+
+impl Layered {
+    /// The stack, unless nothing of it is left: whoever had the lock before may just have found that out.
+    fn lock(&self) -> Option<MutexGuard<'_, Stack>> {
+        let stack = lock(&self.stack);
+        (!self.bare.load(Ordering::Acquire)).then_some(stack)
+    }
 }
 
 impl Stream {
@@ -103,7 +130,8 @@ impl Stream {
             return Ok(Self { socket, layers: None });
         }
         let stack = Mutex::new(Stack::new(layers, host)?);
-        let layered = Layered { stack, bare: AtomicBool::new(false), early: AtomicBool::new(false) };
+        let [bare, early, held] = [const { AtomicBool::new(false) }; 3];
+        let layered = Layered { stack, bare, early, held };
         Ok(Self { socket, layers: Some(Box::new(layered)) })
     }
 
@@ -118,16 +146,25 @@ impl Stream {
     /// The stack, as long as there is something between the socket and the machine.
     fn stack(&self) -> Option<(&Layered, MutexGuard<'_, Stack>)> {
         let layers = self.layers.as_ref().filter(|layers| !layers.bare.load(Ordering::Acquire))?;
-        Some((layers, lock(&layers.stack)))
+        Some((layers, layers.lock()?))
+    }
+
+    /// Whether reading was held back, and need not be any more.
+    pub(crate) fn take_release(&self) -> bool {
+        let Some(layers) = self.layers.as_ref().filter(|layers| layers.held.load(Ordering::Acquire)) else {
+            return false;
+        };
+        lock(&layers.stack).wire().len() <= MOST_ON_WIRE && layers.held.swap(false, Ordering::AcqRel)
     }
 
     /// Appends decoded bytes to `out`, and returns how many; 0 at the end of the stream.
     ///
     /// # Errors
-    /// As a socket that does not block, and what a layer says.
+    /// As a socket that does not block, and what a layer says. `Interrupted` if nothing came of what was read:
+    /// there may be more.
     pub(crate) fn read(&self, scratch: &mut [u8], out: &mut BytesMut) -> io::Result<usize> {
         let Some((layers, mut stack)) = self.stack() else { return self.read_bare(scratch, out) };
-        loop {
+        for has_read in [false, true] {
             let read = stack.read(out);
             // Input that was left earlier may have been answered only now.
             let brought_out = self.bring_out(&mut stack);
@@ -140,6 +177,14 @@ impl Stream {
                 layers.bare.store(true, Ordering::Release);
                 drop(stack);
                 return self.read_bare(scratch, out);
+            }
+            if has_read {
+                break;
+            }
+            if stack.wire().len() > MOST_ON_WIRE && !stack.is_over() {
+                // The socket has just refused the rest, so there will be an event.
+                layers.held.store(true, Ordering::Release);
+                return Err(io::ErrorKind::WouldBlock.into());
             }
             let count = if stack.is_over() { 0 } else { self.socket.read(scratch)? };
             if count == 0 {
@@ -154,6 +199,7 @@ impl Stream {
             received?;
             brought_out?;
         }
+        Err(io::ErrorKind::Interrupted.into())
     }
 
     fn read_bare(&self, scratch: &mut [u8], out: &mut BytesMut) -> io::Result<usize> {
@@ -203,16 +249,19 @@ impl Stream {
         Ok(true)
     }
 
-    /// Goes on with the handshakes of the layers; whether all are done.
+    /// Goes on with the handshakes of the layers.
     ///
     /// # Errors
     /// What a layer, or the socket, says.
-    pub(crate) fn handshake(&self, scratch: &mut [u8]) -> io::Result<bool> {
-        let Some((_, mut stack)) = self.stack() else { return Ok(true) };
-        loop {
+    pub(crate) fn handshake(&self, scratch: &mut [u8]) -> io::Result<Handshake> {
+        let Some((_, mut stack)) = self.stack() else { return Ok(Handshake::Done) };
+        for _ in 0..READS_PER_TURN {
             let brought_out = self.bring_out(&mut stack);
             if stack.is_ready() {
-                return brought_out.map(|_| true);
+                return brought_out.map(|_| Handshake::Done);
+            }
+            if stack.wire().len() > MOST_ON_WIRE {
+                return brought_out.map(|_| Handshake::Waits);
             }
             let read = if stack.is_over() { Ok(0) } else { self.socket.read(scratch) };
             match read {
@@ -230,7 +279,9 @@ impl Stream {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // What could not be sent matters only now: a peer that does not listen may have said why.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return brought_out.map(|_| false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return brought_out.map(|_| Handshake::Waits);
+                }
                 // A peer that closes without having read everything, as one does that expects another protocol.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                     stack.end()?;
@@ -239,6 +290,7 @@ impl Stream {
                 Err(error) => return Err(error),
             }
         }
+        Ok(Handshake::GoesOn)
     }
 
     /// Ends the layers in an orderly way, then this direction of the socket; whether that is done.
@@ -282,3 +334,6 @@ impl Stream {
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(all(test, unix))]
+mod tests;

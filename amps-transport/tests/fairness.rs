@@ -2,15 +2,21 @@
 
 mod common;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+#[cfg(unix)]
+use amps_transport::{Address, Connector, CustomStream, Layer, LayerError, LayerState, MakeLayer, Target};
 use amps_transport::{Clock, EventLoop};
+#[cfg(unix)]
+use bytes::BytesMut;
 use common::{Bench, Event, connect};
+#[cfg(unix)]
+use mio::{Interest, Registry, Token, event::Source};
 
 #[test]
 fn a_flood_leaves_time_for_others() {
@@ -49,4 +55,117 @@ fn a_flood_leaves_time_for_others() {
     for flood in floods {
         flood.join().unwrap();
     }
+}
+
+/// Has something to read at any time.
+#[cfg(unix)]
+#[derive(Debug)]
+struct Endless {
+    watched: mio::net::UnixStream,
+    _other_end: mio::net::UnixStream,
+}
+
+#[cfg(unix)]
+impl Read for Endless {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        Ok(out.len())
+    }
+}
+
+#[cfg(unix)]
+impl Write for Endless {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+impl Source for Endless {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.watched.register(registry, token, interests)
+    }
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.watched.reregister(registry, token, interests)
+    }
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.watched.deregister(registry)
+    }
+}
+
+#[cfg(unix)]
+impl CustomStream for Endless {
+    fn shutdown(&mut self, how: Shutdown) -> io::Result<()> {
+        self.watched.shutdown(how)
+    }
+}
+
+#[cfg(unix)]
+#[derive(Debug)]
+struct ToEndless;
+
+#[cfg(unix)]
+impl Connector for ToEndless {
+    fn connect(&self, _: &str, _: u16, _: Duration) -> io::Result<Box<dyn CustomStream>> {
+        let (watched, _other_end) = mio::net::UnixStream::pair()?;
+        Ok(Box::new(Endless { watched, _other_end }))
+    }
+}
+
+/// Takes everything, and nothing comes of it: pings, empty blocks, a handshake without an end.
+#[cfg(unix)]
+#[derive(Clone, Copy, Debug)]
+struct Swallow(LayerState);
+
+#[cfg(unix)]
+impl MakeLayer for Swallow {
+    fn make(&self, _: &str) -> Result<Box<dyn Layer>, LayerError> {
+        Ok(Box::new(*self))
+    }
+}
+
+#[cfg(unix)]
+impl Layer for Swallow {
+    fn start(&mut self, _: &mut BytesMut) -> Result<LayerState, LayerError> {
+        Ok(self.0)
+    }
+    fn receive(
+        &mut self,
+        below: &mut BytesMut,
+        _: &mut BytesMut,
+        _: &mut BytesMut,
+    ) -> Result<LayerState, LayerError> {
+        below.clear();
+        Ok(self.0)
+    }
+    fn send(&mut self, _: &[u8], _: &mut BytesMut) -> Result<(), LayerError> {
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_layer_from_which_nothing_comes_leaves_time_for_others() {
+    let event_loop = EventLoop::start("swallows").unwrap();
+    let swallows = Bench::on(&event_loop, |_, bytes, _| bytes.clear());
+    let echo = Bench::on(&event_loop, |conn, bytes, sink| sink.send(conn, &bytes.split()));
+    let mut peer = connect(echo.listen());
+    for state in [LayerState::Ready, LayerState::Handshaking] {
+        let address = Address::Custom { connector: Arc::new(ToEndless), host: "endless".into(), port: 1 };
+        let target =
+            Target { address, layers: vec![Arc::new(Swallow(state))], ..Target::tcp("", 1, common::LIMIT) };
+        swallows.connect(target);
+        if state == LayerState::Ready {
+            assert!(matches!(swallows.next(), Event::Connected { .. }));
+        }
+        for _ in 0..10 {
+            peer.write_all(b"ping").unwrap();
+            let mut answer = [0; 4];
+            peer.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"ping");
+        }
+    }
+    swallows.handle.remove_and_wait();
 }

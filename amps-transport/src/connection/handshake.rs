@@ -12,7 +12,7 @@ use crate::connect;
 use crate::error::ConnectError;
 use crate::machine::{Address, ConnId, CustomStream, Target};
 use crate::outlet::Outlet;
-use crate::stream::{Socket, Stream};
+use crate::stream::{Handshake, Socket, Stream};
 
 impl Connections {
     pub(super) fn begin_connecting(&mut self, conn: ConnId, target: &Target) {
@@ -131,7 +131,15 @@ impl Connections {
             }
         }
         if let Attempt::Layers(stream) = attempt {
-            outcome = stream.handshake(scratch).map(|done| done.then_some(())).transpose();
+            outcome = match stream.handshake(scratch) {
+                Ok(Handshake::Done) => Some(Ok(())),
+                Ok(Handshake::Waits) => None,
+                Ok(Handshake::GoesOn) => {
+                    self.make_ready(conn);
+                    return Progress::Nothing;
+                }
+                Err(error) => Some(Err(error)),
+            };
         }
         match (outcome, std::mem::replace(attempt, Attempt::Asked)) {
             (None, unfinished) => {
