@@ -181,6 +181,7 @@ pub(crate) fn begin_unix(_path: &Path) -> io::Result<Socket> {
 
 /// Begins a handshake. The socket becomes writable when it is over, one way or the other.
 pub(crate) fn begin(address: SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
+    check_options(options)?;
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     apply_options(&SockRef::from(&socket), options)?;
@@ -228,10 +229,29 @@ pub(crate) fn apply_options(socket: &SockRef<'_>, options: &SocketOptions) -> io
         socket.set_tcp_user_timeout(options.user_timeout)?;
     }
     apply_buffer_sizes(socket, options)?;
-    if options.linger.is_some() {
-        socket.set_linger(options.linger)?;
+    if let Some(linger) = options.linger {
+        socket.set_linger(Some(Duration::from_secs(linger_seconds(linger))))?;
     }
     Ok(())
+}
+
+/// In whole seconds, as the system has it: a part of one must not become none, which means a reset.
+fn linger_seconds(linger: Duration) -> u64 {
+    linger.as_secs().saturating_add(u64::from(linger.subsec_nanos() > 0))
+}
+
+/// Refuses what the system could store only cut off.
+pub(crate) fn check_options(options: &SocketOptions) -> io::Result<()> {
+    let refuse = |name: &str, value: u64, most: u64| {
+        let text =
+            format!("{name} cannot be {value}: the system takes at most {most}; choose a smaller value");
+        if value > most { Err(io::Error::new(io::ErrorKind::InvalidInput, text)) } else { Ok(()) }
+    };
+    for (name, size) in [("send_buffer", options.send_buffer), ("recv_buffer", options.recv_buffer)] {
+        refuse(name, size.unwrap_or_default() as u64, i32::MAX as u64)?;
+    }
+    let longest = if cfg!(windows) { u64::from(u16::MAX) } else { i32::MAX as u64 };
+    refuse("linger", options.linger.map_or(0, linger_seconds), longest)
 }
 
 /// The sizes have to be known before the handshake, which fixes the window scale; accepted
@@ -318,5 +338,34 @@ mod tests {
         let mut empty = plan("host", 5);
         empty.resolved(Ok(Vec::new()));
         assert!(matches!(empty.into_error(), ConnectError::NoAddress { host } if host == "host"));
+    }
+
+    #[test]
+    fn values_that_the_system_cannot_store_are_refused_by_name() {
+        let fine = SocketOptions {
+            send_buffer: Some(i32::MAX as usize),
+            recv_buffer: Some(0),
+            linger: Some(Duration::from_secs(65_535)),
+            ..SocketOptions::default()
+        };
+        check_options(&fine).unwrap();
+        let too_large = Some(i32::MAX as usize + 1);
+        for (name, options) in [
+            ("send_buffer", SocketOptions { send_buffer: too_large, ..fine.clone() }),
+            ("recv_buffer", SocketOptions { recv_buffer: too_large, ..fine.clone() }),
+            ("linger", SocketOptions { linger: Some(Duration::MAX), ..fine.clone() }),
+            ("linger", SocketOptions { linger: Some(Duration::from_secs(1 << 31)), ..fine.clone() }),
+        ] {
+            let error = begin("127.0.0.1:9".parse().unwrap(), &options).err().unwrap();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            assert!(error.to_string().starts_with(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_second_of_lingering_does_not_become_a_reset() {
+        assert_eq!(linger_seconds(Duration::ZERO), 0);
+        assert_eq!(linger_seconds(Duration::from_millis(1)), 1);
+        assert_eq!(linger_seconds(Duration::from_secs(7)), 7);
     }
 }

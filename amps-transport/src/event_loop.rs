@@ -127,7 +127,8 @@ impl<M: Machine> MachineHandle<M> {
     ///
     /// # Errors
     ///
-    /// What the system says if the address cannot be bound; `NotConnected` if the machine is gone.
+    /// What the system says if the address cannot be bound; `InvalidInput` if it cannot take an option's value;
+    /// `NotConnected` if the machine is gone.
     pub fn listen(&self, addr: SocketAddr, options: SocketOptions) -> io::Result<(ListenerId, SocketAddr)> {
         self.listen_with(addr, options, Layers::new())
     }

@@ -15,7 +15,7 @@ use mio::net::UnixListener;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use crate::connect::{apply_buffer_sizes, apply_options};
+use crate::connect::{apply_buffer_sizes, apply_options, check_options};
 use crate::layer::Layers;
 use crate::machine::{ListenerId, SocketOptions};
 use crate::stream::Socket;
@@ -105,6 +105,7 @@ pub(crate) fn open(
     id: ListenerId,
     registry: &Registry,
 ) -> io::Result<(Listening, SocketAddr)> {
+    check_options(options)?;
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     // On Windows this option would let two listeners share a port.

@@ -158,11 +158,16 @@ pub struct SocketOptions {
     /// `TCP_USER_TIMEOUT`: how long sent bytes may stay unacknowledged before the kernel gives the connection up.
     /// Only on Linux. Default 60 s; `None` leaves the system's choice, which is a quarter of an hour or so.
     pub user_timeout: Option<Duration>,
-    /// `SO_SNDBUF` in bytes; `None` leaves the system's choice.
+    /// `SO_SNDBUF` in bytes, at most 2147483647; `None` leaves the system's choice. A larger one is an error of the
+    /// kind `InvalidInput`.
     pub send_buffer: Option<usize>,
-    /// `SO_RCVBUF` in bytes; `None` leaves the system's choice.
+    /// `SO_RCVBUF` in bytes, as `send_buffer`.
     pub recv_buffer: Option<usize>,
-    /// `SO_LINGER`; `None` leaves the system's choice.
+    /// `SO_LINGER`; `None` leaves the system's choice. With zero the connection is reset when it is closed, and what
+    /// the peer has not read may be lost. With more (whole seconds, rounded up) it is as with `None`: the system
+    /// sends the rest in the background, since the loop must not wait in a close; an orderly close waits for it as
+    /// long as [`CloseMode::Flush`] does. More seconds than the system can store (2147483647, on Windows 65535) are
+    /// an error of the kind `InvalidInput`.
     pub linger: Option<Duration>,
     /// Local address to bind before connecting; `None` lets the system choose.
     pub bind: Option<std::net::IpAddr>,

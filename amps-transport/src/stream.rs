@@ -97,6 +97,19 @@ impl Socket {
     }
 }
 
+/// The system waits in `close` until what was sent has arrived, even if the socket does not block, and the one who
+/// closes may be the loop. Without lingering it sends the rest in the background.
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let Self::Tcp(stream) = self else { return };
+        let socket = SockRef::from(&*stream);
+        if socket.linger().is_ok_and(|linger| linger.is_some_and(|linger| !linger.is_zero())) {
+            // It fails if the connection is gone, and then there is nothing to wait for.
+            let _gone = socket.set_linger(None);
+        }
+    }
+}
+
 pub(crate) struct Stream {
     socket: Socket,
     layers: Option<Box<Layered>>,

@@ -149,3 +149,17 @@ fn a_writer_that_waited_for_the_lock_finds_out_that_no_layer_is_left() {
     layers.bare.store(true, Ordering::Release);
     assert!(layers.lock().is_none());
 }
+
+#[test]
+fn a_dropped_socket_does_not_linger_but_resets_if_that_was_asked_for() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for (asked, left) in [(7, None), (0, Some(Duration::ZERO))] {
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let same = stream.try_clone().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let stream = Stream::new(Socket::Tcp(TcpStream::from_std(stream)), &Layers::new(), "").unwrap();
+        SockRef::from(&same).set_linger(Some(Duration::from_secs(asked))).unwrap();
+        drop(stream);
+        assert_eq!(SockRef::from(&same).linger().unwrap(), left);
+    }
+}
