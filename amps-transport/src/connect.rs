@@ -67,10 +67,13 @@ impl Plan {
         let host = || self.target.address.host().to_owned();
         match found {
             Ok(found) => {
-                let options = &self.target.socket;
+                let (options, some) = (&self.target.socket, !found.is_empty());
                 self.addresses = order_addresses(found, options.prefer, options.bind);
                 if self.addresses.is_empty() {
-                    self.last_error = Some(ConnectError::NoAddress { host: host() });
+                    self.last_error = Some(match options.bind.filter(|_| some) {
+                        Some(bind) => ConnectError::BindFamily { host: host(), bind },
+                        None => ConnectError::NoAddress { host: host() },
+                    });
                 }
             }
             Err(source) => {
@@ -97,6 +100,10 @@ impl Plan {
             self.last_error = Some(ConnectError::Layer { address, source: source.clone() });
             return;
         }
+        if let Some(BindFailed { bind, source }) = error.get_ref().and_then(|error| error.downcast_ref()) {
+            self.last_error = Some(ConnectError::Bind { bind: *bind, address, source: Arc::clone(source) });
+            return;
+        }
         self.last_error = Some(match error.kind() {
             io::ErrorKind::ConnectionRefused => ConnectError::Refused { address },
             io::ErrorKind::TimedOut => ConnectError::TimedOut { address, timeout: self.target.timeout },
@@ -110,6 +117,12 @@ impl Plan {
             Some(ConnectError::TimedOut { address: self.address(), timeout: self.target.timeout });
     }
 
+    /// The handshake of a layer took too long.
+    pub(crate) fn stalled(&mut self, layer: &'static str) {
+        let (address, timeout) = (self.address(), self.target.timeout);
+        self.last_error = Some(ConnectError::HandshakeTimedOut { address, layer, timeout });
+    }
+
     /// Why the last attempt failed; a plan that had no time for a single one has timed out.
     pub(crate) fn into_error(mut self) -> ConnectError {
         match self.last_error.take() {
@@ -121,6 +134,14 @@ impl Plan {
     fn address(&self) -> String {
         self.target.address.to_string()
     }
+}
+
+/// Tells [`Plan::failed`] that it was the bind address.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot bind to {bind}: {source}")]
+struct BindFailed {
+    bind: IpAddr,
+    source: Arc<io::Error>,
 }
 
 /// The preferred family first; within a family the resolver's order; no address twice; none
@@ -186,7 +207,9 @@ pub(crate) fn begin(address: SocketAddr, options: &SocketOptions) -> io::Result<
     socket.set_nonblocking(true)?;
     apply_options(&SockRef::from(&socket), options)?;
     if let Some(ip) = options.bind {
-        socket.bind(&SocketAddr::new(ip, 0).into())?;
+        socket.bind(&SocketAddr::new(ip, 0).into()).map_err(|source| {
+            io::Error::new(source.kind(), BindFailed { bind: ip, source: Arc::new(source) })
+        })?;
     }
     match socket.connect(&address.into()) {
         Ok(()) => {}
@@ -247,11 +270,11 @@ pub(crate) fn check_options(options: &SocketOptions) -> io::Result<()> {
             format!("{name} cannot be {value}: the system takes at most {most}; choose a smaller value");
         if value > most { Err(io::Error::new(io::ErrorKind::InvalidInput, text)) } else { Ok(()) }
     };
-    for (name, size) in [("send_buffer", options.send_buffer), ("recv_buffer", options.recv_buffer)] {
+    for (name, size) in [("SO_SNDBUF", options.send_buffer), ("SO_RCVBUF", options.recv_buffer)] {
         refuse(name, size.unwrap_or_default() as u64, i32::MAX as u64)?;
     }
     let longest = if cfg!(windows) { u64::from(u16::MAX) } else { i32::MAX as u64 };
-    refuse("linger", options.linger.map_or(0, linger_seconds), longest)
+    refuse("SO_LINGER", options.linger.map_or(0, linger_seconds), longest)
 }
 
 /// The sizes have to be known before the handshake, which fixes the window scale; accepted
@@ -335,6 +358,13 @@ mod tests {
         assert!(
             matches!(late.into_error(), ConnectError::TimedOut { address, .. } if address == "host:9007")
         );
+        let mut other = Target::tcp("host", 9007, Duration::from_secs(5));
+        other.socket.bind = Some("::1".parse().unwrap());
+        let mut other = Plan::new(other, Time::EPOCH);
+        other.resolved(Ok(addresses(&["10.0.0.1:1"])));
+        let error = other.into_error();
+        assert!(matches!(&error, ConnectError::BindFamily { host, .. } if host == "host"));
+        assert!(error.to_string().contains("bind address ::1"), "{error}");
         let mut empty = plan("host", 5);
         empty.resolved(Ok(Vec::new()));
         assert!(matches!(empty.into_error(), ConnectError::NoAddress { host } if host == "host"));
@@ -351,10 +381,10 @@ mod tests {
         check_options(&fine).unwrap();
         let too_large = Some(i32::MAX as usize + 1);
         for (name, options) in [
-            ("send_buffer", SocketOptions { send_buffer: too_large, ..fine.clone() }),
-            ("recv_buffer", SocketOptions { recv_buffer: too_large, ..fine.clone() }),
-            ("linger", SocketOptions { linger: Some(Duration::MAX), ..fine.clone() }),
-            ("linger", SocketOptions { linger: Some(Duration::from_secs(1 << 31)), ..fine.clone() }),
+            ("SO_SNDBUF", SocketOptions { send_buffer: too_large, ..fine.clone() }),
+            ("SO_RCVBUF", SocketOptions { recv_buffer: too_large, ..fine.clone() }),
+            ("SO_LINGER", SocketOptions { linger: Some(Duration::MAX), ..fine.clone() }),
+            ("SO_LINGER", SocketOptions { linger: Some(Duration::from_secs(1 << 31)), ..fine.clone() }),
         ] {
             let error = begin("127.0.0.1:9".parse().unwrap(), &options).err().unwrap();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);

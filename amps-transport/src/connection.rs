@@ -28,7 +28,7 @@ use slab::Slab;
 use crate::connect::Plan;
 use crate::deadlines::Deadlines;
 use crate::error::{CloseReason, ConnectError};
-use crate::layer::Layers;
+use crate::layer::{LayerError, LayerTrouble, Layers};
 use crate::machine::{CloseMode, ConnId, Target};
 use crate::mailbox::{Presence, Signals};
 use crate::outlet::Outlet;
@@ -80,6 +80,8 @@ pub(crate) struct Connection {
     /// Sending failed; what has been received comes first.
     pub(crate) failure: Option<CloseReason>,
     deadline: Option<Time>,
+    /// How long the handshakes of an accepted connection may take.
+    handshake_time: Option<Duration>,
     queued: bool,
 }
 
@@ -153,12 +155,18 @@ impl Connections {
         presence: Arc<Presence>,
         mut socket: Socket,
         layers: &Layers,
+        handshake_time: Duration,
     ) -> io::Result<ConnId> {
         let conn = self.next_id();
         socket.register(&self.registry, token_of(conn))?;
         let stream = Stream::new(socket, layers, "")?;
+        let handshake_time = Some(handshake_time).filter(|_| stream.has_layers());
         let outlet = Outlet::new(conn, stream, Arc::clone(&self.signals));
         self.insert(conn, owner, presence, Phase::Open(outlet));
+        if let Some(connection) = self.get(conn) {
+            connection.handshake_time = handshake_time;
+        }
+        self.watch_handshake(conn);
         Ok(conn)
     }
 
@@ -181,6 +189,7 @@ impl Connections {
             full: false,
             failure: None,
             deadline: None,
+            handshake_time: None,
             queued: false,
         });
     }
@@ -480,23 +489,59 @@ impl Connections {
         self.deadlines.earliest(|conn, at| has_deadline(slots, conn, at))
     }
 
-    /// Ends every attempt and every flush-close that has taken too long.
-    pub(crate) fn serve_deadlines(&mut self, now: Time) {
+    /// Ends every attempt and every flush-close that has taken too long. Returns the accepted connections whose
+    /// handshakes have, and which their machines must be told of.
+    pub(crate) fn serve_deadlines(&mut self, now: Time) -> Vec<(ConnId, CloseReason)> {
+        let mut stalled = Vec::new();
         loop {
             let slots = &self.slots;
             let due = self.deadlines.pop_due(now, |conn, at| has_deadline(slots, conn, at));
-            let Some(conn) = due else { return };
+            let Some(conn) = due else { return stalled };
             match self.get(conn).map(|connection| &mut connection.phase) {
-                Some(Phase::Connecting { plan, .. }) => {
-                    plan.timed_out();
+                Some(Phase::Connecting { plan, attempt }) => {
+                    let stalled = match attempt {
+                        Attempt::Layers(stream) => stream.shaking_hands(),
+                        Attempt::Asked | Attempt::Socket(_) => None,
+                    };
+                    match stalled {
+                        Some(layer) => plan.stalled(layer),
+                        None => plan.timed_out(),
+                    }
                     self.try_next_address(conn);
                 }
                 Some(Phase::Closing { .. }) => {
                     self.remove(conn, CloseReason::ThisSide);
                 }
-                _ => {}
+                Some(Phase::Open(_)) => stalled.extend(self.stalled(conn).map(|reason| (conn, reason))),
+                Some(Phase::ConnectFailed(_)) | None => {}
             }
         }
+    }
+
+    /// Starts the time for the handshakes of an accepted connection, or stops it when they are done.
+    pub(crate) fn watch_handshake(&mut self, conn: ConnId) {
+        let now = self.clock.now();
+        let Some(connection) = self.get(conn) else { return };
+        let (Phase::Open(outlet), Some(allowed)) = (&connection.phase, connection.handshake_time) else {
+            return;
+        };
+        match (outlet.stream().shaking_hands(), connection.deadline) {
+            (Some(_), None) => self.set_deadline(conn, Some(now + allowed)),
+            (None, Some(_)) => connection.deadline = None,
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+
+    /// Why an accepted connection has to go whose time for the handshakes is over.
+    fn stalled(&mut self, conn: ConnId) -> Option<CloseReason> {
+        let connection = self.get(conn)?;
+        connection.deadline = None;
+        let (Phase::Open(outlet), Some(allowed)) = (&connection.phase, connection.handshake_time) else {
+            return None;
+        };
+        let layer = outlet.stream().shaking_hands()?;
+        let text = format!("the handshake did not end within {allowed:?}; check what connects to this port");
+        Some(CloseReason::Layer(LayerError::new(layer, LayerTrouble::Handshake, text)))
     }
 }
 

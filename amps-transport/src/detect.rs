@@ -235,6 +235,13 @@ impl Detecting {
 }
 
 impl Layer for Detecting {
+    fn name(&self) -> &'static str {
+        match &self.stage {
+            Stage::Known(layer) => layer.name(),
+            _ => LAYER,
+        }
+    }
+
     fn start(&mut self, _below: &mut BytesMut) -> Result<LayerState, LayerError> {
         // Whoever says nothing and leaves has done nothing wrong; but if it cannot become plain, nothing can be sent.
         Ok(if self.allowed.plain { LayerState::Ready } else { LayerState::Handshaking })

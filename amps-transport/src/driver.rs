@@ -255,7 +255,9 @@ impl<M: Machine> Driver<M> {
 
     fn serve_deadlines(&mut self) {
         let now = self.connections.clock.now();
-        self.connections.serve_deadlines(now);
+        for (conn, reason) in self.connections.serve_deadlines(now) {
+            self.finish(conn, reason);
+        }
         for id in self.listeners.due(now) {
             self.accept(id);
         }
@@ -317,9 +319,10 @@ impl<M: Machine> Driver<M> {
             let Some(owner) = self.listeners.get(id).map(|listener| listener.owner) else { return };
             let Some(resident) = self.machines.get(owner) else { return };
             let presence = Arc::clone(&resident.presence);
-            let Some(layers) = self.listeners.get(id).map(|listener| listener.layers.clone()) else { return };
+            let Some(listener) = self.listeners.get(id) else { return };
+            let (layers, time) = (&listener.layers, listener.options.handshake_timeout);
             // If it cannot be registered it is dropped, and so the peer gets to know.
-            if let Ok(conn) = self.connections.add_accepted(owner, presence, stream, &layers) {
+            if let Ok(conn) = self.connections.add_accepted(owner, presence, stream, layers, time) {
                 self.deliver(owner, Input::Accepted { conn, listener: id, peer });
             }
         }
@@ -379,7 +382,10 @@ impl<M: Machine> Driver<M> {
         self.keep_rest(conn, bytes, from_inbox);
         match end {
             Some(reason) => self.finish(conn, reason),
-            None => self.serve_early_writers(conn, owner),
+            None => {
+                self.connections.watch_handshake(conn);
+                self.serve_early_writers(conn, owner);
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Why a connection could not be made, and how one ended.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,40 @@ pub enum ConnectError {
         address: String,
         /// The time that was allowed.
         timeout: Duration,
+    },
+    /// The socket is connected, and the handshake of a layer on it did not end in time.
+    #[error(
+        "the connection to {address} is established, but its {layer} handshake did not end within {timeout:?}; check \
+         that what listens there speaks {layer}"
+    )]
+    HandshakeTimedOut {
+        /// Host and port, or file.
+        address: String,
+        /// The layer, in a word for people, such as "TLS".
+        layer: &'static str,
+        /// The time that was allowed for everything.
+        timeout: Duration,
+    },
+    /// The host has addresses, but none of the family of the address to bind.
+    #[error(
+        "host \"{host}\" has no address that can be reached from the bind address {bind}; bind an address of the \
+         family that the host has, or none"
+    )]
+    BindFamily {
+        /// The name.
+        host: String,
+        /// The address to bind.
+        bind: IpAddr,
+    },
+    /// The socket could not be bound.
+    #[error("cannot bind to {bind} for {address}: {source}; bind must be an address of this machine")]
+    Bind {
+        /// The address to bind.
+        bind: IpAddr,
+        /// Host and port.
+        address: String,
+        /// What the system said.
+        source: Arc<io::Error>,
     },
     /// The socket is connected, and a layer on it cannot be used.
     #[error("cannot use the connection to {address}: {source}")]

@@ -46,6 +46,11 @@ use bytes::BytesMut;
 /// # Ok::<(), LayerError>(())
 /// ```
 pub trait Layer: fmt::Debug + Send {
+    /// What people call it, in a word, for messages such as that its handshake did not end.
+    fn name(&self) -> &'static str {
+        "layer"
+    }
+
     /// The layer below is ready: puts what has to be said first, if anything, into `below`.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use mio::event::Source;
 
+use crate::connect::check_options;
 use crate::error::{CloseReason, ConnectError};
 use crate::layer::Layers;
 use crate::outlet::Outlet;
@@ -173,6 +174,9 @@ pub struct SocketOptions {
     pub bind: Option<std::net::IpAddr>,
     /// Which address family is tried first when a name has both. Default IPv4.
     pub prefer: AddressFamily,
+    /// How long the handshakes of the layers of an accepted connection may take, before it is closed as by a layer's
+    /// error. Default 30 s. Means nothing for a connection that this side makes: [`Target::timeout`] holds there.
+    pub handshake_timeout: Duration,
 }
 
 impl Default for SocketOptions {
@@ -186,7 +190,25 @@ impl Default for SocketOptions {
             linger: None,
             bind: None,
             prefer: AddressFamily::V4,
+            handshake_timeout: Duration::from_secs(30),
         }
+    }
+}
+
+impl SocketOptions {
+    /// Checks the values before they are used: what makes a connection or a listener checks them too.
+    ///
+    /// # Errors
+    /// `InvalidInput`: the system could store one of them only cut off. The text names it.
+    ///
+    /// ```
+    /// use amps_transport::SocketOptions;
+    ///
+    /// let options = SocketOptions { send_buffer: Some(1 << 40), ..SocketOptions::default() };
+    /// assert!(options.check().unwrap_err().to_string().starts_with("SO_SNDBUF cannot be 1099511627776"));
+    /// ```
+    pub fn check(&self) -> io::Result<()> {
+        check_options(self)
     }
 }
 

@@ -153,6 +153,10 @@ impl core::fmt::Debug for Asking {
 }
 
 impl Layer for Asking {
+    fn name(&self) -> &'static str {
+        self.layer
+    }
+
     fn start(&mut self, below: &mut BytesMut) -> Result<LayerState, LayerError> {
         below.unsplit(self.request.split());
         Ok(LayerState::Handshaking)

@@ -69,6 +69,14 @@ impl Stack {
         self.levels.iter().all(|level| level.state == Some(LayerState::Ready))
     }
 
+    /// The name of the lowest layer that does not carry bytes yet.
+    pub(crate) fn unready(&self) -> Option<&'static str> {
+        self.levels
+            .iter()
+            .find(|level| level.state != Some(LayerState::Ready))
+            .map(|level| level.layer.name())
+    }
+
     /// Whether nothing is left to do between the socket and the machine.
     pub(crate) fn is_bare(&self) -> bool {
         self.levels.is_empty() && self.wire.is_empty() && self.plain.is_empty()

@@ -162,6 +162,16 @@ impl Stream {
         Some((layers, layers.lock()?))
     }
 
+    /// The name of a layer whose handshake has not ended.
+    pub(crate) fn shaking_hands(&self) -> Option<&'static str> {
+        self.stack().and_then(|(_, stack)| if stack.is_over() { None } else { stack.unready() })
+    }
+
+    /// Whether there are layers at all.
+    pub(crate) fn has_layers(&self) -> bool {
+        self.layers.is_some()
+    }
+
     /// Whether reading was held back, and need not be any more.
     pub(crate) fn take_release(&self) -> bool {
         let Some(layers) = self.layers.as_ref().filter(|layers| layers.held.load(Ordering::Acquire)) else {

@@ -262,6 +262,10 @@ impl WebSocketLayer {
 }
 
 impl Layer for WebSocketLayer {
+    fn name(&self) -> &'static str {
+        LAYER
+    }
+
     fn start(&mut self, below: &mut BytesMut) -> Result<LayerState, LayerError> {
         if let Stage::Asking { request, .. } = &mut self.stage {
             below.unsplit(request.split());

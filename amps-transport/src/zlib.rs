@@ -114,6 +114,10 @@ impl ZlibLayer {
 }
 
 impl Layer for ZlibLayer {
+    fn name(&self) -> &'static str {
+        LAYER
+    }
+
     fn receive(
         &mut self,
         below: &mut BytesMut,

@@ -51,7 +51,17 @@ fn an_address_that_cannot_be_bound() {
     // For documentation only, so no interface has it.
     target.socket.bind = Some("192.0.2.1".parse().unwrap());
     let error = failure(&Bench::new("bind"), target);
-    assert!(matches!(error, ConnectError::Io { .. }), "{error}");
+    assert!(matches!(error, ConnectError::Bind { .. }), "{error}");
+    assert!(error.to_string().starts_with("cannot bind to 192.0.2.1 for 127.0.0.1:9"), "{error}");
+}
+
+/// An address of the other family is not the host's fault.
+#[test]
+fn an_address_to_bind_of_another_family() {
+    let mut target = target("127.0.0.1:9".parse().unwrap());
+    target.socket.bind = Some("::1".parse().unwrap());
+    let error = failure(&Bench::new("bind-family"), target);
+    assert!(matches!(error, ConnectError::BindFamily { .. }), "{error}");
 }
 
 /// A full backlog makes Linux ignore those who knock.

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use amps_transport::{
     Address, CloseMode, CloseReason, ConnectError, Connector, CustomStream, Layer, LayerError, LayerState,
-    LayerTrouble, MakeLayer, Target,
+    LayerTrouble, Layers, MakeLayer, SocketOptions, Target,
 };
 use bytes::BytesMut;
-use common::{Bench, Event, LIMIT, accept, loopback, target};
+use common::{Bench, Event, LIMIT, accept, connect, loopback, target};
 
 /// Waits for a word, says one, and turns every bit around from then on.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +29,9 @@ impl MakeLayer for Turn {
 }
 
 impl Layer for Turn {
+    fn name(&self) -> &'static str {
+        "turn"
+    }
     fn start(&mut self, below: &mut BytesMut) -> Result<LayerState, LayerError> {
         below.extend_from_slice(WORD);
         Ok(LayerState::Handshaking)
@@ -72,6 +75,30 @@ fn turned(bytes: &[u8]) -> Vec<u8> {
 
 fn layered(listener: &TcpListener) -> Target {
     Target { layers: vec![Arc::new(Turn::default())], ..target(listener.local_addr().unwrap()) }
+}
+
+#[test]
+fn an_accepted_connection_whose_handshake_stalls_is_closed_and_others_stay() {
+    let bench = Bench::new("stalled");
+    let options = SocketOptions { handshake_timeout: Duration::from_millis(500), ..SocketOptions::default() };
+    let layers: Layers = vec![Arc::new(Turn::default())];
+    let (_, address) = bench.handle.listen_with(loopback(), options, layers).unwrap();
+    let mut good = connect(address);
+    good.write_all(&[WORD, &turned(b"hello")].concat()).unwrap();
+    bench.accepted();
+    assert_eq!(bench.received(5), b"hello");
+    let mut silent = connect(address);
+    let stalled = bench.accepted();
+    silent.write_all(&WORD[..2]).unwrap();
+    match bench.until_closed(stalled) {
+        (_, CloseReason::Layer(error)) => {
+            assert_eq!(error.trouble(), LayerTrouble::Handshake);
+            assert!(error.to_string().starts_with("turn: the handshake did not end within 500ms"), "{error}");
+        }
+        (_, other) => panic!("{other:?}"),
+    }
+    good.write_all(&turned(b"still there")).unwrap();
+    assert_eq!(bench.received(11), b"still there");
 }
 
 #[test]
@@ -122,13 +149,14 @@ fn a_layer_that_fails_says_why() {
 }
 
 #[test]
-fn a_handshake_that_stalls_times_out() {
+fn a_handshake_that_stalls_times_out_and_is_not_taken_for_a_missing_connection() {
     let listener = TcpListener::bind(loopback()).unwrap();
     let bench = Bench::new("stall");
     bench.connect(Target { timeout: Duration::from_millis(100), ..layered(&listener) });
     let _peer = accept(&listener);
     let Event::ConnectFailed { error, .. } = bench.next() else { panic!("it connected") };
-    assert!(matches!(error, ConnectError::TimedOut { .. }), "{error}");
+    assert!(matches!(error, ConnectError::HandshakeTimedOut { layer: "turn", .. }), "{error}");
+    assert!(error.to_string().contains("is established, but its turn handshake"), "{error}");
 }
 
 #[test]
@@ -159,7 +187,7 @@ fn other_threads_write_through_the_layers_and_nothing_is_lost_when_the_peer_is_s
 fn a_peer_that_breaks_a_layer_ends_the_connection_with_the_layers_words() {
     let bench = Bench::new("accepts");
     let address = bench.listen_with(vec![Arc::new(Turn::default())]);
-    let mut peer = common::connect(address);
+    let mut peer = connect(address);
     peer.write_all(b"wrong").unwrap();
     assert!(matches!(bench.next(), Event::Accepted { .. }));
     let Event::Closed { reason: CloseReason::Layer(error), .. } = bench.next() else { panic!("it goes on") };

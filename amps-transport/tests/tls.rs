@@ -241,7 +241,7 @@ fn a_handshake_that_stalls_times_out_and_one_that_is_cut_off_fails() {
     client.connect(Target { timeout: Duration::from_millis(100), ..wanted() });
     let _silent = accept(&listener);
     let Event::ConnectFailed { error, .. } = client.next() else { panic!("it connected") };
-    assert!(matches!(error, ConnectError::TimedOut { .. }), "{error}");
+    assert!(matches!(error, ConnectError::HandshakeTimedOut { layer: "TLS", .. }), "{error}");
     client.connect(wanted());
     let mut peer = accept(&listener);
     // The first bytes of a record, and the end.

@@ -203,7 +203,7 @@ fn a_proxy_that_says_nothing_is_waited_for_only_so_long_and_one_that_leaves_not_
     bench.connect(Target { timeout: Duration::from_millis(100), ..asking() });
     let silent = accept(&listener);
     let Event::ConnectFailed { error, .. } = bench.next() else { panic!("it connected") };
-    assert!(matches!(error, ConnectError::TimedOut { .. }), "{error}");
+    assert!(matches!(error, ConnectError::HandshakeTimedOut { .. }), "{error}");
     drop(silent);
     bench.connect(asking());
     let leaves = accept(&listener);

@@ -148,6 +148,10 @@ impl<S: Session> TlsLayer<S> {
 }
 
 impl<S: Session> Layer for TlsLayer<S> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn start(&mut self, below: &mut BytesMut) -> Result<LayerState, LayerError> {
         self.receive(&mut BytesMut::new(), &mut BytesMut::new(), below)
     }
