@@ -256,7 +256,7 @@ impl Error {
             Self::Unavailable { .. } => ErrorKind::TransportType,
             Self::Connect(error) => match **error {
                 ConnectError::Refused { .. } => ErrorKind::ConnectionRefused,
-                ConnectError::TimedOut { .. } => ErrorKind::TimedOut,
+                ConnectError::TimedOut { .. } | ConnectError::HandshakeTimedOut { .. } => ErrorKind::TimedOut,
                 ConnectError::Layer { ref source, .. } => match source.trouble() {
                     LayerTrouble::Authentication => ErrorKind::Authentication,
                     LayerTrouble::Refused => ErrorKind::ConnectionRefused,

@@ -116,6 +116,8 @@ pub(crate) fn check(endpoint: &Endpoint) -> Result<()> {
         Scheme::Tcps | Scheme::Wss if !cfg!(feature = "tls") => return missing(transport(), "tls"),
         Scheme::Tcp | Scheme::Tcps | Scheme::Ws | Scheme::Wss => {}
     }
+    let options = socket_options(endpoint).check();
+    options.map_err(|error| Error::InvalidArgument(format!("a socket option is out of range: {error}")))?;
     if endpoint.options.zlib && !cfg!(feature = "zlib") {
         return missing("the parameter compression=zlib".to_owned(), "zlib");
     }
@@ -123,6 +125,11 @@ pub(crate) fn check(endpoint: &Endpoint) -> Result<()> {
 }
 
 fn check_path(path: &str) -> Result<()> {
+    if let Some(offset) = path.bytes().position(|byte| byte == 0) {
+        return Err(Error::InvalidArgument(format!(
+            "the parameter path holds a zero byte at offset {offset}, which the name of a file cannot; leave it out"
+        )));
+    }
     if path.len() <= LONGEST_PATH {
         return Ok(());
     }
