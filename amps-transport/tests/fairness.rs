@@ -2,17 +2,18 @@
 
 mod common;
 
-use std::io::{self, Read, Write};
+#[cfg(unix)]
+use std::io;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 #[cfg(unix)]
-use amps_transport::{Address, Connector, CustomStream, Layer, LayerError, LayerState, MakeLayer, Target};
-use amps_transport::{Clock, EventLoop};
-#[cfg(unix)]
+use amps_transport::{Address, Connector, CustomStream, Target};
+use amps_transport::{Clock, EventLoop, Layer, LayerError, LayerState, Layers, MakeLayer, SocketOptions};
 use bytes::BytesMut;
 use common::{Bench, Event, connect};
 #[cfg(unix)]
@@ -168,4 +169,51 @@ fn a_layer_from_which_nothing_comes_leaves_time_for_others() {
         }
     }
     swallows.handle.remove_and_wait();
+}
+
+/// Says everything back, and counts it.
+#[derive(Clone, Debug)]
+struct Answers(Arc<AtomicUsize>);
+
+impl MakeLayer for Answers {
+    fn make(&self, _: &str) -> Result<Box<dyn Layer>, LayerError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Layer for Answers {
+    fn receive(
+        &mut self,
+        below: &mut BytesMut,
+        _: &mut BytesMut,
+        answer: &mut BytesMut,
+    ) -> Result<LayerState, LayerError> {
+        self.0.fetch_add(below.len(), Ordering::Relaxed);
+        answer.extend_from_slice(&below.split());
+        Ok(LayerState::Ready)
+    }
+    fn send(&mut self, _: &[u8], _: &mut BytesMut) -> Result<(), LayerError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_peer_that_reads_late_is_held_back_and_then_gets_every_answer() {
+    const ALL: usize = 8 << 20;
+    let bench = Bench::new("answers");
+    let answered = Arc::new(AtomicUsize::new(0));
+    let small =
+        SocketOptions { send_buffer: Some(8192), recv_buffer: Some(8192), ..SocketOptions::default() };
+    let layers: Layers = vec![Arc::new(Answers(Arc::clone(&answered)))];
+    let (_, address) = bench.handle.listen_with(common::loopback(), small, layers).unwrap();
+    let mut peer = connect(address);
+    let mut writing = peer.try_clone().unwrap();
+    let bytes = common::pattern(ALL);
+    let sent = bytes.clone();
+    let writer = thread::spawn(move || writing.write_all(&sent).unwrap());
+    common::until(|| answered.load(Ordering::Relaxed) > 1 << 20);
+    let mut back = vec![0; ALL];
+    peer.read_exact(&mut back).unwrap();
+    assert!(back == bytes);
+    writer.join().unwrap();
 }
