@@ -308,14 +308,17 @@ impl ClientBuilder {
     }
 
     /// Makes the streams of all connections in a way of your own, in place of sockets: through a tunnel, for example, or
-    /// a proxy that nobody else speaks to. Everything above is as the connection string says.
+    /// a proxy that nobody else speaks to. Everything above is as the connection string says; what it says of the
+    /// socket (`bind`, `tcp_nodelay` and the like, the `path` of a socket file) is the connector's own business, which is
+    /// told the host and the port.
     pub fn connector(mut self, connector: impl Connector + 'static) -> Self {
         self.transports.connector = Some(Arc::new(connector));
         self
     }
 
     /// Puts a layer of your own between the frames and everything below: an encryption, for example. The
-    /// server has to have the same. Several stand on each other, the first one lowest.
+    /// server has to have the same. Several stand on each other, the first one lowest. Not for `ws` and `wss`, which
+    /// have to see the frames.
     pub fn layer(mut self, layer: impl MakeLayer + 'static) -> Self {
         self.transports.layers.push(Arc::new(layer));
         self
@@ -516,7 +519,7 @@ impl ClientBuilder {
     /// Builds the client without connecting it.
     ///
     /// # Errors
-    /// The name or a connection string cannot be used, there is no server, a reconnect
+    /// The name or a connection string cannot be used, or not with what else was set, there is no server, a reconnect
     /// policy and a disconnect handler were both given, or a store cannot be used. No socket is opened.
     pub fn build(self) -> Result<Client> {
         let invalid = |text: &str| Err(Error::InvalidArgument(text.into()));
@@ -555,7 +558,11 @@ impl ClientBuilder {
                 delay.unwrap_or_else(|| Box::new(PolicyDelay::new(policy.clone(), seed))),
             )),
         };
-        let servers = self.servers.iter().map(|uri| parse_server(uri)).collect::<Result<_>>()?;
+        let servers: Vec<Endpoint> =
+            self.servers.iter().map(|uri| parse_server(uri)).collect::<Result<_>>()?;
+        let mut transports = self.transports;
+        transports.limit = self.max_inbound.max(self.max_outbound);
+        servers.iter().try_for_each(|server| transports.check(server))?;
         let heartbeat = self.heartbeat.or(self.reconnect.is_some().then_some(DEFAULT_HEARTBEAT));
         let config = SessionConfig {
             name: self.name,
@@ -567,7 +574,7 @@ impl ClientBuilder {
             connect_deadline: self.connect_deadline,
             max_inbound: self.max_inbound,
             logon: self.logon,
-            transports: self.transports,
+            transports,
             seed,
         };
         Client::from_parts(Parts {

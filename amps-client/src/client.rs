@@ -30,6 +30,7 @@ use crate::session::replay::Bookmarks;
 use crate::session::shared::Urgency;
 use crate::session::waiter::{Done, Waiter};
 use crate::session::{Note, Session, SessionConfig, Shared, WOULD_DEADLOCK};
+use crate::transports::Transports;
 
 mod executing;
 mod futures;
@@ -107,6 +108,7 @@ pub(crate) struct Inner {
     pub(crate) stream_limit: usize,
     max_depth: AtomicUsize,
     pub(crate) bookmarks: Bookmarks,
+    transports: Transports,
 }
 
 impl Inner {
@@ -172,6 +174,7 @@ impl Client {
         let clock = event_loop.inner.clock();
         let reconnects = parts.config.reconnect.is_some();
         let name = parts.config.name.clone();
+        let transports = parts.config.transports.clone();
         let mut outbound = Outbound::new(parts.acks, parts.limits, Bugs::default());
         outbound.set_retry(parts.retry);
         outbound.set_resubscription_timeout(parts.resubscription_timeout);
@@ -220,6 +223,7 @@ impl Client {
         let tap = Arc::clone(&hooks);
         shared.on_write(Box::new(move |bytes| tap.traffic(Direction::Outbound, bytes)));
         let inner = Arc::new(Inner {
+            transports,
             name,
             shared,
             clock,
@@ -271,6 +275,7 @@ impl Client {
     /// As for `connect`, and if a connection string cannot be used.
     pub fn connect_to<I: IntoIterator<Item = S>, S: AsRef<str>>(&self, servers: I) -> Result<()> {
         let servers = parse_servers(servers)?;
+        servers.iter().try_for_each(|server| self.inner.transports.check(server))?;
         self.connect_with(Some(servers))
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use amps_protocol::{Endpoint, IpPreference, Scheme};
+use amps_protocol::{Endpoint, IpPreference, Password, Scheme};
 #[cfg(feature = "tls")]
 use amps_transport::TlsClient;
 #[cfg(feature = "websocket")]
@@ -43,6 +43,8 @@ pub(crate) struct Transports {
     default_tls: Arc<OnceLock<TlsClient>>,
     #[cfg(feature = "websocket")]
     pub(crate) length_prefix: bool,
+    /// The longest message, in either direction.
+    pub(crate) limit: usize,
 }
 
 /// A proxy that speaks HTTP, such as those at the border of a company's network; see
@@ -62,13 +64,14 @@ pub(crate) struct Transports {
 pub struct HttpProxy {
     host: String,
     port: u16,
+    credentials: Option<(String, Password)>,
     headers: HttpHeaders,
 }
 
 impl HttpProxy {
     /// A proxy by its host (an IPv6 address without brackets) and port.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port, headers: HttpHeaders::new() }
+        Self { host: host.into(), port, credentials: None, headers: HttpHeaders::new() }
     }
 
     /// Answers the proxy's question for credentials, in the scheme `Basic`. They are not encrypted on their way to
@@ -77,11 +80,21 @@ impl HttpProxy {
     /// # Errors
     /// `InvalidArgument`: the user's name has a colon, or there is a control character.
     pub fn credentials(mut self, user: &str, password: &str) -> Result<Self> {
-        self.headers.add_basic("Proxy-Authorization", user, password).map_err(|error| refused(&error))?;
+        self.credentials = Some((user.to_owned(), Password::new(password)));
+        self.all_headers()?;
         Ok(self)
     }
 
-    /// Further headers for the proxy.
+    fn all_headers(&self) -> Result<HttpHeaders> {
+        let mut headers = self.headers.clone();
+        if let Some((user, password)) = &self.credentials {
+            let added = headers.add_basic("Proxy-Authorization", user, password.reveal());
+            added.map_err(|error| refused(&error))?;
+        }
+        Ok(headers)
+    }
+
+    /// Further headers for the proxy, in place of those that were set before; [credentials](Self::credentials) stay.
     #[must_use]
     pub fn headers(mut self, headers: HttpHeaders) -> Self {
         self.headers = headers;
@@ -125,10 +138,10 @@ pub(crate) fn check(endpoint: &Endpoint) -> Result<()> {
 }
 
 fn check_path(path: &str) -> Result<()> {
-    if let Some(offset) = path.bytes().position(|byte| byte == 0) {
-        return Err(Error::InvalidArgument(format!(
-            "the parameter path holds a zero byte at offset {offset}, which the name of a file cannot; leave it out"
-        )));
+    if path.contains('\0') {
+        return Err(Error::InvalidArgument(
+            "the parameter path contains a zero byte, which no file name has".into(),
+        ));
     }
     if path.len() <= LONGEST_PATH {
         return Ok(());
@@ -141,6 +154,14 @@ fn check_path(path: &str) -> Result<()> {
 }
 
 impl Transports {
+    /// Finds out before anything is opened whether a server can be reached in this way.
+    ///
+    /// # Errors
+    /// A part of it cannot be made.
+    pub(crate) fn check(&self, endpoint: &Endpoint) -> Result<()> {
+        self.target(endpoint, Duration::ZERO).map(drop)
+    }
+
     /// Where and how to connect.
     ///
     /// # Errors
@@ -166,7 +187,7 @@ impl Transports {
         let mut layers = Layers::new();
         if let Some(proxy) = self.proxy.as_ref().filter(|_| endpoint.scheme != Scheme::Unix) {
             let connect = HttpConnect::new(&authority(endpoint)).map_err(|error| refused(&error))?;
-            layers.push(Arc::new(connect.with_headers(proxy.headers.clone())));
+            layers.push(Arc::new(connect.with_headers(proxy.all_headers()?)));
         }
         #[cfg(feature = "tls")]
         if matches!(endpoint.scheme, Scheme::Tcps | Scheme::Wss) {
@@ -176,8 +197,14 @@ impl Transports {
         if matches!(endpoint.scheme, Scheme::Ws | Scheme::Wss) {
             let websocket =
                 WebSocket::new(&authority(endpoint), &path(endpoint)).map_err(|error| refused(&error))?;
-            let websocket = websocket.with_headers(self.headers.clone());
+            let websocket = websocket.with_headers(self.headers.clone()).with_limit(self.limit);
             layers.push(Arc::new(websocket.with_length_prefix(self.length_prefix)));
+            if !self.layers.is_empty() {
+                return Err(Error::InvalidArgument(format!(
+                    "a layer of your own hides the frames that the transport \"{}\" has to see; use tcp or tcps",
+                    endpoint.scheme.name()
+                )));
+            }
         }
         if endpoint.options.http_preflight {
             let preflight =

@@ -132,6 +132,51 @@ fn a_layer_of_the_applications_own_lies_next_to_the_frames() {
     connecting.join().unwrap().unwrap();
 }
 
+/// It would hide the lengths that WebSocket replaces.
+#[cfg(feature = "websocket")]
+#[test]
+fn a_layer_of_the_applications_own_is_not_for_web_socket() {
+    let error = Client::builder("c").server("ws://h:1/amps/json").layer(Turned(3)).build().unwrap_err();
+    assert_eq!(error.kind(), amps_client::ErrorKind::InvalidArgument);
+    assert!(error.to_string().contains("the transport \"ws\""), "{error}");
+    let client = Client::builder("c").server("tcp://h:1/amps/json").layer(Turned(3)).build().unwrap();
+    assert!(client.connect_to(["ws://h:1/amps/json"]).is_err());
+}
+
+/// W-11
+#[cfg(feature = "websocket")]
+#[test]
+fn the_clients_limit_is_that_of_web_socket_messages_too() {
+    use std::io::{Read, Write};
+
+    use amps_transport::WebSocketServer;
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("ws://{}/amps/json", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut layer = WebSocketServer::new().make("").unwrap();
+        let (mut below, mut above, mut buffer) = (BytesMut::new(), BytesMut::new(), [0; 4096]);
+        while above.is_empty() {
+            let count = socket.read(&mut buffer).unwrap();
+            below.extend_from_slice(&buffer[..count]);
+            let mut answer = BytesMut::new();
+            layer.receive(&mut below, &mut above, &mut answer).unwrap();
+            socket.write_all(&answer).unwrap();
+        }
+        // The head of a message of 100 MB, of which nothing comes.
+        let mut head = vec![0x82, 127];
+        head.extend_from_slice(&100_000_000_u64.to_be_bytes());
+        socket.write_all(&head).unwrap();
+        // Until the client is gone.
+        while socket.read(&mut buffer).is_ok_and(|count| count > 0) {}
+    });
+    let builder = Client::builder("c").server(uri).max_frame(1 << 20).max_message(1 << 20);
+    let error = builder.connect().unwrap_err();
+    assert!(error.to_string().contains("too large"), "{error}");
+    server.join().unwrap();
+}
+
 /// The request of a client, which is then left alone.
 fn request(builder: impl FnOnce(String) -> amps_client::ClientBuilder) -> String {
     use std::io::Read;

@@ -11,7 +11,8 @@ use std::time::Instant;
 const VARIABLE: &str = "AMPS_TEST_TRANSPORT";
 
 /// Plain TCP is what the tests use by themselves.
-const WAYS: &[&str] = &["tcps", "unix", "ws", "wss", "zlib", "preflight", "all", "tcp-pieces", "all-pieces"];
+const WAYS: &[&str] =
+    &["tcps", "unix", "ws", "wss", "zlib", "preflight", "all", "tcp-pieces", "all-pieces", "wss-pieces"];
 
 /// What a change is checked by: the tests that say most about a transport, by the highest stacks, and over sockets
 /// that give and take one byte at a time.

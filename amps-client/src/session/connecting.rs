@@ -39,6 +39,12 @@ impl<A: App> Session<A> {
         };
         match self.servers.plan(now, policy, &mut self.rng) {
             NextAttempt::After(Duration::ZERO) => self.connect(now, sink),
+            next => self.wait_for(now, next),
+        }
+    }
+
+    fn wait_for(&mut self, now: Time, next: NextAttempt) {
+        match next {
             NextAttempt::After(wait) => self.state = State::Backoff { until: now + wait },
             NextAttempt::GiveUp => self.give_up(),
         }
@@ -86,18 +92,31 @@ impl<A: App> Session<A> {
             Ok(target) => target,
             Err(error) => {
                 self.info = Some(info);
-                return self.attempt_failed(now, error, sink);
+                return match &self.config.reconnect {
+                    // Not at once, whatever the policy: there would be no end to it.
+                    Some(policy) if !self.advised => {
+                        let policy = policy.clone();
+                        self.note_failure(error);
+                        let next = self.servers.plan(now, &policy, &mut self.rng);
+                        self.wait_for(now, next);
+                    }
+                    _ => self.attempt_failed(now, error, sink),
+                };
             }
         };
         self.info = Some(info);
         self.state = State::Connecting { conn: sink.connect(target) };
     }
 
-    pub(super) fn attempt_failed<S: Sink>(&mut self, now: Time, error: Error, sink: &mut S) {
+    fn note_failure(&mut self, error: Error) {
         self.state = State::Idle;
         self.server_failed(&error);
         self.app.report(&error);
         self.last_error = Some(error);
+    }
+
+    pub(super) fn attempt_failed<S: Sink>(&mut self, now: Time, error: Error, sink: &mut S) {
+        self.note_failure(error);
         if self.config.reconnect.is_some() {
             return self.attempt(now, sink);
         }
