@@ -19,7 +19,7 @@ pub(crate) struct Servers {
 }
 
 /// What to do next.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NextAttempt {
     After(Duration),
     GiveUp,
