@@ -94,6 +94,8 @@ pub use command::{
 };
 mod composite;
 pub use composite::{CompositeBuildError, CompositeBuilder, CompositeError, CompositeFault, CompositeReader};
+mod decoder;
+pub use decoder::MessageDecoder;
 mod endpoint;
 pub use endpoint::{Endpoint, EndpointError, IpPreference, Password, Scheme, TransportOptions};
 mod error;

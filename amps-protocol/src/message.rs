@@ -74,6 +74,10 @@ impl<B: AsRef<[u8]>> Message<B> {
         Ok(message)
     }
 
+    pub(crate) fn parts_mut(&mut self) -> (&mut B, &mut Header) {
+        (&mut self.frame, &mut self.header)
+    }
+
     /// Puts a frame and the index that was decoded from it together again. With the index of
     /// another frame the fields and the body are any parts of the frame; nothing panics.
     pub const fn from_parts(frame: B, header: Header) -> Self {

@@ -6,7 +6,9 @@ mod common;
 mod golden;
 use golden::vectors;
 
-use amps_protocol::{AckType, CommandKind, Field, FrameDecoder, FrameWriter, Message, Status};
+use amps_protocol::{
+    AckType, CommandKind, Field, FrameDecoder, FrameWriter, Message, MessageDecoder, Status,
+};
 use bytes::{Bytes, BytesMut};
 
 fn decode(id: &str) -> Message {
@@ -119,4 +121,17 @@ fn what_the_vectors_say_comes_out() {
     assert_eq!(other_client.filter().unwrap(), "/id > 10");
     assert_eq!(other_client.options().unwrap(), "replace");
     assert_eq!(&**decode("V63").topic().unwrap(), b"\xf0\x9f\x98\x80\x5c\x71");
+}
+
+/// Each after each: what a decoder remembers of one vector never shows in another.
+#[test]
+fn vectors_decode_the_same_in_any_company() {
+    let frames: Vec<Vec<u8>> = vectors().into_iter().map(|vector| vector.frame).collect();
+    let mut decoder = MessageDecoder::new();
+    for (first, second) in frames.iter().flat_map(|first| frames.iter().map(move |second| (first, second))) {
+        for frame in [first, second] {
+            let (told, plain) = (decoder.decode(frame).unwrap(), Message::decode(&frame[..]).unwrap());
+            assert_eq!(format!("{told:?}"), format!("{plain:?}"));
+        }
+    }
 }

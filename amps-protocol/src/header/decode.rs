@@ -17,6 +17,7 @@ use bstr::BStr;
 use super::escape::unescape;
 use super::field::Field;
 use super::grammar::{self, Failure, RawValue};
+use super::shape::Shapes;
 use crate::ack::{AckTypes, Status};
 use crate::command::CommandKind;
 use crate::error::{HeaderError, HeaderFault};
@@ -58,10 +59,12 @@ const HOT_FIELDS: usize = 11;
 struct Flags(u8);
 
 impl Flags {
-    /// A field that was asked for may lie in the frame without being indexed.
+    /// A field that has no place in the index lies in the frame.
     const UNINDEXED: u8 = 1;
     /// This is a record of a batch.
     const RECORD: u8 = 2;
+    /// A field that has a place in the index lies where that cannot say.
+    const ELSEWHERE: u8 = 4;
 
     #[inline(always)]
     const fn has(self, flag: u8) -> bool {
@@ -107,7 +110,7 @@ impl Header {
     /// Lays the header of a record over this one, which is that of its frame: what the record
     /// does not say stays as the frame said (protocol.md S-5). `at` is where the record
     /// begins in `frame`.
-    pub(crate) fn overlay(&mut self, frame: &[u8], at: usize) -> Result<(), HeaderError> {
+    fn overlay(&mut self, frame: &[u8], at: usize) -> Result<(), HeaderError> {
         self.record = position(at)?;
         self.flags.set(Flags::RECORD);
         // The frame's own is that of its first record (S-6).
@@ -137,6 +140,70 @@ impl Header {
         }
         self.body = (frame.len() - rest.len()) as u32;
         Ok(())
+    }
+
+    /// As [`decode`](Self::decode), where many headers look alike.
+    #[inline]
+    pub(crate) fn decode_like(&mut self, frame: &[u8], shapes: &mut Shapes) -> Result<(), HeaderError> {
+        position(frame.len())?;
+        if let Some(known) = shapes.recall(frame) {
+            // Field by field, as it is read again: to move it as a whole would wait for each part to be written.
+            self.hot = known.hot;
+            (self.body, self.record) = (known.body, 0);
+            (self.command, self.acks, self.status) = (known.command, known.acks, known.status);
+            self.flags = known.flags;
+            if self.escaped.is_some() {
+                self.escaped = None;
+            }
+            return Ok(());
+        }
+        self.decode(frame)?;
+        if shapes.is_curious() {
+            shapes.learn(frame, self, false);
+        }
+        Ok(())
+    }
+
+    /// Becomes the header of a record, which is that of its frame with what the record itself says laid over it;
+    /// `at` is where the record begins in `frame`. Many records look alike.
+    #[inline]
+    pub(crate) fn overlay_on(
+        &mut self,
+        base: &Self,
+        frame: &[u8],
+        at: usize,
+        shapes: &mut Shapes,
+    ) -> Result<(), HeaderError> {
+        let text = frame.get(at..).unwrap_or_default();
+        // What the frame's header says may have to be taken back.
+        if base.escaped.is_none() {
+            if let Some(known) = shapes.recall(text) {
+                self.hot =
+                    core::array::from_fn(
+                        |i| if known.hot[i].start == 0 { base.hot[i] } else { known.hot[i] },
+                    );
+                // The frame's own is that of its first record (S-6).
+                const LENGTH: usize = SLOTS[Field::Length as usize] as usize;
+                self.hot[LENGTH] = known.hot[LENGTH];
+                (self.body, self.record) = (position(at + known.body as usize)?, position(at)?);
+                (self.command, self.acks, self.status) = (base.command, base.acks, base.status);
+                self.flags = Flags(base.flags.0 | known.flags.0);
+                if self.escaped.is_some() {
+                    self.escaped = None;
+                }
+                return Ok(());
+            }
+            if shapes.is_curious() {
+                let mut own = Self::default();
+                // A record stands behind something; where, its shape does not say.
+                if own.fill::<true>(text).is_ok() {
+                    own.flags.set(Flags::RECORD);
+                    shapes.learn(text, &own, true);
+                }
+            }
+        }
+        *self = base.clone();
+        self.overlay(frame, at)
     }
 
     /// This header as that of a record: the frame holds one record, which has none of its own.
@@ -181,16 +248,22 @@ impl Header {
     /// by looking through the header again: some 60 ns for a header of usual length.
     #[inline]
     pub fn get<'a>(&'a self, frame: &'a [u8], field: Field) -> Option<&'a [u8]> {
-        if let Some(slot) = hot_slot(field) {
-            let Span { start, len } = self.hot[slot];
-            if start != 0 {
-                let header = if len & OF_RECORD == 0 { 0 } else { self.record as usize };
-                let start = header + usize::from(start);
-                return frame.get(start..start + usize::from(len & !OF_RECORD));
+        let elsewhere = match hot_slot(field) {
+            Some(slot) => {
+                let Span { start, len } = self.hot[slot];
+                if start != 0 {
+                    let header = if len & OF_RECORD == 0 { 0 } else { self.record as usize };
+                    let start = header + usize::from(start);
+                    return frame.get(start..start + usize::from(len & !OF_RECORD));
+                }
+                self.flags.has(Flags::ELSEWHERE)
             }
-        }
-        let decoded = matches!(field, Field::Command | Field::AckType | Field::Status);
-        if decoded || self.flags.has(Flags::UNINDEXED) { self.look_up(frame, field) } else { None }
+            None => {
+                let decoded = matches!(field, Field::Command | Field::AckType | Field::Status);
+                decoded || self.flags.has(Flags::UNINDEXED)
+            }
+        };
+        if elsewhere { self.look_up(frame, field) } else { None }
     }
 
     #[cold]
@@ -254,7 +327,7 @@ impl Header {
                 self.hot[slot] = Span { start: start as u16, len: len as u16 | of_record };
             } else {
                 self.hot[slot] = Span::default();
-                self.flags.set(Flags::UNINDEXED);
+                self.flags.set(Flags::ELSEWHERE);
             }
         } else {
             self.interpret(field, value.text);
@@ -275,10 +348,15 @@ impl Header {
     fn set_escaped(&mut self, field: Field, text: &[u8]) {
         self.forget_escaped(field);
         match hot_slot(field) {
-            Some(slot) => self.hot[slot] = Span::default(),
-            None => self.interpret(field, text),
+            Some(slot) => {
+                self.hot[slot] = Span::default();
+                self.flags.set(Flags::ELSEWHERE);
+            }
+            None => {
+                self.interpret(field, text);
+                self.flags.set(Flags::UNINDEXED);
+            }
         }
-        self.flags.set(Flags::UNINDEXED);
         Arc::make_mut(self.escaped.get_or_insert_default()).0.push((field, text.into()));
     }
 
@@ -347,7 +425,7 @@ const fn hot_slot(field: Field) -> Option<usize> {
 
 /// Whether the value means that the field is not there (D-5, D-14).
 #[inline(always)]
-fn is_absent(field: Field, value: &RawValue<'_>) -> bool {
+pub(super) fn is_absent(field: Field, value: &RawValue<'_>) -> bool {
     if value.quoted { value.text.is_empty() && field.is_identifier() } else { value.text == b"null" }
 }
 

@@ -9,3 +9,5 @@ pub use encode::FrameWriter;
 mod escape;
 mod grammar;
 pub(crate) use grammar::is_white;
+mod shape;
+pub(crate) use shape::Shapes;

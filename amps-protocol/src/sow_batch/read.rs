@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::command::CommandKind;
 use crate::error::{SowError, SowFault};
-use crate::header::{Field, Header, is_white};
+use crate::header::{Field, Header, Shapes, is_white};
 use crate::message::{Message, parse_u64};
 
 /// The records of one `sow` frame, each as a message of its own that borrows from the frame.
@@ -37,6 +37,7 @@ pub struct Records<'a> {
     frame: &'a [u8],
     header: &'a Header,
     cursor: Cursor,
+    shapes: Shapes,
 }
 
 /// As [`Records`], but each message owns a share of the frame's bytes.
@@ -87,11 +88,43 @@ pub struct RecordPosition(Cursor);
 
 impl<'a> Records<'a> {
     pub(crate) fn of(frame: &'a [u8], header: &'a Header) -> Self {
-        Self { frame, header, cursor: Cursor::new(frame, header) }
+        Self { frame, header, cursor: Cursor::new(frame, header), shapes: Shapes::none() }
     }
 
     pub(crate) const fn at(frame: &'a [u8], header: &'a Header, position: RecordPosition) -> Self {
-        Self { frame, header, cursor: position.0 }
+        Self { frame, header, cursor: position.0, shapes: Shapes::none() }
+    }
+
+    /// With what is known of records that came before.
+    pub(crate) fn with_shapes(self, shapes: Shapes) -> Self {
+        Self { shapes, ..self }
+    }
+
+    pub(crate) fn into_shapes(self) -> Shapes {
+        self.shapes
+    }
+
+    /// As [`next`](Iterator::next), into a message that is there: it spares the hottest of loops a move. Without
+    /// `Some(Ok)` what `record` says is unspecified.
+    ///
+    /// ```
+    /// use amps_protocol::{Header, Message};
+    ///
+    /// let batch = Message::decode(&br#"{"c":"sow","t":"t"}{"k":"1","l":1}a{"k":"2","l":1}b"#[..])?;
+    /// let (mut records, mut record) = (batch.records(), Message::from_parts(&[][..], Header::default()));
+    /// let mut data = Vec::new();
+    /// while let Some(found) = records.next_in_place(&mut record) {
+    ///     found?;
+    ///     data.extend_from_slice(record.data());
+    /// }
+    /// assert_eq!(data, b"ab");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn next_in_place(&mut self, record: &mut Message<&'a [u8]>) -> Option<Result<(), SowError>> {
+        let (frame, header) = record.parts_mut();
+        let found = self.cursor.next(self.frame, self.header, &mut self.shapes, header)?;
+        Some(found.map(|end| *frame = self.frame.get(..end).unwrap_or_default()))
     }
 
     /// Where the next record begins.
@@ -105,8 +138,8 @@ impl<'a> Iterator for Records<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let found = self.cursor.next(self.frame, self.header)?;
-        Some(found.map(|(header, end)| Message::from_parts(&self.frame[..end], header)))
+        let mut record = Message::from_parts(&[][..], Header::default());
+        Some(self.next_in_place(&mut record)?.map(|()| record))
     }
 }
 
@@ -133,8 +166,10 @@ impl Iterator for SharedRecords {
     type Item = Result<Message<Bytes>, SowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let found = self.cursor.next(self.batch.frame(), self.batch.header())?;
-        Some(found.map(|(header, end)| Message::from_parts(self.batch.frame_bytes().slice(..end), header)))
+        let mut header = Header::default();
+        let (frame, shapes) = (self.batch.frame(), &mut Shapes::none());
+        let found = self.cursor.next(frame, self.batch.header(), shapes, &mut header)?;
+        Some(found.map(|end| Message::from_parts(self.batch.frame_bytes().slice(..end), header)))
     }
 }
 
@@ -150,37 +185,54 @@ impl Cursor {
         write!(f, "{name}({} read, {} bytes remain)", self.number, frame.len().saturating_sub(self.at))
     }
 
-    /// The effective header of the next record, and where its data ends in the frame.
+    /// Finds the effective header of the next record, and where its data ends in the frame.
     #[inline]
-    fn next(&mut self, frame: &[u8], header: &Header) -> Option<Result<(Header, usize), SowError>> {
+    fn next(
+        &mut self,
+        frame: &[u8],
+        header: &Header,
+        shapes: &mut Shapes,
+        record: &mut Header,
+    ) -> Option<Result<usize, SowError>> {
         // White space may follow the last record, as it may precede any.
         if frame.get(self.at..).unwrap_or_default().iter().all(|&byte| is_white(byte)) {
             return None;
         }
-        let found = self.record(frame, header);
+        let found = self.record(frame, header, shapes, record);
         self.number += 1;
         match &found {
-            Ok((_, end)) => self.at = *end,
+            Ok(end) => self.at = *end,
             Err(_) => self.at = frame.len(),
         }
         Some(found)
     }
 
     #[inline]
-    fn record(&self, frame: &[u8], header: &Header) -> Result<(Header, usize), SowError> {
+    fn record(
+        &self,
+        frame: &[u8],
+        header: &Header,
+        shapes: &mut Shapes,
+        record: &mut Header,
+    ) -> Result<usize, SowError> {
         let fail = |offset, fault| SowError { record: self.number, offset, fault };
-        let mut record = header.clone();
-        if let Err(error) = record.overlay(frame, self.at) {
+        let lone = |record: &mut Header| {
+            self.is_lone_record(frame, header).then(|| {
+                *record = header.as_lone_record();
+                frame.len()
+            })
+        };
+        if let Err(error) = record.overlay_on(header, frame, self.at, shapes) {
             let fault = SowFault::Header { fault: error.fault, field: error.field };
-            return self.lone_record(frame, header).ok_or_else(|| fail(error.offset, fault));
+            return lone(record).ok_or_else(|| fail(error.offset, fault));
         }
         let data = record.body_offset();
         let Some(length) = record.get(frame, Field::Length).and_then(parse_u64) else {
-            return self.lone_record(frame, header).ok_or_else(|| fail(self.at, SowFault::MissingLength));
+            return lone(record).ok_or_else(|| fail(self.at, SowFault::MissingLength));
         };
         let left = frame.len() - data;
         match usize::try_from(length) {
-            Ok(length) if length <= left => Ok((record, data + length)),
+            Ok(length) if length <= left => Ok(data + length),
             _ => Err(fail(data, SowFault::LengthBeyondFrame { length, left })),
         }
     }
@@ -188,11 +240,10 @@ impl Cursor {
     /// A frame that holds one record without a header of its own: its `l` spans the whole body
     /// (protocol.md S-7, inferred).
     #[cold]
-    fn lone_record(&self, frame: &[u8], header: &Header) -> Option<(Header, usize)> {
+    fn is_lone_record(&self, frame: &[u8], header: &Header) -> bool {
         let number = |field| header.get(frame, field).and_then(parse_u64);
         let whole_body = number(Field::Length) == Some((frame.len() - header.body_offset()) as u64);
-        let lone = self.number == 0 && whole_body && number(Field::BatchSize).is_none_or(|size| size == 1);
-        lone.then(|| (header.as_lone_record(), frame.len()))
+        self.number == 0 && whole_body && number(Field::BatchSize).is_none_or(|size| size == 1)
     }
 }
 
