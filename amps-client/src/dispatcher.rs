@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use amps_protocol::{CommandKind, Header, Message as Raw};
 use amps_transport::{Clock, ConnId, Time};
 use bytes::{Bytes, BytesMut};
-use rustc_hash::FxHashMap;
 
 use crate::advisor::{Advisor, News};
 use crate::authenticator::{Answer, Authenticator, AuthenticatorError, Question, Step};
@@ -20,6 +19,7 @@ use crate::error::{DisconnectCause, Error};
 use crate::hooks::{Direction, Hooks};
 use crate::listener::{AfterRefusal, ConnectionState};
 use crate::message::{Message, Origin};
+use crate::session::by_key::ByKey;
 use crate::session::outbound::Generation;
 use crate::session::replay;
 use crate::session::settling::Lease;
@@ -87,7 +87,7 @@ impl Targets {
 
 pub(crate) struct Dispatcher {
     fresh: Arc<Targets>,
-    targets: FxHashMap<SubKey, Entry>,
+    targets: ByKey<Entry>,
     /// Streams that got messages in the read under way.
     touched: Vec<SubKey>,
     /// Streams over their limit; the same as other threads see.
@@ -105,7 +105,7 @@ pub(crate) struct Dispatcher {
     advisor: Option<Advisor>,
     client: Arc<OnceLock<Weak<Inner>>>,
     /// Lent to each borrowed message in turn, so that no reference count is touched.
-    origin: Option<Origin>,
+    lent: Option<Arc<Shared>>,
     shared: Arc<Shared>,
     clock: Clock,
     /// Of the connection that delivered last.
@@ -154,7 +154,7 @@ impl Dispatcher {
     ) -> Self {
         Self {
             fresh,
-            targets: FxHashMap::default(),
+            targets: ByKey::default(),
             no_room: false,
             overrun: Vec::new(),
             replaced: Vec::new(),
@@ -165,7 +165,7 @@ impl Dispatcher {
             chosen: None,
             advisor,
             client,
-            origin: None,
+            lent: None,
             shared,
             clock,
             generation: 0,
@@ -180,14 +180,14 @@ impl Dispatcher {
     }
 
     fn entry(&mut self, key: SubKey) -> Option<&mut Entry> {
-        if !self.targets.contains_key(&key) {
+        if self.targets.get_mut(key).is_none() {
             self.take_fresh();
         }
-        self.targets.get_mut(&key)
+        self.targets.get_mut(key)
     }
 
     fn pushed(&mut self, key: SubKey, pushed: Pushed, queue: &Arc<StreamQueue>) {
-        let name = || match self.targets.get(&key).map(|entry| &entry.target) {
+        let name = || match self.targets.get(key).map(|entry| &entry.target) {
             Some(Target::Stream { sub, .. } | Target::Handler { sub, .. }) => sub.clone(),
             None => key.to_string(),
         };
@@ -239,28 +239,17 @@ impl Dispatcher {
     /// Runs a handler with a message that borrows from the read buffer.
     fn handle(&mut self, delivery: Delivery<'_, '_>) -> Disposition {
         let Delivery { key, message, lease, replay, .. } = delivery;
-        let mut origin = self.origin.take().unwrap_or_else(|| Origin {
-            shared: Arc::clone(&self.shared),
-            clock: self.clock,
-            key,
-            lease,
-            replay: None,
-        });
-        origin.key = key;
-        origin.lease = lease;
-        origin.replay = replay;
-        let Some(Entry { target: Target::Handler { sub, handler }, .. }) = self.targets.get_mut(&key) else {
+        let Some(Entry { target: Target::Handler { sub, handler }, .. }) = self.targets.get_mut(key) else {
             return Disposition::Kept;
         };
-        let raw = std::mem::replace(message, Raw::from_parts(&[], Header::default()));
-        let view = Message::new(raw, origin);
+        let shared = self.lent.take().unwrap_or_else(|| Arc::clone(&self.shared));
+        let origin = Origin { shared, clock: self.clock, key, lease, replay };
+        let view = Message::new(message.clone(), origin);
         self.shared.set_busy(true);
         // Its error's text and destructor are user code as well.
         let outcome = catch_unwind(AssertUnwindSafe(|| handler(&view).map_err(|error| error.to_string())));
         self.shared.set_busy(false);
-        let (raw, origin) = view.into_parts();
-        *message = raw;
-        self.origin = Some(origin);
+        self.lent = Some(view.into_shared());
         let text = match outcome {
             Ok(Ok(())) => return Disposition::Done,
             Ok(Err(text)) => text,
@@ -353,7 +342,7 @@ impl App for Dispatcher {
             self.dispose(key, old, None);
         }
         for key in std::mem::take(&mut self.touched) {
-            let Some(entry) = self.targets.get_mut(&key) else { continue };
+            let Some(entry) = self.targets.get_mut(key) else { continue };
             let items = std::mem::take(&mut entry.gathered);
             if items.is_empty() {
                 continue;
@@ -376,7 +365,7 @@ impl App for Dispatcher {
         let now = self.clock.now();
         for (key, queue) in std::mem::take(&mut self.overrun) {
             // Unless the messages have gone over to somebody else in the same read.
-            let target = self.targets.get(&key).map(|entry| &entry.target);
+            let target = self.targets.get(key).map(|entry| &entry.target);
             if matches!(target, Some(Target::Stream { queue: current, .. }) if Arc::ptr_eq(current, &queue)) {
                 self.shared.act(now, Urgency::Now, |outbound| outbound.unsubscribe(now, key));
             }
@@ -412,7 +401,7 @@ impl App for Dispatcher {
 
     fn ended(&mut self, key: SubKey, error: Option<Error>) {
         self.take_fresh();
-        let Some(entry) = self.targets.remove(&key) else { return };
+        let Some(entry) = self.targets.remove(key) else { return };
         // The server has its leases back, with the subscription or with the connection.
         entry.void_leases(self.generation);
         self.dispose(key, entry.target, error);

@@ -74,8 +74,9 @@ impl<B: AsRef<[u8]>> Message<B> {
         Self { raw, origin }
     }
 
-    pub(crate) fn into_parts(self) -> (Raw<B>, Origin) {
-        (self.raw, self.origin)
+    #[inline]
+    pub(crate) fn into_shared(self) -> Arc<Shared> {
+        self.origin.shared
     }
 
     /// Acknowledges the message: it was processed and leaves its queue. It joins the batch of

@@ -26,7 +26,7 @@ use crate::listener::{AfterRefusal, ConnectionState};
 use crate::reconnect::{Reconnect, Rng};
 use crate::server_chooser::ConnectionInfo;
 use crate::transports::Transports;
-use amps_protocol::{Endpoint, RecordPosition};
+use amps_protocol::{Endpoint, MessageDecoder, RecordPosition};
 use amps_transport::{CloseMode, ConnId, Input, Machine, Sink, Time};
 
 /// What a caller is told that waits while only it could make room.
@@ -203,6 +203,8 @@ pub(crate) struct Session<A> {
     pub(super) stopped: bool,
     /// Of the first frame that waits, the records up to here were dealt with.
     pub(super) record: Option<RecordPosition>,
+    /// Knows what the headers of this connection look like.
+    pub(super) decoder: MessageDecoder,
     /// Bytes at the front of the buffer that were seen before.
     pub(super) unparsed: usize,
     /// What is over, until the application has the messages that came before.
@@ -241,6 +243,7 @@ impl<A: App> Session<A> {
             reading: true,
             stopped: false,
             record: None,
+            decoder: MessageDecoder::new(),
             unparsed: 0,
             finished: Vec::new(),
             delivered: 0,

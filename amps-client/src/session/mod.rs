@@ -19,6 +19,7 @@
 pub(crate) mod acks;
 pub(crate) mod app;
 pub(crate) mod bugs;
+pub(crate) mod by_key;
 pub(crate) mod commands;
 mod connecting;
 mod drain;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use amps_protocol::{AckType, CommandKind, LENGTH_PREFIX, Message, Status, next_frame};
+use amps_protocol::{AckType, CommandKind, Header, LENGTH_PREFIX, Message, Status, next_frame};
 use amps_transport::{CloseMode, ConnId, Sink, Time};
 use bytes::{Buf, BytesMut};
 
@@ -70,8 +70,9 @@ impl<A: App> Session<A> {
                 if self.shared.has_changed() {
                     self.apply_effects();
                 }
-                walk = match Message::decode(frame) {
-                    Ok(mut message) => self.dispatch(now, &mut message, start, sink),
+                let mut message = Message::from_parts(frame, Header::default());
+                walk = match self.decoder.decode_in_place(&mut message) {
+                    Ok(()) => self.dispatch(now, &mut message, start, sink),
                     Err(error) => Walk::Fault(DisconnectCause::BadHeader(error)),
                 };
             }
@@ -240,24 +241,24 @@ impl<A: App> Session<A> {
 
     /// The records of a query's result, each as a message of its own.
     fn batch(&mut self, now: Time, batch: &mut Message<&[u8]>, offset: usize) -> Walk {
-        let mut records = match self.record.take() {
-            Some(position) => batch.records_from(position),
-            None => batch.records(),
-        };
-        while let Some(record) = records.next() {
-            let mut record = match record {
-                Ok(record) => record,
-                Err(error) => return Walk::Fault(DisconnectCause::BadRecords(error)),
-            };
+        let mut records = self.decoder.records(batch, self.record.take());
+        let (mut walk, mut record) = (Walk::On, Message::from_parts(&[][..], Header::default()));
+        while let Some(found) = records.next_in_place(&mut record) {
+            if let Err(error) = found {
+                walk = Walk::Fault(DisconnectCause::BadRecords(error));
+                break;
+            }
             if self.shared.has_changed() {
                 self.apply_effects();
             }
             if let Walk::Stop = self.route(now, &mut record, offset) {
                 self.record = Some(records.position());
-                return Walk::StopWithin { frame: 0 };
+                walk = Walk::StopWithin { frame: 0 };
+                break;
             }
         }
-        Walk::On
+        self.decoder.recycle(records);
+        walk
     }
 
     fn route(&mut self, now: Time, message: &mut Message<&[u8]>, offset: usize) -> Walk {
@@ -329,7 +330,7 @@ impl<A: App> Session<A> {
 
     fn deliver(&mut self, now: Time, message: &mut Message<&[u8]>, offset: usize, found: Found, last: bool) {
         let disposition = self.hand_over(message, offset, found, last);
-        if disposition != Disposition::Kept {
+        if found.settles(disposition) {
             let names = message.topic().zip(message.bookmark()).map(|(t, b)| (&**t, &**b));
             self.settle(now, found, disposition, names);
         }
@@ -445,6 +446,18 @@ pub(super) struct Found {
     number: Option<u64>,
     /// The bookmark store has a say.
     replays: bool,
+}
+
+impl Found {
+    /// Whether something is to be done once the application is done with a message.
+    #[inline]
+    fn settles(&self, disposition: Disposition) -> bool {
+        match disposition {
+            Disposition::Kept => false,
+            Disposition::Done => self.auto_ack && self.number.is_some(),
+            Disposition::Failed => true,
+        }
+    }
 }
 
 /// What the bookmark store makes of a message.

@@ -1,12 +1,14 @@
 //! From identifiers on the wire to what was placed.
 //!
-//! One look in a hash table for each message, however many subscriptions there are. The hash
-//! has no random seed, so that a simulation repeats exactly; the keys are the client's own.
+//! One look in a hash table for each message, however many subscriptions there are, and none for one with the
+//! identifier of the message before. The hash has no random seed, so that a simulation repeats exactly; the keys are
+//! the client's own.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use amps_protocol::{AckType, AckTypes};
 use rustc_hash::FxHashMap;
 
+use super::by_key::ByKey;
 use super::replay::Progress;
 use super::subscription::SubKey;
 use crate::command::{Ends, WireIds};
@@ -67,7 +69,9 @@ impl Route {
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     by_id: FxHashMap<Box<[u8]>, SubKey>,
-    by_key: FxHashMap<SubKey, Route>,
+    by_key: ByKey<Route>,
+    /// The identifier that was looked for last, and whose it is.
+    last: (Vec<u8>, Option<SubKey>),
 }
 
 impl Routes {
@@ -80,6 +84,7 @@ impl Routes {
         ends: Ends,
         progress: Option<Progress>,
     ) {
+        self.last.1 = None;
         let ids: Vec<Box<[u8]>> = ids.distinct().map(|id| id.as_bytes().into()).collect();
         for id in &ids {
             self.by_id.insert(id.clone(), key);
@@ -93,7 +98,8 @@ impl Routes {
 
     /// The server answers a command of its recovery by this number from now on.
     pub(crate) fn add_number(&mut self, key: SubKey, serial: u64) {
-        let Some(route) = self.by_key.get_mut(&key) else { return };
+        let Some(route) = self.by_key.get_mut(key) else { return };
+        self.last.1 = None;
         let id: Box<[u8]> = serial.to_string().into_bytes().into();
         if self.by_id.contains_key(&id) {
             return;
@@ -106,14 +112,15 @@ impl Routes {
 
     /// A replacement was accepted.
     pub(crate) fn replaced(&mut self, key: SubKey, auto_ack: bool, progress: Option<Progress>) {
-        if let Some(route) = self.by_key.get_mut(&key) {
+        if let Some(route) = self.by_key.get_mut(key) {
             route.auto_ack = auto_ack;
             route.progress = progress;
         }
     }
 
     pub(crate) fn remove(&mut self, key: SubKey) {
-        let Some(route) = self.by_key.remove(&key) else { return };
+        let Some(route) = self.by_key.remove(key) else { return };
+        self.last.1 = None;
         for id in route.ids.into_iter().chain(route.number) {
             // Another command may have taken the id over meanwhile.
             if self.by_id.get(&id) == Some(&key) {
@@ -124,7 +131,7 @@ impl Routes {
 
     /// Leases ended with their connection: numbers begin anew.
     pub(crate) fn restart(&mut self, key: SubKey) {
-        if let Some(route) = self.by_key.get_mut(&key) {
+        if let Some(route) = self.by_key.get_mut(key) {
             route.leased = 0;
             if let Some(progress) = &mut route.progress {
                 progress.restart();
@@ -134,12 +141,18 @@ impl Routes {
 
     #[inline]
     pub(crate) fn find(&mut self, id: &[u8]) -> Option<&mut Route> {
-        let key = self.by_id.get(id)?;
+        if let Some(key) = self.last.1.filter(|_| self.last.0 == id) {
+            return self.by_key.get_mut(key);
+        }
+        let key = *self.by_id.get(id)?;
+        self.last.0.clear();
+        self.last.0.extend_from_slice(id);
+        self.last.1 = Some(key);
         self.by_key.get_mut(key)
     }
 
     pub(crate) fn get(&mut self, key: SubKey) -> Option<&mut Route> {
-        self.by_key.get_mut(&key)
+        self.by_key.get_mut(key)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Route> {
