@@ -7,11 +7,14 @@
 mod peer;
 pub use peer::{BODY, Flood, HEADER, Sponge};
 pub mod codec;
+pub mod content;
 pub mod publish;
+pub mod queue;
 pub mod ratio;
 pub mod receive;
 pub mod recovery;
 pub mod server;
 #[cfg(unix)]
 pub mod transports;
+pub mod whole;
 pub mod yardstick;

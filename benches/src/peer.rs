@@ -8,13 +8,13 @@ use std::thread::spawn;
 use amps_protocol::{FrameDecoder, Message, next_frame};
 use bytes::BytesMut;
 
+use crate::content::{self, CHUNK};
+
 /// The header of every message that the flood consists of.
 pub const HEADER: &str = r#"{"c":"p","t":"orders","sids":"1","bm":"14223183437845374372|1234|","ts":"20261121T014300.123456Z","k":"1234567890123456789","l":128}"#;
 
 /// Its body: 128 bytes of JSON.
-pub const BODY: &str = r#"{"id":1234567,"side":"buy","price":99.125,"quantity":1500,"venue":"XNYS","account":"A-1029","note":"day order, no conditions...."}"#;
-
-const CHUNK_FRAMES: usize = 1000;
+pub const BODY: &str = r#"{"id":1234567,"side":"buy","price":99.125,"quantity":1500,"venue":"XNYS","account":"A-1029","note":"day order, no conditions.."}"#;
 
 /// Accepts one connection and floods it with pre-encoded messages when told to.
 #[derive(Debug)]
@@ -30,7 +30,31 @@ impl Flood {
     /// # Panics
     /// When loopback does not work.
     pub fn for_client() -> Self {
-        Self::start(2, chunk(&["1".into()]))
+        Self::of(2, content::to_subscriptions(&["1".into()]), CHUNK)
+    }
+
+    /// The same with bodies of so many bytes.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn of_size(size: usize, per_chunk: usize) -> Self {
+        Self::of(2, content::of_size(size, per_chunk), per_chunk)
+    }
+
+    /// The same with the records of a query's result.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn of_records() -> Self {
+        Self::of(2, content::records(), CHUNK)
+    }
+
+    /// The same with publishes of so many records in turn.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn of_keys(keys: usize) -> Self {
+        Self::of(2, content::of_keys(keys), CHUNK.max(keys))
     }
 
     /// A peer for a client with so many subscriptions, `sub_id` says which. Messages go to `targets` of them
@@ -39,9 +63,9 @@ impl Flood {
     /// # Panics
     /// When loopback does not work.
     pub fn for_subscriptions(count: usize, targets: usize) -> Self {
-        let step = count.div_ceil(targets.clamp(1, CHUNK_FRAMES));
+        let step = count.div_ceil(targets.clamp(1, CHUNK));
         let ids: Vec<String> = (0..count).step_by(step).map(sub_id).collect();
-        Self::start(1 + count, chunk(&ids))
+        Self::of(1 + count, content::to_subscriptions(&ids), CHUNK)
     }
 
     /// A peer for a bare socket: waits for orders at once.
@@ -49,10 +73,14 @@ impl Flood {
     /// # Panics
     /// When loopback does not work.
     pub fn for_socket() -> Self {
-        Self::start(0, chunk(&["1".into()]))
+        Self::of(0, content::to_subscriptions(&["1".into()]), CHUNK)
     }
 
-    fn start(commands: usize, chunk: Vec<u8>) -> Self {
+    /// A peer that answers so many commands, and then sends `chunk`, in which there are so many messages.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn of(commands: usize, chunk: Vec<u8>, per_chunk: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let address = listener.local_addr().expect("an address").to_string();
         let (orders, ordered) = channel();
@@ -60,7 +88,13 @@ impl Flood {
             let (mut stream, _) = listener.accept().expect("a connection");
             stream.set_nodelay(true).expect("TCP_NODELAY");
             answer(&mut stream, commands);
-            flood(&mut stream, &ordered, &chunk);
+            for messages in ordered {
+                for _ in 0..messages / per_chunk {
+                    if stream.write_all(&chunk).is_err() {
+                        return;
+                    }
+                }
+            }
         });
         Self { uri: format!("tcp://{address}/amps/json"), address, orders }
     }
@@ -78,7 +112,7 @@ impl Flood {
         TcpStream::connect(&self.address).expect("loopback")
     }
 
-    /// Has `messages` messages sent, a multiple of 1,000.
+    /// Has so many messages sent, a multiple of what is in one chunk.
     pub fn send(&self, messages: usize) {
         let _ = self.orders.send(messages);
     }
@@ -87,29 +121,6 @@ impl Flood {
 /// The id of one of many subscriptions; all are of one length.
 pub(crate) fn sub_id(number: usize) -> String {
     format!("s{number:06}")
-}
-
-/// The bytes of one chunk of messages, to these subscriptions in turn.
-fn chunk(ids: &[String]) -> Vec<u8> {
-    let mut chunk = Vec::new();
-    for id in ids.iter().cycle().take(CHUNK_FRAMES) {
-        let header = HEADER.replace(r#""sids":"1""#, &format!(r#""sids":"{id}""#));
-        let length = (header.len() + BODY.len()) as u32;
-        chunk.extend_from_slice(&length.to_be_bytes());
-        chunk.extend_from_slice(header.as_bytes());
-        chunk.extend_from_slice(BODY.as_bytes());
-    }
-    chunk
-}
-
-fn flood(stream: &mut TcpStream, ordered: &Receiver<usize>, chunk: &[u8]) {
-    for messages in ordered {
-        for _ in 0..messages / CHUNK_FRAMES {
-            if stream.write_all(chunk).is_err() {
-                return;
-            }
-        }
-    }
 }
 
 /// Answers the first `commands` commands with success.
@@ -186,7 +197,7 @@ impl Sponge {
                     }
                     buffer.copy_within(at..filled, 0);
                     filled -= at;
-                    if count >= told + CHUNK_FRAMES || count == goal {
+                    if count >= told + CHUNK || count == goal {
                         told = count;
                         let ack = format!(r#"{{"c":"ack","a":"persisted","s":{count},"status":"success"}}"#);
                         let mut frame = (ack.len() as u32).to_be_bytes().to_vec();

@@ -39,14 +39,11 @@ pub fn run(record: bool) -> Result<(), String> {
         );
         return Ok(());
     }
-    output("cargo", &["build", "--release", "-q", "-p", "benches", "--bin", "codec"])?;
-    let binary = binary()?;
+    output("cargo", &["build", "--release", "-q", "-p", "benches", "--bin", "codec", "--bin", "client"])?;
     let mut text = conditions;
     let mut grown = Vec::new();
-    for line in output(&binary, &[])?.lines() {
-        let (name, units) = line.split_once('\t').ok_or("codec lists its cases as name, tab, units")?;
-        let units: f64 = units.parse().map_err(|_| format!("{name}: units"))?;
-        let count = count(&binary, name)? / units;
+    for case in cases()? {
+        let (name, count) = (&*case.name, case.count()?);
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{name}\t{count:.1}");
         let before = baseline.lines().find_map(|line| line.split_once('\t').filter(|(n, _)| *n == name));
@@ -77,10 +74,34 @@ pub fn run(record: bool) -> Result<(), String> {
     ))
 }
 
-/// Instructions that one repetition of a case takes.
-fn count(binary: &str, case: &str) -> Result<f64, String> {
-    let (few, many) = (total(binary, case, FEW)?, total(binary, case, MANY)?);
-    Ok((many - few) / f64::from(MANY - FEW))
+/// What is counted.
+struct Case {
+    binary: String,
+    name: String,
+    /// Of work, in one repetition.
+    units: f64,
+}
+
+impl Case {
+    /// Instructions that one unit takes.
+    fn count(&self) -> Result<f64, String> {
+        let (few, many) = (total(&self.binary, &self.name, FEW)?, total(&self.binary, &self.name, MANY)?);
+        Ok((many - few) / f64::from(MANY - FEW) / self.units)
+    }
+}
+
+/// The cases of both programs.
+fn cases() -> Result<Vec<Case>, String> {
+    let mut cases = Vec::new();
+    for program in ["codec", "client"] {
+        let binary = binary(program)?;
+        for line in output(&binary, &[])?.lines() {
+            let (name, units) = line.split_once('\t').ok_or("cases are listed as name, tab, units")?;
+            let units = units.parse().map_err(|_| format!("{name}: units"))?;
+            cases.push(Case { binary: binary.clone(), name: name.to_owned(), units });
+        }
+    }
+    Ok(cases)
 }
 
 fn total(binary: &str, case: &str, repetitions: u32) -> Result<f64, String> {
@@ -96,10 +117,10 @@ fn total(binary: &str, case: &str, repetitions: u32) -> Result<f64, String> {
 }
 
 /// Where cargo put what it built: beside this very program, whatever directory that is.
-fn binary() -> Result<String, String> {
+fn binary(program: &str) -> Result<String, String> {
     let own = std::env::current_exe().map_err(|error| format!("the path of xtask: {error}"))?;
     let target = own.ancestors().nth(2).ok_or("xtask runs from an unknown place")?;
-    Ok(target.join("release/codec").to_string_lossy().into_owned())
+    Ok(target.join("release").join(program).to_string_lossy().into_owned())
 }
 
 /// What the counts depend on, as it stands at the top of the baseline.
