@@ -5,12 +5,19 @@
 use std::process::ExitCode;
 
 use amps_client::{Client, ClientBuilder};
+use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::{conns, pingpong, publish, receive, sow};
+
+/// The largest body that is published. Servers take less.
+const MAX_SIZE: usize = 1 << 30;
+
+/// Each is kept.
+const MAX_ROUNDS: i64 = 100_000_000;
 
 /// Puts load on any AMPS server, and prints one line of JSON about it.
 ///
@@ -72,7 +79,7 @@ pub(crate) struct Server {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9007", value_parser = address)]
     pub(crate) addr: String,
     /// The topic, or the queue
-    #[arg(long, value_name = "TOPIC", default_value = "load")]
+    #[arg(long, value_name = "TOPIC", default_value = "load", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) topic: String,
     /// Print READY on stderr when the subscription is acknowledged; without a subscription (pub, sow), when logged
     /// on; with many (conns), when all are
@@ -123,7 +130,7 @@ pub(crate) struct Pub {
     pub(crate) n: u64,
     /// Bytes of each body; from 17 on it is JSON with an id that counts, so that a topic with the key /id
     /// has a record for each
-    #[arg(long, value_name = "BYTES", default_value_t = 128)]
+    #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = size)]
     pub(crate) size: usize,
 }
 
@@ -132,10 +139,10 @@ pub(crate) struct Pingpong {
     #[command(flatten)]
     pub(crate) server: Server,
     /// Rounds that count, behind those that warm up
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=MAX_ROUNDS))]
     pub(crate) n: u32,
     /// Bytes of each body
-    #[arg(long, value_name = "BYTES", default_value_t = 200)]
+    #[arg(long, value_name = "BYTES", default_value_t = 200, value_parser = size)]
     pub(crate) size: usize,
     /// Who publishes the next message
     #[arg(long, value_enum, default_value_t = Turn::Inline)]
@@ -192,7 +199,7 @@ pub(crate) struct Conns {
     #[arg(long, value_name = "M", default_value_t = 10)]
     pub(crate) traffic: u64,
     /// Bytes of each body, where this program publishes
-    #[arg(long, value_name = "BYTES", default_value_t = 128)]
+    #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = size)]
     pub(crate) size: usize,
 }
 
@@ -249,6 +256,14 @@ fn address(text: &str) -> Result<String, String> {
         return Err("expected HOST:PORT, such as localhost:9007, or a connection string".into());
     }
     Ok(format!("tcp://{text}/amps/json"))
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(size) if size <= MAX_SIZE => Ok(size),
+        Ok(size) => Err(format!("{size} is more than {MAX_SIZE}")),
+        Err(error) => Err(format!("{error}")),
+    }
 }
 
 fn positive(text: &str) -> Result<usize, String> {
