@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use amps_protocol::Endpoint;
-use amps_transport::{Clock, EventLoop as Loop, MachineHandle, Time};
+use amps_transport::{Clock, EventLoop as Loop, Idle, MachineHandle, Time};
 
 use crate::advisor::Advisor;
 use crate::authenticator::Authenticator;
@@ -148,6 +148,7 @@ pub(crate) struct Parts {
     pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
     pub(crate) max_depth: usize,
     pub(crate) event_loop: Option<EventLoop>,
+    pub(crate) idle: Idle,
     pub(crate) command_timeout: Option<Duration>,
     pub(crate) publish_timeout: Duration,
     pub(crate) stream_limit: usize,
@@ -169,7 +170,7 @@ impl Client {
     pub(crate) fn from_parts(parts: Parts) -> Result<Self> {
         let event_loop = match parts.event_loop {
             Some(event_loop) => event_loop,
-            None => EventLoop::named(&format!("amps-{}", parts.config.name))?,
+            None => EventLoop::named(&format!("amps-{}", parts.config.name), parts.idle)?,
         };
         let clock = event_loop.inner.clock();
         let reconnects = parts.config.reconnect.is_some();
@@ -500,11 +501,20 @@ impl EventLoop {
     /// # Errors
     /// The system cannot start a thread or has no file descriptors left.
     pub fn new() -> Result<Self> {
-        Self::named("amps-loop")
+        Self::named("amps-loop", Idle::Sleep)
     }
 
-    fn named(name: &str) -> Result<Self> {
-        let inner = Loop::start(name).map_err(|error| Error::EventLoop(Arc::new(error)))?;
+    /// Starts a thread that never sleeps, as [`ClientBuilder::busy_poll`] says, for any number of clients.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn busy_polling() -> Result<Self> {
+        Self::named("amps-loop", Idle::Spin)
+    }
+
+    fn named(name: &str, idle: Idle) -> Result<Self> {
+        let started = Loop::start_idling(name, Clock::new(), idle);
+        let inner = started.map_err(|error| Error::EventLoop(Arc::new(error)))?;
         Ok(Self { inner })
     }
 }

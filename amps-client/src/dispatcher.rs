@@ -117,11 +117,16 @@ pub(crate) struct Dispatcher {
 /// A batch of records in a frame larger than this is copied record by record, where its stream is bounded.
 const LARGE_BATCH: usize = 16 << 10;
 
+/// Room for so many messages of one read is made at once.
+const MOST_RESERVED: usize = 1024;
+
 struct Entry {
     target: Target,
     /// Streams that had the messages before, and may hold some.
     former: Vec<Weak<StreamQueue>>,
     gathered: Vec<Item>,
+    /// How many the last read brought: as many are likely to come again.
+    usual: usize,
     /// How many more the stream may take.
     room: usize,
 }
@@ -175,7 +180,8 @@ impl Dispatcher {
 
     fn take_fresh(&mut self) {
         for (key, target) in self.fresh.take() {
-            self.targets.insert(key, Entry { target, former: Vec::new(), gathered: Vec::new(), room: 0 });
+            self.targets
+                .insert(key, Entry { target, former: Vec::new(), gathered: Vec::new(), usual: 0, room: 0 });
         }
     }
 
@@ -289,7 +295,7 @@ impl App for Dispatcher {
                 }
                 return Disposition::Kept;
             }
-            entry.gathered.reserve(64);
+            entry.gathered.reserve(entry.usual.clamp(4, MOST_RESERVED));
             entry.room = room;
         }
         let end = offset + message.frame().len();
@@ -344,6 +350,7 @@ impl App for Dispatcher {
         for key in std::mem::take(&mut self.touched) {
             let Some(entry) = self.targets.get_mut(key) else { continue };
             let items = std::mem::take(&mut entry.gathered);
+            entry.usual = items.len() + items.len() / 8;
             if items.is_empty() {
                 continue;
             }

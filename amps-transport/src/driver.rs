@@ -5,7 +5,7 @@
 //! one share of work for each ready connection, and then sleeps until there is an event, a
 //! signal or a deadline. Invariants:
 //! - Every kind of work is bounded per turn, so that none can starve another.
-//! - It sleeps only if nothing is ready; it never polls in a circle for a deadline to come.
+//! - It sleeps only if nothing is ready; it never polls in a circle for a deadline to come, unless it is told to spin.
 //! - A machine is called by one function, [`Driver::deliver`], which contains its panics.
 
 use std::collections::{HashMap, VecDeque};
@@ -21,7 +21,7 @@ use slab::Slab;
 
 use crate::connection::{Connection, Connections, Phase, Progress, READS_PER_TURN};
 use crate::error::CloseReason;
-use crate::event_loop::{Control, LoopShared};
+use crate::event_loop::{Control, Idle, LoopShared};
 use crate::listener::{Listeners, listener_of};
 use crate::machine::{CloseMode, ConnId, Input, ListenerId, Machine};
 use crate::mailbox::{MachineId, Mailbox, Presence, Signal};
@@ -63,6 +63,7 @@ pub(crate) struct Driver<M: Machine> {
     /// Where bytes are gathered for connections that have no rest of their own.
     inbox: BytesMut,
     stopping: bool,
+    idle: Idle,
 }
 
 /// A machine that lives on the loop. The machine comes first, so that it is dropped before
@@ -78,7 +79,7 @@ struct Resident<M: Machine> {
 }
 
 impl<M: Machine> Driver<M> {
-    pub(crate) fn new(poll: Poll, shared: Arc<LoopShared<M>>) -> io::Result<Self> {
+    pub(crate) fn new(poll: Poll, shared: Arc<LoopShared<M>>, idle: Idle) -> io::Result<Self> {
         let registry = poll.registry().try_clone()?;
         let connections = Connections::new(registry, Arc::clone(&shared.signals), shared.clock);
         Ok(Self {
@@ -92,6 +93,7 @@ impl<M: Machine> Driver<M> {
             scratch: vec![0; READ_SIZE],
             inbox: BytesMut::with_capacity(READ_SIZE),
             stopping: false,
+            idle,
         })
     }
 
@@ -125,7 +127,7 @@ impl<M: Machine> Driver<M> {
     /// a deadline and has to go round in a circle.
     fn sleep_time(&mut self) -> Option<Duration> {
         let busy = self.connections.ready_count() > 0 || !self.mail.is_empty();
-        if busy || !self.shared.signals.is_empty() {
+        if busy || self.idle == Idle::Spin || !self.shared.signals.is_empty() {
             return Some(Duration::ZERO);
         }
         let machines = self.machines.iter().filter_map(|(_, resident)| resident.deadline).min();

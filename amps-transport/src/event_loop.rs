@@ -21,6 +21,18 @@ use crate::machine::{ListenerId, Machine, SocketOptions};
 use crate::mailbox::{MachineId, Mailbox, Presence, Signal, Signals, lock};
 use crate::time::Clock;
 
+/// What an event loop does while nothing happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Idle {
+    /// It sleeps until something happens. To be woken on another processor takes some microseconds, on a virtual
+    /// machine tens of them.
+    #[default]
+    Sleep,
+    /// It looks again at once: nothing is faster, and it takes the whole of one processor for ever.
+    Spin,
+}
+
 /// A handle to an event loop: one thread that drives any number of [`Machine`]s and all of
 /// their sockets.
 ///
@@ -48,6 +60,15 @@ impl<M: Machine + Send + 'static> EventLoop<M> {
     ///
     /// As for [`EventLoop::start`].
     pub fn start_with(thread_name: &str, clock: Clock) -> io::Result<Self> {
+        Self::start_idling(thread_name, clock, Idle::Sleep)
+    }
+
+    /// Starts a loop that does as `idle` says while nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// As for [`EventLoop::start`].
+    pub fn start_idling(thread_name: &str, clock: Clock, idle: Idle) -> io::Result<Self> {
         let poll = Poll::new()?;
         let signals = Arc::new(Signals::new(Waker::new(poll.registry(), WAKER)?));
         let shared = Arc::new(LoopShared {
@@ -57,7 +78,7 @@ impl<M: Machine + Send + 'static> EventLoop<M> {
             registry: poll.registry().try_clone()?,
             next_id: AtomicU64::new(0),
         });
-        let driver = Driver::new(poll, Arc::clone(&shared))?;
+        let driver = Driver::new(poll, Arc::clone(&shared), idle)?;
         let thread = thread::Builder::new().name(thread_name.to_owned()).spawn(move || driver.run())?;
         signals.set_thread(thread.thread().id());
         Ok(Self { guard: Arc::new(Guard(shared)) })

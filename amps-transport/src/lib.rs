@@ -53,7 +53,7 @@ mod error;
 pub use error::{CloseReason, ConnectError};
 
 mod event_loop;
-pub use event_loop::{EventLoop, MachineHandle};
+pub use event_loop::{EventLoop, Idle, MachineHandle};
 
 mod layer;
 pub use layer::{Layer, LayerError, LayerState, LayerTrouble, Layers, MakeLayer};

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::spawn;
+use std::time::Instant;
 
 use amps_protocol::{FrameDecoder, Message, next_frame};
 use bytes::BytesMut;
@@ -33,12 +34,12 @@ impl Flood {
         Self::of(2, content::to_subscriptions(&["1".into()]), CHUNK)
     }
 
-    /// The same with bodies of so many bytes.
+    /// A peer that answers so many commands first; bodies have so many bytes.
     ///
     /// # Panics
     /// When loopback does not work.
-    pub fn of_size(size: usize, per_chunk: usize) -> Self {
-        Self::of(2, content::of_size(size, per_chunk), per_chunk)
+    pub fn of_size(commands: usize, size: usize, per_chunk: usize) -> Self {
+        Self::of(commands, content::of_size(size, per_chunk), per_chunk)
     }
 
     /// The same with the records of a query's result.
@@ -148,7 +149,7 @@ pub struct Sponge {
     uri: String,
     address: String,
     expect: Sender<usize>,
-    reached: Receiver<()>,
+    reached: Receiver<Instant>,
 }
 
 impl Sponge {
@@ -207,7 +208,7 @@ impl Sponge {
                         }
                     }
                 }
-                let _ = reach.send(());
+                let _ = reach.send(Instant::now());
             }
         });
         Self { uri: format!("tcp://{address}/amps/json"), address, expect, reached }
@@ -232,7 +233,7 @@ impl Sponge {
                         _ => return,
                     }
                 }
-                let _ = reach.send(());
+                let _ = reach.send(Instant::now());
             }
         });
         Self { uri: format!("tcp://{address}/amps/json"), address, expect, reached }
@@ -258,8 +259,8 @@ impl Sponge {
         let _ = self.expect.send(bytes);
     }
 
-    /// Waits until they have come.
-    pub fn wait(&self) {
-        let _ = self.reached.recv();
+    /// Waits until they have come, and says when that was.
+    pub fn wait(&self) -> Instant {
+        self.reached.recv().unwrap_or_else(|_| Instant::now())
     }
 }

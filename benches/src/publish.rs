@@ -2,6 +2,8 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::scope;
 use std::time::{Duration, Instant};
 
 use amps_client::{Client, ClientBuilder};
@@ -46,6 +48,29 @@ impl Floor {
     }
 }
 
+impl Floor {
+    /// How long one write takes that is alone, in the middle of so many.
+    pub fn call(&mut self, writes: usize) -> Duration {
+        let Self { sponge, stream, frame } = self;
+        alone(sponge, frame.len(), writes, || _ = stream.write_all(frame))
+    }
+}
+
+/// How long a call takes that writes one frame, after the other end has taken the one before, in the middle of so many.
+fn alone(sponge: &Sponge, frame: usize, calls: usize, mut call: impl FnMut()) -> Duration {
+    let once = |_| {
+        sponge.expect(frame);
+        let began = Instant::now();
+        call();
+        let took = began.elapsed();
+        sponge.wait();
+        took
+    };
+    let mut taken: Vec<Duration> = (0..calls).map(once).collect();
+    taken.sort_unstable();
+    taken[calls / 2]
+}
+
 impl Default for Floor {
     fn default() -> Self {
         Self::new()
@@ -80,6 +105,57 @@ impl Publisher {
         }
         self.sponge.wait();
         began.elapsed()
+    }
+
+    /// Publishes from so many threads; returns how long that took, and the share of its messages that the slowest
+    /// thread had published when the first was done.
+    pub fn burst_of(&mut self, threads: usize, messages: usize) -> (Duration, f64) {
+        let each = messages / threads;
+        let (progress, first) =
+            ((0..threads).map(|_| AtomicUsize::new(0)).collect::<Vec<_>>(), AtomicUsize::new(0));
+        let began = Instant::now();
+        self.sponge.expect(each * threads * self.frame);
+        scope(|scope| {
+            for own in &progress {
+                let (client, all, first) = (&self.client, &progress, &first);
+                scope.spawn(move || {
+                    for _ in 0..each {
+                        let _ = client.publish("orders", BODY);
+                        own.fetch_add(1, Ordering::Relaxed);
+                    }
+                    let least = all.iter().map(|count| count.load(Ordering::Relaxed)).min().unwrap_or(0);
+                    // Only the first one counts.
+                    _ = first.compare_exchange(0, least.max(1), Ordering::Relaxed, Ordering::Relaxed);
+                });
+            }
+        });
+        self.sponge.wait();
+        (began.elapsed(), first.into_inner() as f64 / each as f64)
+    }
+
+    /// Publishes bursts of so many messages; returns how long after the last publish of each began the other end had
+    /// it, in order of time.
+    pub fn last_of_bursts(&mut self, bursts: usize, length: usize) -> Vec<Duration> {
+        let burst = |_| {
+            self.sponge.expect(length * self.frame);
+            for _ in 1..length {
+                let _ = self.client.publish("orders", BODY);
+            }
+            let began = Instant::now();
+            let _ = self.client.publish("orders", BODY);
+            self.sponge.wait() - began
+        };
+        let mut taken: Vec<Duration> = (0..bursts).map(burst).collect();
+        taken.sort_unstable();
+        taken
+    }
+
+    /// How long one publish takes that is alone, in the middle of so many.
+    pub fn call(&mut self, publishes: usize) -> Duration {
+        let call = || {
+            let _ = self.client.publish("orders", BODY);
+        };
+        alone(&self.sponge, self.frame, publishes, call)
     }
 
     /// Publishes `messages` messages, each after the other end has taken the one before.

@@ -1,15 +1,20 @@
 //! Receiving: how long it takes until so many messages were seen.
 
+use std::fmt;
+use std::future::poll_fn;
 use std::hint::black_box;
 use std::io::Read;
 use std::net::TcpStream;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::spawn;
 use std::time::{Duration, Instant};
 
-use amps_client::{Client, HandlerSubscription, Subscription};
-use amps_protocol::{LENGTH_PREFIX, Message, next_frame};
+use amps_client::futures_core::Stream as _;
+use amps_client::{Client, HandlerSubscription, MessageStream, Subscription};
+use amps_protocol::{Header, LENGTH_PREFIX, Message, next_frame};
 
 use crate::peer::{Flood, sub_id};
 
@@ -28,9 +33,13 @@ pub struct Floor {
 impl Floor {
     /// Connects.
     pub fn new() -> Self {
-        let flood = Flood::for_socket();
+        Self::of(Flood::for_socket(), 0)
+    }
+
+    /// Connects to a peer that expects no commands, whose largest message takes so many bytes.
+    pub fn of(flood: Flood, largest: usize) -> Self {
         let stream = flood.connect();
-        Self { flood, stream, buffer: vec![0; 2 * READ], filled: 0 }
+        Self { flood, stream, buffer: vec![0; 2 * READ + largest], filled: 0 }
     }
 
     /// Cuts `messages` frames and nothing else.
@@ -61,7 +70,7 @@ impl Floor {
             let count = self.stream.read(&mut self.buffer[self.filled..]).unwrap_or(0);
             self.filled += count;
             let mut at = 0;
-            while let Ok(Some(total)) = next_frame(&self.buffer[at..self.filled], READ) {
+            while let Ok(Some(total)) = next_frame(&self.buffer[at..self.filled], usize::MAX) {
                 each(&self.buffer[at + LENGTH_PREFIX..at + total]);
                 at += total;
                 seen += 1;
@@ -92,7 +101,14 @@ impl Handler {
     /// # Panics
     /// When loopback does not work.
     pub fn new() -> Self {
-        let flood = Flood::for_client();
+        Self::of(Flood::for_client())
+    }
+
+    /// Connects to a peer that answers two commands, and subscribes.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn of(flood: Flood) -> Self {
         let client = Client::builder("bench").server(flood.uri()).connect().expect("a connection");
         Self { flood, counting: Counting::begin(client) }
     }
@@ -189,6 +205,162 @@ impl Default for Stream {
     }
 }
 
+/// Our stream of a runtime, on the plainest of executors.
+pub struct Futures {
+    flood: Flood,
+    stream: MessageStream,
+}
+
+impl Futures {
+    /// Connects and subscribes.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn new() -> Self {
+        let flood = Flood::for_client();
+        let client = Client::builder("bench").server(flood.uri()).connect().expect("a connection");
+        let subscription = client.subscribe("orders").sub_id("1").start().expect("a subscription");
+        Self { flood, stream: subscription.into_stream() }
+    }
+
+    /// Receives `messages` messages.
+    pub fn run(&mut self, messages: usize) -> Duration {
+        let began = Instant::now();
+        self.flood.send(messages);
+        pollster::block_on(async {
+            for _ in 0..messages {
+                let next = poll_fn(|context| Pin::new(&mut self.stream).poll_next(context)).await;
+                if let Some(Ok(message)) = next {
+                    black_box(message.data().len());
+                }
+            }
+        });
+        began.elapsed()
+    }
+}
+
+impl Default for Futures {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Futures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Futures").finish_non_exhaustive()
+    }
+}
+
+/// What one read brought, decoded: where each message lies, and its index.
+type Block = (Vec<u8>, Vec<(usize, usize, Header)>);
+
+/// Floor (c): one thread reads, cuts and decodes, and hands over one block per read; another walks through it.
+#[derive(Debug)]
+pub struct Handoff {
+    flood: Flood,
+    blocks: Receiver<Block>,
+}
+
+impl Handoff {
+    /// Connects.
+    pub fn new() -> Self {
+        let flood = Flood::for_socket();
+        let mut stream = flood.connect();
+        let (hand, blocks) = channel();
+        spawn(move || {
+            let (mut buffer, mut filled) = (vec![0; 2 * READ], 0);
+            while let Ok(count @ 1..) = stream.read(&mut buffer[filled..]) {
+                filled += count;
+                let (mut at, mut items) = (0, Vec::with_capacity(512));
+                while let Ok(Some(total)) = next_frame(&buffer[at..filled], READ) {
+                    let mut header = Header::default();
+                    if header.decode(&buffer[at + LENGTH_PREFIX..at + total]).is_ok() {
+                        items.push((at + LENGTH_PREFIX, at + total, header));
+                    }
+                    at += total;
+                }
+                let mut rest = Vec::with_capacity(2 * READ);
+                rest.extend_from_slice(&buffer[at..filled]);
+                rest.resize(2 * READ, 0);
+                filled -= at;
+                let block = std::mem::replace(&mut buffer, rest);
+                if hand.send((block, items)).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { flood, blocks }
+    }
+
+    /// Receives `messages` messages.
+    pub fn run(&mut self, messages: usize) -> Duration {
+        let began = Instant::now();
+        self.flood.send(messages);
+        let mut seen = 0;
+        while seen < messages {
+            let Ok((bytes, items)) = self.blocks.recv() else { break };
+            for (start, end, header) in items {
+                let message = Message::from_parts(&bytes[start..end], header);
+                black_box(message.data().len());
+                seen += 1;
+            }
+        }
+        began.elapsed()
+    }
+}
+
+impl Default for Handoff {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The records of a query, to a handler.
+#[derive(Debug)]
+pub struct Records {
+    flood: Flood,
+    _client: Client,
+    _query: HandlerSubscription,
+    target: Arc<AtomicUsize>,
+    reached: Receiver<()>,
+}
+
+impl Records {
+    /// Connects and asks.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn new() -> Self {
+        let flood = Flood::of_records();
+        let client = Client::builder("bench").server(flood.uri()).connect().expect("a connection");
+        let (target, (reach, reached)) = (Arc::new(AtomicUsize::new(0)), channel());
+        let left = Arc::clone(&target);
+        let query = client.sow("orders").query_id("1").on_message(move |record| {
+            black_box(record.data().len());
+            if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                reach.send(())?;
+            }
+            Ok(())
+        });
+        Self { flood, _client: client, _query: query.expect("a query"), target, reached }
+    }
+
+    /// Receives so many records.
+    pub fn run(&mut self, records: usize) -> Duration {
+        self.target.store(records, Ordering::Relaxed);
+        let began = Instant::now();
+        self.flood.send(records);
+        let _ = self.reached.recv();
+        began.elapsed()
+    }
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Many handlers on one client, to which messages come in turn.
 #[derive(Debug)]
 pub struct Routed {
@@ -249,7 +421,14 @@ impl Conflating {
     /// # Panics
     /// When loopback does not work.
     pub fn new() -> Self {
-        let flood = Flood::for_client();
+        Self::of(Flood::for_client())
+    }
+
+    /// Connects to a peer that answers two commands, and subscribes.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn of(flood: Flood) -> Self {
         let target = Arc::new(AtomicUsize::new(0));
         let (reach, seen) = channel();
         let counted = Arc::clone(&target);

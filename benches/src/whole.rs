@@ -10,6 +10,7 @@ use std::sync::mpsc::channel;
 
 use amps_client::Client;
 
+use crate::crowd;
 use crate::peer::{BODY, Flood, Sponge};
 use crate::queue::{Lender, consume};
 use crate::receive::Counting;
@@ -19,8 +20,11 @@ pub const UNITS: usize = 100;
 
 const BACKLOG: usize = 1000;
 
+/// A name, the kind of peer, and the work for so many messages.
+pub type Case = (&'static str, &'static str, fn(&mut Apart, usize));
+
 /// What can be counted: its name, the peer that it needs, and the work for so many messages.
-pub const CASES: &[(&str, &str, fn(&mut Apart, usize))] = &[
+pub const CASES: &[Case] = &[
     ("route and deliver", "flood", handler),
     ("hand to a stream", "flood", stream),
     ("deliver records", "records", records),
@@ -75,23 +79,37 @@ impl Drop for Apart {
 /// There is no such peer.
 pub fn serve(kind: &str) -> Result<(), String> {
     match kind {
-        "flood" => obey(Flood::for_client(), Flood::uri, Flood::send),
-        "records" => obey(Flood::of_records(), Flood::uri, Flood::send),
-        "lender" => obey(Lender::new(2, BACKLOG), Lender::uri, |lender, messages| _ = lender.run(messages)),
-        "sponge" => obey(Sponge::for_client(), Sponge::uri, |sponge, bytes| {
+        "flood" => obey(&Flood::for_client(), Flood::uri, Flood::send),
+        "records" => obey(&Flood::of_records(), Flood::uri, Flood::send),
+        "lender" => obey(&Lender::new(2, BACKLOG), Lender::uri, |lender, messages| _ = lender.run(messages)),
+        "sponge" => obey(&Sponge::for_client(), Sponge::uri, |sponge, bytes| {
             sponge.expect(bytes);
-            sponge.wait();
+            _ = sponge.wait();
         }),
-        other => return Err(format!("no peer \"{other}\"")),
+        other => {
+            let clients = other.strip_prefix("crowd:").and_then(|count| count.parse().ok());
+            crowd::serve(clients.ok_or_else(|| format!("no peer \"{other}\""))?);
+        }
     }
     Ok(())
 }
 
-fn obey<P>(peer: P, uri: fn(&P) -> &str, mut run: impl FnMut(&P, usize)) {
-    println!("{}", uri(&peer));
+/// What so many clients take, as numbers in one line: KiB, KiB per client, per cent of a processor.
+pub fn crowd(clients: usize) -> String {
+    let mut peer = Apart::start(&format!("crowd:{clients}"));
+    let uri = peer.uri.clone();
+    let (memory, each, share) = crowd::measure(&uri, clients, |seconds| {
+        peer.order(seconds);
+        peer.wait();
+    });
+    format!("{memory} {each:.3} {share:.3}")
+}
+
+fn obey<P>(peer: &P, uri: fn(&P) -> &str, mut run: impl FnMut(&P, usize)) {
+    println!("{}", uri(peer));
     for order in std::io::stdin().lines() {
         let Some(count) = order.ok().and_then(|order| order.parse().ok()) else { return };
-        run(&peer, count);
+        run(peer, count);
         println!("done");
     }
     let _ = std::io::stdin().read(&mut [0]);

@@ -128,7 +128,8 @@ pub(crate) struct Outbound {
     pub(super) named: FxHashMap<Box<[u8]>, u64>,
     /// Commands that ended unanswered.
     pub(super) forgotten: VecDeque<u64>,
-    pub(super) subscriptions: BTreeMap<SubKey, Subscription>,
+    /// Boxed: a map reserves room for several, and most clients have one.
+    pub(super) subscriptions: BTreeMap<SubKey, Box<Subscription>>,
     pub(super) bookmarks: Bookmarks,
     pub(super) by_id: FxHashMap<Box<[u8]>, SubKey>,
     /// Acknowledgements by topic and bookmark alone, without a delivered message.
@@ -325,7 +326,7 @@ impl Outbound {
     }
 
     pub(crate) fn sub_id(&self, key: SubKey) -> Option<&Id<'static>> {
-        self.subscriptions.get(&key).map(Subscription::id)
+        self.subscriptions.get(&key).map(|subscription| subscription.id())
     }
 
     /// What a subscription asks for at present.

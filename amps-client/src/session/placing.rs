@@ -60,7 +60,7 @@ impl Outbound {
             self.by_id.insert(id.as_bytes().into(), key);
         }
         self.note_name(&ids.command, key.0);
-        self.subscriptions.insert(key, Subscription::new(key, ids, spec, replay));
+        self.subscriptions.insert(key, Box::new(Subscription::new(key, ids, spec, replay)));
         if waits {
             self.await_ack(now, key.0, Purpose::Place(key), action, Wait::processed(timeout, waiter));
             self.note_kept(key.0, kept);
@@ -273,12 +273,12 @@ impl Outbound {
         for id in subscription.ids.distinct() {
             self.by_id.remove(id.as_bytes());
         }
-        Some(subscription)
+        Some(*subscription)
     }
 
     /// Writes the end of something that is still in the tables, and asks to be told.
     pub(super) fn ask_end(&mut self, key: SubKey, cid: u64) -> bool {
-        let end = self.subscriptions.get(&key).and_then(Subscription::end);
+        let end = self.subscriptions.get(&key).and_then(|subscription| subscription.end());
         let Some(end) = end else { return false };
         self.line.write(&Wire::from(end.ask(cid, AckType::Processed)));
         true
