@@ -300,7 +300,8 @@ impl<M: Machine> Driver<M> {
             Phase::Open(_) => {
                 // Input first: it may come together with the news that the connection failed.
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    self.read(conn);
+                    // Behind what there is to read there may be the end, of which this event is the only sign.
+                    self.read(conn, event.is_read_closed() || event.is_error());
                 }
                 if event.is_writable() && self.connections.on_writable(conn) {
                     if let Some(owner) = self.connections.get(conn).and_then(|connection| connection.owner) {
@@ -352,7 +353,7 @@ impl<M: Machine> Driver<M> {
                         self.deliver(owner, Input::ConnectFailed { conn, error });
                     }
                 }
-                Some(Phase::Open(_)) => self.read(conn),
+                Some(Phase::Open(_)) => self.read(conn, true),
                 Some(Phase::Closing { .. }) => {
                     self.connections.continue_closing(conn, false, &mut self.scratch);
                 }
@@ -362,10 +363,10 @@ impl<M: Machine> Driver<M> {
         }
     }
 
-    /// One share of reading: until the socket has nothing more (a short read does not prove
-    /// that: the end of the stream may be queued behind it, and would have no event of its
-    /// own), or the connection has had its share.
-    fn read(&mut self, conn: ConnId) {
+    /// One share of reading: until the socket has nothing more, or the connection has had its share. A short read
+    /// proves that there is nothing more only if the end of the stream was not `announced`: it may be queued behind
+    /// what was read, and has no event of its own.
+    fn read(&mut self, conn: ConnId, announced: bool) {
         let Some(connection) = self.connections.get(conn) else { return };
         let (Phase::Open(_), Some(owner)) = (&connection.phase, connection.owner) else { return };
         if !connection.reading {
@@ -380,7 +381,7 @@ impl<M: Machine> Driver<M> {
         if offer_first {
             self.deliver(owner, Input::Received { conn, bytes: &mut bytes });
         }
-        let end = self.read_share(conn, owner, &mut bytes);
+        let end = self.read_share(conn, owner, &mut bytes, announced);
         self.keep_rest(conn, bytes, from_inbox);
         match end {
             Some(reason) => self.finish(conn, reason),
@@ -400,7 +401,13 @@ impl<M: Machine> Driver<M> {
     }
 
     /// Returns how the connection ended, if it did.
-    fn read_share(&mut self, conn: ConnId, owner: usize, bytes: &mut BytesMut) -> Option<CloseReason> {
+    fn read_share(
+        &mut self,
+        conn: ConnId,
+        owner: usize,
+        bytes: &mut BytesMut,
+        announced: bool,
+    ) -> Option<CloseReason> {
         for _ in 0..READS_PER_TURN {
             // Whatever the machine did in the meantime counts: it may have closed the
             // connection, stopped reading, or be gone.
@@ -414,7 +421,14 @@ impl<M: Machine> Driver<M> {
             }
             match outlet.stream().read(&mut self.scratch, bytes) {
                 Ok(0) => return connection.failure.take().or(Some(CloseReason::EndOfStream)),
-                Ok(_) => self.deliver(owner, Input::Received { conn, bytes }),
+                Ok(count) => {
+                    let emptied = !announced && outlet.stream().is_emptied_by(count, self.scratch.len());
+                    self.deliver(owner, Input::Received { conn, bytes });
+                    let connection = self.connections.get(conn)?;
+                    if emptied && connection.reading && !connection.offer_carry {
+                        return connection.failure.take();
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return connection.failure.take();
                 }

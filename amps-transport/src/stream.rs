@@ -180,6 +180,13 @@ impl Stream {
         lock(&layers.stack).wire().len() <= MOST_ON_WIRE && layers.held.swap(false, Ordering::AcqRel)
     }
 
+    /// Whether a read of so many bytes, where more had fitted, has emptied the socket: only without layers, which
+    /// have bytes of their own, and where the system tells of whatever comes later by another event.
+    pub(crate) fn is_emptied_by(&self, count: usize, room: usize) -> bool {
+        let bare = self.layers.is_none() && !matches!(self.socket, Socket::Custom(_));
+        bare && count < room && cfg!(any(target_os = "linux", target_os = "android"))
+    }
+
     /// Appends decoded bytes to `out`, and returns how many; 0 at the end of the stream.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 //! gather, and the loop is asked to write them soon; the thread itself writes again once
 //! 32 KiB have gathered.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,9 @@ pub(crate) struct Shared {
     outbound: Mutex<Guarded>,
     /// Signalled when bytes left the queue, or the connection changed.
     room: Condvar,
+    /// Threads that wait for that: to wake nobody costs a system call all the same. Whoever waits counts itself
+    /// before it takes the lock to look whether it has to; so whoever changes something under the lock sees it.
+    waiters: AtomicUsize,
     /// There are effects that the session has not applied yet.
     changed: AtomicBool,
     /// Publishes wait for company, or did not long ago.
@@ -72,6 +75,7 @@ impl Shared {
         Self {
             outbound: Mutex::new(guarded),
             room: Condvar::new(),
+            waiters: AtomicUsize::new(0),
             changed: AtomicBool::new(false),
             holding: AtomicBool::new(false),
             busy: AtomicBool::new(false),
@@ -208,6 +212,7 @@ impl Shared {
 
     /// Waits until bytes have left the queue, the connection changed, or `span` passed.
     pub(crate) fn wait_for_room(&self, span: Duration) {
+        let _waits = self.waits();
         let guard = self.lock();
         let outbound = &guard.outbound;
         if outbound.is_up() && outbound.line.wire.queued() >= outbound.limits().queue {
@@ -217,13 +222,22 @@ impl Shared {
 
     /// Waits until the socket has taken everything, the connection is lost, or `span` passed.
     pub(crate) fn wait_until_written(&self, span: Duration) {
+        let _waits = self.waits();
         let unwritten = |guarded: &mut Guarded| guarded.outbound.line.wire.queued() > 0;
         let waited = self.room.wait_timeout_while(self.lock(), span, unwritten);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(crate) fn notify_room(&self) {
-        self.room.notify_all();
+        if self.waiters.load(Ordering::SeqCst) > 0 {
+            self.room.notify_all();
+        }
+    }
+
+    /// This thread is about to wait for room.
+    fn waits(&self) -> Waits<'_> {
+        self.waiters.fetch_add(1, Ordering::SeqCst);
+        Waits(&self.waiters)
     }
 
     pub(crate) fn wake(&self) {
@@ -309,7 +323,7 @@ impl Shared {
             // rest stays where it is, as if the socket were full.
             let failed = written.is_err();
             guard.outbound.line.wire.put_back(chunk);
-            self.room.notify_all();
+            self.notify_room();
             if failed {
                 return;
             }
@@ -324,7 +338,7 @@ impl Shared {
     /// The publish store has come on: sends what may leave now, and wakes who waits for that.
     pub(crate) fn store_progressed(&self) {
         let mut guard = self.lock();
-        self.room.notify_all();
+        self.notify_room();
         guard.outbound.line.fill();
         self.write_out(guard);
     }
@@ -340,6 +354,7 @@ impl Shared {
         done: impl Fn(&Publisher) -> bool,
     ) -> Result<bool> {
         let give_up = span.and_then(|span| Instant::now().checked_add(span));
+        let _waits = self.waits();
         let mut guard = self.lock();
         loop {
             let Some(publisher) = &guard.outbound.line.publisher else { return Ok(true) };
@@ -362,7 +377,17 @@ impl Shared {
 
     /// Waits until the store has forgotten something, at most `span`.
     pub(crate) fn await_persisted(&self, span: Duration) {
+        let _waits = self.waits();
         drop(self.room.wait_timeout(self.lock(), span).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// A thread that waits for room, for as long as this lives.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
