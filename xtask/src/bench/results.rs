@@ -53,7 +53,7 @@ fn group(out: &mut String, name: &str, rows: &[&Row]) -> Result {
     out.push_str("| Case | Median | Floor | Ratio | Wanted | Met |\n|---|---|---|---|---|---|\n");
     for row in rows {
         let floor = row.floor_spread().map(|floor| {
-            let value = quantity(&digits(floor.median, decimals(&[floor.median])), &row.unit);
+            let value = quantity(&number(floor.median), &row.unit);
             row.floor.as_deref().map_or_else(|| value.clone(), |name| format!("{}: {value}", cell(name)))
         });
         let met = match row.verdict() {
@@ -84,22 +84,24 @@ fn group(out: &mut String, name: &str, rows: &[&Row]) -> Result {
 fn short(out: &mut String, rows: &[Row]) -> Result {
     out.push_str("\n## Rows that are short\n\n");
     let asked = rows.iter().filter(|row| row.verdict() != Verdict::Unasked).count();
-    let mut none = true;
-    for row in rows {
-        let Verdict::Short(share) = row.verdict() else { continue };
+    let short: Vec<(&Row, f64)> = rows
+        .iter()
+        .filter_map(|row| match row.verdict() {
+            Verdict::Short(share) => Some((row, share)),
+            Verdict::Unasked | Verdict::Met => None,
+        })
+        .collect();
+    if short.is_empty() {
+        return writeln!(out, "None of the {asked} for which something is wanted.");
+    }
+    writeln!(out, "{} of the {asked} for which something is wanted:\n", short.len())?;
+    for (row, share) in short {
         let (group, name, wanted) = (line(&row.group), line(&row.name), wanted(row).unwrap_or_default());
         write!(out, "- {group}: {name}: short by {}; wanted {wanted}, measured ", percent(share))?;
         let ratio = row.ratio().filter(|_| row.target_ratio.is_some());
-        let ratio = ratio.map(|ratio| format!("ratio {}", digits(ratio.median, decimals(&[ratio.median]))));
-        let value = row.target.map(|_| {
-            let median = row.spread().median;
-            quantity(&digits(median, decimals(&[median])), &row.unit)
-        });
+        let ratio = ratio.map(|ratio| format!("ratio {}", number(ratio.median)));
+        let value = row.target.map(|_| quantity(&number(row.spread().median), &row.unit));
         writeln!(out, "{}", [ratio, value].into_iter().flatten().collect::<Vec<_>>().join("; "))?;
-        none = false;
-    }
-    if none {
-        writeln!(out, "None of the {asked} for which something is wanted.")?;
     }
     Ok(())
 }
@@ -116,17 +118,17 @@ fn scaling(out: &mut String, measured: &Measured) -> Result {
     );
     for (series, power) in powers {
         let (x, y) = (ends(&series.x), ends(&series.y));
-        let show = |value: f64, name: &str| format!("{} ({})", digits(value, decimals(&[value])), cell(name));
+        let with_name = |value: f64, name: &str| format!("{} ({})", number(value), cell(name));
         writeln!(
             out,
             "| {} | {} | {} | {} | {} | {} | {} |",
             cell(&series.plot),
             cell(&series.name),
-            digits(x.0, decimals(&[x.0])),
-            show(x.1, &series.x_name),
+            number(x.0),
+            with_name(x.1, &series.x_name),
             exponent(power),
-            digits(y.0, decimals(&[y.0])),
-            show(y.1, &series.y_name),
+            number(y.0),
+            with_name(y.1, &series.y_name),
         )?;
     }
     Ok(())
@@ -152,7 +154,8 @@ fn wanted(row: &Row) -> Option<String> {
     };
     // A target is written down by somebody: nothing of it is rounded away.
     let ratio = row.target_ratio.map(|target| format!("ratio {sign} {target}"));
-    let value = row.target.map(|target| format!("{sign} {}", quantity(&target.to_string(), &row.unit)));
+    let value =
+        row.target.map(|target| format!("{sign} {}", quantity(&grouped(&target.to_string()), &row.unit)));
     let all: Vec<String> = [ratio, value].into_iter().flatten().collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
@@ -183,12 +186,22 @@ fn decimals(values: &[f64]) -> usize {
     if first == 0.0 { 3 } else { decimals }
 }
 
-/// With commas between thousands.
+/// A number for itself.
+fn number(value: f64) -> String {
+    digits(value, decimals(&[value]))
+}
+
 fn digits(value: f64, decimals: usize) -> String {
-    let text = format!("{:.decimals$}", value.abs());
-    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+    let text = grouped(&format!("{:.decimals$}", value.abs()));
+    // What is rounded to zero has no sign.
     let sign = if value < 0.0 && text.contains(|digit| ('1'..='9').contains(&digit)) { "-" } else { "" };
-    let mut grouped = String::from(sign);
+    format!("{sign}{text}")
+}
+
+/// With commas between thousands.
+fn grouped(text: &str) -> String {
+    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+    let mut grouped = String::new();
     for (at, digit) in whole.chars().enumerate() {
         if at > 0 && (whole.len() - at) % 3 == 0 {
             grouped.push(',');
@@ -209,8 +222,7 @@ fn percent(share: f64) -> String {
 }
 
 fn exponent(power: f64) -> String {
-    // What is rounded to zero has no sign.
-    format!("{:.2}", if power.abs() < 0.005 { 0.0 } else { power })
+    digits(power, 2)
 }
 
 fn ends(values: &[f64]) -> (f64, f64) {
@@ -270,7 +282,7 @@ brackets. A row for which nothing is wanted is for information.
 | Case | Median | Floor | Ratio | Wanted | Met |
 |---|---|---|---|---|---|
 | handler, 128 bytes | 6.25 [6.00, 7.00] M/s | read, nom decode, call (b): 7.50 M/s | 0.833 [0.750, 1.000] | ratio ≥ 0.85 | short by 2.0 % |
-| a\\|b | 1,267 [1,234, 1,300] ns | – | – | ≤ 1000 ns | short by 27 % |
+| a\\|b | 1,267 [1,234, 1,300] ns | – | – | ≤ 1,000 ns | short by 27 % |
 | idle | 0.0234 [0.0123, 0.0345] | – | – | – | – |
 
 - a|b: on one CPU
@@ -283,8 +295,10 @@ brackets. A row for which nothing is wanted is for information.
 
 ## Rows that are short
 
+2 of the 3 for which something is wanted:
+
 - receive: handler, 128 bytes: short by 2.0 %; wanted ratio ≥ 0.85, measured ratio 0.833
-- receive: a|b: short by 27 %; wanted ≤ 1000 ns, measured 1,267 ns
+- receive: a|b: short by 27 %; wanted ≤ 1,000 ns, measured 1,267 ns
 
 ## Scaling
 
@@ -320,9 +334,8 @@ The exponent is the k of c·x^k, which fits best by least squares over the logar
 
     #[test]
     fn numbers_have_the_digits_that_say_something() {
-        let show = |value: f64| digits(value, decimals(&[value]));
         let shown =
-            [0.0, 26.0, 0.000_123_4, 0.5, 9.876, 45.67, 123.4, 1_234.5, 1_234_567.8, -1_234.4].map(show);
+            [0.0, 26.0, 0.000_123_4, 0.5, 9.876, 45.67, 123.4, 1_234.5, 1_234_567.8, -1_234.4].map(number);
         assert_eq!(
             shown,
             ["0", "26", "0.000123", "0.500", "9.88", "45.7", "123", "1,234", "1,234,568", "-1,234"]
