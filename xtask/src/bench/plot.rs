@@ -89,6 +89,8 @@ where
     Y: AsRangedCoord<Value = f64, CoordDescType: ValueFormatter<f64>>,
 {
     let Some(first) = series.first() else { return Ok(()) };
+    // Between powers of ten they show where 2 to 9 are; between equal steps they are only noise.
+    let light = |logarithmic| if logarithmic { 10 } else { 1 };
     let mut chart = ChartBuilder::on(area)
         .margin(12)
         .margin_right(36)
@@ -101,6 +103,8 @@ where
         .y_desc(&*first.y_name)
         .x_label_formatter(&|value| tick(*value))
         .y_label_formatter(&|value| tick(*value))
+        .x_max_light_lines(light(first.log_x))
+        .y_max_light_lines(light(first.log_y))
         .axis_desc_style(text(16))
         .label_style(text(14))
         .bold_line_style(BLACK.mix(0.2))
