@@ -17,7 +17,8 @@ chores:
   kill          the example, while its server is killed  [--rounds N]
   chaos         publisher, subscriber and server, killed  [--kills N] [--seed S] [--policy P]
   soak          many clients for long: --minutes N [--clients 500] [--out target/soak]
-  bench         measure against what is possible  [--all]
+  bench         measure against what is possible, and write benches/RESULTS.md and its plots: [--all] with
+                criterion's benchmarks too, or only write them from the lines of a run: --render FILE
   dialogues     the transcripts against another server: --target HOST:PORT, or the configuration
                 that it needs: --config
   transports    the client's tests over each transport  [WAY] [--short]
@@ -60,8 +61,24 @@ fn dispatch() -> Result<(), String> {
         "soak" => soak(&mut parser),
         xtask::process::PART => xtask::parts::play(&words(&mut parser)?),
         "sim" => xtask::sim::main(&mut parser),
-        "bench" => xtask::bench::run(flag(&mut parser, "all")?),
+        "bench" => bench(&mut parser),
         other => Err(format!("no such chore: {other}\n\n{USAGE}")),
+    }
+}
+
+fn bench(parser: &mut lexopt::Parser) -> Result<(), String> {
+    let (mut all, mut file) = (false, None);
+    while let Some(option) = parser.next().map_err(|error| error.to_string())? {
+        match option {
+            Long("all") => all = true,
+            Long("render") => file = Some(PathBuf::from(parser.value().map_err(|error| error.to_string())?)),
+            _ => return Err("write --all, or --render FILE, or neither".into()),
+        }
+    }
+    match file {
+        None => xtask::bench::run(all),
+        Some(_) if all => Err("--render FILE measures nothing: write it without --all".into()),
+        Some(file) => xtask::bench::render(&file),
     }
 }
 
