@@ -1,0 +1,104 @@
+//! The second server of `--copy`.
+//!
+//! Owns the publishing to a server that may refuse: to one that gets copies, and to the one of `publish` itself.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use amps_client::MemoryPublishStore;
+
+use crate::connection::{Link, Wish};
+use crate::failure::{Failure, REFUSED};
+use crate::options::Connection;
+use crate::stop::Stop;
+
+/// Bytes that may wait for the server to persist them.
+const KEPT: u64 = 64 << 20;
+
+/// What a server refused.
+#[derive(Clone, Debug, Default)]
+struct Refusals {
+    count: u64,
+    first: String,
+}
+
+/// A connection to publish over: every message is known to have arrived, or to be refused.
+pub(crate) struct Target {
+    link: Link,
+    refusals: Arc<Mutex<Refusals>>,
+    published: u64,
+}
+
+impl Target {
+    /// Connects to these servers.
+    pub(crate) fn open(servers: &[String], options: &Connection, stop: &Stop) -> Result<Self, Failure> {
+        let refusals = Arc::<Mutex<Refusals>>::default();
+        let heard = Arc::clone(&refusals);
+        let wish = Wish { servers, lasting: false, name: None };
+        let link = Link::open_with(wish, options, stop, |builder| {
+            builder.publish_store(MemoryPublishStore::new()).on_store_growth(KEPT, |_| false).on_failed_write(
+                move |failed| {
+                    let mut refusals = lock(&heard);
+                    if refusals.count == 0 {
+                        refusals.first = failed.reason();
+                    }
+                    refusals.count += 1;
+                },
+            )
+        })?;
+        Ok(Self { link, refusals, published: 0 })
+    }
+
+    /// Connects to the server of `--copy`, if there is one.
+    pub(crate) fn copy(
+        server: Option<&String>,
+        options: &Connection,
+        stop: &Stop,
+    ) -> Result<Option<Self>, Failure> {
+        let open = |server: &String| Self::open(std::slice::from_ref(server), options, stop);
+        server.map(open).transpose().map_err(|failure| failure.within("--copy"))
+    }
+
+    pub(crate) fn publish(&mut self, topic: &str, data: &[u8], delta: bool) -> Result<(), Failure> {
+        let client = &self.link.client;
+        let sent = if delta { client.delta_publish(topic, data) } else { client.publish(topic, data) };
+        sent?;
+        self.published += 1;
+        Ok(())
+    }
+
+    /// Waits until the server has dealt with everything.
+    pub(crate) fn flush(&self, within: Duration) -> Result<(), Failure> {
+        Ok(self.link.client.flush(within)?)
+    }
+
+    /// Ends a wait from another thread.
+    pub(crate) fn abort_on(&self, stop: &Stop) {
+        let client = self.link.client.clone();
+        stop.wake_by(move || client.abort());
+    }
+
+    /// How many messages the server has taken.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.published.saturating_sub(lock(&self.refusals).count)
+    }
+
+    /// What the server refused so far, as a failure.
+    pub(crate) fn verdict(&self) -> Result<(), Failure> {
+        let refusals = lock(&self.refusals);
+        if refusals.count == 0 {
+            return Ok(());
+        }
+        let Refusals { count, first } = &*refusals;
+        let text = format!("the server refused {count} of {} messages: {first}", self.published);
+        Err(Failure::new(REFUSED, format!("{text}; check the topic, its permissions, and the messages")))
+    }
+
+    pub(crate) fn close(&self, stop: &Stop) -> Result<(), Failure> {
+        self.link.close(stop)
+    }
+}
+
+fn lock(refusals: &Mutex<Refusals>) -> MutexGuard<'_, Refusals> {
+    refusals.lock().unwrap_or_else(PoisonError::into_inner)
+}
