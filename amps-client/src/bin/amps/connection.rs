@@ -4,8 +4,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use amps_client::transport::TlsClient;
@@ -32,6 +32,8 @@ pub(crate) struct Link {
     pub(crate) client: Client,
     /// It is being closed: nobody wants to hear of that.
     closing: Arc<AtomicBool>,
+    /// How the connection was lost, where it is not made again.
+    lost: Arc<Mutex<Option<Error>>>,
 }
 
 /// What a command wants of its connection.
@@ -76,24 +78,36 @@ impl Link {
         }
         let servers = Servers::new(uris.clone());
         let closing = Arc::new(AtomicBool::new(false));
+        let lost = Arc::<Mutex<Option<Error>>>::default();
         builder = if reconnects {
             let quiet = Arc::clone(&closing);
-            let lost = AtomicBool::new(false);
-            let says = move |state| tell(state, &lost, &quiet);
+            let down = AtomicBool::new(false);
+            let says = move |state| tell(state, &down, &quiet);
             builder.server_chooser(servers.clone()).reconnect(Reconnect::new()).on_state(says)
         } else {
-            builder.servers(uris)
+            let loses = Arc::clone(&lost);
+            // Whoever waits for the server need not wait any longer.
+            builder.servers(uris).on_disconnect(move |client, error| {
+                *loses.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+                client.abort();
+                Ok(())
+            })
         };
         let client = more(builder).build()?;
         let aborting = client.clone();
         stop.wake_by(move || aborting.abort());
         let connected = client.connect();
         stop.wake_nobody();
-        let link = Self { client, closing };
+        let link = Self { client, closing, lost };
         match connected {
             Ok(()) => Ok(link),
             Err(error) => Err(not_connected(error, &servers, stop)),
         }
+    }
+
+    /// The reason for an error: that the connection was lost, if it was.
+    pub(crate) fn reason(&self, error: Error) -> Error {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or(error)
     }
 
     /// Ends the connection in an orderly way.
@@ -119,16 +133,16 @@ fn not_connected(error: Error, servers: &Servers, stop: &Stop) -> Failure {
 }
 
 /// Says on stderr, once each, that a connection was lost, and that there is one again.
-fn tell(state: ConnectionState, lost: &AtomicBool, quiet: &AtomicBool) {
+fn tell(state: ConnectionState, down: &AtomicBool, quiet: &AtomicBool) {
     if quiet.load(Ordering::Relaxed) {
         return;
     }
     match state {
         ConnectionState::Connected => {}
-        ConnectionState::LoggedOn if lost.swap(false, Ordering::Relaxed) => {
+        ConnectionState::LoggedOn if down.swap(false, Ordering::Relaxed) => {
             eprintln!("amps: connected again");
         }
-        ConnectionState::Disconnected if !lost.swap(true, Ordering::Relaxed) => {
+        ConnectionState::Disconnected if !down.swap(true, Ordering::Relaxed) => {
             eprintln!("amps: no connection; trying again");
         }
         _ => {}

@@ -62,14 +62,14 @@ impl Target {
     pub(crate) fn publish(&mut self, topic: &str, data: &[u8], delta: bool) -> Result<(), Failure> {
         let client = &self.link.client;
         let sent = if delta { client.delta_publish(topic, data) } else { client.publish(topic, data) };
-        sent?;
+        sent.map_err(|error| self.link.reason(error))?;
         self.published += 1;
         Ok(())
     }
 
     /// Waits until the server has dealt with everything.
     pub(crate) fn flush(&self, within: Duration) -> Result<(), Failure> {
-        Ok(self.link.client.flush(within)?)
+        Ok(self.link.client.flush(within).map_err(|error| self.link.reason(error))?)
     }
 
     /// Ends a wait from another thread.
