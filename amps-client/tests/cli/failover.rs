@@ -3,7 +3,7 @@
 use amps_client::CommandKind;
 use amps_testkit::{Drop as How, FakeServer};
 
-use crate::process::{Running, amps, at, placed, program};
+use crate::process::{Running, amps, at, logged, placed, program, until};
 
 #[test]
 fn a_subscription_goes_on_at_the_next_server() {
@@ -98,4 +98,45 @@ fn a_store_that_cannot_be_is_told() {
     let server = FakeServer::builder().start().unwrap();
     let line = ["subscribe", "--server", &at(&server), "--topic", "t", "--store", "/nowhere/at/all"];
     amps(&line).failed(1);
+}
+
+#[test]
+fn a_replay_goes_on_where_it_was() {
+    let server = FakeServer::builder().start().unwrap();
+    (1..=2).for_each(|id| _ = server.publish("t", id.to_string()).unwrap());
+    let address = at(&server);
+    let line =
+        ["subscribe", "--server", &address, "--server", &address, "--topic", "t", "--bookmark", "epoch"];
+    let mut running = Running::start(program(&[&line[..], &["--count", "3", "--name", "s"]].concat()));
+    assert_eq!((running.line(), running.line()), ("1".into(), "2".into()));
+    server.drop_connection("s", How::Reset);
+    server.publish("t", "3").unwrap();
+    assert_eq!(running.line(), "3");
+    assert_eq!(running.end().status, 0);
+}
+
+#[test]
+fn publishing_goes_on_at_the_next_server() {
+    let (one, other) = (FakeServer::builder().start().unwrap(), FakeServer::builder().start().unwrap());
+    let mut running = Running::start(program(&[
+        "publish",
+        "--server",
+        &at(&one),
+        "--server",
+        &at(&other),
+        "--topic",
+        "t",
+        "--name",
+        "p",
+    ]));
+    running.write(b"1\n");
+    until("the first message is there", || logged(&one, "t").len() == 1);
+    one.stop_accepting();
+    one.drop_connection("p", How::Reset);
+    running.write(b"2\n");
+    let ended = running.end();
+    assert_eq!(ended.status, 0, "{ended:?}");
+    assert!(ended.text().starts_with("total messages published: 2 ("));
+    // Where the first one was not known to be persisted yet, it is there as well.
+    assert_eq!(logged(&other, "t").last().unwrap(), b"2");
 }

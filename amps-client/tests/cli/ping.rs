@@ -97,6 +97,7 @@ fn what_the_command_line_gets_wrong_is_said_in_one_line_without_passwords() {
         &["ping", "--server", "tcp://ann:hunter2@host/amps/json"],
         &["ping", "tcp://ann:hunter2@host:1/amps/json"],
         &["ping", "--server", "h:1", "ann:hunter2@h:1"],
+        &["ping", "--server", "h:1", "ann:my hunter2 @h:1"],
         &["ping", "--server", "h:1", "--timeout", "soon"],
         &["ping", "--server", "h:1", "--password-file", "/nowhere/at/all"],
         &["ping", "--server", "h:1", "--ca", "/nowhere/at/all"],

@@ -38,6 +38,8 @@ pub(crate) struct Link {
 
 /// What a command wants of its connection.
 pub(crate) struct Wish<'a> {
+    /// The option that names the servers.
+    pub(crate) option: &'static str,
     pub(crate) servers: &'a [String],
     /// A lost connection is made again, also where there is one server only.
     pub(crate) lasting: bool,
@@ -48,7 +50,7 @@ pub(crate) struct Wish<'a> {
 impl Link {
     /// Connects to the servers of `--server`.
     pub(crate) fn open(options: &Connection, stop: &Stop) -> Result<Self, Failure> {
-        let wish = Wish { servers: &options.server, lasting: false, name: None };
+        let wish = Wish { option: "--server", servers: &options.server, lasting: false, name: None };
         Self::open_with(wish, options, stop, |builder| builder)
     }
 
@@ -59,9 +61,12 @@ impl Link {
         stop: &Stop,
         more: impl FnOnce(ClientBuilder) -> ClientBuilder,
     ) -> Result<Self, Failure> {
-        let Wish { servers, lasting, name } = wish;
-        let uris: Vec<String> =
-            servers.iter().map(|server| connection_string(server, options)).collect::<Result<_, _>>()?;
+        let Wish { option, servers, lasting, name } = wish;
+        let uris: Vec<String> = servers
+            .iter()
+            .map(|server| connection_string(server, options))
+            .collect::<Result<_, _>>()
+            .map_err(|failure: Failure| failure.within(option))?;
         let reconnects = lasting || uris.len() > 1;
         let name = options.name.clone().or(name).unwrap_or_else(unique_name);
         let patience = stop.at_most(PATIENCE);

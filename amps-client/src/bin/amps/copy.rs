@@ -30,11 +30,20 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Connects to these servers.
-    pub(crate) fn open(servers: &[String], options: &Connection, stop: &Stop) -> Result<Self, Failure> {
+    /// Connects to the servers of `--server`.
+    pub(crate) fn open(options: &Connection, stop: &Stop) -> Result<Self, Failure> {
+        Self::open_to("--server", &options.server, options, stop)
+    }
+
+    fn open_to(
+        option: &'static str,
+        servers: &[String],
+        options: &Connection,
+        stop: &Stop,
+    ) -> Result<Self, Failure> {
         let refusals = Arc::<Mutex<Refusals>>::default();
         let heard = Arc::clone(&refusals);
-        let wish = Wish { servers, lasting: false, name: None };
+        let wish = Wish { option, servers, lasting: false, name: None };
         let link = Link::open_with(wish, options, stop, |builder| {
             builder.publish_store(MemoryPublishStore::new()).on_store_growth(KEPT, |_| false).on_failed_write(
                 move |failed| {
@@ -55,8 +64,8 @@ impl Target {
         options: &Connection,
         stop: &Stop,
     ) -> Result<Option<Self>, Failure> {
-        let open = |server: &String| Self::open(std::slice::from_ref(server), options, stop);
-        server.map(open).transpose().map_err(|failure| failure.within("--copy"))
+        let open = |server: &String| Self::open_to("--copy", std::slice::from_ref(server), options, stop);
+        server.map(open).transpose()
     }
 
     pub(crate) fn publish(&mut self, topic: &str, data: &[u8], delta: bool) -> Result<(), Failure> {

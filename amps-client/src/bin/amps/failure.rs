@@ -2,6 +2,7 @@
 //!
 //! Owns the classes of failures, and that no line shows a password.
 
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
@@ -44,13 +45,17 @@ impl Failure {
     }
 
     /// What clap says, without its pictures.
-    pub(crate) fn of_usage(error: &clap::Error) -> Self {
-        let text = error.render().to_string();
+    pub(crate) fn of_usage(error: &clap::Error, arguments: &[OsString]) -> Self {
+        let mut text = error.render().to_string();
+        for argument in arguments {
+            let argument = argument.to_string_lossy();
+            text = text.replace(&*argument, &without_secret(&argument));
+        }
         let said = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
         let said: Vec<&str> = said.filter(|line| !line.is_empty() && !line.starts_with("For more")).collect();
         let line = said.join(" ");
         let line = line.strip_prefix("error: ").unwrap_or(&line);
-        Self::usage(format!("{}; 'amps help' lists commands and options", without_secrets(line)))
+        Self::usage(format!("{line}; 'amps help' lists commands and options"))
     }
 
     /// A file that is named on the command line cannot be opened.
@@ -110,19 +115,15 @@ pub(crate) fn one_line(text: &str) -> String {
     text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Masks what may be a password: in every word with an `@`, what is between the first colon (behind a scheme) and
-/// the last `@`.
-fn without_secrets(line: &str) -> String {
-    let masked = line.split(' ').map(|word| {
-        let Some(at) = word.rfind('@') else { return word.to_owned() };
-        let begin = word.find("://").map_or(0, |scheme| scheme + 3);
-        let colon = word.get(begin..at).and_then(|user| user.find(':'));
-        match (colon.map(|colon| begin + colon), word.get(at..)) {
-            (Some(colon), Some(rest)) => format!("{}:***{rest}", word.get(..colon).unwrap_or_default()),
-            _ => word.to_owned(),
-        }
-    });
-    masked.collect::<Vec<_>>().join(" ")
+/// An argument without what may be a password: what is between the first colon, behind a scheme, and the last `@`.
+fn without_secret(argument: &str) -> String {
+    let Some(at) = argument.rfind('@') else { return argument.to_owned() };
+    let begin = argument.find("://").map_or(0, |scheme| scheme + 3);
+    let colon = argument.get(begin..at).and_then(|user| user.find(':'));
+    match (colon.map(|colon| begin + colon), argument.get(at..)) {
+        (Some(colon), Some(rest)) => format!("{}:***{rest}", argument.get(..colon).unwrap_or_default()),
+        _ => argument.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -131,13 +132,10 @@ mod tests {
 
     #[test]
     fn passwords_are_masked_wherever_they_stand() {
-        assert_eq!(
-            without_secrets("unexpected argument 'tcp://ann:s3:c@ret@h:9007/amps' found"),
-            "unexpected argument 'tcp://ann:***@h:9007/amps' found"
-        );
-        assert_eq!(without_secrets("ann:secret@host:9007"), "ann:***@host:9007");
-        assert_eq!(without_secrets("write to ann@host:9007"), "write to ann@host:9007");
-        assert_eq!(without_secrets("tcp://host:9007 is fine"), "tcp://host:9007 is fine");
+        assert_eq!(without_secret("tcp://ann:s3:c@r et@h:9007/amps"), "tcp://ann:***@h:9007/amps");
+        assert_eq!(without_secret("--server=ann:secret@host:9007"), "--server=ann:***@host:9007");
+        assert_eq!(without_secret("ann@host:9007"), "ann@host:9007");
+        assert_eq!(without_secret("tcp://host:9007"), "tcp://host:9007");
     }
 
     #[test]

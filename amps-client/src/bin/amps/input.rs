@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use memchr::memmem::Finder;
 
@@ -17,6 +18,8 @@ use crate::failure::Failure;
 const CHUNK: usize = 64 << 10;
 /// Reads that may wait to be published.
 const AHEAD: usize = 8;
+/// How long to leave an input alone that has nothing and does not wait.
+const NOT_NOW: Duration = Duration::from_millis(5);
 /// About what a server accepts; without a delimiter in so many bytes there is none.
 const LONGEST: usize = 200 << 20;
 
@@ -85,6 +88,11 @@ fn read(mut input: Input, mut splitter: Splitter, events: &SyncSender<Event>) ->
             }
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // Another process that has the same terminal has set it so.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(NOT_NOW);
+                continue;
+            }
             Err(error) => return Event::Failed(format!("cannot read {}: {error}", input.name)),
         };
         let messages = splitter.push(chunk.get(..count).unwrap_or_default());

@@ -3,6 +3,7 @@
 //! Owns the way from arguments to a command, and from its outcome to an exit status and one line on stderr. What
 //! a command does is in a module of its own; the protocol is the library's business.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 mod connection;
@@ -34,9 +35,10 @@ use crate::failure::{Failure, Outcome, USAGE};
 use crate::options::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(spark::arguments(std::env::args_os())) {
+    let arguments = spark::arguments(std::env::args_os());
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return misunderstood(&error),
+        Err(error) => return misunderstood(&error, &arguments),
     };
     let outcome = match cli.command {
         Command::Ping(options) => ping::run(&options),
@@ -57,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 /// What clap has to say: a page that was asked for, or one line.
-fn misunderstood(error: &clap::Error) -> ExitCode {
+fn misunderstood(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // Whoever closed stdout wants no help.
@@ -68,6 +70,6 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
             let _ = error.print();
             ExitCode::from(USAGE)
         }
-        _ => Failure::of_usage(error).report(),
+        _ => Failure::of_usage(error, arguments).report(),
     }
 }

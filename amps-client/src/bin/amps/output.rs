@@ -5,9 +5,12 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::time::Duration;
 
 /// Printed bytes that are held back at most.
 const ROOM: usize = 64 << 10;
+/// How long to leave a stdout alone that takes nothing and does not wait.
+const NOT_NOW: Duration = Duration::from_millis(5);
 
 /// Stdout, or something in its place.
 pub(crate) struct Output<W = File> {
@@ -65,6 +68,8 @@ impl<W: Write> Output<W> {
                     self.taken += count as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Another process that has the same end of the pipe has set it so.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(NOT_NOW),
                 Err(error) => return Err(error),
             }
         }

@@ -42,7 +42,7 @@ struct Work<'a> {
 }
 
 fn publish(options: &Publish, input: Input, stop: &Stop) -> Result<Outcome, Failure> {
-    let mut targets = vec![Target::open(&options.connection.server, &options.connection, stop)?];
+    let mut targets = vec![Target::open(&options.connection, stop)?];
     targets.extend(Target::copy(options.copy.as_ref(), &options.connection, stop)?);
     let progress = progress(&input);
     let mut work = Work { options, targets, stop, began: Instant::now(), sent: 0, empty: 0, progress };
@@ -56,6 +56,7 @@ impl Work<'_> {
     fn all(&mut self, input: Input) -> Result<(), Failure> {
         let (events, waking) = input.start(&self.options.input.delimiter.clone().unwrap_or_default());
         self.stop.wake_by(move || _ = waking.try_send(Event::Stop));
+        let mut read = 0;
         loop {
             let event = match self.stop.remaining() {
                 Some(left) => events.recv_timeout(left),
@@ -68,8 +69,13 @@ impl Work<'_> {
                             return Ok(());
                         }
                         self.one(message)?;
+                        if self.options.rate.is_some() {
+                            self.progress.inc(message.len() as u64);
+                            self.progress.set_message(self.rate());
+                        }
                     }
-                    self.progress.inc(bytes);
+                    read += bytes;
+                    self.progress.set_position(read);
                     self.progress.set_message(self.rate());
                 }
                 Event::Failed(text) => return Err(Failure::new(OTHER, text)),

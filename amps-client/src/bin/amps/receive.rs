@@ -5,10 +5,14 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amps_client::bookmarks::MOST_RECENT;
-use amps_client::{ClientBuilder, Command, CommandKind, Error, FileBookmarkStore, Message, Subscription};
+use amps_client::{
+    BookmarkStore, ClientBuilder, Command, CommandKind, Error, FileBookmarkStore, MemoryBookmarkStore,
+    Message, Subscription,
+};
 
 use crate::connection::{Link, PATIENCE, Wish, name_of_store};
 use crate::copy::Target;
@@ -24,8 +28,10 @@ struct Request<'a> {
     printing: &'a Printing,
     command: Command,
     draining: Option<&'a Draining>,
-    store: Option<FileBookmarkStore>,
+    store: Option<Arc<dyn BookmarkStore>>,
     name: Option<String>,
+    /// A lost connection is made again, also to a single server.
+    lasting: bool,
     /// Its end is the end of the work.
     finite: bool,
 }
@@ -35,18 +41,23 @@ pub(crate) fn subscribe(options: &Subscribe) -> Result<Outcome, Failure> {
     let topic = options.selection.topic.as_str();
     let mut command = if options.delta { Command::delta_subscribe(topic) } else { Command::subscribe(topic) };
     command = drained(selected(command, &options.selection), &options.draining, &options.printing);
-    let mut store = None;
+    let mut store: Option<Arc<dyn BookmarkStore>> = None;
     if let Some(path) = &options.store {
         let opened = FileBookmarkStore::open(path).map_err(|error| Failure::from(Error::Store(error)))?;
-        store = Some(opened);
+        store = Some(Arc::new(opened));
         // Unlike an id of the library's making, it is the same next time.
         command = command.sub_id(topic.replace(',', "_"));
     }
     let bookmark = options.bookmark.as_deref().or(store.is_some().then_some(MOST_RECENT));
     if let Some(bookmark) = bookmark {
         command = command.bookmark(place(bookmark));
+        if options.connection.server.len() > 1 && store.is_none() {
+            // So that a reconnect goes on where it was.
+            store = Some(Arc::new(MemoryBookmarkStore::new()));
+        }
     }
     run(Request {
+        lasting: options.store.is_some(),
         connection: &options.connection,
         printing: &options.printing,
         command,
@@ -71,6 +82,7 @@ pub(crate) fn sow(options: &Sow) -> Result<Outcome, Failure> {
         draining: None,
         store: None,
         name: None,
+        lasting: false,
         finite: true,
     })
 }
@@ -95,6 +107,7 @@ pub(crate) fn sow_and_subscribe(options: &SowAndSubscribe) -> Result<Outcome, Fa
         draining: Some(&options.draining),
         store: None,
         name: None,
+        lasting: false,
         finite: false,
     })
 }
@@ -216,11 +229,16 @@ impl<'a> Reading<'a> {
     /// From the connection to its end.
     fn all(&mut self, request: Request<'_>) -> Result<(), Failure> {
         let store = request.store;
-        let wish = Wish { servers: &request.connection.server, lasting: store.is_some(), name: request.name };
+        let wish = Wish {
+            option: "--server",
+            servers: &request.connection.server,
+            lasting: request.lasting,
+            name: request.name,
+        };
         let batch = request.draining.and_then(|draining| draining.backlog).unwrap_or(1);
         let more = |mut builder: ClientBuilder| {
             if let Some(store) = store {
-                builder = builder.bookmark_store(store);
+                builder = builder.shared_bookmark_store(store);
             }
             // Acknowledgements go out when stdout has taken what they are for; see `settle`.
             builder.ack_batch_size(batch as usize)
@@ -330,7 +348,9 @@ impl<'a> Reading<'a> {
     fn copied(&mut self) -> Result<(), Failure> {
         let Some(copy) = &self.copy else { return Ok(()) };
         let copied = self.uncopied.take().map_or(Ok(()), Err);
-        let copied = copied.and_then(|()| copy.flush(PATIENCE)).and_then(|()| copy.verdict());
+        let copied = copied
+            .and_then(|()| copy.flush(self.stop.at_most(PATIENCE).max(Duration::from_secs(1))))
+            .and_then(|()| copy.verdict());
         copied.map_err(|failure| failure.within("--copy"))
     }
 

@@ -12,18 +12,18 @@ use crate::options::Connection;
 const DEFAULT_PORT: u16 = 9007;
 const DEFAULT_TYPE: &str = "json";
 
-/// The connection string for one `--server`, or `--copy`.
+/// The connection string for one `--server`, or `--copy`. Which of them is wrong, the caller knows.
 pub(crate) fn connection_string(server: &str, options: &Connection) -> Result<String, Failure> {
     let uri = if server.contains("://") { whole(server, options)? } else { short(server, options)? };
     // Read once more, so that what is wrong is a matter of the command line.
-    uri.parse::<Endpoint>().map_err(|error| Failure::usage(format!("--server: {error}")))?;
+    uri.parse::<Endpoint>().map_err(|error| Failure::usage(error.to_string()))?;
     Ok(uri)
 }
 
 fn short(server: &str, options: &Connection) -> Result<String, Failure> {
     let (user, address) = server.rsplit_once('@').map_or(("", server), |(user, address)| (user, address));
     if address.is_empty() || address.contains(['/', '?']) {
-        let text = "--server: write [USER[:PASSWORD]@]HOST[:PORT], or tcp://HOST:PORT/amps/TYPE";
+        let text = "write [USER[:PASSWORD]@]HOST[:PORT], or tcp://HOST:PORT/amps/TYPE";
         return Err(Failure::usage(text));
     }
     // An IPv6 address without a port ends with its bracket.
@@ -43,7 +43,7 @@ fn escaped(user: &str) -> String {
 }
 
 fn whole(server: &str, options: &Connection) -> Result<String, Failure> {
-    let endpoint: Endpoint = server.parse().map_err(|error| Failure::usage(format!("--server: {error}")))?;
+    let endpoint = server.parse::<Endpoint>().map_err(|error| Failure::usage(error.to_string()))?;
     let (place, parameters) = server.split_once('?').unwrap_or((server, ""));
     let mut uri = place.to_owned();
     if options.secure {
@@ -52,17 +52,21 @@ fn whole(server: &str, options: &Connection) -> Result<String, Failure> {
             Scheme::Tcp => uri.replacen("tcp://", "tcps://", 1),
             Scheme::Ws => uri.replacen("ws://", "wss://", 1),
             Scheme::Unix => {
-                return Err(Failure::usage("--secure: a unix socket is not encrypted; leave it out"));
+                return Err(Failure::usage("a unix socket is not encrypted; leave --secure out"));
             }
         };
     }
     match (&endpoint.message_type, &options.message_type) {
         (Some(said), Some(asked)) if said != asked => {
             return Err(Failure::usage(format!(
-                "--type: the connection string says \"{said}\", --type \"{asked}\"; leave one out"
+                "the connection string says \"{said}\", --type \"{asked}\"; leave one out"
             )));
         }
-        (None, Some(asked)) => uri = format!("{}/{asked}", uri.trim_end_matches('/')),
+        (None, Some(asked)) => {
+            let path = place.split_once("://").and_then(|(_, place)| place.split_once('/'));
+            let amps = if path.is_some_and(|(_, path)| !path.is_empty()) { "" } else { "/amps" };
+            uri = format!("{}{amps}/{asked}", uri.trim_end_matches('/'));
+        }
         _ => {}
     }
     let more = options.uriopts.as_deref().map_or("", |text| text.trim_start_matches('?'));
@@ -103,6 +107,7 @@ mod tests {
     fn a_connection_string_gets_what_it_lacks() {
         assert_eq!(made("tcp://h:1/amps/json", &[]).unwrap(), "tcp://h:1/amps/json");
         assert_eq!(made("tcp://h:1/amps", &["--type", "fix"]).unwrap(), "tcp://h:1/amps/fix");
+        assert_eq!(made("tcp://h:1/amps/", &["--type", "fix"]).unwrap(), "tcp://h:1/amps/fix");
         assert_eq!(made("ws://h:1/amps/json", &["--secure", "true"]).unwrap(), "wss://h:1/amps/json");
         assert_eq!(
             made("tcp://h:1/amps/json?tcp_linger=1", &["--uriopts", "?tcp_nodelay=no"]).unwrap(),
@@ -122,7 +127,7 @@ mod tests {
             ("ann:secret@h:1", &["--uriopts", "colour=red"]),
         ] {
             let error = made(server, more).unwrap_err();
-            assert!(error.starts_with("--") && !error.contains("secret"), "{server}: {error}");
+            assert!(!error.contains("secret"), "{server}: {error}");
         }
     }
 }

@@ -140,6 +140,7 @@ impl Stop {
         while !state.finished {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                eprintln!("amps: ended by a signal, with work unfinished");
                 std::process::exit(i32::from(status_of(signal)));
             }
             state = self.wait(state, left);
