@@ -28,7 +28,9 @@ fn bash_can_read_its_completions() {
 #[test]
 fn the_manual_has_a_page_for_each_command() {
     let page = amps(&["man"]).done().text().to_owned();
-    for text in [".TH amps 1", ".SH NAME", ".SH SUBCOMMANDS", "Exit status", "AMPS_PASSWORD"] {
+    for text in
+        [".TH amps 1", ".SH NAME", ".SH SUBCOMMANDS", ".SH \"EXIT STATUS\"", "AMPS_PASSWORD", ".SH EXAMPLES"]
+    {
         assert!(page.contains(text), "{text}");
     }
     assert!(amps(&["man", "sow_delete"]).done().text().contains("\\-\\-filter"));

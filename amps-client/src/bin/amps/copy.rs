@@ -14,6 +14,8 @@ use crate::stop::Stop;
 
 /// Bytes that may wait for the server to persist them.
 const KEPT: u64 = 64 << 20;
+/// How often the server says what it has persisted. Left to itself it takes a second, for which a short run would wait.
+const TOLD_EVERY: Duration = Duration::from_millis(10);
 
 /// What a server refused.
 #[derive(Clone, Debug, Default)]
@@ -45,15 +47,17 @@ impl Target {
         let heard = Arc::clone(&refusals);
         let wish = Wish { option, servers, lasting: false, name: None };
         let link = Link::open_with(wish, options, stop, |builder| {
-            builder.publish_store(MemoryPublishStore::new()).on_store_growth(KEPT, |_| false).on_failed_write(
-                move |failed| {
+            builder
+                .ack_conflation(TOLD_EVERY)
+                .publish_store(MemoryPublishStore::new())
+                .on_store_growth(KEPT, |_| false)
+                .on_failed_write(move |failed| {
                     let mut refusals = lock(&heard);
                     if refusals.count == 0 {
                         refusals.first = failed.reason();
                     }
                     refusals.count += 1;
-                },
-            )
+                })
         })?;
         Ok(Self { link, refusals, published: 0 })
     }

@@ -11,20 +11,49 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use crate::escapes::Delimiter;
 use crate::template::Template;
 
-/// What the manual says behind the options.
-pub(crate) const STATUS: &str = "\
-Exit status: 0 all was done, or stdout wanted no more; 1 something else failed, such as a damaged capture; 2 the
-command line, or a file that it names; 3 no connection, or it was lost; 4 the server refused the logon, the command
-or messages; 5 it took too long; 130 after SIGINT, 143 after SIGTERM.
+/// What an exit status means.
+pub(crate) const STATUS: &[(&str, &str)] = &[
+    ("0", "All was done, or stdout wanted no more"),
+    ("1", "Something else failed, such as a damaged capture, or a store"),
+    ("2", "The command line is wrong, or names a file that cannot be read"),
+    ("3", "No connection, or it was lost"),
+    ("4", "The server refused the logon, the command, or messages"),
+    ("5", "It took too long"),
+    ("130", "Ended by SIGINT"),
+    ("143", "Ended by SIGTERM"),
+];
 
-Passwords: in the file of --password-file, in the environment variable AMPS_PASSWORD, or in --server, where other
-users of the machine may see it.
+/// What the environment says.
+pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
+    ("AMPS_PASSWORD", "The password, unless the server's string or --password-file has one"),
+    ("NO_COLOR", "If set, nothing is coloured"),
+];
 
-Options may have one dash, as with spark: -server, -topic.";
+/// Lines to begin with.
+pub(crate) const EXAMPLES: &[&str] = &[
+    "amps ping --server localhost:9007",
+    "amps publish --server localhost:9007 --topic orders --file orders.json",
+    "amps sow --server localhost:9007 --topic orders --filter \"/qty > 100\" --json",
+    "amps subscribe --server localhost:9007 --topic work --ack --backlog 10 --count 100",
+    "amps subscribe --server main:9007 --server backup:9007 --topic orders --store orders.bookmarks",
+];
+
+/// What help says behind the options.
+fn more_help() -> String {
+    let rows = |rows: &[(&str, &str)]| -> String {
+        rows.iter().map(|(name, text)| format!("  {name:<14} {text}\n")).collect()
+    };
+    let examples: String = EXAMPLES.iter().map(|line| format!("  {line}\n")).collect();
+    format!(
+        "Exit status:\n{}\nEnvironment:\n{}\nExamples:\n{examples}\nOptions may have one dash, as with spark: -server, -topic.",
+        rows(STATUS),
+        rows(ENVIRONMENT)
+    )
+}
 
 /// AMPS on the command line: publish, subscribe, query, delete, drain queues, read captures
 #[derive(Parser, Debug)]
-#[command(name = "amps", version, after_help = STATUS)]
+#[command(name = "amps", version, after_help = more_help())]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -334,12 +363,43 @@ fn rate(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory;
+
+    use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// The options of all commands, by their long names.
+    fn options() -> BTreeSet<String> {
+        let mut cli = Cli::command();
+        cli.build();
+        let commands = cli.get_subcommands().filter(|command| command.get_name() != "help");
+        let options = commands.flat_map(clap::Command::get_arguments).filter(|option| !option.is_hide_set());
+        let names = options.filter_map(clap::Arg::get_long).filter(|name| *name != "help");
+        names.map(ToOwned::to_owned).collect()
+    }
+
+    #[test]
+    fn the_guide_names_every_option_and_every_command_and_no_other() {
+        let page = include_str!("../../guide/command_line.md");
+        let words = page.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
+        let mut named: BTreeSet<String> = words
+            .filter_map(|word| word.strip_prefix("--").or_else(|| word.strip_prefix('-')))
+            .filter(|word| !word.is_empty() && !matches!(*word, "features" | "authenticator"))
+            .map(ToOwned::to_owned)
+            .collect();
+        // Those of `spark` stand there with one dash, others with two.
+        named.remove("-");
+        named.retain(|word| word.starts_with(|c: char| c.is_ascii_lowercase()));
+        assert_eq!(named, options());
+        for command in Cli::command().get_subcommands() {
+            assert!(page.contains(&format!("`{}`", command.get_name())), "{}", command.get_name());
+        }
     }
 
     #[test]

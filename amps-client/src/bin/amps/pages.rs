@@ -5,9 +5,10 @@ use std::io::Write;
 
 use clap::{Command, CommandFactory};
 use clap_mangen::Man as Page;
+use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::failure::{Failure, OTHER, Outcome};
-use crate::options::{Cli, Completions, Man};
+use crate::options::{Cli, Completions, ENVIRONMENT, EXAMPLES, Man, STATUS};
 
 /// Prints the completions for a shell.
 pub(crate) fn completions(options: &Completions) -> Result<Outcome, Failure> {
@@ -49,9 +50,38 @@ fn page_name(command: &Command) -> &str {
 }
 
 fn page(command: &Command) -> std::io::Result<Vec<u8>> {
-    let mut page = Vec::new();
-    Page::new(command.clone().version(env!("CARGO_PKG_VERSION"))).render(&mut page)?;
-    Ok(page)
+    let mut out = Vec::new();
+    let version = concat!("amps ", env!("CARGO_PKG_VERSION"));
+    let page = Page::new(command.clone().after_help("")).source(version).manual("AMPS");
+    page.render_title(&mut out)?;
+    page.render_name_section(&mut out)?;
+    page.render_synopsis_section(&mut out)?;
+    page.render_description_section(&mut out)?;
+    page.render_options_section(&mut out)?;
+    if command.has_subcommands() {
+        page.render_subcommands_section(&mut out)?;
+    }
+    let mut more = Roff::default();
+    for (title, rows) in [("EXIT STATUS", STATUS), ("ENVIRONMENT", ENVIRONMENT)] {
+        more.control("SH", [title]);
+        for (name, text) in rows {
+            more.control("TP", []);
+            more.text([bold(*name)]);
+            more.text([roman(*text)]);
+        }
+    }
+    if command.has_subcommands() {
+        more.control("SH", ["EXAMPLES"]);
+        for line in EXAMPLES {
+            more.control("PP", []);
+            more.text([roman(*line)]);
+        }
+    } else {
+        more.control("SH", ["SEE ALSO"]);
+        more.text([bold("amps"), roman("(1)")]);
+    }
+    more.to_writer(&mut out)?;
+    Ok(out)
 }
 
 /// To stdout; that nobody reads on is no failure.
