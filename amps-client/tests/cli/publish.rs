@@ -163,6 +163,27 @@ fn a_signal_ends_the_waiting_for_input_with_a_summary() {
 }
 
 #[test]
+fn a_signal_does_not_wait_for_a_server_that_does_not_answer() {
+    let server = FakeServer::builder().journal(JournalMode::All).start().unwrap();
+    server.hold_durability(true);
+    let mut running = Running::start(program(&["publish", "--server", &at(&server), "--topic", "t"]));
+    running.write(b"1\n");
+    server.wait_for_commands(&Matcher::command(CommandKind::Publish), 1, PATIENCE).unwrap();
+    running.signal(Signal::INT);
+    let ended = running.end_open();
+    assert_eq!((ended.status, ended.text()), (130, ""));
+    assert!(ended.stderr.contains("not every message is known to have arrived"), "{ended:?}");
+}
+
+#[test]
+fn a_server_that_persists_nothing_is_given_up_when_the_time_is_over() {
+    let server = server();
+    server.hold_durability(true);
+    let line = ["publish", "--server", &at(&server), "--topic", "t", "--timeout", "300ms"];
+    assert!(amps_reading("1\n", &line).failed(5).contains("not every message"));
+}
+
+#[test]
 fn nobody_who_reads_the_summary_is_no_failure() {
     let server = server();
     let mut running = Running::start(program(&["publish", "--server", &at(&server), "--topic", "t"]));

@@ -110,6 +110,11 @@ impl Link {
         }
     }
 
+    /// Whether the connection was lost, and is not made again.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// The reason for an error: that the connection was lost, if it was.
     pub(crate) fn reason(&self, error: Error) -> Error {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or(error)

@@ -3,11 +3,11 @@
 //! Owns the publishing to a server that may refuse: to one that gets copies, and to the one of `publish` itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use amps_client::MemoryPublishStore;
+use amps_client::{Error, MemoryPublishStore};
 
-use crate::connection::{Link, Wish};
+use crate::connection::{Link, PATIENCE, Wish};
 use crate::failure::{Failure, REFUSED};
 use crate::options::Connection;
 use crate::stop::Stop;
@@ -16,6 +16,11 @@ use crate::stop::Stop;
 const KEPT: u64 = 64 << 20;
 /// How often the server says what it has persisted. Left to itself it takes a second, for which a short run would wait.
 const TOLD_EVERY: Duration = Duration::from_millis(10);
+
+/// After a reason to stop, the server gets so long to take what was published.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How often to look, while the server is awaited, whether that is in vain.
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// What a server refused.
 #[derive(Clone, Debug, Default)]
@@ -80,15 +85,23 @@ impl Target {
         Ok(())
     }
 
-    /// Waits until the server has dealt with everything.
-    pub(crate) fn flush(&self, within: Duration) -> Result<(), Failure> {
-        Ok(self.link.client.flush(within).map_err(|error| self.link.reason(error))?)
-    }
-
-    /// Ends a wait from another thread.
-    pub(crate) fn abort_on(&self, stop: &Stop) {
-        let client = self.link.client.clone();
-        stop.wake_by(move || client.abort());
+    /// Waits until the server has dealt with everything. There is little time after a reason to stop, and none after
+    /// a connection was lost that nobody makes again.
+    pub(crate) fn flush(&self, stop: &Stop) -> Result<(), Failure> {
+        let mut until = Instant::now() + stop.at_most(PATIENCE);
+        let mut hurries = false;
+        loop {
+            if !hurries && stop.cause().is_some() {
+                hurries = true;
+                until = Instant::now() + LAST_WORDS;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            // The store waits for any later connection; that there is none is for this side to know.
+            match self.link.client.flush(left.min(GLANCE)) {
+                Err(Error::TimedOut { .. }) if left > GLANCE && !self.link.is_lost() => {}
+                flushed => return flushed.map_err(|error| Failure::from(self.link.reason(error))),
+            }
+        }
     }
 
     /// How many messages the server has taken.

@@ -8,15 +8,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::connection::PATIENCE;
 use crate::copy::Target;
 use crate::failure::{CONNECTION, Failure, OTHER, Outcome, TIMED_OUT};
 use crate::input::{Event, Input};
 use crate::options::Publish;
 use crate::stop::{Cause, Stop};
-
-/// After a signal, the server gets so long to take what was published.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Publishes everything that there is.
 pub(crate) fn run(options: &Publish) -> Result<Outcome, Failure> {
@@ -26,7 +22,10 @@ pub(crate) fn run(options: &Publish) -> Result<Outcome, Failure> {
     let outcome = publish(options, input, &stop);
     stop.finished();
     match (outcome, stop.cause()) {
-        (Err(_), Some(Cause::Signal(signal))) => Ok(Outcome::Signalled(signal)),
+        (Err(failure), Some(Cause::Signal(signal))) => {
+            let _ = failure.report();
+            Ok(Outcome::Signalled(signal))
+        }
         (outcome, _) => outcome,
     }
 }
@@ -106,14 +105,9 @@ impl Work<'_> {
     /// Waits for the server, says what it has, and what went wrong.
     fn end(self, read: Result<(), Failure>) -> Result<Outcome, Failure> {
         let cause = self.stop.cause();
-        let patience = if cause.is_some() { LAST_WORDS } else { self.stop.at_most(PATIENCE) };
-        if let (None, Some(target)) = (cause, self.targets.first()) {
-            // From here on a signal ends the waiting.
-            target.abort_on(self.stop);
-        }
         let mut flushed = Ok(());
         for target in &self.targets {
-            flushed = flushed.and(target.flush(patience).map_err(|failure| unconfirmed(failure, self.stop)));
+            flushed = flushed.and(target.flush(self.stop).map_err(|failure| unconfirmed(failure, self.stop)));
         }
         self.stop.wake_nobody();
         if self.empty > 0 {

@@ -14,7 +14,7 @@ use amps_client::{
     Message, Subscription,
 };
 
-use crate::connection::{Link, PATIENCE, Wish, name_of_store};
+use crate::connection::{Link, Wish, name_of_store};
 use crate::copy::Target;
 use crate::failure::{CONNECTION, Failure, OTHER, Outcome, TIMED_OUT, one_line};
 use crate::options::{Connection, Draining, Printing, Query, Selection, Sow, SowAndSubscribe, Subscribe};
@@ -253,13 +253,10 @@ impl<'a> Reading<'a> {
         let placed = link.client.execute(&command);
         self.stop.wake_nobody();
         let mut stream = placed?;
-        let closer = stream.closer();
-        self.stop.wake_by(move || closer.close());
         self.stop.watch_output();
 
         let read = self.read(&mut stream, &link, request.finite);
         let settled = self.settle(&link);
-        self.stop.wake_nobody();
         drop(stream);
         let closed = if self.acks { link.close(self.stop) } else { link.close(self.stop).or(Ok(())) };
         let copied = self.copy.as_ref().map_or(Ok(()), |copy| copy.close(self.stop));
@@ -267,11 +264,23 @@ impl<'a> Reading<'a> {
     }
 
     fn read(&mut self, stream: &mut Subscription, link: &Link, finite: bool) -> Result<(), Failure> {
+        let closer = stream.closer();
         while self.stop.cause().is_none() {
             // What was printed is written before anybody waits.
             let idle = self.output.printed() == self.output.taken();
             stream.set_timeout(if idle { self.stop.remaining() } else { Some(Duration::ZERO) });
-            match stream.next() {
+            if idle {
+                // To end the subscription ends its leases: only here is nothing printed and not acknowledged.
+                let closer = closer.clone();
+                self.stop.wake_by(move || closer.close());
+            }
+            let next = stream.next();
+            self.stop.wake_nobody();
+            if idle && matches!(self.stop.cause(), Some(Cause::Signal(_) | Cause::OutputGone)) {
+                // A message that came at the last moment is not printed, and goes back to its queue.
+                return Ok(());
+            }
+            match next {
                 Some(Ok(message)) => {
                     self.take(message);
                     if self.wanted.is_some_and(|wanted| self.received >= wanted) {
@@ -348,9 +357,7 @@ impl<'a> Reading<'a> {
     fn copied(&mut self) -> Result<(), Failure> {
         let Some(copy) = &self.copy else { return Ok(()) };
         let copied = self.uncopied.take().map_or(Ok(()), Err);
-        let copied = copied
-            .and_then(|()| copy.flush(self.stop.at_most(PATIENCE).max(Duration::from_secs(1))))
-            .and_then(|()| copy.verdict());
+        let copied = copied.and_then(|()| copy.flush(self.stop)).and_then(|()| copy.verdict());
         copied.map_err(|failure| failure.within("--copy"))
     }
 
