@@ -26,6 +26,8 @@ const PASSWORD: &str = "AMPS_PASSWORD";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the orderly end of a connection may take.
 const CLOSING: Duration = Duration::from_secs(5);
+/// The same after a reason to stop.
+const CLOSING_SOON: Duration = Duration::from_secs(2);
 
 /// A connection, and what is asked of it beside the options of the command line.
 pub(crate) struct Link {
@@ -124,7 +126,7 @@ impl Link {
     pub(crate) fn close(&self, stop: &Stop) -> Result<(), Failure> {
         self.closing.store(true, Ordering::Relaxed);
         // Also when the time is over: acknowledgements are not left behind.
-        let within = stop.at_most(CLOSING).max(Duration::from_secs(1));
+        let within = if stop.cause().is_some() { CLOSING_SOON } else { stop.at_most(CLOSING) };
         Ok(self.client.close_within(within)?)
     }
 }

@@ -120,6 +120,11 @@ impl Target {
         Err(Failure::new(REFUSED, format!("{text}; check the topic, its permissions, and the messages")))
     }
 
+    /// Ends the connection at once: what has not arrived will not.
+    pub(crate) fn abandon(&self) {
+        self.link.client.abort();
+    }
+
     pub(crate) fn close(&self, stop: &Stop) -> Result<(), Failure> {
         self.link.close(stop)
     }

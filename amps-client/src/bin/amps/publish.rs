@@ -122,8 +122,12 @@ impl Work<'_> {
         }
         let verdict = self.targets.iter().try_for_each(Target::verdict);
         for target in &self.targets {
-            // Everything is there, or it was said what is not.
-            let _ = target.close(self.stop);
+            if flushed.is_err() {
+                target.abandon();
+            } else {
+                // Everything is there: how the connection ends is of no interest.
+                let _ = target.close(self.stop);
+            }
         }
         flushed.and(verdict).and(read)?;
         match cause {

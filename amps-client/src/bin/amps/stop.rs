@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// After a signal, a command that does not come to its end by itself is ended.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Why to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
