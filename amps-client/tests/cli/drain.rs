@@ -122,3 +122,29 @@ fn a_shell_pipeline_ends_with_its_last_command() {
     assert_eq!(running.end().status, 0);
     assert_eq!(left(&server) as u64, 50 - server.queue("work").unwrap().counters.acknowledged);
 }
+
+#[test]
+fn a_signal_in_the_middle_leaves_what_is_printed_acknowledged_and_nothing_else() {
+    for backlog in ["1", "10", "500"] {
+        let server = server_with(3000, "");
+        let mut running = Running::start(program(&[
+            "subscribe",
+            "--server",
+            &at(&server),
+            "--topic",
+            "work",
+            "--ack",
+            "--backlog",
+            backlog,
+        ]));
+        assert_eq!(running.line(), "{\"id\":0}");
+        running.signal(Signal::INT);
+        let ended = running.end_open();
+        assert_eq!(ended.status, 130, "{ended:?}");
+        let printed = 1 + ended.lines().len();
+        assert!(ended.stderr.starts_with(&format!("Total messages received: {printed} (")), "{ended:?}");
+        let counters = server.queue("work").unwrap().counters;
+        assert_eq!(counters.acknowledged, printed as u64, "backlog {backlog}");
+        until("the rest is back", || server.queue("work").unwrap().available.len() == 3000 - printed);
+    }
+}
