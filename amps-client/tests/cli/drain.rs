@@ -148,3 +148,14 @@ fn a_signal_in_the_middle_leaves_what_is_printed_acknowledged_and_nothing_else()
         until("the rest is back", || server.queue("work").unwrap().available.len() == 3000 - printed);
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_full_disk_does_not_take_is_not_acknowledged() {
+    let server = server_with(10, "");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", r#"exec "$0" "$@" > /dev/full"#, env!("CARGO_BIN_EXE_amps")]);
+    command.args(["subscribe", "--server", &at(&server), "--topic", "work", "--ack", "--backlog", "10"]);
+    assert!(Running::start(command).end().failed(1).contains("cannot write to stdout"));
+    until("everything is back", || server.queue("work").unwrap().available.len() == 10);
+}

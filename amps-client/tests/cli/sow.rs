@@ -93,3 +93,31 @@ fn deltas_follow_the_records() {
     assert_eq!(running.line(), r#"{"id":1,"load":2}"#);
     running.end().done();
 }
+
+#[test]
+fn a_copy_of_deltas_is_updated_by_deltas() {
+    let (server, other) =
+        (server(), FakeServer::builder().sow(SowConfig::new("vans").key("/id")).start().unwrap());
+    let mut running = Running::start(program(&[
+        "sow_and_subscribe",
+        "--server",
+        &at(&server),
+        "--topic",
+        "vans",
+        "--filter",
+        "/id = 1",
+        "--delta",
+        "--count",
+        "3",
+        "--copy",
+        &at(&other),
+    ]));
+    running.line();
+    for load in ["\"load\":2", "\"at\":\"A\""] {
+        let client = amps_client::Client::builder("d").server(server.uri("json")).connect().unwrap();
+        client.delta_publish("vans", format!("{{\"id\":1,{load}}}")).unwrap();
+        running.line();
+    }
+    running.end().done();
+    assert_eq!(other.sow("vans")[0].body, br#"{"id":1,"load":2,"at":"A"}"#);
+}

@@ -94,9 +94,8 @@ impl<W: io::Write> Decoding<'_, W> {
             let ended = self.frames(&mut decoder, &mut stream, before);
             self.output.flush().map_err(Trouble::Output)?;
             if count == 0 || ended {
-                if let Err(error) = decoder.finish(&stream)
-                    && !ended
-                {
+                // What follows a frame that is none was not looked at.
+                if let Some(error) = decoder.finish(&stream).err().filter(|_| !ended) {
                     self.bad += 1;
                     let text = format!("the capture ends inside a frame: {}", error.fault);
                     self.line(before + error.offset, &text);

@@ -86,7 +86,8 @@ fn page(command: &Command) -> std::io::Result<Vec<u8>> {
 
 /// To stdout; that nobody reads on is no failure.
 fn printed(text: &[u8]) -> Result<Outcome, Failure> {
-    match std::io::stdout().write_all(text) {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::new(OTHER, format!("cannot write to stdout: {error}")))
         }

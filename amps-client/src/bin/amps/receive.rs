@@ -32,6 +32,8 @@ struct Request<'a> {
     name: Option<String>,
     /// A lost connection is made again, also to a single server.
     lasting: bool,
+    /// Its messages say what changed, and no more.
+    deltas: bool,
     /// Its end is the end of the work.
     finite: bool,
 }
@@ -64,6 +66,7 @@ pub(crate) fn subscribe(options: &Subscribe) -> Result<Outcome, Failure> {
         draining: Some(&options.draining),
         store,
         name: options.store.as_deref().map(name_of_store),
+        deltas: options.delta,
         finite: false,
     })
 }
@@ -83,6 +86,7 @@ pub(crate) fn sow(options: &Sow) -> Result<Outcome, Failure> {
         store: None,
         name: None,
         lasting: false,
+        deltas: false,
         finite: true,
     })
 }
@@ -108,6 +112,7 @@ pub(crate) fn sow_and_subscribe(options: &SowAndSubscribe) -> Result<Outcome, Fa
         store: None,
         name: None,
         lasting: false,
+        deltas: options.delta,
         finite: false,
     })
 }
@@ -198,6 +203,7 @@ struct Reading<'a> {
     copy: Option<Target>,
     /// What went wrong with the copy and is not told yet.
     uncopied: Option<Failure>,
+    deltas: bool,
     acks: bool,
     notes: bool,
     wanted: Option<u64>,
@@ -217,6 +223,7 @@ impl<'a> Reading<'a> {
             output,
             copy: Target::copy(request.printing.copy.as_ref(), request.connection, stop)?,
             uncopied: None,
+            deltas: request.deltas,
             acks: request.draining.is_some_and(|draining| draining.ack),
             notes: request.store.is_some(),
             wanted: request.printing.count,
@@ -275,10 +282,12 @@ impl<'a> Reading<'a> {
                 self.stop.wake_by(move || closer.close());
             }
             let next = stream.next();
-            self.stop.wake_nobody();
-            if idle && matches!(self.stop.cause(), Some(Cause::Signal(_) | Cause::OutputGone)) {
-                // A message that came at the last moment is not printed, and goes back to its queue.
-                return Ok(());
+            if idle {
+                self.stop.wake_nobody();
+                if matches!(self.stop.cause(), Some(Cause::Signal(_) | Cause::OutputGone)) {
+                    // A message that came at the last moment is not printed, and goes back to its queue.
+                    return Ok(());
+                }
             }
             match next {
                 Some(Ok(message)) => {
@@ -317,7 +326,7 @@ impl<'a> Reading<'a> {
         self.printer.print(&message, self.output.buffer());
         if let Some(copy) = self.copy.as_mut().filter(|_| kind != CommandKind::Oof) {
             let topic = message.topic().map(ToString::to_string).unwrap_or_default();
-            if let Err(failure) = copy.publish(&topic, message.data(), false) {
+            if let Err(failure) = copy.publish(&topic, message.data(), self.deltas) {
                 self.uncopied.get_or_insert(failure);
             }
         }
