@@ -143,33 +143,39 @@ fn a_layer_of_the_applications_own_is_not_for_web_socket() {
     assert!(client.connect_to(["ws://h:1/amps/json"]).is_err());
 }
 
+/// Grants an upgrade, and returns what the client says first.
+#[cfg(feature = "websocket")]
+fn accept_websocket(listener: &std::net::TcpListener) -> (std::net::TcpStream, Box<dyn Layer>, BytesMut) {
+    use std::io::{Read, Write};
+    let (mut socket, _) = listener.accept().unwrap();
+    let mut layer = amps_transport::WebSocketServer::new().make("").unwrap();
+    let (mut below, mut above, mut buffer) = (BytesMut::new(), BytesMut::new(), [0; 4096]);
+    while above.is_empty() {
+        let count = socket.read(&mut buffer).unwrap();
+        below.extend_from_slice(&buffer[..count]);
+        let mut answer = BytesMut::new();
+        layer.receive(&mut below, &mut above, &mut answer).unwrap();
+        socket.write_all(&answer).unwrap();
+    }
+    (socket, layer, above)
+}
+
 /// W-11
 #[cfg(feature = "websocket")]
 #[test]
 fn the_clients_limit_is_that_of_web_socket_messages_too() {
     use std::io::{Read, Write};
 
-    use amps_transport::WebSocketServer;
-
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = format!("ws://{}/amps/json", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
-        let (mut socket, _) = listener.accept().unwrap();
-        let mut layer = WebSocketServer::new().make("").unwrap();
-        let (mut below, mut above, mut buffer) = (BytesMut::new(), BytesMut::new(), [0; 4096]);
-        while above.is_empty() {
-            let count = socket.read(&mut buffer).unwrap();
-            below.extend_from_slice(&buffer[..count]);
-            let mut answer = BytesMut::new();
-            layer.receive(&mut below, &mut above, &mut answer).unwrap();
-            socket.write_all(&answer).unwrap();
-        }
+        let (mut socket, ..) = accept_websocket(&listener);
         // The head of a message of 100 MB, of which nothing comes.
         let mut head = vec![0x82, 127];
         head.extend_from_slice(&100_000_000_u64.to_be_bytes());
         socket.write_all(&head).unwrap();
         // Until the client is gone.
-        while socket.read(&mut buffer).is_ok_and(|count| count > 0) {}
+        while socket.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
     });
     let builder = Client::builder("c").server(uri).max_frame(1 << 20).max_message(1 << 20);
     let error = builder.connect().unwrap_err();
@@ -250,23 +256,12 @@ fn web_socket_messages_begin_with_their_length_where_that_is_wanted() {
 #[cfg(feature = "websocket")]
 #[test]
 fn over_websocket_the_logon_can_be_left_out() {
-    use std::io::{Read, Write};
-
-    use amps_transport::WebSocketServer;
+    use std::io::Write;
 
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = format!("ws://{}/amps/json", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
-        let (mut socket, _) = listener.accept().unwrap();
-        let mut layer = WebSocketServer::new().make("").unwrap();
-        let (mut below, mut above, mut buffer) = (BytesMut::new(), BytesMut::new(), [0; 4096]);
-        while above.is_empty() {
-            let count = socket.read(&mut buffer).unwrap();
-            below.extend_from_slice(&buffer[..count]);
-            let mut answer = BytesMut::new();
-            layer.receive(&mut below, &mut above, &mut answer).unwrap();
-            socket.write_all(&answer).unwrap();
-        }
+        let (mut socket, mut layer, above) = accept_websocket(&listener);
         let first = amps_client::RawMessage::decode(&above[4..]).unwrap();
         let cid = first.command_id().unwrap();
         let ack = format!(r#"{{"c":"ack","cid":"{cid}","a":"processed","status":"success"}}"#);

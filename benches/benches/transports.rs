@@ -4,7 +4,7 @@
 #[cfg(unix)]
 fn main() {
     use benches::ratio::compare;
-    use benches::transports::{BareTls, BareZlib, Receiving, Way};
+    use benches::transports::{BareTls, BareZlib, Inflating, Receiving, Way};
 
     const ROUNDS: usize = 15;
     let directory = tempfile::tempdir().expect("a directory");
@@ -34,6 +34,7 @@ fn main() {
             &mut [("rustls alone", &mut || bare.run(messages)), ("TLS", &mut || tls.run(messages))],
         );
         let (mut bare, mut decoding) = (BareZlib::new(size), BareZlib::new(size));
+        let mut transport = Inflating::new(directory, size);
         compare(
             "the same against flate2 in memory, which only decompresses",
             messages,
@@ -41,6 +42,7 @@ fn main() {
             &mut [
                 ("flate2 alone", &mut || bare.run(messages)),
                 ("flate2, cut, decode, call", &mut || decoding.decode(messages)),
+                ("the transport alone", &mut || transport.run(messages)),
                 ("zlib", &mut || zlib.run(messages)),
             ],
         );

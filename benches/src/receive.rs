@@ -83,10 +83,7 @@ impl Default for Floor {
 #[derive(Debug)]
 pub struct Handler {
     flood: Flood,
-    _client: Client,
-    _subscription: HandlerSubscription,
-    target: Sender<usize>,
-    reached: Receiver<()>,
+    counting: Counting,
 }
 
 impl Handler {
@@ -97,6 +94,36 @@ impl Handler {
     pub fn new() -> Self {
         let flood = Flood::for_client();
         let client = Client::builder("bench").server(flood.uri()).connect().expect("a connection");
+        Self { flood, counting: Counting::begin(client) }
+    }
+
+    /// Receives `messages` messages.
+    pub fn run(&mut self, messages: usize) -> Duration {
+        self.counting.run(messages, || self.flood.send(messages))
+    }
+}
+
+impl Default for Handler {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A handler that counts down, and says when it is done.
+#[derive(Debug)]
+pub(crate) struct Counting {
+    _client: Client,
+    _subscription: HandlerSubscription,
+    target: Sender<usize>,
+    reached: Receiver<()>,
+}
+
+impl Counting {
+    /// Subscribes.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub(crate) fn begin(client: Client) -> Self {
         let (target, targets) = channel::<usize>();
         let (reach, reached) = channel();
         let mut left = 0;
@@ -113,22 +140,16 @@ impl Handler {
         };
         let subscription =
             client.subscribe("orders").sub_id("1").on_message(handler).expect("a subscription");
-        Self { flood, _client: client, _subscription: subscription, target, reached }
+        Self { _client: client, _subscription: subscription, target, reached }
     }
 
-    /// Receives `messages` messages.
-    pub fn run(&mut self, messages: usize) -> Duration {
+    /// How long it takes until so many messages were seen, which `send` asks for.
+    pub(crate) fn run(&self, messages: usize, send: impl FnOnce()) -> Duration {
         let began = Instant::now();
         let _ = self.target.send(messages);
-        self.flood.send(messages);
+        send();
         let _ = self.reached.recv();
         began.elapsed()
-    }
-}
-
-impl Default for Handler {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -12,10 +12,13 @@ use std::sync::{Arc, OnceLock};
 use std::thread::spawn;
 use std::time::{Duration, Instant};
 
+use amps_client::Client;
 use amps_client::transport::TlsClient;
-use amps_client::{Client, HandlerSubscription};
 use amps_protocol::{LENGTH_PREFIX, Message, next_frame};
-use amps_transport::{Layer, MakeLayer, TlsServer, WebSocketServer, Zlib};
+use amps_transport::{
+    EventLoop, Input, Layer, Machine, MachineHandle, MakeLayer, Sink, Target, Time, TlsServer,
+    WebSocketServer, Zlib,
+};
 use bytes::{Buf, BytesMut};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use rustls::pki_types::pem::PemObject;
@@ -23,6 +26,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::peer::{HEADER, answer};
+use crate::receive::Counting;
 
 /// So many messages are prepared, and sent again and again.
 pub const CHUNK: usize = 1000;
@@ -57,17 +61,33 @@ pub fn chunk(size: usize) -> Vec<u8> {
     let flights = std::fs::read_to_string(path).expect("the flights");
     let mut lines = flights.lines().cycle();
     let mut chunk = Vec::new();
-    for _ in 0..CHUNK {
+    for number in 0..CHUNK {
+        // As in a log: each message has its own bookmark, time and key.
+        let header = HEADER
+            .replace("|1234|", &format!("|{}|", 1_000_000 + number))
+            .replace(".123456Z", &format!(".{:06}Z", number * 997 % 1_000_000))
+            .replace(
+                "1234567890123456789",
+                &format!("{}", (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 4),
+            );
         let mut body = Vec::with_capacity(size);
         while body.len() < size {
             body.extend_from_slice(lines.next().unwrap_or_default().as_bytes());
         }
         body.truncate(size);
-        chunk.extend_from_slice(&((HEADER.len() + body.len()) as u32).to_be_bytes());
-        chunk.extend_from_slice(HEADER.as_bytes());
+        chunk.extend_from_slice(&((header.len() + body.len()) as u32).to_be_bytes());
+        chunk.extend_from_slice(header.as_bytes());
         chunk.extend_from_slice(&body);
     }
     chunk
+}
+
+/// What a compressed stream begins with, up to a point at which nothing before it counts.
+fn stream_head() -> Vec<u8> {
+    let mut head = Vec::with_capacity(64);
+    let mut deflate = Compress::new(Compression::new(6), true);
+    deflate.compress_vec(&[], &mut head, FlushCompress::Full).expect("room");
+    head
 }
 
 /// The same bytes as a part of a compressed stream that may stand anywhere in one, any number of times.
@@ -201,6 +221,10 @@ fn flood<S: Read + Write>(
         Way::Zlib => {
             let mut stream = layered(socket, Zlib::new().make(""));
             answer(&mut stream, commands);
+            if commands == 0 {
+                // The layer has said nothing, and so not begun its stream.
+                stream.socket.write_all(&stream_head())?;
+            }
             repeat(&mut stream.socket, ordered, &compressed(chunk))
         }
         Way::WebSocket => {
@@ -225,10 +249,7 @@ fn repeat(socket: &mut impl Write, ordered: &Receiver<usize>, bytes: &[u8]) -> i
 /// A client that receives by one way, with a handler.
 pub struct Receiving {
     peer: Peer,
-    _client: Client,
-    _subscription: HandlerSubscription,
-    target: Sender<usize>,
-    reached: Receiver<()>,
+    counting: Counting,
 }
 
 impl Receiving {
@@ -243,39 +264,116 @@ impl Receiving {
             let roots = certificates().1.clone();
             builder = builder.tls(TlsClient::builder().roots_pem(roots).build().expect("roots"));
         }
-        let client = builder.connect().expect("a connection");
-        let (target, targets) = channel::<usize>();
-        let (reach, reached) = channel();
-        let mut left = 0;
-        let handler = move |message: &amps_client::Message<&[u8]>| {
-            black_box(message.data().len());
-            if left == 0 {
-                left = targets.recv()?;
-            }
-            left -= 1;
-            if left == 0 {
-                reach.send(())?;
-            }
-            Ok(())
-        };
-        let subscription =
-            client.subscribe("orders").sub_id("1").on_message(handler).expect("a subscription");
-        Self { peer, _client: client, _subscription: subscription, target, reached }
+        Self { peer, counting: Counting::begin(builder.connect().expect("a connection")) }
     }
 
     /// Receives `messages` messages, a multiple of [`CHUNK`].
     pub fn run(&mut self, messages: usize) -> Duration {
-        let began = Instant::now();
-        let _ = self.target.send(messages);
-        let _ = self.peer.orders.send(messages);
-        let _ = self.reached.recv();
-        began.elapsed()
+        self.counting.run(messages, || _ = self.peer.orders.send(messages))
     }
 }
 
 impl fmt::Debug for Receiving {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiving").field("uri", &self.peer.uri).finish_non_exhaustive()
+    }
+}
+
+/// The transport alone, compressed: an event loop whose machine counts bytes, and knows nothing of AMPS.
+pub struct Inflating {
+    peer: Peer,
+    machine: MachineHandle<CountsBytes>,
+    _event_loop: EventLoop<CountsBytes>,
+    reached: Receiver<()>,
+    chunk_len: usize,
+}
+
+struct CountsBytes {
+    /// Negative as long as bytes are here before the note that expects them.
+    left: isize,
+    /// Until the connection ends.
+    reach: Option<Sender<()>>,
+}
+
+impl CountsBytes {
+    fn count(&mut self, change: isize) {
+        self.left += change;
+        if self.left == 0 {
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        _ = self.reach.as_ref().map(|reach| reach.send(()));
+    }
+}
+
+enum Order {
+    Connect(Target),
+    Expect(isize),
+}
+
+impl Machine for CountsBytes {
+    type Note = Order;
+
+    fn handle<S: Sink>(&mut self, _now: Time, input: Input<'_, Order>, sink: &mut S) {
+        match input {
+            Input::Note(Order::Connect(target)) => {
+                sink.connect(target);
+            }
+            Input::Note(Order::Expect(bytes)) => self.count(bytes),
+            Input::Connected { .. } => self.tell(),
+            Input::Closed { .. } => self.reach = None,
+            Input::Received { bytes, .. } => {
+                let count = bytes.len() as isize;
+                bytes.clear();
+                self.count(-count);
+            }
+            _ => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        None
+    }
+}
+
+impl Inflating {
+    /// Connects.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn new(directory: &Path, size: usize) -> Self {
+        let chunk = chunk(size);
+        let chunk_len = chunk.len();
+        let peer = Peer::start(Way::Zlib, directory, 0, chunk);
+        let event_loop = EventLoop::start("count").expect("a thread");
+        let (reach, reached) = channel();
+        let machine = event_loop.add(CountsBytes { left: 0, reach: Some(reach) });
+        let (host, port) = peer.address.rsplit_once(':').expect("an address");
+        let port = port.parse().expect("a port");
+        let target = Target::tcp(host, port, Duration::from_secs(10));
+        machine.post(Order::Connect(Target { layers: vec![Arc::new(Zlib::new())], ..target }));
+        reached.recv().expect("a connection");
+        Self { peer, machine, _event_loop: event_loop, reached, chunk_len }
+    }
+
+    /// Receives what so many messages are.
+    ///
+    /// # Panics
+    /// When the connection ends.
+    pub fn run(&mut self, messages: usize) -> Duration {
+        let began = Instant::now();
+        self.machine.post(Order::Expect((messages / CHUNK * self.chunk_len) as isize));
+        let _ = self.peer.orders.send(messages);
+        self.reached.recv().expect("a connection");
+        began.elapsed()
+    }
+}
+
+impl fmt::Debug for Inflating {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inflating").finish_non_exhaustive()
     }
 }
 
@@ -350,11 +448,7 @@ impl BareZlib {
     /// If flate2 does not work.
     pub fn new(size: usize) -> Self {
         let mut inflate = Decompress::new(true);
-        let mut head = Vec::with_capacity(64);
-        Compress::new(Compression::new(6), true)
-            .compress_vec(&[], &mut head, FlushCompress::Full)
-            .expect("room");
-        inflate.decompress(&head, &mut [0; 64], FlushDecompress::None).expect("a header");
+        inflate.decompress(&stream_head(), &mut [0; 64], FlushDecompress::None).expect("a header");
         Self { inflate, chunk: compressed(&chunk(size)), buffer: vec![0; 32 * 1024] }
     }
 

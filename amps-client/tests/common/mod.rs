@@ -15,7 +15,8 @@ use amps_client::{Client, ClientBuilder, CommandKind, ConnectionState, Error};
 use amps_protocol::{FrameDecoder, Message};
 use bytes::BytesMut;
 
-#[path = "../certificates/mod.rs"]
+// Those of the transport's own tests.
+#[path = "../../../amps-transport/tests/certificates/mod.rs"]
 pub mod certificates;
 
 mod way;
