@@ -33,7 +33,7 @@ fn a_subscription_goes_on_at_the_next_server() {
     assert_eq!(ended.status, 0, "{ended:?}");
     let said: Vec<&str> = ended.stderr.lines().collect();
     assert_eq!(said.len(), 3, "{said:?}");
-    assert_eq!((said[0], said[1]), ("amps: no connection; trying again", "amps: connected again"));
+    assert_eq!((said[0], said[1]), ("amps: the connection was lost; trying again", "amps: connected again"));
     assert!(said[2].contains("may be missing"), "{said:?}");
 }
 
@@ -42,8 +42,7 @@ fn the_first_server_that_answers_is_used() {
     let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let server = FakeServer::builder().start().unwrap();
     let ended = amps(&["ping", "--server", &dead, "--server", &at(&server)]);
-    assert_eq!(ended.status, 0, "{ended:?}");
-    assert!(ended.text().contains(&at(&server)));
+    assert!(ended.done().text().contains(&at(&server)));
 }
 
 #[test]

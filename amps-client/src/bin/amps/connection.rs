@@ -88,8 +88,8 @@ impl Link {
         let lost = Arc::<Mutex<Option<Error>>>::default();
         builder = if reconnects {
             let quiet = Arc::clone(&closing);
-            let down = AtomicBool::new(false);
-            let says = move |state| tell(state, &down, &quiet);
+            let up = Mutex::new(None);
+            let says = move |state| tell(state, &up, &quiet);
             builder.server_chooser(servers.clone()).reconnect(Reconnect::new()).on_state(says)
         } else {
             let loses = Arc::clone(&lost);
@@ -144,18 +144,23 @@ fn not_connected(error: Error, servers: &Servers, stop: &Stop) -> Failure {
     }
 }
 
-/// Says on stderr, once each, that a connection was lost, and that there is one again.
-fn tell(state: ConnectionState, down: &AtomicBool, quiet: &AtomicBool) {
+/// Says on stderr, once each, that a connection was lost, and that there is one again. Until there was one, the outcome
+/// says everything.
+fn tell(state: ConnectionState, up: &Mutex<Option<bool>>, quiet: &AtomicBool) {
     if quiet.load(Ordering::Relaxed) {
         return;
     }
-    match state {
-        ConnectionState::Connected => {}
-        ConnectionState::LoggedOn if down.swap(false, Ordering::Relaxed) => {
-            eprintln!("amps: connected again");
+    let mut up = up.lock().unwrap_or_else(PoisonError::into_inner);
+    match (state, *up) {
+        (ConnectionState::LoggedOn, before) => {
+            if before == Some(false) {
+                eprintln!("amps: connected again");
+            }
+            *up = Some(true);
         }
-        ConnectionState::Disconnected if !down.swap(true, Ordering::Relaxed) => {
-            eprintln!("amps: no connection; trying again");
+        (ConnectionState::Disconnected, Some(true)) => {
+            eprintln!("amps: the connection was lost; trying again");
+            *up = Some(false);
         }
         _ => {}
     }
