@@ -117,6 +117,14 @@ fn a_lost_connection_is_a_failure_unless_enough_was_printed() {
 }
 
 #[test]
+fn signs_of_life_are_agreed_before_anybody_waits() {
+    let server = server_with(&[]);
+    let running = Running::start(program(&["subscribe", "--server", &at(&server), "--topic", "t"]));
+    placed(&server, CommandKind::Heartbeat, 1);
+    drop(running);
+}
+
+#[test]
 fn what_the_server_refuses_is_said_in_its_words() {
     let server = FakeServer::builder()
         .credentials("ann", "x")

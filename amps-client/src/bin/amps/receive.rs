@@ -22,6 +22,10 @@ use crate::output::Output;
 use crate::printer::Printer;
 use crate::stop::{Cause, Stop};
 
+/// Who waits for messages would not notice otherwise that the server, or the way to it, is gone. Twice that in silence is
+/// a lost connection.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
 /// What is placed, and how it is read.
 struct Request<'a> {
     connection: &'a Connection,
@@ -247,6 +251,7 @@ impl<'a> Reading<'a> {
             if let Some(store) = store {
                 builder = builder.shared_bookmark_store(store);
             }
+            builder = builder.heartbeat(HEARTBEAT);
             // Acknowledgements go out when stdout has taken what they are for; see `settle`.
             builder.ack_batch_size(batch as usize)
         };
