@@ -1,9 +1,9 @@
 //! `amps subscribe --ack`: a queue is drained into stdout, and nothing is acknowledged that stdout has not taken.
 
-use amps_testkit::{FakeServer, QueueConfig};
+use amps_testkit::{Entitlement, FakeServer, QueueConfig};
 use rustix::process::Signal;
 
-use crate::process::{Running, amps, at, program, until};
+use crate::process::{Running, amps, at, logged, program, until};
 
 fn server_with(messages: usize, body: &str) -> FakeServer {
     let server = FakeServer::builder().queue(QueueConfig::new("work").max_backlog(1000)).start().unwrap();
@@ -158,4 +158,19 @@ fn what_a_full_disk_does_not_take_is_not_acknowledged() {
     command.args(["subscribe", "--server", &at(&server), "--topic", "work", "--ack", "--backlog", "10"]);
     assert!(Running::start(command).end().failed(1).contains("cannot write to stdout"));
     until("everything is back", || server.queue("work").unwrap().available.len() == 10);
+}
+
+#[test]
+fn what_the_copy_does_not_have_is_not_acknowledged() {
+    let server = server_with(5, "");
+    let address = at(&server);
+    let line =
+        ["subscribe", "--server", &address, "--topic", "work", "--ack", "--backlog", "5", "--count", "5"];
+    let closed = FakeServer::builder().entitle(Entitlement::write("*", "notes")).start().unwrap();
+    let ended = amps(&[&line[..], &["--copy", &at(&closed)]].concat());
+    assert!(ended.failed(4).contains("--copy"));
+    until("everything is back", || server.queue("work").unwrap().available.len() == 5);
+    let other = FakeServer::builder().start().unwrap();
+    amps(&[&line[..], &["--copy", &at(&other)]].concat()).done();
+    assert_eq!((left(&server), logged(&other, "work").len()), (0, 5));
 }

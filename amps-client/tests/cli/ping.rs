@@ -122,3 +122,11 @@ fn help_names_no_password_of_the_environment() {
     assert!(amps_reading("", &["--help"]).done().text().contains("AMPS_PASSWORD"));
     assert!(amps(&["--version"]).done().text().starts_with("amps "));
 }
+
+#[test]
+fn help_is_there_for_each_command_as_spark_has_it() {
+    for command in ["ping", "publish", "subscribe", "sow", "sow_and_subscribe", "sow_delete", "decode"] {
+        let page = amps(&["help", command]);
+        assert!(page.done().text().contains(&format!("Usage: amps {command}")), "{command}");
+    }
+}
