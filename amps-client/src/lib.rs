@@ -31,6 +31,7 @@
 //! * Helpers: [`payload`] builds and reads bodies, [`bookmarks`] names places in a log.
 //! * Ending: [`Client::close`], which finishes the work in hand.
 //! * Errors: [`Error`], sorted by [`ErrorKind`].
+//! * On the command line: the feature `cli` is the program `amps`; see [`guide::command_line`].
 //!
 //! # Speed
 //!

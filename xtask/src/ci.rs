@@ -30,6 +30,10 @@ const STEPS: &[Step] = &[
     // Alone, so that no other crate turns its features on.
     cargo("clippy of the client alone", &["clippy", "-p", "amps-client", "--", "-D", "warnings"]),
     cargo(
+        "clippy of the command line alone",
+        &["clippy", "-p", "amps-client", "--features", "cli", "--bins", "--", "-D", "warnings"],
+    ),
+    cargo(
         "clippy of the fake server alone",
         &["clippy", "-p", "amps-testkit", "--all-targets", "--", "-D", "warnings"],
     ),

@@ -1,0 +1,204 @@
+//! Messages from a file or from stdin.
+//!
+//! Owns how bytes are cut into messages, and the thread that reads: who waits for input has to be wakened by a
+//! signal as well.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use memchr::memmem::Finder;
+
+use crate::escapes::Delimiter;
+use crate::failure::Failure;
+
+/// Bytes that are read at a time.
+const CHUNK: usize = 64 << 10;
+/// Reads that may wait to be published.
+const AHEAD: usize = 8;
+/// How long to leave an input alone that has nothing and does not wait.
+const NOT_NOW: Duration = Duration::from_millis(5);
+/// About what a server accepts; without a delimiter in so many bytes there is none.
+const LONGEST: usize = 200 << 20;
+
+/// What the reading thread, or whoever ends the reading, tells.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Messages that were read, and the bytes that were read for them.
+    Messages(Vec<Vec<u8>>, u64),
+    /// There is nothing more.
+    End,
+    /// Reading failed.
+    Failed(String),
+    /// There is a reason to stop.
+    Stop,
+}
+
+/// Something to read from.
+pub(crate) struct Input {
+    from: Box<dyn Read + Send>,
+    /// Bytes, where that is known.
+    pub(crate) size: Option<u64>,
+    name: String,
+}
+
+impl Input {
+    /// A file, or stdin.
+    pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
+        let Some(path) = path.filter(|path| *path != Path::new("-")) else {
+            return Ok(Self { from: Box::new(io::stdin()), size: None, name: "stdin".into() });
+        };
+        let file = File::open(path).map_err(|error| Failure::unopened(path, &error))?;
+        let about = file.metadata().map_err(|error| Failure::unopened(path, &error))?;
+        if about.is_dir() {
+            let text = format!("cannot read {}: it is a directory; name a file", path.display());
+            return Err(Failure::usage(text));
+        }
+        let size = about.is_file().then_some(about.len());
+        Ok(Self { from: Box::new(file), size, name: path.display().to_string() })
+    }
+
+    /// Begins to read; also gives the end by which others wake who waits.
+    pub(crate) fn start(self, delimiter: &Delimiter) -> (Receiver<Event>, SyncSender<Event>) {
+        let (sender, events) = sync_channel(AHEAD);
+        let (reading, failing) = (sender.clone(), sender.clone());
+        let splitter = Splitter::new(delimiter);
+        // It waits for input, perhaps for ever, and ends with the process.
+        let read = move || {
+            let end = read(self, splitter, &reading);
+            let _ = reading.send(end);
+        };
+        if let Err(error) = std::thread::Builder::new().name("amps-input".into()).spawn(read) {
+            let _ = failing.send(Event::Failed(format!("cannot start a thread: {error}")));
+        }
+        (events, sender)
+    }
+}
+
+fn read(mut input: Input, mut splitter: Splitter, events: &SyncSender<Event>) -> Event {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let count = match input.from.read(&mut chunk) {
+            Ok(0) => {
+                let rest: Vec<Vec<u8>> = splitter.rest().into_iter().collect();
+                let _ = events.send(Event::Messages(rest, 0));
+                return Event::End;
+            }
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // Another process that has the same terminal has set it so.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(NOT_NOW);
+                continue;
+            }
+            Err(error) => return Event::Failed(format!("cannot read {}: {error}", input.name)),
+        };
+        let messages = splitter.push(chunk.get(..count).unwrap_or_default());
+        if splitter.waiting() > LONGEST {
+            return Event::Failed(format!(
+                "{}: no delimiter within {LONGEST} bytes; check --delimiter",
+                input.name
+            ));
+        }
+        if events.send(Event::Messages(messages, count as u64)).is_err() {
+            return Event::End;
+        }
+    }
+}
+
+/// Cuts bytes into messages, however they are chopped.
+pub(crate) struct Splitter {
+    finder: Finder<'static>,
+    lines: bool,
+    buffer: Vec<u8>,
+    /// Up to here there is no delimiter.
+    searched: usize,
+}
+
+impl Splitter {
+    pub(crate) fn new(delimiter: &Delimiter) -> Self {
+        let finder = Finder::new(delimiter.bytes()).into_owned();
+        Self { finder, lines: delimiter.is_lines(), buffer: Vec::new(), searched: 0 }
+    }
+
+    /// Bytes of a message that has no end yet.
+    fn waiting(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// The messages that have an end now.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        self.buffer.extend_from_slice(bytes);
+        let length = self.finder.needle().len();
+        let mut messages = Vec::new();
+        let mut begin = 0;
+        while let Some(found) = self.buffer.get(self.searched..).and_then(|rest| self.finder.find(rest)) {
+            let end = self.searched + found;
+            messages.push(self.message(begin, end));
+            begin = end + length;
+            self.searched = begin;
+        }
+        self.buffer.drain(..begin);
+        // A delimiter may be cut in two.
+        self.searched = (self.buffer.len() + 1).saturating_sub(length);
+        messages
+    }
+
+    /// What stands behind the last delimiter, if anything.
+    pub(crate) fn rest(&mut self) -> Option<Vec<u8>> {
+        if self.buffer.is_empty() {
+            return None;
+        }
+        let rest = self.message(0, self.buffer.len());
+        self.buffer.clear();
+        Some(rest)
+    }
+
+    fn message(&self, begin: usize, end: usize) -> Vec<u8> {
+        let message = self.buffer.get(begin..end).unwrap_or_default();
+        let message = if self.lines { message.strip_suffix(b"\r").unwrap_or(message) } else { message };
+        message.to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cut(delimiter: &Delimiter, pieces: &[&[u8]]) -> Vec<Vec<u8>> {
+        let mut splitter = Splitter::new(delimiter);
+        let mut messages: Vec<Vec<u8>> = pieces.iter().flat_map(|piece| splitter.push(piece)).collect();
+        messages.extend(splitter.rest());
+        messages
+    }
+
+    #[test]
+    fn lines_may_end_in_either_way_and_the_last_one_not_at_all() {
+        let lines = cut(&Delimiter::default(), &[b"1\n2\r\n\n3\r", b"\n4"]);
+        assert_eq!(lines, [&b"1"[..], b"2", b"", b"3", b"4"]);
+        assert_eq!(cut(&Delimiter::default(), &[b"1\n"]), [b"1"]);
+        assert_eq!(cut(&Delimiter::default(), &[b""]), Vec::<Vec<u8>>::new());
+    }
+
+    #[test]
+    fn a_delimiter_that_is_given_is_taken_literally() {
+        assert_eq!(cut(&Delimiter::parse("10").unwrap(), &[b"1\r\n2"]), [&b"1\r"[..], b"2"]);
+        assert_eq!(cut(&Delimiter::parse("--").unwrap(), &[b"a-b-", b"-c"]), [&b"a-b"[..], b"c"]);
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_bytes_are_chopped_never_matters(
+            text in prop::collection::vec(prop::sample::select(b"ab|;".to_vec()), 0..60),
+            size in 1_usize..7,
+        ) {
+            let delimiter = Delimiter::parse("|;").unwrap();
+            let pieces: Vec<&[u8]> = text.chunks(size).collect();
+            prop_assert_eq!(cut(&delimiter, &pieces), cut(&delimiter, &[&text]));
+        }
+    }
+}
