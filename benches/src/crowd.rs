@@ -23,6 +23,7 @@ pub fn serve(clients: usize) {
     let mut streams: Vec<TcpStream> = Vec::new();
     for _ in 0..clients {
         let (mut stream, _) = listener.accept().expect("a connection");
+        stream.set_nodelay(true).expect("TCP_NODELAY");
         answer(&mut stream, 2);
         streams.push(stream);
     }

@@ -10,8 +10,6 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use fs4::fs_std::FileExt;
-
 /// A file system.
 pub(crate) trait Disk: Send + Sync {
     /// Opens a file for reading and writing, makes it if there is none, and locks it against everybody
@@ -103,7 +101,13 @@ pub(crate) fn open_to_look(path: &Path) -> io::Result<impl DiskFile> {
 }
 
 fn lock(file: &File) -> io::Result<()> {
-    if FileExt::try_lock_exclusive(file)? { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+    #[cfg(unix)]
+    rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+    #[cfg(not(unix))]
+    if !fs4::fs_std::FileExt::try_lock_exclusive(file)? {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    Ok(())
 }
 
 #[cfg(unix)]

@@ -69,12 +69,14 @@ pub(crate) fn publish(report: &mut Report) {
         &mut || many.run(PUBLISHED, 400),
         &mut || publisher.burst(PUBLISHED),
         &mut || {
-            let (took, share) = crowded.burst_of(4, PUBLISHED);
+            let (took, share) = crowded.burst_of(4, 4 * PUBLISHED);
             shares.push(share);
             took
         },
     ]);
-    let [sixteen, many, one, four] = taken.map(|taken| rates(PUBLISHED, &taken));
+    let [sixteen, many, one, four] = taken;
+    let [sixteen, many, one] = [sixteen, many, one].map(|taken| rates(PUBLISHED, &taken));
+    let four = rates(4 * PUBLISHED, &four);
     report.row("floor: one write for 64 KiB", RATE, &many, None, Wanted::default());
     report.row("bursts, one thread", RATE, &one, Some(("one write for 16 frames", &sixteen)), value(6.0));
     report.row("bursts, four threads on one client", RATE, &four, Some(("one thread", &one)), ratio(0.6));
