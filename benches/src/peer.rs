@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::spawn;
 use std::time::Instant;
 
@@ -257,6 +257,13 @@ impl Sponge {
     /// Announces how many bytes come next.
     pub fn expect(&self, bytes: usize) {
         let _ = self.expect.send(bytes);
+    }
+
+    /// Waits without sleeping until they have come.
+    pub fn spin(&self) {
+        while let Err(TryRecvError::Empty) = self.reached.try_recv() {
+            std::hint::spin_loop();
+        }
     }
 
     /// Waits until they have come, and says when that was.

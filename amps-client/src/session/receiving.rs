@@ -388,10 +388,11 @@ impl<A: App> Session<A> {
             let lease = Lease { key: found.key, generation: self.generation, number };
             let option = (disposition == Disposition::Failed).then_some(AckOption::Cancel);
             // A handler takes its time, and its acknowledgement must not wait for the next one.
-            let now = self.app.now(now);
-            self.shared.act_quietly(now, |outbound| {
-                outbound.settle_unasked(now, lease, topic, bookmark, option.as_ref());
-            });
+            let (shared, app) = (&self.shared, &mut self.app);
+            shared.act_quietly(
+                || app.now(now),
+                |outbound| outbound.settle_unasked(now, lease, topic, bookmark, option.as_ref()),
+            );
         }
         if disposition == Disposition::Failed {
             self.app.report_failure();

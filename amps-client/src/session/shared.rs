@@ -169,16 +169,20 @@ impl Shared {
         result
     }
 
-    /// As [`act`](Self::act), for the hot path of publishing: no timer and no effect can
-    /// have changed.
-    pub(crate) fn act_quietly<T>(&self, now: Time, f: impl FnOnce(&mut Outbound) -> T) -> T {
+    /// As [`act`](Self::act), for acknowledgements of handlers: no timer and no effect can have changed. What time
+    /// it is matters only if there is something to write: most of the time a batch merely grows.
+    pub(crate) fn act_quietly<T>(&self, now: impl FnOnce() -> Time, f: impl FnOnce(&mut Outbound) -> T) -> T {
         let mut guard = self.lock();
         let result = f(&mut guard.outbound);
-        self.write(guard, now, Urgency::Gather);
+        guard.outbound.line.fill();
+        if guard.outbound.line.wire.queued() > 0 {
+            self.write(guard, now(), Urgency::Gather);
+        }
         result
     }
 
-    /// As [`act_quietly`](Self::act_quietly), for publishes, which may be made to wait for more.
+    /// As [`act`](Self::act), for publishes: no timer and no effect can have changed, and they may be made to wait
+    /// for more.
     pub(crate) fn act_publish<T>(&self, now: Time, f: impl FnOnce(&mut Outbound) -> T) -> T {
         let mut guard = self.lock();
         let waiting = guard.outbound.line.wire.queued();

@@ -1,4 +1,5 @@
-//! Everything that is promised, beside its floor: `cargo bench -p benches --bench results [-- --json FILE]`.
+//! Everything that is promised, beside its floor: `cargo bench -p benches --bench results [-- PART… --json FILE]`. The
+//! parts are `receive`, `publish`, `queue`, `round_trips`, `connections` and `scaling`; without any, all are measured.
 //! `cargo xtask bench` makes tables and plots of it.
 
 #[cfg(unix)]
@@ -7,17 +8,40 @@ mod rows;
 mod scaling;
 
 #[cfg(unix)]
+use benches::report::{ROUNDS, Report};
+
+#[cfg(unix)]
 fn main() {
-    let mut arguments = std::env::args().skip_while(|argument| argument != "--json").skip(1);
-    let path = arguments.next().map(std::path::PathBuf::from);
-    let mut report = benches::report::Report::new(path.as_deref());
-    println!("median of {} rounds, minimum and maximum in brackets", benches::report::ROUNDS);
-    rows::receive(&mut report);
-    rows::publish(&mut report);
-    rows::queue(&mut report);
-    rows::round_trips(&mut report);
-    rows::connections(&mut report);
-    scaling::all(&mut report);
+    let parts: [(&str, fn(&mut Report)); 6] = [
+        ("receive", rows::receive),
+        ("publish", rows::publish),
+        ("queue", rows::queue),
+        ("round_trips", rows::round_trips),
+        ("connections", rows::connections),
+        ("scaling", scaling::all),
+    ];
+    let (mut wanted, mut path) = (Vec::new(), None);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match &*argument {
+            "--json" => path = arguments.next().map(std::path::PathBuf::from),
+            // Cargo's own.
+            "--bench" => {}
+            _ if parts.iter().any(|(name, _)| *name == argument) => wanted.push(argument),
+            _ => {
+                return eprintln!(
+                    "no part \"{argument}\"; write --json FILE, or some of {}",
+                    parts.map(|p| p.0).join(", ")
+                );
+            }
+        }
+    }
+    let mut report = Report::new(path.as_deref());
+    println!("median of {ROUNDS} rounds, minimum and maximum in brackets");
+    for (_, measure) in parts.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name))
+    {
+        measure(&mut report);
+    }
 }
 
 #[cfg(not(unix))]
