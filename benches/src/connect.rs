@@ -35,12 +35,17 @@ impl Door {
         Self { address }
     }
 
+    /// The connection string.
+    pub fn uri(&self) -> String {
+        format!("tcp://{}/amps/json", self.address)
+    }
+
     /// The middle of so many connections of our client.
     ///
     /// # Panics
     /// When loopback does not work.
     pub fn ours(&self, connections: usize) -> Duration {
-        let uri = format!("tcp://{}/amps/json", self.address);
+        let uri = self.uri();
         middle(connections, || {
             let began = Instant::now();
             let client = Client::builder("bench").server(&uri).connect().expect("a connection");

@@ -2,6 +2,7 @@
 //!
 //! Owns promise P7's second half: a result is put in at most once and taken at most once.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -41,11 +42,17 @@ impl Drop for Reply {
     }
 }
 
+/// So long a thread looks again and again before it sleeps: to wake it takes tens of microseconds on a virtual machine,
+/// and a server that is near has answered by then. Others run meanwhile if they want to.
+const LOOK_FIRST: Duration = Duration::from_micros(100);
+
 /// One command's result, before and after it is there.
 #[derive(Debug, Default)]
 pub(crate) struct Waiter {
     slot: Mutex<Slot>,
     filled: Condvar,
+    /// The result has been put in.
+    completed: AtomicBool,
     /// Who waits, as far as that matters: 0 for nobody in particular.
     caller: u64,
 }
@@ -55,6 +62,8 @@ struct Slot {
     result: Option<Result<Done>>,
     /// A future that waits.
     waker: Option<Waker>,
+    /// Threads that sleep: to wake nobody costs a system call all the same.
+    sleeping: usize,
     /// How often somebody tried to put a result in. More than once is a bug of ours.
     completions: u32,
 }
@@ -76,9 +85,13 @@ impl Waiter {
         slot.completions += 1;
         if slot.completions == 1 {
             slot.result = Some(result);
-            self.filled.notify_all();
-            let waker = slot.waker.take();
+            self.completed.store(true, Ordering::Release);
+            let (sleeping, waker) = (slot.sleeping > 0, slot.waker.take());
+            // Whoever is woken takes the lock at once.
             drop(slot);
+            if sleeping {
+                self.filled.notify_all();
+            }
             if let Some(waker) = waker {
                 waker.wake();
             }
@@ -120,18 +133,25 @@ impl Waiter {
     pub(crate) fn wait(&self, give_up: Option<Duration>) -> Option<Result<Done>> {
         // Beyond what the clock can express is without limit.
         let give_up = give_up.and_then(|span| Instant::now().checked_add(span));
+        let began = Instant::now();
+        while !self.completed.load(Ordering::Acquire) && began.elapsed() < LOOK_FIRST {
+            std::thread::yield_now();
+        }
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(result) = slot.result.take() {
                 return Some(result);
             }
-            slot = match give_up {
-                None => self.filled.wait(slot).unwrap_or_else(PoisonError::into_inner),
-                Some(give_up) => {
-                    let left = give_up.checked_duration_since(Instant::now())?;
-                    self.filled.wait_timeout(slot, left).unwrap_or_else(PoisonError::into_inner).0
-                }
+            let left = match give_up {
+                None => None,
+                Some(give_up) => Some(give_up.checked_duration_since(Instant::now())?),
             };
+            slot.sleeping += 1;
+            slot = match left {
+                None => self.filled.wait(slot).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => self.filled.wait_timeout(slot, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+            slot.sleeping -= 1;
         }
     }
 }
