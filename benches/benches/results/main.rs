@@ -10,9 +10,13 @@ mod scaling;
 #[cfg(unix)]
 use benches::report::{ROUNDS, Report};
 
+/// What is measured by itself, and its name.
+#[cfg(unix)]
+type Part = (&'static str, fn(&mut Report));
+
 #[cfg(unix)]
 fn main() {
-    let parts: [(&str, fn(&mut Report)); 6] = [
+    let parts: [Part; 6] = [
         ("receive", rows::receive),
         ("publish", rows::publish),
         ("queue", rows::queue),
