@@ -19,7 +19,7 @@ fn agree(decoder: &mut MessageDecoder, frame: &[u8]) {
             for expected in plain.records() {
                 match (records.next().unwrap(), expected) {
                     (Ok(record), Ok(expected)) => {
-                        assert_eq!(all(&record), all(&expected), "{}", frame.escape_ascii())
+                        assert_eq!(all(&record), all(&expected), "{}", frame.escape_ascii());
                     }
                     (record, expected) => assert_eq!(record.map(drop), expected.map(drop)),
                 }
