@@ -51,7 +51,7 @@ impl Origin {
     pub(crate) fn settle(&self, topic: &[u8], bookmark: &[u8], option: Option<&AckOption>) {
         if let Some(lease) = self.lease {
             let now = self.clock.now();
-            self.shared.act_timed(now, |outbound| outbound.settle(now, lease, topic, bookmark, option));
+            self.shared.act_timed(now, |outbound| outbound.settle(|| now, lease, topic, bookmark, option));
         }
     }
 
@@ -64,7 +64,7 @@ impl Origin {
     ) {
         if let Some(lease) = self.lease {
             self.shared
-                .act_timed(now, |outbound| outbound.settle_unasked(now, lease, topic, bookmark, option));
+                .act_timed(now, |outbound| outbound.settle_unasked(|| now, lease, topic, bookmark, option));
         }
     }
 }

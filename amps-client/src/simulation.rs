@@ -470,7 +470,7 @@ impl<M: Model> SimClient<M> {
         bookmark: &[u8],
         option: Option<&AckOption>,
     ) {
-        self.act(now, |outbound| outbound.settle(now, lease.0, topic, bookmark, option));
+        self.act(now, |outbound| outbound.settle(|| now, lease.0, topic, bookmark, option));
     }
 
     /// Asks the server to confirm that it has processed everything.

@@ -67,7 +67,7 @@ impl MessageDecoder {
     }
 
     /// The records of a `sow` frame, from the first or from where an earlier walk had to stop. What they look like is
-    /// remembered once they come back by [`recycle`](Self::recycle).
+    /// remembered once they come back by [`recycle`](Self::recycle); if they do not, it is learned anew.
     ///
     /// ```
     /// use amps_protocol::MessageDecoder;
@@ -87,7 +87,7 @@ impl MessageDecoder {
             Some(position) => batch.records_from(position),
             None => batch.records(),
         };
-        records.with_shapes(core::mem::replace(&mut self.records, Shapes::none()))
+        records.with_shapes(core::mem::replace(&mut self.records, Shapes::new()))
     }
 
     /// Takes back what was learned from records, read to the end or not.

@@ -5,7 +5,9 @@
 
 use std::hint::black_box;
 
-use amps_protocol::{AckType, Command, CommandKind, Field, FrameWriter, LENGTH_PREFIX, Message, Options};
+use amps_protocol::{
+    AckType, Command, CommandKind, Field, FrameWriter, LENGTH_PREFIX, Message, MessageDecoder, Options,
+};
 use bytes::BytesMut;
 
 use crate::peer::{BODY, HEADER};
@@ -44,6 +46,7 @@ const fn case(name: &'static str, units: usize, run: fn(usize)) -> Case {
 /// Every case.
 pub const CASES: &[Case] = &[
     case("decode publish", 1, |n| decode(HEADER, n)),
+    case("decode a publish like others", 1, decode_alike),
     case("decode ack", 1, |n| decode(ACK, n)),
     case("decode minimal", 1, |n| decode(MINIMAL, n)),
     case("scan publish", 1, |n| scan(HEADER, n)),
@@ -59,6 +62,16 @@ fn decode(header: &str, n: usize) {
     let frame = [header, BODY].concat();
     for _ in 0..n {
         let message = Message::decode(black_box(frame.as_bytes()));
+        black_box(&message);
+    }
+}
+
+fn decode_alike(n: usize) {
+    let frames = [HEADER, &HEADER.replace("1234567890123456789", "9876543210987654321")];
+    let frames = frames.map(|header| [header, BODY].concat());
+    let mut decoder = MessageDecoder::new();
+    for number in 0..n {
+        let message = decoder.decode(black_box(frames[number % 2].as_bytes()));
         black_box(&message);
     }
 }

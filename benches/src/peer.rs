@@ -114,8 +114,11 @@ impl Flood {
     }
 
     /// Has so many messages sent, a multiple of what is in one chunk.
+    ///
+    /// # Panics
+    /// When the connection has ended.
     pub fn send(&self, messages: usize) {
-        let _ = self.orders.send(messages);
+        self.orders.send(messages).expect("a peer");
     }
 }
 
@@ -255,8 +258,11 @@ impl Sponge {
     }
 
     /// Announces how many bytes come next.
+    ///
+    /// # Panics
+    /// When the connection has ended.
     pub fn expect(&self, bytes: usize) {
-        let _ = self.expect.send(bytes);
+        self.expect.send(bytes).expect("a peer");
     }
 
     /// Waits without sleeping until they have come.
@@ -267,7 +273,10 @@ impl Sponge {
     }
 
     /// Waits until they have come, and says when that was.
+    ///
+    /// # Panics
+    /// When the connection ends before.
     pub fn wait(&self) -> Instant {
-        self.reached.recv().unwrap_or_else(|_| Instant::now())
+        self.reached.recv().expect("all of it")
     }
 }

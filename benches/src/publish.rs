@@ -41,7 +41,7 @@ impl Floor {
         let began = Instant::now();
         self.sponge.expect(messages / per_write * batch.len());
         for _ in 0..messages / per_write {
-            let _ = self.stream.write_all(&batch);
+            self.stream.write_all(&batch).expect("a socket");
         }
         self.sponge.wait();
         began.elapsed()
@@ -52,9 +52,12 @@ impl Floor {
     /// How long one write takes that is alone, in the middle of so many.
     pub fn call(&mut self, writes: usize) -> Duration {
         let Self { sponge, stream, frame } = self;
-        alone(sponge, frame.len(), writes, || _ = stream.write_all(frame))
+        alone(sponge, frame.len(), writes, || stream.write_all(frame).expect("a socket"))
     }
 }
+
+/// So far apart are calls that are alone.
+const APART: Duration = Duration::from_micros(100);
 
 /// How long a call takes that writes one frame, after the other end has taken the one before, in the middle of so many.
 fn alone(sponge: &Sponge, frame: usize, calls: usize, mut call: impl FnMut()) -> Duration {
@@ -63,8 +66,12 @@ fn alone(sponge: &Sponge, frame: usize, calls: usize, mut call: impl FnMut()) ->
         let began = Instant::now();
         call();
         let took = began.elapsed();
-        // A thread that has slept finds its caches used by others: that is not what a call costs.
+        // A thread that has slept finds its caches used by others: that is not what a call costs. And what follows at
+        // once may be gathered with others, which is no call that writes.
         sponge.spin();
+        while began.elapsed() < APART {
+            std::hint::spin_loop();
+        }
         took
     };
     let mut taken: Vec<Duration> = (0..calls).map(once).collect();
@@ -102,7 +109,7 @@ impl Publisher {
         let began = Instant::now();
         self.sponge.expect(messages * self.frame);
         for _ in 0..messages {
-            let _ = self.client.publish("orders", BODY);
+            self.client.publish("orders", BODY).expect("taken");
         }
         self.sponge.wait();
         began.elapsed()
@@ -121,7 +128,7 @@ impl Publisher {
                 let (client, all, first) = (&self.client, &progress, &first);
                 scope.spawn(move || {
                     for _ in 0..each {
-                        let _ = client.publish("orders", BODY);
+                        client.publish("orders", BODY).expect("taken");
                         own.fetch_add(1, Ordering::Relaxed);
                     }
                     let least = all.iter().map(|count| count.load(Ordering::Relaxed)).min().unwrap_or(0);
@@ -140,10 +147,10 @@ impl Publisher {
         let burst = |_| {
             self.sponge.expect(length * self.frame);
             for _ in 1..length {
-                let _ = self.client.publish("orders", BODY);
+                self.client.publish("orders", BODY).expect("taken");
             }
             let began = Instant::now();
-            let _ = self.client.publish("orders", BODY);
+            self.client.publish("orders", BODY).expect("taken");
             self.sponge.wait() - began
         };
         let mut taken: Vec<Duration> = (0..bursts).map(burst).collect();
@@ -154,7 +161,7 @@ impl Publisher {
     /// How long one publish takes that is alone, in the middle of so many.
     pub fn call(&mut self, publishes: usize) -> Duration {
         let call = || {
-            let _ = self.client.publish("orders", BODY);
+            self.client.publish("orders", BODY).expect("taken");
         };
         alone(&self.sponge, self.frame, publishes, call)
     }
@@ -164,7 +171,7 @@ impl Publisher {
         let began = Instant::now();
         for _ in 0..messages {
             self.sponge.expect(self.frame);
-            let _ = self.client.publish("orders", BODY);
+            self.client.publish("orders", BODY).expect("taken");
             self.sponge.wait();
         }
         began.elapsed()

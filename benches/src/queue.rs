@@ -54,8 +54,8 @@ impl Lender {
     /// Has so many messages delivered; returns when all are acknowledged.
     pub fn run(&self, messages: usize) -> Duration {
         let began = Instant::now();
-        let _ = self.orders.send(messages);
-        let _ = self.settled.recv();
+        self.orders.send(messages).expect("a server");
+        self.settled.recv().expect("all messages, acknowledged");
         began.elapsed()
     }
 }
@@ -195,15 +195,16 @@ impl Floor {
             let mut buffer = vec![0; 128 * 1024];
             let (mut filled, mut seen) = (0, 0);
             while seen < messages {
-                let Ok(count @ 1..) = socket.read(&mut buffer[filled..]) else { return };
+                let count = socket.read(&mut buffer[filled..]).expect("a socket");
+                assert!(count > 0, "the peer has gone after {seen} of {messages}");
                 filled += count;
                 let mut at = 0;
                 while let Ok(Some(total)) = next_frame(&buffer[at..filled], 1 << 20) {
                     black_box(&buffer[at + LENGTH_PREFIX..at + total]);
                     at += total;
                     seen += 1;
-                    if seen % batch == 0 && socket.write_all(&ack).is_err() {
-                        return;
+                    if seen % batch == 0 {
+                        socket.write_all(&ack).expect("a socket");
                     }
                 }
                 buffer.copy_within(at..filled, 0);
@@ -211,7 +212,7 @@ impl Floor {
             }
         });
         let took = lender.run(messages);
-        let _ = consumer.join();
+        consumer.join().expect("a consumer");
         took
     }
 }

@@ -49,6 +49,18 @@ impl Floor {
         })
     }
 
+    /// Cuts batches, decodes each of their records, calls back.
+    pub fn records(&mut self, records: usize) -> Duration {
+        let mut callback = |record: &Message<&[u8]>| {
+            black_box(record.data().len());
+        };
+        let callback: &mut dyn FnMut(&Message<&[u8]>) = &mut callback;
+        self.run_units(records, |frame| {
+            let batch = Message::decode(frame).expect("a batch");
+            batch.records().map(|record| callback(&record.expect("a record"))).count()
+        })
+    }
+
     /// Cuts, decodes, calls back.
     pub fn decode(&mut self, messages: usize) -> Duration {
         let mut callback = |message: &Message<&[u8]>| {
@@ -63,17 +75,25 @@ impl Floor {
     }
 
     fn run(&mut self, messages: usize, mut each: impl FnMut(&[u8])) -> Duration {
+        self.run_units(messages, |frame| {
+            each(frame);
+            1
+        })
+    }
+
+    /// `each` says how many units a frame held.
+    fn run_units(&mut self, messages: usize, mut each: impl FnMut(&[u8]) -> usize) -> Duration {
         let began = Instant::now();
         self.flood.send(messages);
         let mut seen = 0;
         while seen < messages {
-            let count = self.stream.read(&mut self.buffer[self.filled..]).unwrap_or(0);
+            let count = self.stream.read(&mut self.buffer[self.filled..]).expect("a socket");
+            assert!(count > 0, "the peer has gone after {seen} of {messages}");
             self.filled += count;
             let mut at = 0;
             while let Ok(Some(total)) = next_frame(&self.buffer[at..self.filled], usize::MAX) {
-                each(&self.buffer[at + LENGTH_PREFIX..at + total]);
+                seen += each(&self.buffer[at + LENGTH_PREFIX..at + total]);
                 at += total;
-                seen += 1;
             }
             self.buffer.copy_within(at..self.filled, 0);
             self.filled -= at;
@@ -162,9 +182,9 @@ impl Counting {
     /// How long it takes until so many messages were seen, which `send` asks for.
     pub(crate) fn run(&self, messages: usize, send: impl FnOnce()) -> Duration {
         let began = Instant::now();
-        let _ = self.target.send(messages);
+        self.target.send(messages).expect("a handler");
         send();
-        let _ = self.reached.recv();
+        self.reached.recv().expect("all messages");
         began.elapsed()
     }
 }
@@ -192,7 +212,8 @@ impl Stream {
     pub fn run(&mut self, messages: usize) -> Duration {
         let began = Instant::now();
         self.flood.send(messages);
-        for message in self.subscription.by_ref().take(messages).flatten() {
+        for _ in 0..messages {
+            let message = self.subscription.next().expect("all messages").expect("a message");
             black_box(message.data().len());
         }
         began.elapsed()
@@ -230,9 +251,8 @@ impl Futures {
         pollster::block_on(async {
             for _ in 0..messages {
                 let next = poll_fn(|context| Pin::new(&mut self.stream).poll_next(context)).await;
-                if let Some(Ok(message)) = next {
-                    black_box(message.data().len());
-                }
+                let message = next.expect("all messages").expect("a message");
+                black_box(message.data().len());
             }
         });
         began.elapsed()
@@ -268,22 +288,20 @@ impl Handoff {
         let mut stream = flood.connect();
         let (hand, blocks) = channel();
         spawn(move || {
-            let (mut buffer, mut filled) = (vec![0; 2 * READ], 0);
-            while let Ok(count @ 1..) = stream.read(&mut buffer[filled..]) {
-                filled += count;
-                let (mut at, mut items) = (0, Vec::with_capacity(512));
-                while let Ok(Some(total)) = next_frame(&buffer[at..filled], READ) {
+            let (mut scratch, mut rest, mut usual) = (vec![0; READ], Vec::new(), 0);
+            while let Ok(count @ 1..) = stream.read(&mut scratch) {
+                let mut block = Vec::with_capacity(rest.len() + count);
+                block.append(&mut rest);
+                block.extend_from_slice(&scratch[..count]);
+                let (mut at, mut items) = (0, Vec::with_capacity(usual));
+                while let Ok(Some(total)) = next_frame(&block[at..], READ) {
                     let mut header = Header::default();
-                    if header.decode(&buffer[at + LENGTH_PREFIX..at + total]).is_ok() {
-                        items.push((at + LENGTH_PREFIX, at + total, header));
-                    }
+                    header.decode(&block[at + LENGTH_PREFIX..at + total]).expect("a header");
+                    items.push((at + LENGTH_PREFIX, at + total, header));
                     at += total;
                 }
-                let mut rest = Vec::with_capacity(2 * READ);
-                rest.extend_from_slice(&buffer[at..filled]);
-                rest.resize(2 * READ, 0);
-                filled -= at;
-                let block = std::mem::replace(&mut buffer, rest);
+                rest.extend_from_slice(&block[at..]);
+                usual = items.len() + items.len() / 8;
                 if hand.send((block, items)).is_err() {
                     return;
                 }
@@ -298,7 +316,7 @@ impl Handoff {
         self.flood.send(messages);
         let mut seen = 0;
         while seen < messages {
-            let Ok((bytes, items)) = self.blocks.recv() else { break };
+            let (bytes, items) = self.blocks.recv().expect("a block");
             for (start, end, header) in items {
                 let message = Message::from_parts(&bytes[start..end], header);
                 black_box(message.data().len());
@@ -350,7 +368,7 @@ impl Records {
         self.target.store(records, Ordering::Relaxed);
         let began = Instant::now();
         self.flood.send(records);
-        let _ = self.reached.recv();
+        self.reached.recv().expect("all messages");
         began.elapsed()
     }
 }
@@ -400,7 +418,7 @@ impl Routed {
         self.target.store(messages, Ordering::Relaxed);
         let began = Instant::now();
         self.flood.send(messages);
-        let _ = self.reached.recv();
+        self.reached.recv().expect("all messages");
         began.elapsed()
     }
 }
@@ -448,7 +466,7 @@ impl Conflating {
         self.target.store(messages, Ordering::Relaxed);
         let began = Instant::now();
         self.flood.send(messages);
-        let _ = self.seen.recv();
+        self.seen.recv().expect("all messages");
         let took = began.elapsed();
         while let Ok(Some(message)) = self.subscription.next_within(Duration::ZERO) {
             black_box(message.data().len());

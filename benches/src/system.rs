@@ -20,18 +20,23 @@ pub fn on_processor<T>(number: usize, f: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Processors of this machine.
-pub fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// As many sockets as the system allows.
+/// The processors that this process may run on.
 ///
 /// # Panics
 /// When the system does not say.
-pub fn open_many() {
+pub fn processors() -> Vec<usize> {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).expect("an affinity");
+    (0..CpuSet::count()).filter(|number| allowed.is_set(*number).unwrap_or(false)).collect()
+}
+
+/// Opens as many sockets as the system allows from now on, and says how many that are.
+///
+/// # Panics
+/// When the system does not say.
+pub fn open_many() -> u64 {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the limit");
+    hard
 }
 
 /// Processor time of this process.

@@ -168,6 +168,11 @@ impl Acks {
         self.pending >= full
     }
 
+    /// Whether the next acknowledgement is the first of a batch, or the last. The time of others does not matter.
+    pub(crate) const fn begins_or_ends(&self, full: usize) -> bool {
+        self.pending == 0 || self.pending + 1 >= full || self.deadline.is_none()
+    }
+
     pub(crate) const fn deadline(&self) -> Option<Time> {
         self.deadline
     }

@@ -391,7 +391,7 @@ impl<A: App> Session<A> {
             let (shared, app) = (&self.shared, &mut self.app);
             shared.act_quietly(
                 || app.now(now),
-                |outbound| outbound.settle_unasked(now, lease, topic, bookmark, option.as_ref()),
+                |outbound, now| outbound.settle_unasked(now, lease, topic, bookmark, option.as_ref()),
             );
         }
         if disposition == Disposition::Failed {

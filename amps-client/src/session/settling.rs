@@ -25,7 +25,7 @@ impl Outbound {
     /// application has taken upon itself.
     pub(crate) fn settle_unasked(
         &mut self,
-        now: Time,
+        now: impl FnMut() -> Time,
         lease: Lease,
         topic: &[u8],
         bookmark: &[u8],
@@ -41,7 +41,7 @@ impl Outbound {
     /// Returns a message to its queue that nobody is going to read.
     pub(crate) fn give_back(&mut self, now: Time, message: &Message, lease: Lease) {
         if let (Some(topic), Some(bookmark)) = (message.topic(), message.bookmark()) {
-            self.settle(now, lease, topic, bookmark, Some(&AckOption::Cancel));
+            self.settle(|| now, lease, topic, bookmark, Some(&AckOption::Cancel));
         }
     }
 
@@ -55,10 +55,11 @@ impl Outbound {
     }
 
     /// Acknowledges a leased message: adds it to its batch, or settles it at once with an
-    /// option. Without effect if the lease was settled before, or ended with its connection.
+    /// option. Without effect if the lease was settled before, or ended with its connection. The time is asked for
+    /// only where it matters.
     pub(crate) fn settle(
         &mut self,
-        now: Time,
+        mut now: impl FnMut() -> Time,
         lease: Lease,
         topic: &[u8],
         bookmark: &[u8],
@@ -76,7 +77,7 @@ impl Outbound {
         if let Some(extension @ AckOption::ExtendLease(_)) = option {
             if !subscription.leases.is_settled(lease.number) {
                 self.line.write_ack(topic, bookmark, Some(extension));
-                self.line.last_sent = now;
+                self.line.last_sent = now();
             }
             return;
         }
@@ -88,7 +89,7 @@ impl Outbound {
             subscription.exempt.remove(&lease.number);
         }
         if let Some(option) = option {
-            self.line.settle_at_once(now, &mut subscription.acks, topic, bookmark, option);
+            self.line.settle_at_once(now(), &mut subscription.acks, topic, bookmark, option);
             return;
         }
         self.line.stats.acknowledged += 1;
@@ -98,6 +99,7 @@ impl Outbound {
             subscription.effective_batch(self.settings)
         };
         let restart = self.bugs.ack_timer_restarts;
+        let now = if restart || subscription.acks.begins_or_ends(full) { now() } else { Time::EPOCH };
         if subscription.acks.add(now, topic, bookmark, full, self.settings.timeout, restart) {
             self.line.flush_batch(now, &mut subscription.acks);
         } else {

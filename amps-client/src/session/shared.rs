@@ -170,10 +170,14 @@ impl Shared {
     }
 
     /// As [`act`](Self::act), for acknowledgements of handlers: no timer and no effect can have changed. What time
-    /// it is matters only if there is something to write: most of the time a batch merely grows.
-    pub(crate) fn act_quietly<T>(&self, now: impl FnOnce() -> Time, f: impl FnOnce(&mut Outbound) -> T) -> T {
+    /// it is matters only where a batch begins or is written: most of the time it merely grows.
+    pub(crate) fn act_quietly<T, C: FnMut() -> Time>(
+        &self,
+        mut now: C,
+        f: impl FnOnce(&mut Outbound, &mut C) -> T,
+    ) -> T {
         let mut guard = self.lock();
-        let result = f(&mut guard.outbound);
+        let result = f(&mut guard.outbound, &mut now);
         guard.outbound.line.fill();
         if guard.outbound.line.wire.queued() > 0 {
             self.write(guard, now(), Urgency::Gather);

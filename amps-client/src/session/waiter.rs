@@ -134,7 +134,8 @@ impl Waiter {
         // Beyond what the clock can express is without limit.
         let give_up = give_up.and_then(|span| Instant::now().checked_add(span));
         let began = Instant::now();
-        while !self.completed.load(Ordering::Acquire) && began.elapsed() < LOOK_FIRST {
+        let look = give_up.is_none_or(|give_up| give_up > began + LOOK_FIRST);
+        while look && !self.completed.load(Ordering::Acquire) && began.elapsed() < LOOK_FIRST {
             std::thread::yield_now();
         }
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);

@@ -110,6 +110,7 @@ impl Shapes {
         self.misses += 1;
         if self.misses > PATIENCE {
             self.known.clear();
+            (self.last, self.next) = (0, 0);
             (self.misses, self.resting) = (0, REST);
             return false;
         }

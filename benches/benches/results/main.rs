@@ -15,7 +15,7 @@ use benches::report::{ROUNDS, Report};
 type Part = (&'static str, fn(&mut Report));
 
 #[cfg(unix)]
-fn main() {
+fn main() -> std::process::ExitCode {
     let parts: [Part; 6] = [
         ("receive", rows::receive),
         ("publish", rows::publish),
@@ -28,15 +28,15 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match &*argument {
-            "--json" => path = arguments.next().map(std::path::PathBuf::from),
+            "--json" => match arguments.next() {
+                Some(file) => path = Some(std::path::PathBuf::from(file)),
+                None => return wrong("--json needs a file"),
+            },
             // Cargo's own.
             "--bench" => {}
             _ if parts.iter().any(|(name, _)| *name == argument) => wanted.push(argument),
             _ => {
-                return eprintln!(
-                    "no part \"{argument}\"; write --json FILE, or some of {}",
-                    parts.map(|p| p.0).join(", ")
-                );
+                return wrong(&format!("no part \"{argument}\"; there are {}", parts.map(|p| p.0).join(", ")));
             }
         }
     }
@@ -46,6 +46,13 @@ fn main() {
     {
         measure(&mut report);
     }
+    std::process::ExitCode::SUCCESS
+}
+
+#[cfg(unix)]
+fn wrong(text: &str) -> std::process::ExitCode {
+    eprintln!("{text}");
+    std::process::ExitCode::from(2)
 }
 
 #[cfg(not(unix))]

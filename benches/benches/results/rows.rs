@@ -4,9 +4,10 @@ use std::process::Command;
 
 use benches::Flood;
 use benches::connect::Door;
+use benches::content;
 use benches::report::{Better, ROUNDS, Report, Wanted, rates, rounds};
 use benches::round_trip::{self, Place, percentile};
-use benches::system::{on_processor, processors};
+use benches::system::{on_processor, open_many, processors};
 use benches::{publish as publishing, queue as queues, receive as receiving};
 
 const RATE: (&str, Better) = ("M/s", Better::Higher);
@@ -52,9 +53,12 @@ pub(crate) fn receive(report: &mut Report) {
     let [floor, handler] = rounds(&mut [&mut || floor.decode(large), &mut || handler.run(large)]);
     let (floor, handler) = (rates(large, &floor), rates(large, &handler));
     report.row("handler, 1 KiB", RATE, &handler, Some(("read, decode, call", &floor)), ratio(0.75));
+    let mut floor = receiving::Floor::of(Flood::of(0, content::records(), content::CHUNK), 0);
     let mut records = receiving::Records::new();
-    let [records] = rounds(&mut [&mut || records.run(RECEIVED)]);
-    report.row("records of a query, batches of 100", RATE, &rates(RECEIVED, &records), None, value(8.0));
+    let [floor, records] = rounds(&mut [&mut || floor.records(RECEIVED), &mut || records.run(RECEIVED)]);
+    let (floor, records) = (rates(RECEIVED, &floor), rates(RECEIVED, &records));
+    let floor = ("read, decode, call", &*floor);
+    report.row("records of a query, batches of 100", RATE, &records, Some(floor), value(8.0));
 }
 
 pub(crate) fn publish(report: &mut Report) {
@@ -119,13 +123,16 @@ pub(crate) fn queue(report: &mut Report) {
 
 pub(crate) fn round_trips(report: &mut Report) {
     report.group("Round trips: publish to the own handler, 200 bytes");
-    let across = processors() - 1;
+    let processors = processors();
+    let (ours, theirs) = (processors[0], processors[processors.len() - 1]);
     let places = [
-        ("one processor", Place { ours: 0, theirs: 0, spins: false }, (1.25, Some(1.6))),
-        ("two processors", Place { ours: 0, theirs: across, spins: false }, (1.05, None)),
-        ("two processors, nobody sleeps", Place { ours: 0, theirs: across, spins: true }, (1.3, None)),
+        ("one processor", Place { ours, theirs: ours, spins: false }, (1.25, Some(1.6))),
+        ("two processors", Place { ours, theirs, spins: false }, (1.05, None)),
+        ("two processors, nobody sleeps", Place { ours, theirs, spins: true }, (1.3, None)),
     ];
-    for (name, place, (middle, end)) in places {
+    // Where there is one, nothing can be said of two.
+    let possible = if ours == theirs { 1 } else { places.len() };
+    for (name, place, (middle, end)) in places.into_iter().take(possible) {
         let (mut bare, mut ours) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             bare.push(round_trip::bare(place, ROUND_TRIPS));
@@ -153,10 +160,10 @@ pub(crate) fn round_trips(report: &mut Report) {
 
 /// What a process of its own says of so many clients.
 fn crowd(clients: usize) -> [f64; 3] {
-    let own = std::env::current_exe().expect("a path");
-    let target = own.ancestors().nth(2).expect("a target directory");
-    let output = Command::new(target.join("client")).args(["crowd", &clients.to_string()]).output();
-    let text = String::from_utf8(output.expect("the program `client`").stdout).expect("numbers");
+    let program = Command::new(env!("CARGO_BIN_EXE_client")).args(["crowd", &clients.to_string()]).output();
+    let output = program.expect("the program `client`");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("numbers");
     let numbers: Vec<f64> = text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
     numbers.try_into().expect("three numbers")
 }
@@ -170,15 +177,19 @@ pub(crate) fn connections(report: &mut Report) {
     let share: Vec<f64> = taken.iter().map(|taken| taken[2]).collect();
     let percent = ("% of a CPU", Better::Lower);
     report.row("the same, one message a second each", percent, &share, None, value(2.0));
-    let sizes = [1, 10, 100, 1000, 10_000];
-    let points = sizes.map(|clients| (clients as f64, crowd(clients)[0] / 1024.0));
-    report.series(
-        "memory against connections",
-        "clients on one thread",
-        ("connections", "MiB"),
-        &points,
-        true,
-    );
+    // Sockets, and some files.
+    let limit = open_many().saturating_sub(100);
+    let sizes = [1, 10, 100, 1000, 10_000].into_iter().filter(|clients| *clients as u64 <= limit);
+    let taken: Vec<(f64, [f64; 3])> = sizes.map(|clients| (clients as f64, crowd(clients))).collect();
+    let points = |what: fn(f64, &[f64; 3]) -> f64| -> Vec<(f64, f64)> {
+        taken.iter().map(|(clients, taken)| (*clients, what(*clients, taken))).collect()
+    };
+    let memory = points(|clients, [_, each, _]| clients * each / 1024.0);
+    let plot = "memory against connections";
+    report.series(plot, "clients on one thread", ("connections", "MiB for the clients"), &memory, true);
+    let share = points(|_, [_, _, share]| *share);
+    let plot = "processor against connections";
+    report.series(plot, "one message a second each", ("connections", "% of a CPU"), &share, true);
     let door = Door::new();
     let [bare, ours] = rounds(&mut [&mut || door.bare(101), &mut || door.ours(101)]);
     let micros =
