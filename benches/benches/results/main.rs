@@ -36,7 +36,10 @@ fn main() -> std::process::ExitCode {
             "--bench" => {}
             _ if parts.iter().any(|(name, _)| *name == argument) => wanted.push(argument),
             _ => {
-                return wrong(&format!("no part \"{argument}\"; there are {}", parts.map(|p| p.0).join(", ")));
+                return wrong(&format!(
+                    "no part \"{argument}\"; there are {}",
+                    parts.map(|p| p.0).join(", ")
+                ));
             }
         }
     }

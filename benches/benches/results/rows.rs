@@ -28,21 +28,32 @@ fn value(value: f64) -> Wanted {
 pub(crate) fn receive(report: &mut Report) {
     report.group("Receiving, 128 bytes and a full header");
     let (mut cut, mut decode) = (receiving::Floor::new(), receiving::Floor::new());
+    let mut events = receiving::Floor::new();
     let (mut hand, mut handler) = (receiving::Handoff::new(), receiving::Handler::new());
     let (mut stream, mut futures) = (receiving::Stream::new(), receiving::Futures::new());
     let taken = rounds(&mut [
         &mut || cut.cut(RECEIVED),
         &mut || decode.decode(RECEIVED),
+        &mut || events.decode_by_events(RECEIVED),
         &mut || handler.run(RECEIVED),
         &mut || hand.run(RECEIVED),
         &mut || stream.run(RECEIVED),
         &mut || futures.run(RECEIVED),
     ]);
-    let [cut, decode, handler, hand, stream, futures] = taken.map(|taken| rates(RECEIVED, &taken));
+    let [cut, decode, events, handler, hand, stream, futures] = taken.map(|taken| rates(RECEIVED, &taken));
     report.row("floor (a): read and cut frames", RATE, &cut, None, Wanted::default());
     report.row("floor (b): read, decode, call", RATE, &decode, None, Wanted::default());
+    report.row("as (b), by events, and copied once more", RATE, &events, None, Wanted::default());
     report.row("floor (c): read, decode, hand over a block", RATE, &hand, None, Wanted::default());
     report.row("handler", RATE, &handler, Some(("floor (b)", &decode)), ratio(0.85));
+    let floor = ("(b) by events, copied once more", &*events);
+    report.row(
+        "the same, against what an event loop has to do",
+        RATE,
+        &handler,
+        Some(floor),
+        Wanted::default(),
+    );
     report.row("iterator on another thread", RATE, &stream, Some(("floor (c)", &hand)), ratio(0.85));
     report.row("stream on a plain executor", RATE, &futures, Some(("floor (c)", &hand)), ratio(0.75));
 

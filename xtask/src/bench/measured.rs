@@ -222,6 +222,13 @@ impl Series {
         })
     }
 
+    /// The same over the last decade of x alone, where growth shows that the whole range hides.
+    pub(super) fn power_at_end(&self) -> Option<f64> {
+        let (x, y) = (*self.x.last()?, *self.y.last()?);
+        let before = self.x.iter().zip(&self.y).rev().find(|(earlier, _)| **earlier * 9.99 <= x)?;
+        self.exponent.then(|| (y / before.1).ln() / (x / before.0).ln())
+    }
+
     fn check(&self) -> Result<(), String> {
         let name = &self.name;
         let (xs, ys) = (self.x.len(), self.y.len());

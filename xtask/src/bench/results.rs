@@ -10,6 +10,12 @@ use super::plot;
 /// Where a table has nothing to say.
 const NOTHING: &str = "–";
 
+/// So many rows may be short.
+const MOST_SHORT: usize = 3;
+
+/// By so much of what is wanted.
+const FARTHEST_SHORT: f64 = 0.25;
+
 /// The whole text.
 pub(super) fn markdown(measured: &Measured) -> String {
     let mut out = String::new();
@@ -94,7 +100,15 @@ fn short(out: &mut String, rows: &[Row]) -> Result {
     if short.is_empty() {
         return writeln!(out, "None of the {asked} for which something is wanted.");
     }
-    writeln!(out, "{} of the {asked} for which something is wanted:\n", short.len())?;
+    let holds = short.len() <= MOST_SHORT && short.iter().all(|(_, share)| *share <= FARTHEST_SHORT);
+    writeln!(
+        out,
+        "{} of the {asked} for which something is wanted. At most {MOST_SHORT} may be, none by more than {}: that {}. What \
+         the reasons are says [the README](README.md#rows-that-are-short).\n",
+        short.len(),
+        percent(FARTHEST_SHORT),
+        if holds { "holds" } else { "does not hold" },
+    )?;
     for (row, share) in short {
         let (group, name, wanted) = (line(&row.group), line(&row.name), wanted(row).unwrap_or_default());
         write!(out, "- {group}: {name}: short by {}; wanted {wanted}, measured ", percent(share))?;
@@ -113,15 +127,17 @@ fn scaling(out: &mut String, measured: &Measured) -> Result {
     }
     out.push_str(
         "\n## Scaling\n\n\
-         The exponent is the k of c·x^k, which fits best by least squares over the logarithms: 1 is linear growth, 0 none.\n\n\
-         | Plot | Series | From | To | Exponent | Smallest | Largest |\n|---|---|---|---|---|---|---|\n",
+         The exponent is the k of c·x^k, which fits best by least squares over the logarithms: 1 is linear growth, 0 none. \
+         Where y is the cost of one message, 0 is what is wanted: all of them together then cost in proportion. The last \
+         column is the exponent of the last decade of x alone, where growth begins that the whole range hides.\n\n\
+         | Plot | Series | From | To | Exponent | Smallest | Largest | At the end |\n|---|---|---|---|---|---|---|---|\n",
     );
     for (series, power) in powers {
         let (x, y) = (ends(&series.x), ends(&series.y));
         let with_name = |value: f64, name: &str| format!("{} ({})", number(value), cell(name));
         writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
             cell(&series.plot),
             cell(&series.name),
             number(x.0),
@@ -129,6 +145,7 @@ fn scaling(out: &mut String, measured: &Measured) -> Result {
             exponent(power),
             number(y.0),
             with_name(y.1, &series.y_name),
+            series.power_at_end().map_or_else(|| NOTHING.to_owned(), exponent),
         )?;
     }
     Ok(())
@@ -295,18 +312,18 @@ brackets. A row for which nothing is wanted is for information.
 
 ## Rows that are short
 
-2 of the 3 for which something is wanted:
+2 of the 3 for which something is wanted. At most 3 may be, none by more than 25 %: that does not hold. What the reasons are says [the README](README.md#rows-that-are-short).
 
 - receive: handler, 128 bytes: short by 2.0 %; wanted ratio ≥ 0.85, measured ratio 0.833
 - receive: a|b: short by 27 %; wanted ≤ 1,000 ns, measured 1,267 ns
 
 ## Scaling
 
-The exponent is the k of c·x^k, which fits best by least squares over the logarithms: 1 is linear growth, 0 none.
+The exponent is the k of c·x^k, which fits best by least squares over the logarithms: 1 is linear growth, 0 none. Where y is the cost of one message, 0 is what is wanted: all of them together then cost in proportion. The last column is the exponent of the last decade of x alone, where growth begins that the whole range hides.
 
-| Plot | Series | From | To | Exponent | Smallest | Largest |
-|---|---|---|---|---|---|---|
-| cost against payload | handler | 64 | 6,400 (bytes) | 1.00 | 0.500 | 50 (µs) |
+| Plot | Series | From | To | Exponent | Smallest | Largest | At the end |
+|---|---|---|---|---|---|---|---|
+| cost against payload | handler | 64 | 6,400 (bytes) | 1.00 | 0.500 | 50 (µs) | 1.00 |
 
 ## Plots
 
