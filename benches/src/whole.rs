@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use amps_client::Client;
+use amps_client::{Client, PublishState, Receipt};
 
 use crate::crowd;
 use crate::peer::{BODY, Flood, Sponge};
@@ -152,15 +152,32 @@ fn records(peer: &mut Apart, messages: usize) {
 }
 
 fn publish(peer: &mut Apart, messages: usize) {
-    // As a burst, whatever the clock says: under a tool that counts everything is slow.
     let client = connect(peer);
-    client.set_publish_batching(16 * 1024, Duration::from_secs(3600));
     // Until it is killed.
     peer.order(usize::MAX);
-    for _ in 0..messages {
-        client.publish("orders", BODY).expect("taken");
+    for _ in 0..messages / BURST {
+        // Gathered, whatever the clock says: under a tool that counts everything is slow.
+        client.set_publish_batching(1 << 20, Duration::from_secs(3600));
+        let last = publish_all(&client, BURST);
+        // Which writes what is there. What did not fit into the socket would be moved about.
+        client.set_publish_batching(0, Duration::ZERO);
+        while last.state() == PublishState::Queued {
+            std::thread::yield_now();
+        }
     }
     client.abort();
+}
+
+/// Publishes that go out together. With more, the count would be that of moving buffers that grow.
+const BURST: usize = 50;
+
+/// What the publishing thread does is counted by this name: what the loop does meanwhile is chance.
+#[inline(never)]
+fn publish_all(client: &Client, messages: usize) -> Receipt {
+    for _ in 1..messages {
+        client.publish("orders", BODY).expect("taken");
+    }
+    client.publish("orders", BODY).expect("taken")
 }
 
 fn acknowledge(peer: &mut Apart, messages: usize) {

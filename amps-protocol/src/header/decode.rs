@@ -115,6 +115,12 @@ impl Header {
         self.flags.set(Flags::RECORD);
         // The frame's own is that of its first record (S-6).
         self.unset(Field::Length);
+        self.fill_record(frame)
+    }
+
+    /// Laid out once, as is what it does for whole frames, in [`decode`](Self::decode).
+    #[inline(never)]
+    fn fill_record(&mut self, frame: &[u8]) -> Result<(), HeaderError> {
         self.fill::<true>(frame)
     }
 
@@ -142,6 +148,11 @@ impl Header {
         Ok(())
     }
 
+    #[inline(never)]
+    fn decode_aside(&mut self, frame: &[u8]) -> Result<(), HeaderError> {
+        self.decode(frame)
+    }
+
     /// As [`decode`](Self::decode), where many headers look alike.
     #[inline]
     pub(crate) fn decode_like(&mut self, frame: &[u8], shapes: &mut Shapes) -> Result<(), HeaderError> {
@@ -157,7 +168,7 @@ impl Header {
             }
             return Ok(());
         }
-        self.decode(frame)?;
+        self.decode_aside(frame)?;
         if shapes.is_curious() {
             shapes.learn(frame, self, false);
         }
@@ -196,7 +207,7 @@ impl Header {
             if shapes.is_curious() {
                 let mut own = Self::default();
                 // A record stands behind something; where, its shape does not say.
-                if own.fill::<true>(text).is_ok() {
+                if own.fill_record(text).is_ok() {
                     own.flags.set(Flags::RECORD);
                     shapes.learn(text, &own, true);
                 }
@@ -434,7 +445,7 @@ pub(super) fn is_absent(field: Field, value: &RawValue<'_>) -> bool {
 fn last_value(header: &[u8], field: Field) -> Option<Option<&[u8]>> {
     let (mut rest, ()) = grammar::open(header).ok()?;
     let mut last = None;
-    while let Ok((after, Some(member))) = grammar::next_member(rest) {
+    while let Ok((after, Some(member))) = grammar::next_member_aside(rest) {
         rest = after;
         if member.field == Some(field) {
             last = Some((!is_absent(field, &member.value)).then_some(member.value.text));
@@ -543,7 +554,7 @@ impl<'a> Iterator for Members<'a> {
 
     fn next(&mut self) -> Option<Member<'a>> {
         let (rest, member) = loop {
-            match grammar::next_member(self.rest) {
+            match grammar::next_member_aside(self.rest) {
                 Ok((rest, Some(member))) => break (rest, member),
                 _ => self.rest = inside(self.record.take()?),
             }

@@ -139,7 +139,7 @@ impl Shape {
         let (mut rest, ()) = grammar::open(text).ok()?;
         let mut free = [0_u8; LONGEST];
         let (mut numbers, mut count) = ([(0, 0); NUMBERS], 0);
-        while let Ok((after, Some(member))) = grammar::next_member(rest) {
+        while let Ok((after, Some(member))) = grammar::next_member_aside(rest) {
             rest = after;
             let value = member.value;
             let end = text.len() - rest.len() - usize::from(value.quoted);
@@ -159,7 +159,7 @@ impl Shape {
                 free.get_mut(start..end)?.fill(0xff);
             }
         }
-        let Ok((rest, None)) = grammar::next_member(rest) else { return None };
+        let Ok((rest, None)) = grammar::next_member_aside(rest) else { return None };
         let len = text.len() - rest.len();
         let header = text.get(..len).filter(|_| (8..=LONGEST).contains(&len))?;
         let mut shape = Self {
