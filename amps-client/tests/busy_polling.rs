@@ -74,7 +74,8 @@ fn a_client_is_closed_and_its_thread_ends() {
     while line.next().is_some() {}
     closed.join().unwrap().unwrap();
     assert_eq!(client.publish("t", "1").unwrap_err().kind(), ErrorKind::Disconnected);
-    drop(client);
+    // The loop waits a second for the other end to close, too.
+    drop((client, line));
     #[cfg(target_os = "linux")]
     common::until("the thread ends", || !has_thread("amps-spin-solo"));
 }
@@ -94,6 +95,8 @@ fn clients_share_a_thread_that_ends_with_the_last_of_them() {
     assert_eq!(second.expect(CommandKind::Publish).data(), b"2");
     drop(two);
     while second.next().is_some() {}
+    // The loop waits a second for the other ends to close, too.
+    drop((first, second));
     #[cfg(target_os = "linux")]
     common::until("the thread ends", || !has_thread("amps-loop"));
 }
