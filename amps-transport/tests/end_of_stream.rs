@@ -28,11 +28,14 @@ fn data_right_in_front_of_the_end() {
     }
 }
 
+/// Makes a peer.
+type Connect = Box<dyn Fn() -> Box<dyn Ending>>;
+
 /// The ways by which a peer can be connected, each as a machine's bench, and how to make a peer.
-fn ways(name: &str) -> Vec<(Bench, Box<dyn Fn() -> Box<dyn Ending>>)> {
+fn ways(name: &str) -> Vec<(Bench, Connect)> {
     let tcp = Bench::new(name);
     let address = tcp.listen();
-    let by_tcp: Box<dyn Fn() -> Box<dyn Ending>> = Box::new(move || Box::new(connect(address)));
+    let by_tcp: Connect = Box::new(move || Box::new(connect(address)));
     let mut ways = vec![(tcp, by_tcp)];
     #[cfg(unix)]
     {
@@ -40,7 +43,7 @@ fn ways(name: &str) -> Vec<(Bench, Box<dyn Fn() -> Box<dyn Ending>>)> {
         let path = directory.path().join("socket");
         let unix = Bench::new(name);
         unix.listen_unix(&path);
-        let by_unix: Box<dyn Fn() -> Box<dyn Ending>> = Box::new(move || {
+        let by_unix: Connect = Box::new(move || {
             // The file lives as long as somebody may connect.
             let path = directory.path().join("socket");
             Box::new(std::os::unix::net::UnixStream::connect(path).unwrap())
