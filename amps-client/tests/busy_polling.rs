@@ -72,10 +72,11 @@ fn a_client_is_closed_and_its_thread_ends() {
     let closed = aside(move || closing.close());
     // Whatever it says at the end.
     while line.next().is_some() {}
+    // The loop waits a second for the other end to close, too.
+    drop(line);
     closed.join().unwrap().unwrap();
     assert_eq!(client.publish("t", "1").unwrap_err().kind(), ErrorKind::Disconnected);
-    // The loop waits a second for the other end to close, too.
-    drop((client, line));
+    drop(client);
     #[cfg(target_os = "linux")]
     common::until("the thread ends", || !has_thread("amps-spin-solo"));
 }
