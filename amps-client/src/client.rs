@@ -504,7 +504,22 @@ impl EventLoop {
         Self::named("amps-loop", Idle::Sleep)
     }
 
-    /// Starts a thread that never sleeps, as [`ClientBuilder::busy_poll`] says, for any number of clients.
+    /// Starts a thread that never sleeps, as [`ClientBuilder::busy_poll`] says, for any number of clients. It takes a
+    /// processor until the last client and the last handle are gone.
+    ///
+    /// ```
+    /// # let server = amps_testkit::FakeServer::builder().start()?;
+    /// # let uri = server.uri("json");
+    /// use amps_client::{Client, EventLoop};
+    ///
+    /// let fast = EventLoop::busy_polling()?;
+    /// let quotes = Client::builder("quotes").server(&uri).event_loop(&fast).connect()?;
+    /// let orders = Client::builder("orders").server(&uri).event_loop(&fast).connect()?;
+    /// let mut seen = quotes.subscribe("quotes").start()?;
+    /// orders.publish("quotes", r#"{"bid":101}"#)?;
+    /// assert_eq!(seen.next().expect("a message")?.data(), br#"{"bid":101}"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`new`](Self::new).

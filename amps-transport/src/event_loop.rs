@@ -22,6 +22,36 @@ use crate::mailbox::{MachineId, Mailbox, Presence, Signal, Signals, lock};
 use crate::time::Clock;
 
 /// What an event loop does while nothing happens.
+///
+/// ```
+/// use std::sync::mpsc::{Sender, channel};
+///
+/// use amps_transport::{Clock, EventLoop, Idle, Input, Machine, Sink, Time};
+///
+/// /// Passes on what it is told.
+/// struct Relay(Sender<u32>);
+///
+/// impl Machine for Relay {
+///     type Note = u32;
+///     fn handle<S: Sink>(&mut self, _now: Time, input: Input<'_, u32>, _sink: &mut S) {
+///         if let Input::Note(number) = input {
+///             let _ = self.0.send(number);
+///         }
+///     }
+///     fn deadline(&self) -> Option<Time> {
+///         None
+///     }
+/// }
+///
+/// assert_eq!(Idle::default(), Idle::Sleep);
+/// // It takes a processor until the last handle is gone.
+/// let event_loop = EventLoop::start_idling("fast", Clock::new(), Idle::Spin)?;
+/// let (sender, numbers) = channel();
+/// let relay = event_loop.add(Relay(sender));
+/// assert!(relay.post(7));
+/// assert_eq!(numbers.recv(), Ok(7));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Idle {

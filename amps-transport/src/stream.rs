@@ -181,9 +181,11 @@ impl Stream {
     }
 
     /// Whether a read of so many bytes, where more had fitted, has emptied the socket: only without layers, which
-    /// have bytes of their own, and where the system tells of whatever comes later by another event.
+    /// have bytes of their own, and where the system tells of whatever comes later by another event. Only TCP, for
+    /// reading from a Unix socket stops behind a message with ancillary data. TCP stops in front of urgent data, which
+    /// AMPS does not have: what waits behind such a mark would be read with whatever comes next.
     pub(crate) fn is_emptied_by(&self, count: usize, room: usize) -> bool {
-        let bare = self.layers.is_none() && !matches!(self.socket, Socket::Custom(_));
+        let bare = self.layers.is_none() && matches!(self.socket, Socket::Tcp(_));
         bare && count < room && cfg!(any(target_os = "linux", target_os = "android"))
     }
 

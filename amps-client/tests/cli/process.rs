@@ -109,6 +109,13 @@ impl Running {
         self.stdin.as_mut().unwrap().write_all(input).unwrap();
     }
 
+    /// Waits until it has read all that it was given.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn until_read(&self) {
+        let stdin = self.stdin.as_ref().unwrap();
+        until("reading", || rustix::io::ioctl_fionread(stdin).unwrap() == 0);
+    }
+
     /// The next line of stdout, without its end.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();

@@ -162,6 +162,43 @@ fn a_signal_ends_the_waiting_for_input_with_a_summary() {
     }
 }
 
+/// What is complete is out before the rest of a long message has come.
+#[test]
+fn a_signal_in_the_middle_of_a_long_message_ends_the_waiting_for_its_rest() {
+    let server = FakeServer::builder().journal(JournalMode::All).start().unwrap();
+    let mut running = Running::start(program(&["publish", "--server", &at(&server), "--topic", "t"]));
+    running.write(b"1\n2\n");
+    running.write(&vec![b'x'; 1 << 20]);
+    server.wait_for_commands(&Matcher::command(CommandKind::Publish), 2, PATIENCE).unwrap();
+    running.signal(Signal::INT);
+    let ended = running.end_open();
+    assert_eq!((ended.status, ended.stderr.as_str()), (130, ""));
+    assert!(ended.text().starts_with("total messages published: 2 ("), "{ended:?}");
+    assert_eq!(logged(&server, "t"), [b"1", b"2"]);
+}
+
+/// So much of a message without an end was read that nobody can be told of the signal any more.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_is_not_lost_behind_what_was_read_ahead() {
+    let server = FakeServer::builder().journal(JournalMode::All).start().unwrap();
+    // It publishes the first message, and waits for the turn of the second.
+    let line = ["publish", "--server", &at(&server), "--topic", "t", "--rate", "0.001"];
+    let mut running = Running::start(program(&line));
+    running.write(b"1\n2\n");
+    server.wait_for_commands(&Matcher::command(CommandKind::Publish), 1, PATIENCE).unwrap();
+    // Each is a read of its own. Eight may wait; the reader holds the ninth, and takes no more.
+    for _ in 0..9 {
+        running.write(b"x");
+        running.until_read();
+    }
+    running.signal(Signal::INT);
+    let ended = running.end_open();
+    assert_eq!((ended.status, ended.stderr.as_str()), (130, ""));
+    assert!(ended.text().starts_with("total messages published: 1 ("), "{ended:?}");
+    assert_eq!(logged(&server, "t"), [b"1"]);
+}
+
 #[test]
 fn a_signal_does_not_wait_for_a_server_that_does_not_answer() {
     let server = FakeServer::builder().journal(JournalMode::All).start().unwrap();

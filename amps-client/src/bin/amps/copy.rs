@@ -85,19 +85,18 @@ impl Target {
         Ok(())
     }
 
-    /// Waits until the server has dealt with everything. There is little time after a reason to stop, and none after
-    /// a connection was lost that nobody makes again.
+    /// Waits until the server has dealt with everything, however long that takes it. There is little time after a
+    /// reason to stop, among them that `--timeout` is over, and none after a connection was lost that nobody makes
+    /// again.
     pub(crate) fn flush(&self, stop: &Stop) -> Result<(), Failure> {
-        let mut until = Instant::now() + stop.at_most(PATIENCE);
-        let mut hurries = false;
+        let client = &self.link.client;
+        let mut waiting = Waiting::new(Instant::now());
         loop {
-            if !hurries && stop.cause().is_some() {
-                hurries = true;
-                until = Instant::now() + LAST_WORDS;
-            }
-            let left = until.saturating_duration_since(Instant::now());
+            let unpersisted = client.publish_store().map_or(0, |store| store.unpersisted);
+            let hurries = stop.cause().is_some();
+            let left = waiting.look(Instant::now(), unpersisted, client.is_connected(), hurries);
             // The store waits for any later connection; that there is none is for this side to know.
-            match self.link.client.flush(left.min(GLANCE)) {
+            match client.flush(left.min(GLANCE)) {
                 Err(Error::TimedOut { .. }) if left > GLANCE && !self.link.is_lost() => {}
                 flushed => return flushed.map_err(|error| Failure::from(self.link.reason(error))),
             }
@@ -130,6 +129,78 @@ impl Target {
     }
 }
 
+/// How long a server is still waited for. A pure function of what is seen, so that no test has to wait.
+#[derive(Debug)]
+struct Waiting {
+    until: Instant,
+    /// The fewest messages that were left.
+    fewest: usize,
+    hurries: bool,
+}
+
+impl Waiting {
+    fn new(now: Instant) -> Self {
+        Self { until: now + PATIENCE, fewest: usize::MAX, hurries: false }
+    }
+
+    /// What is left of the time. It does not run while there is a connection, nor where messages have become fewer,
+    /// by a connection that came and went between two looks. With a reason to stop it runs once, whatever happens.
+    fn look(&mut self, now: Instant, unpersisted: usize, connected: bool, hurries: bool) -> Duration {
+        let progress = unpersisted < self.fewest;
+        self.fewest = self.fewest.min(unpersisted);
+        if hurries {
+            if !std::mem::replace(&mut self.hurries, true) {
+                self.until = now + LAST_WORDS;
+            }
+        } else if progress || connected {
+            self.until = now + PATIENCE;
+        }
+        self.until.saturating_duration_since(now)
+    }
+}
+
 fn lock(refusals: &Mutex<Refusals>) -> MutexGuard<'_, Refusals> {
     refusals.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_slow_server_is_waited_for_as_long_as_the_connection_lives() {
+        let began = Instant::now();
+        let mut waiting = Waiting::new(began);
+        // An hour for what takes it an hour, and also where nothing is persisted for a while.
+        for second in 0..3600 {
+            let left = waiting.look(began + SECOND * second, 3600 - second as usize / 100, true, false);
+            assert_eq!(left, PATIENCE, "after {second} s");
+        }
+    }
+
+    #[test]
+    fn without_a_connection_time_runs_from_the_last_message_that_was_taken() {
+        let began = Instant::now();
+        let mut waiting = Waiting::new(began);
+        assert_eq!(waiting.look(began, 10, false, false), PATIENCE);
+        assert_eq!(waiting.look(began + SECOND * 20, 10, false, false), PATIENCE - SECOND * 20);
+        // A connection came and went.
+        assert_eq!(waiting.look(began + SECOND * 21, 9, false, false), PATIENCE);
+        // What is sent again, or added, is no progress.
+        assert_eq!(waiting.look(began + SECOND * 31, 12, false, false), PATIENCE - SECOND * 10);
+        assert_eq!(waiting.look(began + SECOND * 41, 9, false, false), PATIENCE - SECOND * 20);
+        assert_eq!(waiting.look(began + SECOND * 60, 9, false, false), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_reason_to_stop_leaves_little_time_whatever_the_server_does() {
+        let began = Instant::now();
+        let mut waiting = Waiting::new(began);
+        assert_eq!(waiting.look(began, 10, true, false), PATIENCE);
+        assert_eq!(waiting.look(began + SECOND, 9, true, true), LAST_WORDS);
+        assert_eq!(waiting.look(began + SECOND * 2, 8, true, true), LAST_WORDS - SECOND);
+        assert_eq!(waiting.look(began + SECOND * 9, 7, true, true), Duration::ZERO);
+    }
 }

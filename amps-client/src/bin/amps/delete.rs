@@ -48,6 +48,8 @@ fn delete(options: &Options, input: Option<Input>, stop: &Stop) -> Result<Outcom
         let (events, waking) = input.start(&options.delimiter.clone().unwrap_or_default());
         stop.wake_by(move || _ = waking.try_send(Event::Stop));
         loop {
+            // A full channel has no room for the event that tells of it.
+            stopped(stop)?;
             let event = match stop.remaining() {
                 Some(left) => events.recv_timeout(left).unwrap_or(Event::Stop),
                 None => events.recv().unwrap_or(Event::End),
@@ -61,7 +63,8 @@ fn delete(options: &Options, input: Option<Input>, stop: &Stop) -> Result<Outcom
                 }
                 Event::Failed(text) => return Err(Failure::new(OTHER, text)),
                 Event::End => break,
-                Event::Stop => stopped(stop)?,
+                // The next turn looks why.
+                Event::Stop => {}
             }
         }
     }

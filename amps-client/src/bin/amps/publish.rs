@@ -56,7 +56,9 @@ impl Work<'_> {
         let (events, waking) = input.start(&self.options.input.delimiter.clone().unwrap_or_default());
         self.stop.wake_by(move || _ = waking.try_send(Event::Stop));
         let mut read = 0;
-        loop {
+        // A full channel has no room for the event that tells to stop, and its batches may be empty: the middle of
+        // a long message.
+        while self.stop.cause().is_none() {
             let event = match self.stop.remaining() {
                 Some(left) => events.recv_timeout(left),
                 None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -81,6 +83,7 @@ impl Work<'_> {
                 Event::End | Event::Stop => return Ok(()),
             }
         }
+        Ok(())
     }
 
     fn one(&mut self, message: &[u8]) -> Result<(), Failure> {
