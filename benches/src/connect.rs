@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread::spawn;
 use std::time::{Duration, Instant};
 
-use amps_client::Client;
+use amps_client::{Client, ClientBuilder, EventLoop};
 use amps_protocol::{LENGTH_PREFIX, next_frame};
 
 use crate::peer::answer;
@@ -45,10 +45,23 @@ impl Door {
     /// # Panics
     /// When loopback does not work.
     pub fn ours(&self, connections: usize) -> Duration {
+        self.with(connections, || Client::builder("bench"))
+    }
+
+    /// The same on a loop that runs already: without the start of a thread.
+    ///
+    /// # Panics
+    /// When loopback does not work.
+    pub fn on_a_loop(&self, connections: usize) -> Duration {
+        let event_loop = EventLoop::new().expect("a thread");
+        self.with(connections, || Client::builder("bench").event_loop(&event_loop))
+    }
+
+    fn with(&self, connections: usize, builder: impl Fn() -> ClientBuilder) -> Duration {
         let uri = self.uri();
         middle(connections, || {
             let began = Instant::now();
-            let client = Client::builder("bench").server(&uri).connect().expect("a connection");
+            let client = builder().server(&uri).connect().expect("a connection");
             let subscription = client.subscribe("orders").on_message(|_| Ok(())).expect("a subscription");
             let took = began.elapsed();
             client.abort();

@@ -70,6 +70,8 @@ fn seconds(target: &Path) -> Result<f64, String> {
             command.env_remove(&name);
         }
     }
+    // The profile of whoever depends on it, and not the one that this workspace has for its own tests.
+    command.envs([("CARGO_PROFILE_DEV_OPT_LEVEL", "0"), ("CARGO_PROFILE_DEV_DEBUG", "true")]);
     println!("== {PACKAGE} from scratch");
     let began = Instant::now();
     let status = command.status().map_err(|error| format!("cargo build: {error}"))?;
