@@ -319,35 +319,6 @@ fn a_flush_waits_until_everything_before_it_is_persisted() {
     assert_eq!(error.kind(), ErrorKind::TimedOut);
 }
 
-/// A client that was closed persists nothing by itself: nobody waits for that.
-#[test]
-fn a_flush_after_the_end_says_so_at_once() {
-    let unlasting = |peer: &Peer| peer.client("c").publish_store(MemoryPublishStore::new());
-    for build in [stored, unlasting] {
-        let peer = Peer::new();
-        let (client, _line) = peer.connect(build(&peer));
-        client.flush(PATIENCE).expect("nothing is kept");
-        let receipt = client.publish("t", "1").unwrap();
-        client.abort();
-        // Longer than any test may take.
-        let ever = PATIENCE * 100;
-        assert_eq!(client.flush(ever).unwrap_err().kind(), ErrorKind::Disconnected);
-        assert_eq!(receipt.wait_persisted(ever).unwrap_err().kind(), ErrorKind::Disconnected);
-        assert_eq!(client.publish_store().unwrap().unpersisted, 1, "it is kept for the next connection");
-        // The same client may connect again; what it kept is persisted then.
-        let again = client.clone();
-        let connecting = aside(move || again.connect());
-        let mut line = peer.accept_logon();
-        connecting.join().unwrap().unwrap();
-        line.expect(CommandKind::Publish);
-        let flusher = client.clone();
-        let flushing = aside(move || flusher.flush(PATIENCE));
-        persisted(&mut line, 1);
-        flushing.join().unwrap().unwrap();
-        receipt.wait_persisted(PATIENCE).unwrap();
-    }
-}
-
 /// C-7-9-2
 #[test]
 fn without_a_store_a_flush_asks_the_server() {

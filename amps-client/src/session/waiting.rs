@@ -235,8 +235,7 @@ impl Outbound {
 
     // ----- what is published ----------------------------------------------------------
 
-    /// Tells when everything that was published up to a number is persisted, or refused; at once if no connection is
-    /// going to follow.
+    /// Tells when everything that was published up to a number is persisted, or refused.
     pub(crate) fn await_persisted(
         &mut self,
         now: Time,
@@ -249,26 +248,10 @@ impl Outbound {
         if over {
             return self.tell(Some(Arc::clone(waiter)), Ok(Done::default()));
         }
-        if let Some(error) = self.is_over() {
-            self.forget_persisted_wait(serial);
-            return self.tell(Some(Arc::clone(waiter)), Err(error));
-        }
         let wait = Wait { until: AckType::Persisted, timeout, waiter: Some(waiter) };
         let sent = self.line.last_sent;
         self.await_ack(now, serial, Purpose::Persisted, "flush".into(), wait);
         self.line.last_sent = sent;
-    }
-
-    /// Why nothing will come of waiting: the client was closed, or has given up. Before its first connection, and
-    /// after one that was lost, there may be another.
-    fn is_over(&self) -> Option<Error> {
-        use DisconnectCause::{ClosedByUser, GaveUp, LoopEnded};
-        match &self.gate {
-            Gate::Down(cause @ (ClosedByUser | GaveUp(_) | LoopEnded)) => {
-                Some(Error::disconnected(cause.clone()))
-            }
-            _ => None,
-        }
     }
 
     pub(super) fn forget_persisted_wait(&mut self, serial: u64) {
