@@ -34,7 +34,7 @@ use crate::transports::Transports;
 
 mod executing;
 mod futures;
-pub use futures::Answer;
+pub use futures::{Answer, Connecting};
 mod hooking;
 mod publishing;
 mod settling;

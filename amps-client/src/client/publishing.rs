@@ -1,5 +1,6 @@
 //! Publishing.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use amps_transport::Time;
@@ -94,6 +95,79 @@ impl Client {
         self.publish_one(&Publishing { delta: true, options: Some(options), ..bare })
     }
 
+    /// As [`publish`](Self::publish), for async code: where that would block its thread, this waits, and for as
+    /// long as it takes; a runtime has timers. An `on_store_growth` that has refused is asked again when the
+    /// store has room for something.
+    ///
+    /// Lazy: nothing is published before it is polled. Safe to cancel: dropped while it waits for room, nothing
+    /// was published; dropped later, with a store that commits each message to the disk before it may leave, the
+    /// message is kept and will be sent.
+    ///
+    /// ```
+    /// # let server = amps_testkit::FakeServer::builder().start()?;
+    /// # let uri = server.uri("json");
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let client = amps_client::Client::builder("desk-7").server(&uri).connect_future().await?;
+    /// client.publish_future("orders", r#"{"id":1}"#).await?;
+    /// # client.close_future(std::time::Duration::from_secs(5)).await?;
+    /// # assert_eq!(client.stats().published, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for `publish`, but for `Full`.
+    pub async fn publish_future(&self, topic: &str, data: impl AsRef<[u8]>) -> Result<Receipt> {
+        self.publish_soon(&Publishing::new(topic, data.as_ref())).await
+    }
+
+    /// As [`publish_future`](Self::publish_future), with an expiration, a record key or a mark of your own.
+    ///
+    /// # Errors
+    /// As for `publish_future`.
+    pub async fn publish_with_future(
+        &self,
+        topic: &str,
+        data: impl AsRef<[u8]>,
+        options: &PublishOptions,
+    ) -> Result<Receipt> {
+        options.check()?;
+        let publishing = Publishing { options: Some(options), ..Publishing::new(topic, data.as_ref()) };
+        self.publish_soon(&publishing).await
+    }
+
+    /// As [`delta_publish`](Self::delta_publish), for async code; see [`publish_future`](Self::publish_future).
+    ///
+    /// # Errors
+    /// As for `publish_future`.
+    pub async fn delta_publish_future(&self, topic: &str, data: impl AsRef<[u8]>) -> Result<Receipt> {
+        self.publish_soon(&Publishing { delta: true, ..Publishing::new(topic, data.as_ref()) }).await
+    }
+
+    async fn publish_soon(&self, publishing: &Publishing<'_>) -> Result<Receipt> {
+        check_topic("publish", publishing.topic)?;
+        let inner = &*self.inner;
+        let shared = &inner.shared;
+        let published = shared.until(|| {
+            loop {
+                let now = inner.clock.now();
+                match shared.act_publish(now, |outbound| outbound.publish(now, publishing)) {
+                    Err(Error::StoreFull { proposed, .. }) if inner.hooks.may_grow(proposed) => {
+                        shared.with(|outbound| outbound.grow_store(proposed));
+                    }
+                    Err(Error::Full { .. } | Error::StoreFull { .. }) => return Poll::Pending,
+                    result => return Poll::Ready(result),
+                }
+            }
+        });
+        let published = published.await?;
+        if let Some(number) = published.number.filter(|_| published.held) {
+            let look = || shared.with(|outbound| outbound.store_poll(|store| store.may_leave(number)));
+            shared.until(look).await?;
+        }
+        Ok(Receipt::new(&self.inner, published))
+    }
+
     fn publish_one(&self, publishing: &Publishing<'_>) -> Result<Receipt> {
         check_topic("publish", publishing.topic)?;
         let inner = &*self.inner;
@@ -131,6 +205,19 @@ impl Client {
             Err(error @ (Error::Full { .. } | Error::StoreFull { .. })) => self.until_room(now, error, once),
             result => result,
         }
+    }
+
+    /// As [`with_room`](Self::with_room); for a future, which no thread waits for (`caller` 0), it fails at once.
+    pub(crate) fn with_room_for<T>(
+        &self,
+        caller: u64,
+        mut f: impl FnMut(Time, &mut Outbound) -> Result<T>,
+    ) -> Result<T> {
+        if caller != 0 {
+            return self.with_room(f);
+        }
+        let now = self.inner.clock.now();
+        self.inner.shared.act(now, Urgency::Gather, |outbound| f(now, outbound))
     }
 
     fn until_room<T>(&self, began: Time, full: Error, mut again: impl FnMut(Time) -> Result<T>) -> Result<T> {
