@@ -22,7 +22,7 @@ async fn next(stream: &mut MessageStream) -> Option<amps_client::Result<amps_cli
 
 fn server() -> FakeServer {
     common::fake_server()
-        .queue(QueueConfig::new("work"))
+        .queue(QueueConfig::new("work").max_backlog(100))
         .sow(SowConfig::new("orders").key("/id"))
         .txlog("orders")
         .txlog("work")
@@ -50,17 +50,21 @@ async fn day(uri: String, name: &'static str) {
     let handled_aside = handled_aside.await.unwrap();
     orders.replace_filter_future("/id > 1").await.unwrap();
 
+    let mut receipts = Vec::new();
     for id in 1..=3 {
         let receipt = client.publish_future("orders", format!(r#"{{"id":{id}}}"#)).await.unwrap();
         receipt.stored_future().await.unwrap();
-        receipt.clone().await.unwrap();
-        assert_eq!(receipt.state(), PublishState::Persisted);
+        receipts.push(receipt);
         client.publish("work", format!(r#"{{"id":{id}}}"#)).unwrap();
     }
     for id in 1..=3 {
         let message = next(&mut work).await.unwrap().unwrap().guard();
         assert_eq!(message.data(), format!(r#"{{"id":{id}}}"#).as_bytes());
         message.done();
+    }
+    for receipt in receipts {
+        receipt.clone().await.unwrap();
+        assert_eq!(receipt.state(), PublishState::Persisted);
     }
     client.flush_future(PATIENCE).await.unwrap();
     let records = client.execute_future(&Command::sow("orders")).await.unwrap();

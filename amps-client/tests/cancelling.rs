@@ -13,7 +13,7 @@ use common::{PATIENCE, until};
 
 fn server() -> FakeServer {
     common::fake_server()
-        .queue(QueueConfig::new("work"))
+        .queue(QueueConfig::new("work").max_backlog(100))
         .sow(SowConfig::new("orders").key("/id"))
         .txlog("orders")
         .txlog("work")
@@ -166,12 +166,12 @@ fn publishes_and_their_receipts() {
     server.hold_durability(true);
     let receipts = [(); 3].map(|()| client.publish("orders", r#"{"id":2}"#).unwrap());
     let mut rounds = 0;
-    // While nothing is persisted each waits: the third round lets the server go on.
+    // While nothing is persisted each waits: the one that is to be woken lets the server go on.
     let mut one = receipts.iter();
     let dropped = cancel_everywhere(
         || {
             rounds += 1;
-            if rounds == 5 {
+            if rounds == 4 {
                 server.hold_durability(false);
             }
             let receipt = one.next().unwrap_or(&receipts[0]).clone();
