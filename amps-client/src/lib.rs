@@ -118,6 +118,10 @@ pub use session::peer::Peer;
 pub use session::publisher::StoreStatus;
 mod sow_delete;
 pub use sow_delete::{DeleteStats, SowDelete};
+#[cfg(feature = "json")]
+mod sow_map;
+#[cfg(feature = "json")]
+pub use sow_map::{Change, MapState, SowMap, SowMapBuilder};
 mod store_error;
 pub use store_error::StoreError;
 mod stream;
@@ -128,6 +132,14 @@ mod subscription;
 pub use subscription::{Closer, HandlerSubscription, Subscription};
 pub mod transport;
 mod transports;
+#[cfg(feature = "json")]
+mod typed;
+#[cfg(feature = "json")]
+pub use typed::{Typed, TypedError, TypedSubscription, Unreadable};
+#[cfg(all(feature = "async", feature = "json"))]
+mod typed_stream;
+#[cfg(all(feature = "async", feature = "json"))]
+pub use typed_stream::TypedStream;
 mod write_failure;
 pub use write_failure::FailedWrite;
 
