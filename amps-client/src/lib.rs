@@ -130,6 +130,7 @@ mod subscribe;
 pub use subscribe::{Sow, Subscribe};
 mod subscription;
 pub use subscription::{Closer, HandlerSubscription, Subscription};
+mod trace;
 pub mod transport;
 mod transports;
 #[cfg(feature = "json")]

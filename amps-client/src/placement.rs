@@ -23,6 +23,7 @@ use crate::session::subscription::{Spec, SubKey};
 use crate::session::waiter::{Done, Waiter};
 use crate::stream::{Limits, StreamQueue, WhenFull};
 use crate::subscription::{HandlerSubscription, Subscription};
+use crate::trace::CommandSpan;
 
 /// A command, and what is to become of its messages.
 #[derive(Clone, Debug)]
@@ -42,6 +43,7 @@ struct Begun {
     key: SubKey,
     waiter: Arc<Waiter>,
     timeout: Option<Duration>,
+    span: CommandSpan,
     /// Its messages have somebody to go to.
     routed: bool,
     /// It replaces another, whose key it keeps.
@@ -211,7 +213,8 @@ impl Placement {
         }
         client.may_wait(command.name())?;
         let timeout = client.timeout_of(&command);
-        client.command(timeout, |outbound, now, waiter| {
+        let span = CommandSpan::of(client.name(), &command);
+        client.command(&span, timeout, |outbound, now, waiter| {
             outbound.perform_any(now, &command, Some(Wait::processed(timeout, waiter)))
         })
     }
@@ -224,7 +227,8 @@ impl Placement {
         client.may_wait(command.name())?;
         let timeout = client.timeout_of(&command);
         let id = command.get_sub_id().unwrap_or_default().to_owned();
-        client.command(timeout, |outbound, now, waiter| {
+        let span = CommandSpan::of(client.name(), &command);
+        client.command(&span, timeout, |outbound, now, waiter| {
             let key = outbound.key_of(&id).ok_or_else(|| unknown_subscription(&id))?;
             let serial = outbound.reserve();
             let change = |old: &Spec| Ok(Spec { command, ..old.clone() });
@@ -242,6 +246,7 @@ impl Placement {
             client.may_be_answered()?;
         }
         let timeout = client.timeout_of(&spec.command);
+        let span = CommandSpan::of(client.name(), &spec.command);
         let inner = client.inner();
         let waiter = Arc::new(Waiter::of(caller));
         let key = inner.shared.with(Outbound::reserve);
@@ -255,7 +260,7 @@ impl Placement {
             let placed = inner.shared.act(now, Urgency::Now, |outbound| {
                 outbound.replace(now, old, key, true, |_| Ok(spec), timeout, &waiter)
             });
-            let begun = Begun { client, key, waiter, timeout, routed: true, replaces: Some(old) };
+            let begun = Begun { client, key, waiter, timeout, span, routed: true, replaces: Some(old) };
             return match placed {
                 Ok(()) => Ok(begun),
                 Err(error) => Err(begun.undo(error)),
@@ -271,7 +276,7 @@ impl Placement {
                 waiter.complete(Ok(Done::default()));
             }
             written?;
-            return Ok(Begun { client, key, waiter, timeout, routed: false, replaces: None });
+            return Ok(Begun { client, key, waiter, timeout, span, routed: false, replaces: None });
         }
         let ids = command.wire_ids(key.0)?;
         if let Some(replay) = inner.bookmarks.replay(command, ids.sub.as_ref()) {
@@ -285,7 +290,7 @@ impl Placement {
         inner.targets.add(key, target(id));
         let placed = client
             .with_room_for(caller, |now, outbound| outbound.place(now, key, spec.clone(), timeout, &waiter));
-        let begun = Begun { client, key, waiter, timeout, routed: true, replaces: None };
+        let begun = Begun { client, key, waiter, timeout, span, routed: true, replaces: None };
         match placed {
             Ok(()) => Ok(begun),
             Err(error) => Err(begun.undo(error)),
@@ -305,19 +310,23 @@ impl Begun {
     }
 
     fn wait(&self) -> Result<()> {
-        let result = self.client.wait(&self.waiter, self.timeout);
+        let result = self.span.within(|| self.client.wait(&self.waiter, self.timeout));
         self.conclude(result)
     }
 
     fn conclude(&self, result: Result<Done>) -> Result<()> {
         match result {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.span.outcome(&result);
+                Ok(())
+            }
             Err(error) => Err(self.undo(error)),
         }
     }
 
     /// It came to nothing: whoever was to take the messages is let go.
     fn undo(&self, error: Error) -> Error {
+        self.span.outcome::<()>(&Err(error.clone()));
         let inner = self.client.inner();
         if self.replaces.is_some() {
             drop(inner.targets.take_replacement(self.key));

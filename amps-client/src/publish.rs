@@ -86,7 +86,8 @@ impl Receipt {
         let number = self.number()?;
         let client = Client::from_inner(self.client()?);
         client.may_wait("wait_persisted")?;
-        let waited = client.command(Some(timeout), |outbound, now, waiter| {
+        let span = client.span("wait_persisted");
+        let waited = client.command(&span, Some(timeout), |outbound, now, waiter| {
             outbound.await_persisted(now, number, Some(timeout), waiter);
             Ok(())
         });
@@ -136,7 +137,8 @@ impl Receipt {
     pub fn persisted_future(&self, timeout: Duration) -> Result<Answer<()>> {
         let number = self.number()?;
         let client = Client::from_inner(self.client()?);
-        Ok(client.asked(drop, |outbound, now, waiter| {
+        let span = client.span("wait_persisted");
+        Ok(client.asked(span, drop, |outbound, now, waiter| {
             outbound.await_persisted(now, number, Some(timeout), waiter);
             Ok(())
         }))

@@ -618,7 +618,7 @@ fn replace(
         Ok(Spec { command, ..spec.clone() })
     };
     client
-        .command(timeout, |outbound, now, waiter| {
+        .command(&client.span("replace"), timeout, |outbound, now, waiter| {
             outbound.replace(now, key, serial, false, change, timeout, waiter)
         })
         .map(drop)
@@ -631,7 +631,7 @@ fn replace_future(
     change: impl FnOnce(Command) -> Command,
 ) -> Answer<()> {
     let timeout = timeout.or(client.inner().command_timeout);
-    client.asked(drop, |outbound, now, waiter| {
+    client.asked(client.span("replace"), drop, |outbound, now, waiter| {
         let serial = outbound.reserve();
         let change = |spec: &Spec| {
             let command = change(spec.command.clone());

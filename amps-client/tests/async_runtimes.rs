@@ -201,7 +201,8 @@ fn a_receipt_that_is_awaited_tells_what_became_of_the_message() {
     assert_eq!(block_on(left.into_future()).unwrap_err().kind(), ErrorKind::Disconnected);
 
     let server = server();
-    let storeless: Client = block_on(common::client("n").server(common::uri(&server)).connect_future()).unwrap();
+    let storeless: Client =
+        block_on(common::client("n").server(common::uri(&server)).connect_future()).unwrap();
     let receipt = storeless.publish("t", "1").unwrap();
     assert_eq!(block_on(receipt.clone().into_future()).unwrap_err().kind(), ErrorKind::Usage);
     assert_eq!(block_on(receipt.stored_future()).unwrap_err().kind(), ErrorKind::Usage);

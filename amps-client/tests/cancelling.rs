@@ -225,7 +225,8 @@ fn the_next_message() {
         );
     }
     while seen < sent {
-        let message = block_on(std::future::poll_fn(|cx| Pin::new(&mut work).poll_next(cx))).unwrap().unwrap();
+        let message =
+            block_on(std::future::poll_fn(|cx| Pin::new(&mut work).poll_next(cx))).unwrap().unwrap();
         seen += 1;
         assert_eq!(message.data(), seen.to_string().as_bytes());
         message.ack();

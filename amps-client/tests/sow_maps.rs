@@ -127,7 +127,8 @@ fn keys_come_from_the_record_from_a_field_or_from_a_function() {
     by_number.wait_ready(PATIENCE).unwrap();
     by_text.wait_ready(PATIENCE).unwrap();
     computed.wait_ready(PATIENCE).unwrap();
-    let record = client.sow("prices").start().unwrap().find_map(|m| m.unwrap().sow_key().map(ToString::to_string));
+    let record =
+        client.sow("prices").start().unwrap().find_map(|m| m.unwrap().sow_key().map(ToString::to_string));
     let record = record.unwrap();
     assert_eq!(*by_text.get(&record).unwrap(), price("A", 1));
     assert_eq!(*by_number.get(&record.parse().unwrap()).unwrap(), price("A", 1));
@@ -243,14 +244,15 @@ fn a_listener_may_read_the_map_and_call_the_client_and_panic() {
     let (sender, seen) = channel();
     let (own, handed) = (client.clone(), channel::<SowMap<String, Price>>());
     let (give, take) = handed;
-    let map = client.sow_map("prices").key_field("/symbol").on_change(move |change: &Change<String, Price>| {
-        let map = take.recv().unwrap();
-        own.flush(PATIENCE).unwrap();
-        let waits = map.wait_ready(PATIENCE).unwrap_err().kind();
-        _ = sender.send((map.get(change.key()).unwrap().bid, waits));
-        drop(map);
-        panic!("it is what it does");
-    });
+    let map =
+        client.sow_map("prices").key_field("/symbol").on_change(move |change: &Change<String, Price>| {
+            let map = take.recv().unwrap();
+            own.flush(PATIENCE).unwrap();
+            let waits = map.wait_ready(PATIENCE).unwrap_err().kind();
+            _ = sender.send((map.get(change.key()).unwrap().bid, waits));
+            drop(map);
+            panic!("it is what it does");
+        });
     let map = map.start().unwrap();
     for bid in 1..=2 {
         client.publish_json("prices", &price("A", bid)).unwrap();
@@ -269,7 +271,8 @@ fn a_map_on_its_way_may_be_dropped_anywhere() {
     let client = client(&server);
     client.publish_json("prices", &price("A", 1)).unwrap();
     let make = || async {
-        let map = client.sow_map::<String, Price>("prices").key_field("/symbol").start_future().await.unwrap();
+        let map =
+            client.sow_map::<String, Price>("prices").key_field("/symbol").start_future().await.unwrap();
         map.ready_future().await.unwrap();
         assert_eq!(map.len(), 1);
     };

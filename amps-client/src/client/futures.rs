@@ -19,6 +19,7 @@ use crate::session::outbound::Outbound;
 use crate::session::shared::Urgency;
 use crate::session::waiter::{Done, Waiter};
 use crate::sow_delete::{DeleteStats, SowDelete};
+use crate::trace::CommandSpan;
 
 /// The answer of the server, or of the client, to a call; a future for any runtime.
 ///
@@ -47,6 +48,7 @@ use crate::sow_delete::{DeleteStats, SowDelete};
 #[must_use = "it is a future: await it"]
 pub struct Answer<T> {
     waiter: Arc<Waiter>,
+    span: CommandSpan,
     /// It could not be asked.
     failed: Option<Error>,
     read: fn(Done) -> T,
@@ -61,7 +63,11 @@ impl<T> Future for Answer<T> {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Err(error));
         }
-        self.waiter.poll(cx.waker()).map_ok(self.read)
+        let polled = self.span.within(|| self.waiter.poll(cx.waker()));
+        if let Poll::Ready(result) = &polled {
+            self.span.outcome(result);
+        }
+        polled.map_ok(self.read)
     }
 }
 
@@ -119,7 +125,7 @@ impl Client {
     /// `ClientBuilder::connect_deadline`, and [`state`](Self::state) tells what comes of them;
     /// [`close_future`](Self::close_future) ends them.
     pub fn connect_future(&self) -> Answer<()> {
-        self.noted(|waiter| Note::Connect { servers: None, waiter: waiter.into() })
+        self.noted("connect", |waiter| Note::Connect { servers: None, waiter: waiter.into() })
     }
 
     /// As [`connect_to`](Self::connect_to), for async code. Safe to cancel, as
@@ -129,9 +135,8 @@ impl Client {
             servers.iter().try_for_each(|server| self.inner.transports.check(server)).map(|()| servers)
         });
         match checked {
-            Ok(servers) => {
-                self.noted(|waiter| Note::Connect { servers: Some(servers), waiter: waiter.into() })
-            }
+            Ok(servers) => self
+                .noted("connect", |waiter| Note::Connect { servers: Some(servers), waiter: waiter.into() }),
             Err(error) => self.failed(error),
         }
     }
@@ -143,13 +148,13 @@ impl Client {
     /// Await this before the last clone of a client is dropped: that writes what waits to be written, and may
     /// block its thread for up to a second.
     pub fn close_future(&self, deadline: Duration) -> Answer<()> {
-        self.noted(|waiter| Note::Close { within: deadline, waiter: waiter.into() })
+        self.noted("close", |waiter| Note::Close { within: deadline, waiter: waiter.into() })
     }
 
     /// As [`abort`](Self::abort), for async code: closes at once, and tells when that has happened. Safe to
     /// cancel: the client is closed all the same.
     pub fn abort_future(&self) -> Answer<()> {
-        self.noted(|waiter| Note::Abort { waiter: waiter.into() })
+        self.noted("abort", |waiter| Note::Abort { waiter: waiter.into() })
     }
 
     /// As [`pause`](Self::pause), for async code. Safe to cancel: the server is asked all the same.
@@ -169,7 +174,7 @@ impl Client {
     ) -> Answer<()> {
         match self.control_command(sub_ids, how) {
             Ok(Some(command)) => self.perform_future(&command),
-            Ok(None) => self.asked(drop, |outbound, _, waiter| {
+            Ok(None) => self.asked(self.span("resume"), drop, |outbound, _, waiter| {
                 outbound.answered(waiter);
                 Ok(())
             }),
@@ -179,7 +184,9 @@ impl Client {
 
     /// As [`flush`](Self::flush), for async code. Safe to cancel: what was published is on its way all the same.
     pub fn flush_future(&self, timeout: Duration) -> Answer<()> {
-        self.asked(drop, |outbound, now, waiter| outbound.flush(now, Some(timeout), waiter))
+        self.asked(self.span("flush"), drop, |outbound, now, waiter| {
+            outbound.flush(now, Some(timeout), waiter)
+        })
     }
 
     /// As [`perform`](Self::perform), for async code, and for commands without messages: others are placed by
@@ -187,7 +194,7 @@ impl Client {
     /// `Full`. Safe to cancel: the command is carried out all the same.
     pub fn perform_future(&self, command: &Command) -> Answer<()> {
         let timeout = self.timeout_of(command);
-        self.asked(drop, |outbound, now, waiter| {
+        self.asked(CommandSpan::of(self.name(), command), drop, |outbound, now, waiter| {
             command.check()?;
             if command.is_subscribe() || command.is_sow() {
                 let text = format!("{}: it has messages; place it with execute_future", command.describe());
@@ -208,6 +215,7 @@ impl Client {
         let command = delete.command();
         let timeout = self.timeout_of(command);
         self.asked(
+            CommandSpan::of(self.name(), command),
             |done| done.deleted,
             |outbound, now, waiter| {
                 command.check()?;
@@ -220,22 +228,27 @@ impl Client {
 
     pub(crate) fn asked<T>(
         &self,
+        span: CommandSpan,
         read: fn(Done) -> T,
         ask: impl FnOnce(&mut Outbound, Time, &Arc<Waiter>) -> Result<()>,
     ) -> Answer<T> {
         let waiter = Arc::new(Waiter::default());
         let now = self.inner.clock.now();
         let asked = self.inner.shared.act(now, Urgency::Now, |outbound| ask(outbound, now, &waiter));
-        Answer { waiter, failed: asked.err(), read, _client: self.clone() }
+        if asked.is_err() {
+            span.outcome(&asked);
+        }
+        Answer { waiter, span, failed: asked.err(), read, _client: self.clone() }
     }
 
     fn failed(&self, error: Error) -> Answer<()> {
-        Answer { waiter: Arc::default(), failed: Some(error), read: drop, _client: self.clone() }
+        let (waiter, span) = (Arc::default(), self.span("refused"));
+        Answer { waiter, span, failed: Some(error), read: drop, _client: self.clone() }
     }
 
-    fn noted(&self, note: impl FnOnce(Arc<Waiter>) -> Note) -> Answer<()> {
+    fn noted(&self, call: &str, note: impl FnOnce(Arc<Waiter>) -> Note) -> Answer<()> {
         let waiter = Arc::new(Waiter::default());
         let posted = self.post(note(Arc::clone(&waiter)));
-        Answer { waiter, failed: posted.err(), read: drop, _client: self.clone() }
+        Answer { waiter, span: self.span(call), failed: posted.err(), read: drop, _client: self.clone() }
     }
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::publish::{PublishOptions, Publishing, Receipt};
 use crate::session::outbound::{Outbound, Published};
 use crate::session::shared::Urgency;
+use crate::trace;
 
 /// How long the application's refusal to let a store grow holds (PS-14).
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -151,7 +152,10 @@ impl Client {
         let published = shared.until(|| {
             loop {
                 let now = inner.clock.now();
-                match shared.act_publish(now, |outbound| outbound.publish(now, publishing)) {
+                let published = trace::publish(self.name(), publishing.topic, publishing.data.len(), || {
+                    shared.act_publish(now, |outbound| outbound.publish(now, publishing))
+                });
+                match published {
                     Err(Error::StoreFull { proposed, .. }) if inner.hooks.may_grow(proposed) => {
                         shared.with(|outbound| outbound.grow_store(proposed));
                     }
@@ -169,6 +173,11 @@ impl Client {
     }
 
     fn publish_one(&self, publishing: &Publishing<'_>) -> Result<Receipt> {
+        trace::publish(self.name(), publishing.topic, publishing.data.len(), || self.publish_now(publishing))
+    }
+
+    #[inline]
+    fn publish_now(&self, publishing: &Publishing<'_>) -> Result<Receipt> {
         check_topic("publish", publishing.topic)?;
         let inner = &*self.inner;
         let now = inner.clock.now();

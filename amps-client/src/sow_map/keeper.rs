@@ -85,7 +85,9 @@ where
                             Ok(read) => (Some(read), Ok(())),
                             Err(error) => (None, Err(error)),
                         };
-                        self.change(&mut changes, |table, rows, changes| table.put(&key, read, rows, changes));
+                        self.change(&mut changes, |table, rows, changes| {
+                            table.put(&key, read, rows, changes)
+                        });
                         error
                     }
                 };

@@ -288,7 +288,9 @@ impl<K, V> SowMap<K, V> {
     pub fn wait_ready(&self, timeout: Duration) -> Result<()> {
         self.handle.client.may_wait("wait_ready")?;
         if std::thread::current().id() == self.handle.keeper {
-            return Err(Error::Usage("wait_ready would wait for its own listener; call it from another thread"));
+            return Err(Error::Usage(
+                "wait_ready would wait for its own listener; call it from another thread",
+            ));
         }
         let kept = &self.handle.kept;
         let give_up = Instant::now().checked_add(timeout);

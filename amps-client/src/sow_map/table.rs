@@ -107,12 +107,7 @@ impl<K: Eq + Hash + Clone + DeserializeOwned, V: DeserializeOwned> Table<K, V> {
     }
 
     /// A record is gone.
-    pub(super) fn remove(
-        &mut self,
-        record: &[u8],
-        rows: &mut Rows<K, V>,
-        changes: &mut Vec<Change<K, V>>,
-    ) {
+    pub(super) fn remove(&mut self, record: &[u8], rows: &mut Rows<K, V>, changes: &mut Vec<Change<K, V>>) {
         let Some(Record { key: was, counted, .. }) = self.records.remove(record) else { return };
         self.unreadable -= usize::from(counted);
         self.hide(record, was, rows, changes);
@@ -140,7 +135,12 @@ impl<K: Eq + Hash + Clone + DeserializeOwned, V: DeserializeOwned> Table<K, V> {
     ///
     /// # Errors
     /// It cannot be read.
-    pub(super) fn read(&mut self, record: &[u8], body: &[u8], part: bool) -> Result<(K, V), serde_json::Error> {
+    pub(super) fn read(
+        &mut self,
+        record: &[u8],
+        body: &[u8],
+        part: bool,
+    ) -> Result<(K, V), serde_json::Error> {
         if !self.merges && !matches!(self.key_of, KeyOf::Field(_)) {
             let value = serde_json::from_slice(body)?;
             return Ok((self.key(record, &Value::Null, &value)?, value));

@@ -27,7 +27,8 @@ impl Bell {
     /// Waits until it was woken since the last time.
     pub fn wait(&self) {
         let woken = self.woken.lock().unwrap();
-        let (mut woken, timeout) = self.rung.wait_timeout_while(woken, PATIENCE, |woken| *woken == 0).unwrap();
+        let (mut woken, timeout) =
+            self.rung.wait_timeout_while(woken, PATIENCE, |woken| *woken == 0).unwrap();
         assert!(!timeout.timed_out(), "nobody wakes the future");
         *woken = 0;
     }
