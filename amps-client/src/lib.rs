@@ -31,6 +31,12 @@
 //! * Helpers: [`payload`] builds and reads bodies, [`bookmarks`] names places in a log.
 //! * Ending: [`Client::close`], which finishes the work in hand.
 //! * Errors: [`Error`], sorted by [`ErrorKind`].
+//! * Async code: every call that waits has a future beside it ([`ClientBuilder::connect_future`],
+//!   [`Subscribe::start_future`], [`Client::publish_future`]), receipts are futures, and with the feature `async`
+//!   subscriptions are streams; any runtime will do. See [`guide::async_code`].
+//! * With `serde`: the feature `json` has typed subscriptions, and SOW topics as maps that keep themselves up to date;
+//!   see [`guide::typed_messages`].
+//! * To be watched: [`Client::stats`], and the feature `tracing`; see [`guide::tracing_and_metrics`].
 //! * On the command line: the feature `cli` is the program `amps`; see [`guide::command_line`].
 //!
 //! # Speed

@@ -67,9 +67,20 @@ impl Client {
     /// As for `publish`, and `InvalidArgument` for a value that JSON cannot express.
     #[cfg(feature = "json")]
     pub fn publish_json<T: serde::Serialize + ?Sized>(&self, topic: &str, value: &T) -> Result<Receipt> {
-        let data = serde_json::to_vec(value)
-            .map_err(|error| Error::InvalidArgument(format!("publish: the value is not JSON: {error}")))?;
-        self.publish(topic, data)
+        self.publish(topic, json_of(value)?)
+    }
+
+    /// As [`publish_json`](Self::publish_json), for async code; see [`publish_future`](Self::publish_future).
+    ///
+    /// # Errors
+    /// As for `publish_future`, and `InvalidArgument` for a value that JSON cannot express.
+    #[cfg(feature = "json")]
+    pub async fn publish_json_future<T: serde::Serialize + ?Sized>(
+        &self,
+        topic: &str,
+        value: &T,
+    ) -> Result<Receipt> {
+        self.publish_future(topic, json_of(value)?).await
     }
 
     /// Publishes a partial update of a record: the key fields, and those that change. As
@@ -262,4 +273,10 @@ impl Client {
             }
         }
     }
+}
+
+#[cfg(feature = "json")]
+fn json_of<T: serde::Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value)
+        .map_err(|error| Error::InvalidArgument(format!("publish: the value is not JSON: {error}")))
 }

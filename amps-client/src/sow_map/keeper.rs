@@ -86,7 +86,7 @@ where
                             Err(error) => (None, Err(error)),
                         };
                         self.change(&mut changes, |table, rows, changes| {
-                            table.put(&key, read, rows, changes)
+                            table.put(&key, read, rows, changes);
                         });
                         error
                     }
