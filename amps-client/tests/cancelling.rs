@@ -3,7 +3,6 @@
 
 mod common;
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use amps_client::{Client, Command, MemoryPublishStore, SowDelete};
@@ -191,6 +190,8 @@ fn publishes_and_their_receipts() {
 #[cfg(feature = "async")]
 #[test]
 fn the_next_message() {
+    use std::pin::Pin;
+
     use amps_client::futures_core::Stream;
     let server = server();
     let client = client(&server);
