@@ -191,8 +191,7 @@ fn a_connection_is_a_span_and_its_states_are_events_in_it() {
     let connections: Vec<_> = spans.iter().filter(|(_, told)| told.name == "connection").collect();
     assert_eq!(connections.len(), 2, "one before, one after the loss");
     for (number, connection) in connections {
-        let port = server.addr().port();
-        assert!(connection.fields["server"].contains(&format!("{port}")) || port == 0, "{connection:?}");
+        assert!(connection.fields["server"].contains("://"), "{connection:?}");
         assert!(!connection.fields["server"].contains("ann"), "{connection:?}");
         let inside = events.iter().filter(|told| told.parent == Some(*number));
         let states: Vec<_> = inside.filter_map(|told| told.fields.get("state")).collect();
