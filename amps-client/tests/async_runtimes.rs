@@ -3,9 +3,10 @@
 
 mod common;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use amps_client::futures_core::Stream;
@@ -13,7 +14,7 @@ use amps_client::{
     Client, Command, CommandKind, ErrorKind, MemoryPublishStore, MessageStream, PublishState, SowDelete,
 };
 use amps_testkit::{FakeServer, QueueConfig, SowConfig};
-use common::executor::block_on;
+use common::executor::{Bell, block_on};
 use common::{PATIENCE, until};
 
 async fn next(stream: &mut MessageStream) -> Option<amps_client::Result<amps_client::Message>> {
@@ -168,13 +169,28 @@ fn a_publish_waits_for_room_as_a_future() {
     let (client, mut line) = peer.connect(builder);
     let body = "x".repeat(16 << 10);
     let mut sent = 0_usize;
-    let mut waker = std::task::Context::from_waker(std::task::Waker::noop());
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    let mut context = Context::from_waker(&waker);
     loop {
-        let mut publish = std::pin::pin!(client.publish_future("t", &body));
-        match publish.as_mut().poll(&mut waker) {
-            std::task::Poll::Ready(receipt) => _ = receipt.unwrap(),
+        let mut publish = pin!(client.publish_future("t", &body));
+        // It comes to rest: what waits is not woken unless something has left.
+        let mut polls = 0;
+        let published = loop {
+            let woken = bell.total.load(Ordering::SeqCst);
+            if let Poll::Ready(receipt) = publish.as_mut().poll(&mut context) {
+                receipt.unwrap();
+                break true;
+            }
+            polls += 1;
+            assert!(polls < 1000, "it wakes itself");
+            if bell.total.load(Ordering::SeqCst) == woken {
+                break false;
+            }
+        };
+        if !published {
             // Dropped: it counts for nothing.
-            std::task::Poll::Pending => break,
+            break;
         }
         sent += 1;
     }

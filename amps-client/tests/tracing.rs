@@ -219,6 +219,10 @@ fn refused_logons_and_handlers_that_fail_show_nothing_of_what_they_know() {
     let (spans, _) = of("refused");
     assert!(spans.iter().any(|(_, told)| told.is("outcome", "Authentication")), "{spans:?}");
 
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let builder = Client::builder("nobody").server(format!("tcp://ann:{PASSWORD}@{nobody}/amps/json"));
+    assert_eq!(builder.connect().unwrap_err().kind(), ErrorKind::ConnectionRefused);
+
     let server = common::fake_server().start().unwrap();
     let client = common::client("fails").server(common::uri(&server)).connect().unwrap();
     let fails = |message: &amps_client::Message<&[u8]>| Err(format!("no: {}", message.data_str()?).into());

@@ -325,22 +325,28 @@ impl Shared {
 
     /// Writes until nothing waits, the socket is full, or another writer is at work.
     fn write_out<'a>(&'a self, guard: MutexGuard<'a, Guarded>) {
-        self.write_out_as_far_as_it_goes(guard);
-        self.parked.wake();
+        // Who has found no room would wake itself for ever if nothing had to leave for that.
+        if self.write_out_as_far_as_it_goes(guard) {
+            self.parked.wake();
+        }
     }
 
-    fn write_out_as_far_as_it_goes<'a>(&'a self, mut guard: MutexGuard<'a, Guarded>) {
-        let Some(outlet) = guard.outbound.outlet.clone() else { return };
+    /// Whether something left.
+    fn write_out_as_far_as_it_goes<'a>(&'a self, mut guard: MutexGuard<'a, Guarded>) -> bool {
+        let mut left = false;
+        let Some(outlet) = guard.outbound.outlet.clone() else { return left };
         guard.outbound.written();
         let generation = guard.outbound.connection();
         while let Some(mut chunk) = guard.outbound.line.take() {
             drop(guard);
             self.show(&chunk);
+            let size = chunk.bytes.len();
             let written = outlet.try_write(&mut chunk.bytes);
+            left |= chunk.bytes.len() < size;
             guard = self.lock();
             if guard.outbound.connection() != generation {
                 // The connection was lost meanwhile, and its bytes with it.
-                return;
+                return left;
             }
             // An error is reported by the loop as the loss of the connection; until then the
             // rest stays where it is, as if the socket were full.
@@ -348,7 +354,7 @@ impl Shared {
             guard.outbound.line.wire.put_back(chunk);
             self.notify_threads();
             if failed {
-                return;
+                return left;
             }
         }
         // What waited for what is written now is the loop's business.
@@ -356,6 +362,7 @@ impl Shared {
             drop(guard);
             self.wake();
         }
+        left
     }
 
     /// The publish store has come on: sends what may leave now, and wakes who waits for that.
@@ -364,6 +371,7 @@ impl Shared {
         self.notify_threads();
         guard.outbound.line.fill();
         self.write_out(guard);
+        self.parked.wake();
     }
 
     /// Waits until something that the publish store keeps may leave, or is as safe as it
