@@ -11,7 +11,7 @@ use amps_transport::{Connector, HttpHeaders, Idle, MakeLayer};
 use crate::advisor::PolicyDelay;
 use crate::authenticator::Authenticator;
 use crate::bookmark_store::BookmarkStore;
-use crate::client::{Client, EventLoop, Parts};
+use crate::client::{Client, Connecting, EventLoop, Parts};
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::hooks::{Direction, Hooks, SlowConsumer};
@@ -630,6 +630,15 @@ impl ClientBuilder {
         let client = self.build()?;
         client.connect()?;
         Ok(client)
+    }
+
+    /// As [`connect`](Self::connect), for async code: the client is built now, which may read the files of its
+    /// stores, and the first attempt is under way. Safe to cancel: dropping the future ends the attempts.
+    ///
+    /// # Errors
+    /// The future's are those of `connect`.
+    pub fn connect_future(self) -> Connecting {
+        Connecting::of(self.build())
     }
 }
 

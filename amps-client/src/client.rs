@@ -30,11 +30,12 @@ use crate::session::replay::Bookmarks;
 use crate::session::shared::Urgency;
 use crate::session::waiter::{Done, Waiter};
 use crate::session::{Note, Session, SessionConfig, Shared, WOULD_DEADLOCK};
+use crate::trace::CommandSpan;
 use crate::transports::Transports;
 
 mod executing;
 mod futures;
-pub use futures::Answer;
+pub use futures::{Answer, Connecting};
 mod hooking;
 mod publishing;
 mod settling;
@@ -199,6 +200,7 @@ impl Client {
         let _ = progressed.set(Arc::downgrade(&shared));
         let targets = Arc::new(Targets::default());
         let hooks = Arc::new(parts.hooks);
+        hooks.trace.set_client(&name);
         let back = Arc::new(OnceLock::new());
         let advisor = match parts.policies {
             Some((chooser, strategy)) => Some(Advisor::start(chooser, strategy, Arc::clone(&back))?),
@@ -283,8 +285,9 @@ impl Client {
     fn connect_with(&self, servers: Option<Vec<Endpoint>>) -> Result<()> {
         self.may_wait("connect")?;
         let waiter = Arc::<Waiter>::default();
+        let span = self.span("connect");
         self.post(Note::Connect { servers, waiter: Arc::clone(&waiter).into() })?;
-        self.await_loop(&waiter).map(drop)
+        self.await_loop(&span, &waiter).map(drop)
     }
 
     /// Waits until everything that this client published before has reached the server: with a
@@ -299,7 +302,8 @@ impl Client {
     /// the client is closed or has given up.
     pub fn flush(&self, timeout: Duration) -> Result<()> {
         self.may_wait("flush")?;
-        self.command(Some(timeout), |outbound, now, waiter| outbound.flush(now, Some(timeout), waiter))
+        let span = self.span("flush");
+        self.command(&span, Some(timeout), |outbound, now, waiter| outbound.flush(now, Some(timeout), waiter))
             .map(drop)
     }
 
@@ -369,8 +373,9 @@ impl Client {
         self.may_wait("close")?;
         self.may_be_answered()?;
         let waiter = Arc::<Waiter>::default();
+        let span = self.span("close");
         self.post(Note::Close { within: deadline, waiter: Arc::clone(&waiter).into() })?;
-        self.await_loop(&waiter).map(drop)
+        self.await_loop(&span, &waiter).map(drop)
     }
 
     /// Closes at once: nothing more is sent, what is in hand goes back to its queues, and
@@ -379,7 +384,7 @@ impl Client {
         let waiter = Arc::<Waiter>::default();
         let posted = self.inner.handle.post(Note::Abort { waiter: Arc::clone(&waiter).into() });
         if posted && !self.inner.handle.is_loop_thread() {
-            let _ = self.await_loop(&waiter);
+            let _ = self.await_loop(&self.span("abort"), &waiter);
         }
     }
 
@@ -405,14 +410,24 @@ impl Client {
     /// Sends a command and waits for its end.
     pub(crate) fn command(
         &self,
+        span: &CommandSpan,
         timeout: Option<Duration>,
         send: impl FnOnce(&mut Outbound, Time, &Arc<Waiter>) -> Result<()>,
     ) -> Result<Done> {
         self.may_be_answered()?;
         let waiter = Arc::new(Waiter::of(caller::current()));
         let now = self.inner.clock.now();
-        self.inner.shared.act(now, Urgency::Now, |outbound| send(outbound, now, &waiter))?;
-        self.wait(&waiter, timeout)
+        let result = span.within(|| {
+            self.inner.shared.act(now, Urgency::Now, |outbound| send(outbound, now, &waiter))?;
+            self.wait(&waiter, timeout)
+        });
+        span.outcome(&result);
+        result
+    }
+
+    /// A call that is no command of the application's own.
+    pub(crate) fn span(&self, call: &str) -> CommandSpan {
+        CommandSpan::new(self.name(), call, None)
     }
 
     /// Waits for the end of a command.
@@ -456,8 +471,11 @@ impl Client {
 
     /// Waits for the session to end what it was asked by a note; it always does, in time, or
     /// ends itself.
-    fn await_loop(&self, waiter: &Waiter) -> Result<Done> {
-        waiter.wait(None).unwrap_or(Err(Error::Usage("the event loop of this client has ended")))
+    fn await_loop(&self, span: &CommandSpan, waiter: &Waiter) -> Result<Done> {
+        let ended = Err(Error::Usage("the event loop of this client has ended"));
+        let result = span.within(|| waiter.wait(None)).unwrap_or(ended);
+        span.outcome(&result);
+        result
     }
 }
 

@@ -449,6 +449,10 @@ impl App for Dispatcher {
         if state == ConnectionState::Connected {
             self.listeners.connection(true);
         }
+        if state == ConnectionState::LoggedOn {
+            let info = self.shared.with(|outbound| outbound.info.clone());
+            self.listeners.trace.server(info.as_deref());
+        }
         self.listeners.state(state);
         if state == ConnectionState::Disconnected {
             self.listeners.set_recovered(false);

@@ -15,6 +15,12 @@ use crate::subscription::{Polled, Subscription};
 /// It yields what the iterator yields, errors that do not end it included. Dropping it ends
 /// the subscription.
 ///
+/// Polling it is safe to cancel: a poll that is pending has taken nothing out, and a future of the next message that
+/// is dropped loses none. It is as bounded as the iterator: when the task is slow and the stream is full
+/// ([`Subscribe::max_depth`](crate::Subscribe::max_depth),
+/// [`ClientBuilder::stream_limit`](crate::ClientBuilder::stream_limit)), the client stops reading its socket, or what
+/// else [`Subscribe::when_full`](crate::Subscribe::when_full) says.
+///
 /// A stream never acknowledges by itself, also where auto-ack is on: combinators ask for the
 /// next message before the last one is done with. Call `Message::ack`, or work through
 /// [`Message::guard`](crate::Message::guard), which gives a message back to its queue if the

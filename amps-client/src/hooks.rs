@@ -16,6 +16,7 @@ use crate::command::Command;
 use crate::dispatcher::panic_text;
 use crate::error::{Error, Result};
 use crate::listener::{AfterRefusal, ConnectionState};
+use crate::trace::Trace;
 use crate::write_failure::FailedWrite;
 
 /// Which way bytes go.
@@ -89,6 +90,7 @@ pub struct SlowConsumer {
 /// See the module's documentation.
 #[derive(Default)]
 pub(crate) struct Hooks {
+    pub(crate) trace: Trace,
     set: Mutex<Set>,
     /// One bit for each kind of message that somebody watches.
     watched: AtomicU32,
@@ -293,8 +295,7 @@ impl Hooks {
     // ----- calls ----------------------------------------------------------------------
 
     pub(crate) fn report(&self, error: &Error) {
-        #[cfg(feature = "tracing")]
-        tracing::warn!(target: "amps", %error, kind = ?error.kind());
+        self.trace.error(error);
         let listener = self.lock().error.clone();
         if let Some(listener) = listener {
             // A listener's own panic has nobody left to be reported to.
@@ -303,8 +304,7 @@ impl Hooks {
     }
 
     pub(crate) fn state(&self, state: ConnectionState) {
-        #[cfg(feature = "tracing")]
-        tracing::info!(target: "amps", ?state);
+        self.trace.state(state);
         let listeners: Vec<StateListener> = {
             let mut set = self.lock();
             set.last_state = Some(state);
@@ -366,6 +366,7 @@ impl Hooks {
 
     /// Returns whether somebody wanted to know.
     pub(crate) fn failed_write(&self, ack: &Raw<&[u8]>, original: Option<&Raw<&[u8]>>) -> bool {
+        self.trace.refused_write(ack, original);
         let Some(listener) = self.lock().failed_write.clone() else { return false };
         self.guarded("the listener for failed writes", || listener(&FailedWrite::new(ack, original)));
         true
@@ -406,8 +407,7 @@ impl Hooks {
     }
 
     pub(crate) fn slow(&self, subscription: String, depth: usize) {
-        #[cfg(feature = "tracing")]
-        tracing::warn!(target: "amps", subscription, depth, "a stream is full");
+        self.trace.slow(&subscription, depth);
         let listener = self.lock().slow.clone();
         if let Some(listener) = listener {
             let event = SlowConsumer { subscription, depth };

@@ -31,6 +31,12 @@
 //! * Helpers: [`payload`] builds and reads bodies, [`bookmarks`] names places in a log.
 //! * Ending: [`Client::close`], which finishes the work in hand.
 //! * Errors: [`Error`], sorted by [`ErrorKind`].
+//! * Async code: every call that waits has a future beside it ([`ClientBuilder::connect_future`],
+//!   [`Subscribe::start_future`], [`Client::publish_future`]), receipts are futures, and with the feature `async`
+//!   subscriptions are streams; any runtime will do. See [`guide::async_code`].
+//! * With `serde`: the feature `json` has typed subscriptions, and SOW topics as maps that keep themselves up to date;
+//!   see [`guide::typed_messages`].
+//! * To be watched: [`Client::stats`], and the feature `tracing`; see [`guide::tracing_and_metrics`].
 //! * On the command line: the feature `cli` is the program `amps`; see [`guide::command_line`].
 //!
 //! # Speed
@@ -73,7 +79,7 @@ mod builder;
 pub use builder::ClientBuilder;
 mod caller;
 mod client;
-pub use client::{Answer, Client, DEFAULT_CLOSE_WITHIN, EventLoop};
+pub use client::{Answer, Client, Connecting, DEFAULT_CLOSE_WITHIN, EventLoop};
 mod command;
 pub use command::Command;
 mod conflate;
@@ -95,6 +101,7 @@ mod listener;
 pub use listener::{AfterRefusal, ConnectionState};
 mod message;
 pub use message::{AckGuard, Message};
+mod parked;
 pub mod payload;
 mod placement;
 pub use placement::Starting;
@@ -117,6 +124,10 @@ pub use session::peer::Peer;
 pub use session::publisher::StoreStatus;
 mod sow_delete;
 pub use sow_delete::{DeleteStats, SowDelete};
+#[cfg(feature = "json")]
+mod sow_map;
+#[cfg(feature = "json")]
+pub use sow_map::{Change, MapState, SowMap, SowMapBuilder};
 mod store_error;
 pub use store_error::StoreError;
 mod stream;
@@ -125,8 +136,17 @@ mod subscribe;
 pub use subscribe::{Sow, Subscribe};
 mod subscription;
 pub use subscription::{Closer, HandlerSubscription, Subscription};
+mod trace;
 pub mod transport;
 mod transports;
+#[cfg(feature = "json")]
+mod typed;
+#[cfg(feature = "json")]
+pub use typed::{Typed, TypedError, TypedSubscription, Unreadable};
+#[cfg(all(feature = "async", feature = "json"))]
+mod typed_stream;
+#[cfg(all(feature = "async", feature = "json"))]
+pub use typed_stream::TypedStream;
 mod write_failure;
 pub use write_failure::FailedWrite;
 

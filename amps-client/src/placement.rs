@@ -1,6 +1,5 @@
 //! From a described command to a placed one: whose messages go where.
 
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use crate::session::subscription::{Spec, SubKey};
 use crate::session::waiter::{Done, Waiter};
 use crate::stream::{Limits, StreamQueue, WhenFull};
 use crate::subscription::{HandlerSubscription, Subscription};
+use crate::trace::CommandSpan;
 
 /// A command, and what is to become of its messages.
 #[derive(Clone, Debug)]
@@ -43,6 +43,7 @@ struct Begun {
     key: SubKey,
     waiter: Arc<Waiter>,
     timeout: Option<Duration>,
+    span: CommandSpan,
     /// Its messages have somebody to go to.
     routed: bool,
     /// It replaces another, whose key it keeps.
@@ -75,12 +76,12 @@ impl Placement {
     pub(crate) fn start_future(self) -> Starting {
         // A future does not block its thread, so that nobody has to be warned.
         match self.begin_stream(0) {
-            Ok((begun, finish)) => Starting(StartingState::Begun(Some((begun, finish)))),
+            Ok((begun, finish)) => Starting::begun(begun, finish, drop),
             Err(error) => Starting(StartingState::Failed(Some(error))),
         }
     }
 
-    fn begin_stream(mut self, caller: u64) -> Result<(Begun, Finish)> {
+    fn begin_stream(mut self, caller: u64) -> Result<(Begun, Finish<Subscription>)> {
         self.spec.streams = true;
         let inner = self.client.inner();
         let limits = Limits {
@@ -118,15 +119,47 @@ impl Placement {
         Ok(HandlerSubscription::new(client, begun.key(), begun.key))
     }
 
+    /// With a handler that has its messages once the server has agreed.
+    pub(crate) fn handle_future(self, handler: Handler) -> Starting<HandlerSubscription> {
+        let client = self.client.clone();
+        match self.begin(0, |sub| Target::Handler { sub, handler }) {
+            Ok(begun) => {
+                let finish: Finish<HandlerSubscription> =
+                    Box::new(move |key, owner| HandlerSubscription::new(client, key, owner));
+                Starting::begun(begun, finish, |handled| handled.unsubscribe())
+            }
+            Err(error) => Starting(StartingState::Failed(Some(error))),
+        }
+    }
+
     /// With a handler on a thread of its own.
     pub(crate) fn handle_aside(
         mut self,
-        mut handler: impl FnMut(&Message) -> HandlerResult + Send + 'static,
+        handler: impl FnMut(&Message) -> HandlerResult + Send + 'static,
     ) -> Result<HandlerSubscription> {
-        // Acknowledged here, once the handler is done with it.
+        // Acknowledged there, once the handler is done with it.
         let auto_ack = std::mem::take(&mut self.spec.auto_ack);
         let client = self.client.clone();
-        let stream = self.start()?;
+        Self::aside(client, self.start()?, auto_ack, handler)
+    }
+
+    /// With a handler on a thread of its own, once the server has agreed.
+    pub(crate) fn handle_aside_future(
+        mut self,
+        handler: impl FnMut(&Message) -> HandlerResult + Send + 'static,
+    ) -> impl Future<Output = Result<HandlerSubscription>> + Send {
+        let auto_ack = std::mem::take(&mut self.spec.auto_ack);
+        let client = self.client.clone();
+        let starting = self.start_future();
+        async move { Self::aside(client, starting.await?, auto_ack, handler) }
+    }
+
+    fn aside(
+        client: Client,
+        stream: Subscription,
+        auto_ack: bool,
+        mut handler: impl FnMut(&Message) -> HandlerResult + Send + 'static,
+    ) -> Result<HandlerSubscription> {
         stream.forget_reader();
         let (key, owner, id) = (stream.key(), stream.owner(), stream.sub_id());
         let hooks = client.hooks();
@@ -180,7 +213,8 @@ impl Placement {
         }
         client.may_wait(command.name())?;
         let timeout = client.timeout_of(&command);
-        client.command(timeout, |outbound, now, waiter| {
+        let span = CommandSpan::of(client.name(), &command);
+        client.command(&span, timeout, |outbound, now, waiter| {
             outbound.perform_any(now, &command, Some(Wait::processed(timeout, waiter)))
         })
     }
@@ -193,7 +227,8 @@ impl Placement {
         client.may_wait(command.name())?;
         let timeout = client.timeout_of(&command);
         let id = command.get_sub_id().unwrap_or_default().to_owned();
-        client.command(timeout, |outbound, now, waiter| {
+        let span = CommandSpan::of(client.name(), &command);
+        client.command(&span, timeout, |outbound, now, waiter| {
             let key = outbound.key_of(&id).ok_or_else(|| unknown_subscription(&id))?;
             let serial = outbound.reserve();
             let change = |old: &Spec| Ok(Spec { command, ..old.clone() });
@@ -211,6 +246,7 @@ impl Placement {
             client.may_be_answered()?;
         }
         let timeout = client.timeout_of(&spec.command);
+        let span = CommandSpan::of(client.name(), &spec.command);
         let inner = client.inner();
         let waiter = Arc::new(Waiter::of(caller));
         let key = inner.shared.with(Outbound::reserve);
@@ -224,7 +260,7 @@ impl Placement {
             let placed = inner.shared.act(now, Urgency::Now, |outbound| {
                 outbound.replace(now, old, key, true, |_| Ok(spec), timeout, &waiter)
             });
-            let begun = Begun { client, key, waiter, timeout, routed: true, replaces: Some(old) };
+            let begun = Begun { client, key, waiter, timeout, span, routed: true, replaces: Some(old) };
             return match placed {
                 Ok(()) => Ok(begun),
                 Err(error) => Err(begun.undo(error)),
@@ -234,12 +270,13 @@ impl Placement {
         let routed = command.ends() != Ends::WithAcks || !command.get_acks().is_empty();
         if !routed || command.kind() == CommandKind::Unsubscribe {
             let wait = waits.then(|| Wait::processed(timeout, &waiter));
-            let written = client.with_room(|now, outbound| outbound.perform_any(now, command, wait));
+            let written =
+                client.with_room_for(caller, |now, outbound| outbound.perform_any(now, command, wait));
             if !waits {
                 waiter.complete(Ok(Done::default()));
             }
             written?;
-            return Ok(Begun { client, key, waiter, timeout, routed: false, replaces: None });
+            return Ok(Begun { client, key, waiter, timeout, span, routed: false, replaces: None });
         }
         let ids = command.wire_ids(key.0)?;
         if let Some(replay) = inner.bookmarks.replay(command, ids.sub.as_ref()) {
@@ -251,9 +288,9 @@ impl Placement {
         let id = ids.name();
         // Before the command is written, so that no message finds nobody.
         inner.targets.add(key, target(id));
-        let placed =
-            client.with_room(|now, outbound| outbound.place(now, key, spec.clone(), timeout, &waiter));
-        let begun = Begun { client, key, waiter, timeout, routed: true, replaces: None };
+        let placed = client
+            .with_room_for(caller, |now, outbound| outbound.place(now, key, spec.clone(), timeout, &waiter));
+        let begun = Begun { client, key, waiter, timeout, span, routed: true, replaces: None };
         match placed {
             Ok(()) => Ok(begun),
             Err(error) => Err(begun.undo(error)),
@@ -273,19 +310,23 @@ impl Begun {
     }
 
     fn wait(&self) -> Result<()> {
-        let result = self.client.wait(&self.waiter, self.timeout);
+        let result = self.span.within(|| self.client.wait(&self.waiter, self.timeout));
         self.conclude(result)
     }
 
     fn conclude(&self, result: Result<Done>) -> Result<()> {
         match result {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.span.outcome(&result);
+                Ok(())
+            }
             Err(error) => Err(self.undo(error)),
         }
     }
 
     /// It came to nothing: whoever was to take the messages is let go.
     fn undo(&self, error: Error) -> Error {
+        self.span.outcome::<()>(&Err(error.clone()));
         let inner = self.client.inner();
         if self.replaces.is_some() {
             drop(inner.targets.take_replacement(self.key));
@@ -296,59 +337,96 @@ impl Begun {
     }
 }
 
-type Finish = Box<dyn FnOnce(SubKey, SubKey) -> Subscription + Send>;
+type Finish<T> = Box<dyn FnOnce(SubKey, SubKey) -> T + Send>;
 
-/// A subscription on its way: a future of a [`Subscription`]. The command is written already;
-/// dropping this ends the subscription again. Of a replacement it only means that nobody takes the messages
-/// over: what was asked for may come into force.
+/// A subscription on its way: a future of a [`Subscription`], or of a [`HandlerSubscription`].
+///
+/// Eager: the command is written already. Safe to cancel: dropping this ends the subscription again, and leased
+/// messages that have come meanwhile go back to their queue. Of a replacement it only means that nobody takes the
+/// messages over: what was asked for may come into force.
+///
+/// ```
+/// # let server = amps_testkit::FakeServer::builder().start()?;
+/// # let uri = server.uri("json");
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let client = amps_client::Client::builder("desk-7").server(&uri).connect_future().await?;
+/// let orders = client.subscribe("orders").filter("/qty > 3").start_future().await?;
+/// assert!(!orders.sub_id().is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "it is a future: await it"]
-pub struct Starting(StartingState);
+pub struct Starting<T = Subscription>(StartingState<T>);
 
-enum StartingState {
-    Begun(Option<(Begun, Finish)>),
+enum StartingState<T> {
+    Begun(Option<Waiting<T>>),
     Failed(Option<Error>),
 }
 
-impl Future for Starting {
-    type Output = Result<Subscription>;
+/// What waits for the server, what comes of it, and how that ends if nobody wants it any more.
+struct Waiting<T> {
+    begun: Begun,
+    finish: Finish<T>,
+    end: fn(T),
+}
+
+impl<T> Waiting<T> {
+    fn finish(self) -> (T, fn(T)) {
+        ((self.finish)(self.begun.key(), self.begun.key), self.end)
+    }
+}
+
+impl<T> Starting<T> {
+    fn begun(begun: Begun, finish: Finish<T>, end: fn(T)) -> Self {
+        Self(StartingState::Begun(Some(Waiting { begun, finish, end })))
+    }
+}
+
+impl<T> Future for Starting<T> {
+    type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             StartingState::Failed(error) => {
                 Poll::Ready(Err(error.take().unwrap_or(Error::Usage("this future has ended"))))
             }
-            StartingState::Begun(begun) => {
-                let Some((waiting, _)) = begun else {
+            StartingState::Begun(state) => {
+                let Some(waiting) = state else {
                     return Poll::Ready(Err(Error::Usage("this future has ended")));
                 };
-                let Poll::Ready(result) = waiting.waiter.poll(cx.waker()) else { return Poll::Pending };
-                let Some((waiting, finish)) = begun.take() else { return Poll::Pending };
-                Poll::Ready(waiting.conclude(result).map(|()| finish(waiting.key(), waiting.key)))
+                let Poll::Ready(result) = waiting.begun.waiter.poll(cx.waker()) else { return Poll::Pending };
+                let Some(waiting) = state.take() else { return Poll::Pending };
+                Poll::Ready(waiting.begun.conclude(result).map(|()| waiting.finish().0))
             }
         }
     }
 }
 
-impl Drop for Starting {
+impl<T> Drop for Starting<T> {
     fn drop(&mut self) {
-        let StartingState::Begun(begun) = &mut self.0 else { return };
-        let Some((begun, finish)) = begun.take() else { return };
-        let inner = begun.client.inner();
-        let now = inner.clock.now();
-        if begun.replaces.is_none() {
-            inner.shared.act(now, Urgency::Now, |outbound| outbound.unsubscribe(now, begun.key));
-        } else if !inner.shared.act(now, Urgency::Now, |outbound| outbound.no_takeover(begun.key)) {
+        let StartingState::Begun(state) = &mut self.0 else { return };
+        let Some(waiting) = state.take() else { return };
+        let begun = &waiting.begun;
+        begun.waiter.forget_waker();
+        if begun.replaces.is_some() {
+            let inner = begun.client.inner();
+            let (now, key) = (inner.clock.now(), begun.key);
             // Answered already: what went over to a stream that nobody has ends with it. Otherwise what was
             // asked for may come into force all the same, and the messages stay where they went.
-            match begun.waiter.take() {
-                Some(Ok(_)) => drop(finish(begun.key(), begun.key)),
-                _ => drop(inner.targets.take_replacement(begun.key)),
+            let open = inner.shared.act(now, Urgency::Now, |outbound| outbound.no_takeover(key));
+            if open || !matches!(begun.waiter.take(), Some(Ok(_))) {
+                if !open {
+                    drop(inner.targets.take_replacement(key));
+                }
+                return;
             }
         }
+        let (made, end) = waiting.finish();
+        end(made);
     }
 }
 
-impl std::fmt::Debug for Starting {
+impl<T> std::fmt::Debug for Starting<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Starting").finish_non_exhaustive()
     }

@@ -1,7 +1,9 @@
 //! What a publish returns.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use amps_protocol::{Command as Wire, Publish, ReasonClass};
@@ -84,7 +86,8 @@ impl Receipt {
         let number = self.number()?;
         let client = Client::from_inner(self.client()?);
         client.may_wait("wait_persisted")?;
-        let waited = client.command(Some(timeout), |outbound, now, waiter| {
+        let span = client.span("wait_persisted");
+        let waited = client.command(&span, Some(timeout), |outbound, now, waiter| {
             outbound.await_persisted(now, number, Some(timeout), waiter);
             Ok(())
         });
@@ -92,12 +95,50 @@ impl Receipt {
         self.verdict().and(waited.map(drop))
     }
 
+    /// As [`wait_stored`](Self::wait_stored), for async code, and without a limit: a runtime has timers.
+    ///
+    /// Safe to cancel: dropping it changes nothing, and leaves nothing behind.
+    ///
+    /// # Errors
+    /// `Store` if the store is in trouble; `Usage` without a publish store.
+    pub fn stored_future(&self) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
+        let (shared, number) = (Arc::clone(&self.shared), self.number());
+        async move {
+            let number = number?;
+            shared.until(|| shared.with(|outbound| outbound.store_poll(|store| store.is_safe(number)))).await
+        }
+    }
+
+    /// Looks whether the server has dealt with the message.
+    fn look(&self, number: u64) -> Poll<Result<()>> {
+        self.shared.with(|outbound| {
+            if let Some(reason) = outbound.refusal(number) {
+                return Poll::Ready(Err(refused(number, reason)));
+            }
+            if outbound.line.publisher.as_ref().is_none_or(|publisher| publisher.is_dealt_with(number)) {
+                return Poll::Ready(Ok(()));
+            }
+            match outbound.gave_up() {
+                Some(cause) => Poll::Ready(Err(Error::disconnected(cause))),
+                None => Poll::Pending,
+            }
+        })
+    }
+
     /// As [`wait_persisted`](Self::wait_persisted), for async code; ask [`state`](Self::state)
-    /// afterwards whether it was persisted or refused.
+    /// afterwards whether it was persisted or refused. To await the receipt itself says that at once, and has
+    /// no limit of time.
+    ///
+    /// Safe to cancel: dropping the future changes nothing about the message.
+    ///
+    /// # Errors
+    /// `Usage` without a publish store; `Disconnected` if the client is gone. The future's are those of
+    /// `wait_persisted`, but for `Refused`.
     pub fn persisted_future(&self, timeout: Duration) -> Result<Answer<()>> {
         let number = self.number()?;
         let client = Client::from_inner(self.client()?);
-        Ok(client.asked(drop, |outbound, now, waiter| {
+        let span = client.span("wait_persisted");
+        Ok(client.asked(span, drop, |outbound, now, waiter| {
             outbound.await_persisted(now, number, Some(timeout), waiter);
             Ok(())
         }))
@@ -116,12 +157,48 @@ impl Receipt {
     fn verdict(&self) -> Result<()> {
         let Some(number) = self.published.number else { return Ok(()) };
         match self.shared.with(|outbound| outbound.refusal(number)) {
-            Some(reason) => {
-                let (action, class) = (format!("publish message {number}"), ReasonClass::of(&reason));
-                Err(Error::Refused { action, class, reason })
-            }
+            Some(reason) => Err(refused(number, reason)),
             None => Ok(()),
         }
+    }
+}
+
+fn refused(number: u64, reason: String) -> Error {
+    let (action, class) = (format!("publish message {number}"), ReasonClass::of(&reason));
+    Error::Refused { action, class, reason }
+}
+
+/// A receipt can be awaited: until the server has persisted the message, and with it all that was published
+/// before, or has refused it. A connection that is lost meanwhile does not end the wait; a client that is closed,
+/// or gives up, does (`Disconnected`), and without a publish store the answer is `Usage` at once. There is no
+/// limit of time: a runtime has timers.
+///
+/// Safe to cancel: dropping the future changes nothing about the message, and leaves nothing behind; await a
+/// clone of the receipt to ask again.
+///
+/// ```
+/// use amps_client::{Client, MemoryPublishStore, PublishState};
+/// # let server = amps_testkit::FakeServer::builder()
+/// #     .txlog("orders").start()?;
+/// # let uri = server.uri("json");
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let builder = Client::builder("desk-7").server(&uri).publish_store(MemoryPublishStore::new());
+/// let client = builder.connect_future().await?;
+/// let receipt = client.publish("orders", r#"{"id":1}"#)?;
+/// receipt.clone().await?;
+/// assert_eq!(receipt.state(), PublishState::Persisted);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+impl IntoFuture for Receipt {
+    type Output = Result<()>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let number = self.number()?;
+            self.shared.until(|| self.look(number)).await
+        })
     }
 }
 

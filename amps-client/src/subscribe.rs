@@ -128,7 +128,8 @@ macro_rules! common {
             }
 
             /// As [`start`](Self::start), for async code: the command is written now, and the
-            /// future waits for the server.
+            /// future waits for the server. It never blocks: where too much waits to be sent, the answer
+            /// is `Full`. Safe to cancel: dropping it takes the command back; see [`Starting`].
             pub fn start_future(self) -> Starting {
                 self.0.start_future()
             }
@@ -153,6 +154,15 @@ macro_rules! common {
                 self.0.handle(Box::new(handler))
             }
 
+            /// As [`on_message`](Self::on_message), for async code, in the way of
+            /// [`start_future`](Self::start_future). The handler may be called before the future is done.
+            pub fn on_message_future(
+                self,
+                handler: impl FnMut(&Message<&[u8]>) -> HandlerResult + Send + 'static,
+            ) -> Starting<HandlerSubscription> {
+                self.0.handle_future(Box::new(handler))
+            }
+
             /// As [`on_message`](Self::on_message), with a thread of the handler's own: it may take
             /// its time and wait for the server, and nothing else waits for it. What it has not
             /// come to yet is bounded as for a stream: see [`max_depth`](Self::max_depth). The
@@ -166,6 +176,18 @@ macro_rules! common {
                 handler: impl FnMut(&Message) -> HandlerResult + Send + 'static,
             ) -> Result<HandlerSubscription> {
                 self.0.handle_aside(handler)
+            }
+
+            /// As [`on_message_aside`](Self::on_message_aside), for async code, in the way of
+            /// [`start_future`](Self::start_future). The thread starts once the server has agreed.
+            ///
+            /// # Errors
+            /// As for `on_message_aside`.
+            pub fn on_message_aside_future(
+                self,
+                handler: impl FnMut(&Message) -> HandlerResult + Send + 'static,
+            ) -> impl Future<Output = Result<HandlerSubscription>> + Send {
+                self.0.handle_aside_future(handler)
             }
         }
     };

@@ -220,9 +220,15 @@ impl Subscription {
         replace(&self.client, self.key, command.get_timeout(), |_| command.clone())
     }
 
-    /// As [`replace`](Self::replace), for async code.
+    /// As [`replace`](Self::replace), for async code. Safe to cancel: the server is asked all the same.
     pub fn replace_future(&self, command: &Command) -> Answer<()> {
-        replace_future(&self.client, self.key, command)
+        replace_future(&self.client, self.key, command.get_timeout(), |_| command.clone())
+    }
+
+    /// As [`replace_filter`](Self::replace_filter), for async code. Safe to cancel: the server is asked all the
+    /// same.
+    pub fn replace_filter_future(&self, filter: impl Into<String>) -> Answer<()> {
+        replace_future(&self.client, self.key, None, |command| command.filter(filter))
     }
 
     /// Replaces the filter of the live subscription; see [`replace`](Self::replace).
@@ -558,9 +564,15 @@ impl HandlerSubscription {
         replace(&self.client, self.key, command.get_timeout(), |_| command.clone())
     }
 
-    /// As [`replace`](Self::replace), for async code.
+    /// As [`replace`](Self::replace), for async code. Safe to cancel: the server is asked all the same.
     pub fn replace_future(&self, command: &Command) -> Answer<()> {
-        replace_future(&self.client, self.key, command)
+        replace_future(&self.client, self.key, command.get_timeout(), |_| command.clone())
+    }
+
+    /// As [`replace_filter`](Self::replace_filter), for async code. Safe to cancel: the server is asked all the
+    /// same.
+    pub fn replace_filter_future(&self, filter: impl Into<String>) -> Answer<()> {
+        replace_future(&self.client, self.key, None, |command| command.filter(filter))
     }
 
     /// Replaces the filter of the live subscription; see [`Subscription::replace`].
@@ -606,18 +618,26 @@ fn replace(
         Ok(Spec { command, ..spec.clone() })
     };
     client
-        .command(timeout, |outbound, now, waiter| {
+        .command(&client.span("replace"), timeout, |outbound, now, waiter| {
             outbound.replace(now, key, serial, false, change, timeout, waiter)
         })
         .map(drop)
 }
 
-fn replace_future(client: &Client, key: SubKey, command: &Command) -> Answer<()> {
-    let timeout = client.timeout_of(command);
-    client.asked(drop, |outbound, now, waiter| {
-        command.check()?;
+fn replace_future(
+    client: &Client,
+    key: SubKey,
+    timeout: Option<Duration>,
+    change: impl FnOnce(Command) -> Command,
+) -> Answer<()> {
+    let timeout = timeout.or(client.inner().command_timeout);
+    client.asked(client.span("replace"), drop, |outbound, now, waiter| {
         let serial = outbound.reserve();
-        let change = |spec: &Spec| Ok(Spec { command: command.clone(), ..spec.clone() });
+        let change = |spec: &Spec| {
+            let command = change(spec.command.clone());
+            command.check()?;
+            Ok(Spec { command, ..spec.clone() })
+        };
         outbound.replace(now, key, serial, false, change, timeout, waiter)
     })
 }

@@ -4,7 +4,7 @@ use amps_client::bookmarks::{Bookmark, BookmarkRange};
 use amps_client::payload::{CompositeBuilder, FixBuilder, NvfixBuilder};
 use amps_client::{
     AckGuard, AckOption, Answer, Client, ClientBuilder, Closer, Command, ConflatingRecoveryPointAdapter,
-    ConnectionState, Counters, DeleteStats, Error, ErrorKind, EventLoop, FileBookmarkStore,
+    Connecting, ConnectionState, Counters, DeleteStats, Error, ErrorKind, EventLoop, FileBookmarkStore,
     HandlerSubscription, ListenerId, MemoryBookmarkStore, Message, Peer, PublishOptions, Receipt, Reconnect,
     RingBookmarkStore, SlowConsumer, Sow, SowDelete, SowRecoveryPointAdapter, Starting, StoreError,
     Subscribe, Subscription,
@@ -52,6 +52,8 @@ const _: () = {
     // Read by one thread at a time, whichever it is.
     sent::<Subscription>();
     sent::<Starting>();
+    sent::<Starting<HandlerSubscription>>();
+    sent::<Connecting>();
     sent::<Answer<()>>();
     sent::<Answer<DeleteStats>>();
     sent::<ClientBuilder>();
@@ -61,6 +63,31 @@ const _: () = {
 
 #[cfg(feature = "async")]
 const _: () = sent::<amps_client::MessageStream>();
+
+#[cfg(feature = "json")]
+const _: () = {
+    use amps_client::{Change, MapState, SowMap, SowMapBuilder, Typed, TypedError, TypedSubscription};
+    shared::<SowMap<String, String>>();
+    shared::<Change<String, String>>();
+    shared::<MapState>();
+    shared::<Typed<String>>();
+    shared::<TypedError>();
+    sent::<SowMapBuilder<String, String>>();
+    sent::<TypedSubscription<String>>();
+};
+
+#[cfg(all(feature = "async", feature = "json"))]
+const _: () = sent::<amps_client::TypedStream<String>>();
+
+/// Futures may be spawned: checked by the compiler as well.
+#[test]
+fn futures_travel() {
+    const fn travels<T: Send>(_: &T) {}
+    let client = Client::builder("c").server("tcp://localhost:1/amps/json").build().unwrap();
+    travels(&client.publish_future("t", "1"));
+    travels(&client.subscribe("t").on_message_aside_future(|_| Ok(())));
+    travels(&client.publish("t", "1").map(|receipt| receipt.stored_future()));
+}
 
 #[test]
 fn errors_are_errors_that_travel() {

@@ -51,6 +51,7 @@ const STEPS: &[Step] = &[
         "the example behind a proxy",
         &["run", "-p", "amps-client", "--features", "tls", "--example", "behind_a_proxy"],
     ),
+    cargo("metrics for Prometheus", &["run", "-p", "amps-client", "--example", "prometheus"]),
     cargo("the simulator", &["run", "--release", "-p", "xtask", "--", "sim", "--seeds", "6000"]),
     cargo("planted mistakes", &["run", "--release", "-p", "xtask", "--", "sim", "--bugs"]),
 ];

@@ -89,15 +89,24 @@ impl Client {
         sub_ids: impl IntoIterator<Item = S>,
         how: impl FnOnce(Command) -> Command,
     ) -> Result<()> {
+        self.control_command(sub_ids, how)?.map_or(Ok(()), |command| self.perform(&command))
+    }
+
+    /// The command that pauses or resumes; `None` if there is nothing to ask.
+    pub(super) fn control_command<S: AsRef<str>>(
+        &self,
+        sub_ids: impl IntoIterator<Item = S>,
+        how: impl FnOnce(Command) -> Command,
+    ) -> Result<Option<Command>> {
         let ids: Vec<String> = sub_ids.into_iter().map(|id| id.as_ref().to_owned()).collect();
         if ids.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         // Servers want a topic (protocol.md OP-4): that of the first.
         let first = ids.first().map_or("", |id| id.as_str());
         let topic = self.inner.shared.with(|outbound| outbound.topic_of(first));
         let Some(topic) = topic else { return Err(unknown_subscription(first)) };
-        self.perform(&how(Command::subscribe(topic).sub_ids(ids)))
+        Ok(Some(how(Command::subscribe(topic).sub_ids(ids))))
     }
 
     /// Begins to describe a query: the records of a topic, as they are now.
@@ -148,7 +157,8 @@ impl Client {
     }
 
     /// As [`execute`](Self::execute), for async code: the command is written now, and the
-    /// future waits for the server.
+    /// future waits for the server. It never blocks: where too much waits to be sent, the answer is `Full`. See
+    /// [`Starting`] for what happens when it is dropped.
     pub fn execute_future(&self, command: &Command) -> Starting {
         Placement::new(self.clone(), command.clone()).start_future()
     }
@@ -165,6 +175,16 @@ impl Client {
         handler: impl FnMut(&Message<&[u8]>) -> HandlerResult + Send + 'static,
     ) -> Result<HandlerSubscription> {
         Placement::new(self.clone(), command.clone()).handle(Box::new(handler))
+    }
+
+    /// As [`execute_with`](Self::execute_with), for async code, in the way of
+    /// [`execute_future`](Self::execute_future).
+    pub fn execute_with_future(
+        &self,
+        command: &Command,
+        handler: impl FnMut(&Message<&[u8]>) -> HandlerResult + Send + 'static,
+    ) -> Starting<HandlerSubscription> {
+        Placement::new(self.clone(), command.clone()).handle_future(Box::new(handler))
     }
 
     /// Executes a command whose messages, if there are any, nobody wants: only whether it

@@ -1,5 +1,6 @@
 //! Publishing.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use amps_transport::Time;
@@ -9,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::publish::{PublishOptions, Publishing, Receipt};
 use crate::session::outbound::{Outbound, Published};
 use crate::session::shared::Urgency;
+use crate::trace;
 
 /// How long the application's refusal to let a store grow holds (PS-14).
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -65,9 +67,20 @@ impl Client {
     /// As for `publish`, and `InvalidArgument` for a value that JSON cannot express.
     #[cfg(feature = "json")]
     pub fn publish_json<T: serde::Serialize + ?Sized>(&self, topic: &str, value: &T) -> Result<Receipt> {
-        let data = serde_json::to_vec(value)
-            .map_err(|error| Error::InvalidArgument(format!("publish: the value is not JSON: {error}")))?;
-        self.publish(topic, data)
+        self.publish(topic, json_of(value)?)
+    }
+
+    /// As [`publish_json`](Self::publish_json), for async code; see [`publish_future`](Self::publish_future).
+    ///
+    /// # Errors
+    /// As for `publish_future`, and `InvalidArgument` for a value that JSON cannot express.
+    #[cfg(feature = "json")]
+    pub async fn publish_json_future<T: serde::Serialize + ?Sized>(
+        &self,
+        topic: &str,
+        value: &T,
+    ) -> Result<Receipt> {
+        self.publish_future(topic, json_of(value)?).await
     }
 
     /// Publishes a partial update of a record: the key fields, and those that change. As
@@ -94,7 +107,88 @@ impl Client {
         self.publish_one(&Publishing { delta: true, options: Some(options), ..bare })
     }
 
+    /// As [`publish`](Self::publish), for async code: where that would block its thread, this waits, and for as
+    /// long as it takes; a runtime has timers. An `on_store_growth` that has refused is asked again when the
+    /// store has room for something.
+    ///
+    /// Lazy: nothing is published before it is polled. Safe to cancel: dropped while it waits for room, nothing
+    /// was published; dropped later, with a store that commits each message to the disk before it may leave, the
+    /// message is kept and will be sent.
+    ///
+    /// ```
+    /// # let server = amps_testkit::FakeServer::builder().start()?;
+    /// # let uri = server.uri("json");
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let client = amps_client::Client::builder("desk-7").server(&uri).connect_future().await?;
+    /// client.publish_future("orders", r#"{"id":1}"#).await?;
+    /// # client.close_future(std::time::Duration::from_secs(5)).await?;
+    /// # assert_eq!(client.stats().published, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for `publish`, but for `Full`.
+    pub async fn publish_future(&self, topic: &str, data: impl AsRef<[u8]>) -> Result<Receipt> {
+        self.publish_soon(&Publishing::new(topic, data.as_ref())).await
+    }
+
+    /// As [`publish_future`](Self::publish_future), with an expiration, a record key or a mark of your own.
+    ///
+    /// # Errors
+    /// As for `publish_future`.
+    pub async fn publish_with_future(
+        &self,
+        topic: &str,
+        data: impl AsRef<[u8]>,
+        options: &PublishOptions,
+    ) -> Result<Receipt> {
+        options.check()?;
+        let publishing = Publishing { options: Some(options), ..Publishing::new(topic, data.as_ref()) };
+        self.publish_soon(&publishing).await
+    }
+
+    /// As [`delta_publish`](Self::delta_publish), for async code; see [`publish_future`](Self::publish_future).
+    ///
+    /// # Errors
+    /// As for `publish_future`.
+    pub async fn delta_publish_future(&self, topic: &str, data: impl AsRef<[u8]>) -> Result<Receipt> {
+        self.publish_soon(&Publishing { delta: true, ..Publishing::new(topic, data.as_ref()) }).await
+    }
+
+    async fn publish_soon(&self, publishing: &Publishing<'_>) -> Result<Receipt> {
+        check_topic("publish", publishing.topic)?;
+        let inner = &*self.inner;
+        let shared = &inner.shared;
+        let published = shared.until(|| {
+            loop {
+                let now = inner.clock.now();
+                let published = trace::publish(self.name(), publishing.topic, publishing.data.len(), || {
+                    shared.act_publish(now, |outbound| outbound.publish(now, publishing))
+                });
+                match published {
+                    Err(Error::StoreFull { proposed, .. }) if inner.hooks.may_grow(proposed) => {
+                        shared.with(|outbound| outbound.grow_store(proposed));
+                    }
+                    Err(Error::Full { .. } | Error::StoreFull { .. }) => return Poll::Pending,
+                    result => return Poll::Ready(result),
+                }
+            }
+        });
+        let published = published.await?;
+        if let Some(number) = published.number.filter(|_| published.held) {
+            let look = || shared.with(|outbound| outbound.store_poll(|store| store.may_leave(number)));
+            shared.until(look).await?;
+        }
+        Ok(Receipt::new(&self.inner, published))
+    }
+
     fn publish_one(&self, publishing: &Publishing<'_>) -> Result<Receipt> {
+        trace::publish(self.name(), publishing.topic, publishing.data.len(), || self.publish_now(publishing))
+    }
+
+    #[inline]
+    fn publish_now(&self, publishing: &Publishing<'_>) -> Result<Receipt> {
         check_topic("publish", publishing.topic)?;
         let inner = &*self.inner;
         let now = inner.clock.now();
@@ -133,6 +227,19 @@ impl Client {
         }
     }
 
+    /// As [`with_room`](Self::with_room); for a future, which no thread waits for (`caller` 0), it fails at once.
+    pub(crate) fn with_room_for<T>(
+        &self,
+        caller: u64,
+        mut f: impl FnMut(Time, &mut Outbound) -> Result<T>,
+    ) -> Result<T> {
+        if caller != 0 {
+            return self.with_room(f);
+        }
+        let now = self.inner.clock.now();
+        self.inner.shared.act(now, Urgency::Gather, |outbound| f(now, outbound))
+    }
+
     fn until_room<T>(&self, began: Time, full: Error, mut again: impl FnMut(Time) -> Result<T>) -> Result<T> {
         let inner = &*self.inner;
         let give_up = began + inner.publish_timeout;
@@ -166,4 +273,10 @@ impl Client {
             }
         }
     }
+}
+
+#[cfg(feature = "json")]
+fn json_of<T: serde::Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value)
+        .map_err(|error| Error::InvalidArgument(format!("publish: the value is not JSON: {error}")))
 }

@@ -11,6 +11,7 @@ use crate::session::acks::{AckOption, AckSettings};
 use crate::session::commands::Wait;
 use crate::session::shared::Urgency;
 use crate::sow_delete::{DeleteStats, SowDelete};
+use crate::trace::CommandSpan;
 
 impl Client {
     /// Acknowledges a queue message by its topic and bookmark, for instance one of an
@@ -50,7 +51,8 @@ impl Client {
         let command = delete.command();
         command.check()?;
         let timeout = self.timeout_of(command);
-        let done = self.command(timeout, |outbound, now, waiter| {
+        let span = CommandSpan::of(self.name(), command);
+        let done = self.command(&span, timeout, |outbound, now, waiter| {
             // Messages of a queue are settled, not counted.
             let settles = command.get_bookmark().is_some();
             let until = if settles { AckType::Processed } else { AckType::Stats };

@@ -92,6 +92,9 @@ pages! {
     bookmark_stores "Bookmark Stores";
     working_with_commands "Working with Commands";
     utility_classes "Utility Classes";
+    async_code "Async Code";
+    typed_messages "Typed Messages and Live Tables";
+    tracing_and_metrics "Tracing and Metrics";
     advanced_topics "Advanced Topics";
     command_line "The Command Line";
     exceptions_reference "Exceptions Reference";

@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use amps_protocol::{AckTypes, Command as Wire, FrameTooLong, HeartbeatRequest, Id};
@@ -355,6 +356,15 @@ impl Outbound {
         self.line.publisher.as_ref()?.refusal(number).map(str::to_owned)
     }
 
+    /// Whether the publish store, if there is one, has come as far as `done` says.
+    pub(crate) fn store_poll(&self, done: impl FnOnce(&Publisher) -> bool) -> Poll<Result<()>> {
+        let Some(publisher) = &self.line.publisher else { return Poll::Ready(Ok(())) };
+        if done(publisher) {
+            return Poll::Ready(Ok(()));
+        }
+        publisher.trouble().map_or(Poll::Pending, |trouble| Poll::Ready(Err(trouble)))
+    }
+
     /// The publish store, as the client sees it.
     pub(crate) fn store_status(&self) -> Option<StoreStatus> {
         self.line.publisher.as_ref().map(|publisher| publisher.status())
@@ -411,6 +421,15 @@ impl Outbound {
     }
 
     /// Whether application commands may be written.
+    /// Why nothing comes any more unless the application connects again.
+    pub(crate) fn gave_up(&self) -> Option<DisconnectCause> {
+        use DisconnectCause::{ClosedByUser, GaveUp, LoopEnded};
+        match &self.gate {
+            Gate::Down(cause @ (ClosedByUser | GaveUp(_) | LoopEnded)) => Some(cause.clone()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_up(&self) -> bool {
         matches!(self.gate, Gate::Up)
     }

@@ -434,10 +434,14 @@ impl Publisher {
         read.ok().and(original)
     }
 
-    /// Whether everything up to a number is persisted; else the wait is noted.
+    /// Whether everything up to a number is persisted, or refused: what is not kept has been dealt with.
+    pub(crate) fn is_dealt_with(&self, number: u64) -> bool {
+        number <= self.persisted || self.store.lowest().is_none_or(|lowest| lowest > number)
+    }
+
+    /// As [`is_dealt_with`](Self::is_dealt_with); else the wait is noted.
     pub(super) fn await_persisted(&mut self, number: u64, wait: u64) -> bool {
-        // What is not kept has been dealt with.
-        let over = number <= self.persisted || self.store.lowest().is_none_or(|lowest| lowest > number);
+        let over = self.is_dealt_with(number);
         if !over {
             self.waits.insert((number, wait));
         }

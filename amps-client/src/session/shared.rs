@@ -7,6 +7,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use amps_transport::{ConnId, Sink, Time};
@@ -15,6 +16,7 @@ use super::outbound::{Ended, Outbound};
 use super::publisher::Publisher;
 use super::wire::{COALESCE_BYTES, Chunk};
 use crate::error::Result;
+use crate::parked::Parked;
 
 /// Two frames closer together than this are "back to back".
 const BURST_GAP: Duration = Duration::from_micros(20);
@@ -33,6 +35,8 @@ pub(crate) struct Shared {
     /// Threads that wait for that: to wake nobody costs a system call all the same. Whoever waits counts itself
     /// before it takes the lock to look whether it has to; so whoever changes something under the lock sees it.
     waiters: AtomicUsize,
+    /// Futures that wait for the same.
+    parked: Parked,
     /// There are effects that the session has not applied yet.
     changed: AtomicBool,
     /// Publishes wait for company, or did not long ago.
@@ -76,6 +80,7 @@ impl Shared {
             outbound: Mutex::new(guarded),
             room: Condvar::new(),
             waiters: AtomicUsize::new(0),
+            parked: Parked::default(),
             changed: AtomicBool::new(false),
             holding: AtomicBool::new(false),
             busy: AtomicBool::new(false),
@@ -236,10 +241,23 @@ impl Shared {
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Tells whoever waits that something changed. Without the lock: a waker is user code.
     pub(crate) fn notify_room(&self) {
+        self.notify_threads();
+        self.parked.wake();
+    }
+
+    /// The part that may be done under the lock.
+    fn notify_threads(&self) {
         if self.waiters.load(Ordering::SeqCst) > 0 {
             self.room.notify_all();
         }
+    }
+
+    /// Waits, as a future, for what [`notify_room`](Self::notify_room) tells: `look` is asked now, and again
+    /// after each change. Dropped, it leaves nothing behind.
+    pub(crate) fn until<T>(&self, look: impl FnMut() -> Poll<T>) -> impl Future<Output = T> {
+        self.parked.until(look)
     }
 
     /// This thread is about to wait for room.
@@ -314,26 +332,37 @@ impl Shared {
     }
 
     /// Writes until nothing waits, the socket is full, or another writer is at work.
-    fn write_out<'a>(&'a self, mut guard: MutexGuard<'a, Guarded>) {
-        let Some(outlet) = guard.outbound.outlet.clone() else { return };
+    fn write_out<'a>(&'a self, guard: MutexGuard<'a, Guarded>) {
+        // Who has found no room would wake itself for ever if nothing had to leave for that.
+        if self.write_out_as_far_as_it_goes(guard) {
+            self.parked.wake();
+        }
+    }
+
+    /// Whether something left.
+    fn write_out_as_far_as_it_goes<'a>(&'a self, mut guard: MutexGuard<'a, Guarded>) -> bool {
+        let mut left = false;
+        let Some(outlet) = guard.outbound.outlet.clone() else { return left };
         guard.outbound.written();
         let generation = guard.outbound.connection();
         while let Some(mut chunk) = guard.outbound.line.take() {
             drop(guard);
             self.show(&chunk);
+            let size = chunk.bytes.len();
             let written = outlet.try_write(&mut chunk.bytes);
+            left |= chunk.bytes.len() < size;
             guard = self.lock();
             if guard.outbound.connection() != generation {
                 // The connection was lost meanwhile, and its bytes with it.
-                return;
+                return left;
             }
             // An error is reported by the loop as the loss of the connection; until then the
             // rest stays where it is, as if the socket were full.
             let failed = written.is_err();
             guard.outbound.line.wire.put_back(chunk);
-            self.notify_room();
+            self.notify_threads();
             if failed {
-                return;
+                return left;
             }
         }
         // What waited for what is written now is the loop's business.
@@ -341,14 +370,16 @@ impl Shared {
             drop(guard);
             self.wake();
         }
+        left
     }
 
     /// The publish store has come on: sends what may leave now, and wakes who waits for that.
     pub(crate) fn store_progressed(&self) {
         let mut guard = self.lock();
-        self.notify_room();
+        self.notify_threads();
         guard.outbound.line.fill();
         self.write_out(guard);
+        self.parked.wake();
     }
 
     /// Waits until something that the publish store keeps may leave, or is as safe as it

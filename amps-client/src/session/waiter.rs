@@ -110,6 +110,12 @@ impl Waiter {
         }
     }
 
+    /// The future that waited is gone: its waker, and the task behind it, go as well.
+    pub(crate) fn forget_waker(&self) {
+        let waker = self.slot.lock().unwrap_or_else(PoisonError::into_inner).waker.take();
+        drop(waker);
+    }
+
     /// Ends the command if nothing has ended it: whoever could is gone.
     fn abandon(&self) {
         let open = self.slot.lock().unwrap_or_else(PoisonError::into_inner).completions == 0;

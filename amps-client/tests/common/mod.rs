@@ -19,6 +19,7 @@ use bytes::BytesMut;
 #[path = "../../../amps-transport/tests/certificates/mod.rs"]
 pub mod certificates;
 
+pub mod executor;
 mod way;
 pub use way::{ROOTS, Way, client, fake_server, plain_fake_server, roots, stays_plain, uri, with_user};
 

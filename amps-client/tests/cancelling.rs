@@ -1,0 +1,238 @@
+//! Every future of the client, dropped wherever it can be: never polled, while it waits, and when its answer is
+//! there and it has not looked. Afterwards the client is as useful as before, no lease is lost, and no waker kept.
+
+mod common;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use amps_client::{Client, Command, MemoryPublishStore, SowDelete};
+use amps_testkit::{FakeServer, QueueConfig, SowConfig};
+use common::executor::{block_on, cancel_everywhere};
+use common::{PATIENCE, until};
+
+fn server() -> FakeServer {
+    common::fake_server()
+        .queue(QueueConfig::new("work").max_backlog(100))
+        .sow(SowConfig::new("orders").key("/id"))
+        .txlog("orders")
+        .txlog("work")
+        .start()
+        .unwrap()
+}
+
+fn client(server: &FakeServer) -> Client {
+    common::client("c").server(common::uri(server)).connect().unwrap()
+}
+
+/// The client does what it did before, and the server has nothing left of what was cancelled.
+fn is_as_before(server: &FakeServer, client: &Client, subscriptions: usize) {
+    client.flush(PATIENCE).unwrap();
+    until("that what was cancelled has ended", || server.subscriptions().len() == subscriptions);
+    assert!(server.queue("work").unwrap().leased.is_empty(), "a lease is lost");
+}
+
+/// A future that never waits would make these tests say nothing.
+fn was_cancelled(dropped: usize) {
+    assert!(dropped >= 2, "it was dropped only {dropped} times");
+}
+
+#[test]
+fn a_client_on_its_way() {
+    let server = server();
+    let make = || common::client("c").server(common::uri(&server)).connect_future();
+    was_cancelled(cancel_everywhere(make, |_| {
+        until("that no connection is left", || server.connections().is_empty());
+    }));
+}
+
+#[test]
+fn a_connect() {
+    let server = server();
+    let client = common::client("c").server(common::uri(&server)).build().unwrap();
+    let after = |_| {
+        // What was dropped goes on: the next one says so, or finds it done.
+        until("a connection", || client.is_connected());
+        block_on(client.close_future(PATIENCE)).unwrap();
+    };
+    let uri = common::uri(&server);
+    // Never polled, it connects all the same.
+    drop(client.connect_future());
+    after(());
+    was_cancelled(cancel_everywhere(|| client.connect_future(), |_| after(())));
+    was_cancelled(cancel_everywhere(|| client.connect_to_future([&uri]), |_| after(())));
+}
+
+#[test]
+fn a_close_and_an_abort() {
+    let server = server();
+    let client = common::client("c").server(common::uri(&server)).build().unwrap();
+    let connected = || {
+        until("the end of the last connection", || !client.is_connected());
+        until("that one can connect", || client.connect().is_ok());
+        client.publish("work", "1").unwrap();
+        client.clone()
+    };
+    let gone = |_| until("the end of the connection", || server.connections().is_empty());
+    was_cancelled(cancel_everywhere(|| connected().close_future(PATIENCE), gone));
+    was_cancelled(cancel_everywhere(|| connected().abort_future(), gone));
+}
+
+#[test]
+fn answers_to_commands() {
+    let server = server();
+    let client = client(&server);
+    let live = client.subscribe("orders").start().unwrap();
+    let handled = client.subscribe("orders").on_message(|_| Ok(())).unwrap();
+    let replay = client.execute(&Command::subscribe("orders").bookmark("0").sub_id("r")).unwrap();
+    let after = |_| is_as_before(&server, &client, 3);
+    let delete = SowDelete::by_filter("orders", "/id = 1");
+    was_cancelled(cancel_everywhere(|| client.flush_future(PATIENCE), after));
+    was_cancelled(cancel_everywhere(|| client.sow_delete_future(&delete), after));
+    let command = Command::sow_delete("orders").filter("/id = 2");
+    was_cancelled(cancel_everywhere(|| client.perform_future(&command), after));
+    was_cancelled(cancel_everywhere(|| live.replace_filter_future("/id > 1"), after));
+    was_cancelled(cancel_everywhere(|| live.replace_future(&live.command().unwrap()), after));
+    was_cancelled(cancel_everywhere(|| handled.replace_filter_future("/id > 1"), after));
+    was_cancelled(cancel_everywhere(|| client.pause_future(["r"]), after));
+    was_cancelled(cancel_everywhere(|| client.resume_future(["r"]), after));
+    drop(replay);
+}
+
+#[test]
+fn subscriptions_on_their_way() {
+    let server = server();
+    let client = client(&server);
+    // As many as are leased at once to whoever subscribes.
+    for id in 1..=20 {
+        client.publish("work", format!(r#"{{"id":{id}}}"#)).unwrap();
+        client.publish("orders", format!(r#"{{"id":{id}}}"#)).unwrap();
+    }
+    let after = |_| is_as_before(&server, &client, 0);
+    let work = || client.subscribe("work").max_backlog(20);
+    was_cancelled(cancel_everywhere(|| work().start_future(), after));
+    let unsubscribe = |handled: amps_client::HandlerSubscription| handled.unsubscribe();
+    let handled = || async { work().on_message_future(|_| Ok(())).await.map(unsubscribe) };
+    was_cancelled(cancel_everywhere(handled, after));
+    let aside = || async { work().on_message_aside_future(|_| Ok(())).await.map(unsubscribe) };
+    was_cancelled(cancel_everywhere(aside, after));
+    let command = Command::sow_and_subscribe("orders");
+    was_cancelled(cancel_everywhere(|| client.execute_future(&command), after));
+    let executed = || async { client.execute_with_future(&command, |_| Ok(())).await.map(unsubscribe) };
+    was_cancelled(cancel_everywhere(executed, after));
+    let queue = server.queue("work").unwrap();
+    assert_eq!(queue.available.len(), 20, "what was leased is back");
+    let all: Vec<_> = work().start().unwrap().take(20).map(|message| message.unwrap()).collect();
+    assert_eq!(all.len(), 20);
+}
+
+#[test]
+fn a_replacement_on_its_way() {
+    let server = server();
+    let client = client(&server);
+    let live = client.execute(&Command::subscribe("orders").sub_id("s")).unwrap();
+    let replacement = Command::subscribe("orders").sub_id("s").filter("/id > 1").flag("replace");
+    let dropped = cancel_everywhere(
+        || client.execute_future(&replacement),
+        |_| {
+            client.flush(PATIENCE).unwrap();
+            if server.subscriptions().is_empty() {
+                // It had gone over to a stream that nobody has, and ended with it.
+                client.execute(&Command::subscribe("orders").sub_id("s")).unwrap().closer();
+            }
+        },
+    );
+    was_cancelled(dropped);
+    drop(live);
+    client.unsubscribe_all().unwrap();
+    is_as_before(&server, &client, 0);
+}
+
+#[test]
+fn publishes_and_their_receipts() {
+    let server = server();
+    let builder = common::client("c").server(common::uri(&server));
+    let client = builder.publish_store(MemoryPublishStore::new()).connect().unwrap();
+    let after = |_| is_as_before(&server, &client, 0);
+    let published = AtomicUsize::new(0);
+    let publish = || async {
+        let receipt = client.publish_future("orders", r#"{"id":1}"#).await.unwrap();
+        published.fetch_add(1, Ordering::SeqCst);
+        receipt
+    };
+    // Lazy: not polled, it is not published; there is room, so that it never waits.
+    cancel_everywhere(publish, after);
+    assert_eq!(published.load(Ordering::SeqCst), client.stats().published as usize);
+    server.hold_durability(true);
+    let receipts = [(); 3].map(|()| client.publish("orders", r#"{"id":2}"#).unwrap());
+    let mut rounds = 0;
+    // While nothing is persisted each waits: the one that is to be woken lets the server go on.
+    let mut one = receipts.iter();
+    let dropped = cancel_everywhere(
+        || {
+            rounds += 1;
+            if rounds == 4 {
+                server.hold_durability(false);
+            }
+            let receipt = one.next().unwrap_or(&receipts[0]).clone();
+            async move {
+                receipt.clone().await.unwrap();
+                receipt.stored_future().await.unwrap();
+                receipt.persisted_future(PATIENCE).unwrap().await.unwrap();
+            }
+        },
+        |cut| assert!(cut.polls <= 4, "{cut:?}"),
+    );
+    was_cancelled(dropped);
+    is_as_before(&server, &client, 0);
+}
+
+/// The next message of a stream: dropped, it takes none out.
+#[cfg(feature = "async")]
+#[test]
+fn the_next_message() {
+    use std::pin::Pin;
+
+    use amps_client::futures_core::Stream;
+    let server = server();
+    let client = client(&server);
+    let mut work = client.subscribe("work").max_backlog(10).start().unwrap().into_stream();
+    let (mut sent, mut seen) = (0, 0);
+    for _ in 0..5 {
+        // Nothing is there: it waits, is woken by a message, and is dropped before it looks.
+        let stream = std::sync::Mutex::new(&mut work);
+        let taken = AtomicUsize::new(0);
+        cancel_everywhere(
+            || {
+                sent += 1;
+                client.publish("work", format!("{sent}")).unwrap();
+                std::future::poll_fn(|cx| {
+                    let mut stream = stream.lock().unwrap();
+                    let next = Pin::new(&mut **stream).poll_next(cx);
+                    next.map(|message| {
+                        let message = message.unwrap().unwrap();
+                        let number: usize = message.data_str().unwrap().parse().unwrap();
+                        taken.store(number, Ordering::SeqCst);
+                        message.ack();
+                    })
+                })
+            },
+            |_| {
+                let number = taken.swap(0, Ordering::SeqCst);
+                if number > 0 {
+                    seen += 1;
+                    assert_eq!(number, seen, "none is skipped, none comes twice");
+                }
+            },
+        );
+    }
+    while seen < sent {
+        let message =
+            block_on(std::future::poll_fn(|cx| Pin::new(&mut work).poll_next(cx))).unwrap().unwrap();
+        seen += 1;
+        assert_eq!(message.data(), seen.to_string().as_bytes());
+        message.ack();
+    }
+    client.flush(PATIENCE).unwrap();
+    drop(work);
+    is_as_before(&server, &client, 0);
+}
