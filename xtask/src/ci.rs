@@ -46,15 +46,26 @@ const STEPS: &[Step] = &[
         env: &[("RUSTDOCFLAGS", "-D warnings")],
         args: &["doc", "--workspace", "--no-deps", "--all-features"],
     },
-    cargo("the example", &["run", "--release", "--example", "queue_worker"]),
-    cargo(
-        "the example behind a proxy",
-        &["run", "-p", "amps-client", "--features", "tls", "--example", "behind_a_proxy"],
-    ),
-    cargo("metrics for Prometheus", &["run", "-p", "amps-client", "--example", "prometheus"]),
+    cargo("the queue worker at full speed", &["run", "--release", "--example", "queue_worker"]),
     cargo("the simulator", &["run", "--release", "-p", "xtask", "--", "sim", "--seeds", "6000"]),
     cargo("planted mistakes", &["run", "--release", "-p", "xtask", "--", "sim", "--bugs"]),
 ];
+
+/// The client's other examples: built together, each run by itself.
+const EXAMPLES: &[&str] = &[
+    "async_tokio",
+    "behind_a_proxy",
+    "durable_publisher",
+    "failover_pair",
+    "market_data",
+    "prometheus",
+    "resumable_subscriber",
+    "testing_your_app",
+    "token_from_command",
+];
+
+/// What they need of the client.
+const EXAMPLES_NEED: &str = "async,json,tls";
 
 /// Features of the client that a user may choose: each alone, and in pairs, is compiled.
 const FEATURES: &[&str] = &["async", "json", "tracing", "testing", "tls", "websocket", "zlib"];
@@ -82,6 +93,7 @@ pub fn run(full: bool) -> Result<(), String> {
     for step in STEPS {
         execute(step.name, step.env, step.args)?;
     }
+    examples()?;
     for (at, feature) in FEATURES.iter().enumerate() {
         execute(
             feature,
@@ -121,6 +133,17 @@ pub fn run(full: bool) -> Result<(), String> {
         }
     }
     println!("all steps passed");
+    Ok(())
+}
+
+/// Every example ends by itself and well.
+fn examples() -> Result<(), String> {
+    let package = ["-p", "amps-client", "--features", EXAMPLES_NEED];
+    execute("the examples", &[], &[&["build", "--examples"], &package[..]].concat())?;
+    for example in EXAMPLES {
+        let name = format!("the example {example}");
+        execute(&name, &[], &[&["run", "-q"], &package[..], &["--example", example]].concat())?;
+    }
     Ok(())
 }
 
