@@ -60,10 +60,18 @@
 //! * Who watches for failed writes wants the topics in the server's transaction log: there
 //!   one acknowledgement stands for many, elsewhere each message has its own.
 
+// On docs.rs: which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 /// The example of the README runs with those of the documentation.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So do those of the workspace's README, which uses these features.
+#[cfg(all(doctest, feature = "async", feature = "json"))]
+#[doc = include_str!("../../README.md")]
+struct WorkspaceReadme;
 
 mod advisor;
 mod authenticator;

@@ -80,6 +80,11 @@
 
 extern crate alloc;
 
+/// The example of the README runs with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod ack;
 pub use ack::{AckType, AckTypes, Status};
 mod bookmark;

@@ -37,6 +37,8 @@
 //! Each server stands for itself: nothing is global, ports are chosen by the system, and a
 //! server ends when its handle is dropped.
 #![forbid(unsafe_code)]
+// On docs.rs: which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 /// The examples of the README run with those of the documentation.
 #[cfg(doctest)]

@@ -39,6 +39,13 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 #![forbid(unsafe_code)]
+// On docs.rs: which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+/// The example of the README runs with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod machine;
 pub use machine::{
