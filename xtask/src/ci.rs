@@ -5,7 +5,9 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{instructions, interop, kill, network, tidy, transports};
+use crate::{
+    api, dependencies, instructions, interop, kill, network, packages, platforms, tidy, transports, tryout,
+};
 
 /// Environment and arguments of one step.
 struct Step {
@@ -113,11 +115,13 @@ pub fn run(full: bool) -> Result<(), String> {
         let args = ["clippy", "-q", "-p", "amps-testkit", "--all-targets", "--features", feature];
         execute(feature, &[], &[&args[..], &["--", "-D", "warnings"]].concat())?;
     }
+    packages::run(false)?;
     transports::run(None, true)?;
     interop::run()?;
     instructions::run(false)?;
     kill::run(3)?;
     if full {
+        releasable()?;
         powerset()?;
         transports::run(None, false)?;
         network::run()?;
@@ -134,6 +138,25 @@ pub fn run(full: bool) -> Result<(), String> {
     }
     println!("all steps passed");
     Ok(())
+}
+
+/// What concerns whoever uses the crates from elsewhere. What a tool is missing for is said, and not checked.
+fn releasable() -> Result<(), String> {
+    packages::run(true)?;
+    tryout::run()?;
+    platforms::run()?;
+    if dependencies::is_installed() {
+        dependencies::run()?;
+    } else {
+        println!("== NOT CHECKED: bans, licences, sources: cargo install cargo-deny --locked");
+    }
+    match api::missing() {
+        None => api::run(false),
+        Some(missing) => {
+            println!("== NOT CHECKED: the public API against docs/api: {missing}");
+            Ok(())
+        }
+    }
 }
 
 /// Every example ends by itself and well.

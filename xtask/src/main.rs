@@ -13,6 +13,11 @@ const USAGE: &str = "cargo xtask <chore> [options]
 chores:
   ci            everything that must hold before a change lands  [--full]
   tidy          the rules that no compiler checks
+  package       what would be published, and in which order  [--whole] compiles and tests it
+  deny          licences, bans and sources of what we depend on, by cargo deny
+  api           the public API against docs/api  [--record]
+  platforms     the crates for other systems, or what depends on the system
+  tryout        the first program of the README, in a project of its own
   instructions  of decoding and encoding, against the recorded baseline  [--record]
   kill          the example, while its server is killed  [--rounds N]
   chaos         publisher, subscriber and server, killed  [--kills N] [--seed S] [--policy P]
@@ -50,6 +55,11 @@ fn dispatch() -> Result<(), String> {
     match chore.as_str() {
         "ci" => xtask::ci::run(flag(&mut parser, "full")?),
         "tidy" => xtask::tidy::run(),
+        "package" => xtask::packages::run(flag(&mut parser, "whole")?),
+        "deny" => xtask::dependencies::run(),
+        "api" => xtask::api::run(flag(&mut parser, "record")?),
+        "platforms" => xtask::platforms::run(),
+        "tryout" => xtask::tryout::run(),
         "instructions" => xtask::instructions::run(flag(&mut parser, "record")?),
         "kill" => xtask::kill::run(number(&mut parser, "rounds", 5)?),
         "dialogues" => dialogues(&mut parser),

@@ -55,6 +55,7 @@ pub fn run() -> Result<(), String> {
     for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
         check_paths(document, &mut findings);
     }
+    check_deny(&mut findings);
     crate::acceptance::check(&mut findings);
     if findings.is_empty() {
         println!("== tidy: {} source files, nothing to say", sources.len());
@@ -111,6 +112,16 @@ fn check_licences(findings: &mut Vec<String>) -> Result<(), String> {
     Ok(())
 }
 
+/// `cargo deny` goes by the same list.
+fn check_deny(findings: &mut Vec<String>) {
+    let text = fs::read_to_string("deny.toml").unwrap_or_default();
+    let listed = text.split_once("\nallow = [").and_then(|(_, rest)| rest.split_once(']'));
+    let listed: Vec<&str> = listed.map_or("", |(list, _)| list).split('"').skip(1).step_by(2).collect();
+    if listed != LICENCES {
+        findings.push(format!("deny.toml allows other licences than these: {}", LICENCES.join(", ")));
+    }
+}
+
 /// Names in backquotes that look like paths must exist.
 fn check_paths(document: &str, findings: &mut Vec<String>) {
     let Ok(text) = fs::read_to_string(document) else {
@@ -129,7 +140,7 @@ fn check_paths(document: &str, findings: &mut Vec<String>) {
     }
 }
 
-fn rust_files(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn rust_files(root: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {

@@ -98,6 +98,8 @@ pages! {
     advanced_topics "Advanced Topics";
     command_line "The Command Line";
     exceptions_reference "Exceptions Reference";
+    migrating "Migrating from the Official Clients";
+    other_queues "Coming from Other Queues";
     names "Names in Other Clients";
 }
 
