@@ -22,9 +22,15 @@ const EXPECTED: &[&str] = &["Cargo.toml", "README.md", "LICENSE-MIT", "LICENSE-A
 /// Files that a package may hold, by how their names end.
 const KINDS: &[&str] = &["rs", "md", "toml", "txt", "xml", "json", "proptest-regressions", "sh"];
 
-/// Files without such an end.
-const NAMES: &[&str] =
-    &["LICENSE-MIT", "LICENSE-APACHE", "Cargo.lock", "Cargo.toml.orig", ".cargo_vcs_info.json"];
+/// Files without such an end; the last one is the application that a test of the fake server's README runs.
+const NAMES: &[&str] = &[
+    "LICENSE-MIT",
+    "LICENSE-APACHE",
+    "Cargo.lock",
+    "Cargo.toml.orig",
+    ".cargo_vcs_info.json",
+    "tests/data/my-application",
+];
 
 /// A file that is larger is there by mistake.
 const LARGEST: u64 = 256 * 1024;
