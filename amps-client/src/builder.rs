@@ -1,11 +1,13 @@
 //! Describing a client.
 
+mod hooking;
+
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use amps_protocol::{CommandKind, DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, Endpoint, Message as Raw};
+use amps_protocol::{DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, Endpoint};
 use amps_transport::{Connector, HttpHeaders, Idle, MakeLayer};
 
 use crate::advisor::PolicyDelay;
@@ -14,8 +16,9 @@ use crate::bookmark_store::BookmarkStore;
 use crate::client::{Client, Connecting, EventLoop, Parts};
 use crate::command::Command;
 use crate::error::{Error, Result};
-use crate::hooks::{Direction, Hooks, SlowConsumer};
-use crate::listener::{AfterRefusal, ConnectionState};
+use crate::hooks::Hooks;
+use crate::lease::WallClock;
+use crate::listener::AfterRefusal;
 use crate::publish_store::PublishStore;
 use crate::reconnect::Reconnect;
 use crate::server_chooser::{DefaultServerChooser, DelayStrategy, ServerChooser};
@@ -26,7 +29,6 @@ use crate::session::recovery::RECOVERY_TIMEOUT;
 use crate::session::{HeartbeatSettings, LogonSettings, SessionConfig};
 use crate::stream::DEFAULT_STREAM_LIMIT;
 use crate::transports::{self, HttpProxy, Transports};
-use crate::write_failure::FailedWrite;
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_LOGON_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,6 +69,7 @@ pub struct ClientBuilder {
     publish_timeout: Duration,
     acks: AckSettings,
     auto_ack: bool,
+    system_time: Option<WallClock>,
     send_limit: usize,
     stream_limit: usize,
     max_inbound: usize,
@@ -102,6 +105,7 @@ impl ClientBuilder {
             publish_timeout: DEFAULT_PUBLISH_TIMEOUT,
             acks: AckSettings::default(),
             auto_ack: false,
+            system_time: None,
             send_limit: DEFAULT_SEND_LIMIT,
             stream_limit: DEFAULT_STREAM_LIMIT,
             max_inbound: DEFAULT_MAX_INBOUND,
@@ -419,6 +423,14 @@ impl ClientBuilder {
         self
     }
 
+    /// Where the time of day comes from, which the end of a lease is compared with (see
+    /// [`Client::on_lease_overrun`]); by default [`SystemTime::now`]. Timeouts do not depend on it. In a test with a
+    /// server of virtual time, `FakeServer::system_time` of that server.
+    pub fn system_time(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.system_time = Some(Box::new(now));
+        self
+    }
+
     /// Unread messages of a stream at which the client stops reading its socket; 0, the
     /// default, for any number: only bytes are counted then.
     pub fn max_depth(mut self, messages: usize) -> Self {
@@ -457,80 +469,6 @@ impl ClientBuilder {
     /// ```
     pub fn busy_poll(mut self, on: bool) -> Self {
         self.idle = if on { Idle::Spin } else { Idle::Sleep };
-        self
-    }
-
-    /// Adds a listener for the states of the connection; see [`Client::on_state`].
-    pub fn on_state(self, listener: impl Fn(ConnectionState) + Send + Sync + 'static) -> Self {
-        self.hooks.add_state(Arc::new(listener));
-        self
-    }
-
-    /// Sets a listener for errors that have no caller: failed handlers, lost connections, refused
-    /// resubscriptions, and each failed attempt to connect, also those of a `connect` that goes
-    /// on to another server. May be called from several threads.
-    pub fn on_error(self, listener: impl Fn(&Error) + Send + Sync + 'static) -> Self {
-        self.hooks.set_error(Arc::new(listener));
-        self
-    }
-
-    /// Sets a listener for messages that no subscription took, for example late ones of a
-    /// subscription that has ended. Runs on the loop.
-    pub fn on_unexpected(self, listener: impl Fn(&Raw<&[u8]>) + Send + Sync + 'static) -> Self {
-        self.hooks.set_unexpected(Arc::new(listener));
-        self
-    }
-
-    /// Sets a listener for messages that were seen before; see [`Client::on_duplicate`].
-    pub fn on_duplicate(self, listener: impl Fn(&Raw<&[u8]>) + Send + Sync + 'static) -> Self {
-        self.hooks.set_duplicate(Arc::new(listener));
-        self
-    }
-
-    /// Sets a listener for refused writes; see [`Client::on_failed_write`].
-    pub fn on_failed_write(self, listener: impl Fn(&FailedWrite<'_>) + Send + Sync + 'static) -> Self {
-        self.hooks.set_failed_write(Arc::new(listener));
-        self
-    }
-
-    /// Sets a listener for every message of one kind; see [`Client::on_kind`].
-    pub fn on_kind(self, kind: CommandKind, listener: impl Fn(&Raw<&[u8]>) + Send + Sync + 'static) -> Self {
-        self.hooks.set_messages(kind, Arc::new(listener));
-        self
-    }
-
-    /// Shows the raw bytes; see [`Client::on_traffic`]. Set here, it sees the logon, and with
-    /// that the password.
-    pub fn on_traffic(self, listener: impl FnMut(Direction, &[u8]) + Send + 'static) -> Self {
-        self.hooks.set_traffic(Arc::new(Mutex::new(listener)));
-        self
-    }
-
-    /// Sets a listener for streams that are full; see [`Client::on_slow_consumer`].
-    pub fn on_slow_consumer(self, listener: impl Fn(&SlowConsumer) + Send + Sync + 'static) -> Self {
-        self.hooks.set_slow(Arc::new(listener));
-        self
-    }
-
-    /// Runs on the thread that serves the client when a connection begins; see
-    /// [`Client::on_connection_start`].
-    pub fn on_connection_start(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
-        self.hooks.set_start(Arc::new(hook));
-        self
-    }
-
-    /// Runs on the thread that serves the client when a connection has ended; see
-    /// [`Client::on_connection_end`].
-    pub fn on_connection_end(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
-        self.hooks.set_end(Arc::new(hook));
-        self
-    }
-
-    /// Sets what happens after an unexpected disconnect, in place of a reconnect policy. It
-    /// runs on a thread of its own, once per disconnect and not for `close`; it may call
-    /// `connect`, `connect_to` and `subscribe`. Subscriptions have ended by then.
-    pub fn on_disconnect(self, handler: impl FnMut(&Client, &Error) -> Result<()> + Send + 'static) -> Self {
-        self.hooks.set_disconnect(Arc::new(Mutex::new(handler)));
         self
     }
 
@@ -610,6 +548,7 @@ impl ClientBuilder {
             config,
             acks: self.acks,
             auto_ack: self.auto_ack,
+            system_time: self.system_time,
             limits: SendLimits { queue: self.send_limit, message: self.max_outbound },
             hooks: self.hooks,
             authenticator: self.authenticator,

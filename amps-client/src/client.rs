@@ -17,6 +17,7 @@ use crate::command::{Command, refuse_controls};
 use crate::dispatcher::{Dispatcher, Targets};
 use crate::error::{Error, Result};
 use crate::hooks::{Direction, Hooks};
+use crate::lease::WallClock;
 use crate::listener::ConnectionState;
 use crate::publish_store::{Progress, PublishStore};
 use crate::server_chooser::{ConnectionInfo, DelayStrategy, ServerChooser};
@@ -144,6 +145,7 @@ pub(crate) struct Parts {
     pub(crate) config: SessionConfig,
     pub(crate) acks: AckSettings,
     pub(crate) auto_ack: bool,
+    pub(crate) system_time: Option<WallClock>,
     pub(crate) limits: SendLimits,
     pub(crate) hooks: Hooks,
     pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
@@ -225,6 +227,9 @@ impl Client {
         }));
         let tap = Arc::clone(&hooks);
         shared.on_write(Box::new(move |bytes| tap.traffic(Direction::Outbound, bytes)));
+        let late = Arc::clone(&hooks);
+        shared.leases.set(Box::new(move |overrun| late.overrun(&overrun)), parts.system_time);
+        shared.leases.turn(hooks.watches_leases());
         let inner = Arc::new(Inner {
             transports,
             name,

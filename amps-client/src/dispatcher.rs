@@ -255,6 +255,10 @@ impl Dispatcher {
         // Its error's text and destructor are user code as well.
         let outcome = catch_unwind(AssertUnwindSafe(|| handler(&view).map_err(|error| error.to_string())));
         self.shared.set_busy(false);
+        let watched = lease.filter(|_| self.shared.leases.is_on() && matches!(outcome, Ok(Ok(()))));
+        if watched.is_some_and(|lease| self.shared.with(|outbound| outbound.acknowledges(lease))) {
+            view.watch_lease(true);
+        }
         self.lent = Some(view.into_shared());
         let text = match outcome {
             Ok(Ok(())) => return Disposition::Done,

@@ -15,6 +15,7 @@ use crate::caller;
 use crate::command::Command;
 use crate::dispatcher::panic_text;
 use crate::error::{Error, Result};
+use crate::lease::LeaseOverrun;
 use crate::listener::{AfterRefusal, ConnectionState};
 use crate::trace::Trace;
 use crate::write_failure::FailedWrite;
@@ -54,6 +55,8 @@ pub enum Hook {
     Traffic,
     /// The listener for streams that are full.
     SlowConsumer,
+    /// The listener for leases that ended before their message was settled.
+    LeaseOverruns,
     /// What runs when a connection begins.
     ConnectionStart,
     /// What runs when a connection ends.
@@ -71,6 +74,7 @@ pub(crate) type WriteListener = Arc<dyn Fn(&FailedWrite<'_>) + Send + Sync>;
 pub(crate) type GrowthListener = Arc<dyn Fn(u64) -> bool + Send + Sync>;
 pub(crate) type RefusalListener = Arc<dyn Fn(&Command, &Error) -> AfterRefusal + Send + Sync>;
 pub(crate) type TrafficListener = Arc<Mutex<dyn FnMut(Direction, &[u8]) + Send>>;
+pub(crate) type OverrunListener = Arc<dyn Fn(&LeaseOverrun) + Send + Sync>;
 pub(crate) type SlowListener = Arc<dyn Fn(&SlowConsumer) + Send + Sync>;
 /// What is to run once the client is recovered.
 pub(crate) type Deferred = Box<dyn FnOnce(&Client) + Send>;
@@ -115,6 +119,7 @@ struct Set {
     disconnect: Option<DisconnectHandler>,
     traffic: Option<TrafficListener>,
     slow: Option<SlowListener>,
+    overrun: Option<OverrunListener>,
     start: Option<ThreadHook>,
     end: Option<ThreadHook>,
     deferred: Vec<Deferred>,
@@ -216,6 +221,16 @@ impl Hooks {
         let _old = self.lock().slow.replace(listener);
     }
 
+    pub(crate) fn set_overrun(&self, listener: OverrunListener) {
+        // What was there is let go without the lock: its destructor is user code.
+        let _old = self.lock().overrun.replace(listener);
+    }
+
+    /// Whether anybody wants to know of leases that ended too early.
+    pub(crate) fn watches_leases(&self) -> bool {
+        self.trace.tells_warnings() || self.lock().overrun.is_some()
+    }
+
     pub(crate) fn set_start(&self, hook: ThreadHook) {
         // What was there is let go without the lock: its destructor is user code.
         let _old = self.lock().start.replace(hook);
@@ -277,6 +292,7 @@ impl Hooks {
                 Box::new(set.traffic.take())
             }
             Hook::SlowConsumer => Box::new(set.slow.take()),
+            Hook::LeaseOverruns => Box::new(set.overrun.take()),
             Hook::ConnectionStart => Box::new(set.start.take()),
             Hook::ConnectionEnd => Box::new(set.end.take()),
         };
@@ -412,6 +428,14 @@ impl Hooks {
         if let Some(listener) = listener {
             let event = SlowConsumer { subscription, depth };
             self.guarded("the listener for slow consumers", || listener(&event));
+        }
+    }
+
+    pub(crate) fn overrun(&self, event: &LeaseOverrun) {
+        self.trace.overrun(event);
+        let listener = self.lock().overrun.clone();
+        if let Some(listener) = listener {
+            self.guarded("the listener for overrun leases", || listener(event));
         }
     }
 

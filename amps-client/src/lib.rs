@@ -105,6 +105,8 @@ pub use hooks::{Direction, Hook, ListenerId, SlowConsumer};
 mod journal;
 pub use journal::{StoreEnd, StoreRecord, StoreReport, inspect_store};
 mod json_text;
+mod lease;
+pub use lease::LeaseOverrun;
 mod listener;
 pub use listener::{AfterRefusal, ConnectionState};
 mod message;

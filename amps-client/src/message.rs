@@ -3,12 +3,14 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use amps_protocol::{CommandKind, Message as Raw, ReasonClass, Status};
 use amps_transport::{Clock, Time};
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
+use crate::lease::{self, LeaseOverrun};
 use crate::session::Shared;
 use crate::session::acks::AckOption;
 use crate::session::replay::{self, Replay};
@@ -48,6 +50,25 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
+    /// Tells who listens that the lease had ended, if settling the message now settles it.
+    pub(crate) fn watch(&self, lease_end: Option<SystemTime>, topic: &[u8], bookmark: &[u8], unasked: bool) {
+        let (Some(lease), Some(lease_end)) = (self.lease, lease_end) else { return };
+        let Some(by) = self.shared.leases.late(lease_end) else { return };
+        let subscription = self.shared.with(|outbound| {
+            outbound.awaits(lease, unasked).then(|| outbound.sub_id(self.key).map(ToString::to_string))
+        });
+        if let Some(subscription) = subscription {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            self.shared.leases.tell(LeaseOverrun {
+                subscription: subscription.unwrap_or_default(),
+                topic: text(topic),
+                bookmark: text(bookmark),
+                lease_end,
+                by,
+            });
+        }
+    }
+
     pub(crate) fn settle(&self, topic: &[u8], bookmark: &[u8], option: Option<&AckOption>) {
         if let Some(lease) = self.lease {
             let now = self.clock.now();
@@ -189,6 +210,9 @@ impl<B: AsRef<[u8]>> Message<B> {
     /// Settles it on behalf of auto-ack.
     pub(crate) fn settle_unless_kept(&self, option: Option<&AckOption>) {
         if let (Some(topic), Some(bookmark)) = (self.raw.topic(), self.raw.bookmark()) {
+            if option.is_none() {
+                self.watch_lease(true);
+            }
             self.origin.settle_unasked(self.origin.clock.now(), topic, bookmark, option);
         }
     }
@@ -221,6 +245,38 @@ impl<B: AsRef<[u8]>> Message<B> {
         self.origin.lease.is_some()
     }
 
+    /// When the lease of a queue message ends, by the server's clock: until then nobody else gets it. `None` for a
+    /// message without a lease, and where the server's text ([`lease`](amps_protocol::Message::lease)) is no instant; what it is instead, the
+    /// method of this name of [`amps_protocol::Message`] says.
+    /// An [extension](AckOption::ExtendLease) does not change it.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// # let server = amps_testkit::FakeServer::builder()
+    /// #     .queue(amps_testkit::QueueConfig::new("work").lease(Duration::from_secs(30))).start()?;
+    /// # let uri = server.uri("json");
+    ///
+    /// let client = amps_client::Client::builder("worker-1").server(&uri).connect()?;
+    /// client.publish("work", "1")?;
+    /// let message = client.subscribe("work").start()?.next().unwrap()?;
+    /// let left = message.lease_end().unwrap().duration_since(SystemTime::now())?;
+    /// assert!(left <= Duration::from_secs(30));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn lease_end(&self) -> Option<SystemTime> {
+        lease::lease_end(&self.raw)
+    }
+
+    /// What is done with the message counts as done now: was that in time?
+    #[inline]
+    pub(crate) fn watch_lease(&self, unasked: bool) {
+        if self.origin.shared.leases.is_on() {
+            if let (Some(topic), Some(bookmark)) = (self.raw.topic(), self.raw.bookmark()) {
+                self.origin.watch(self.lease_end(), topic, bookmark, unasked);
+            }
+        }
+    }
+
     /// A copy that is independent of the read buffer and can still be acknowledged.
     pub fn to_owned(&self) -> Message {
         Message { raw: self.raw.to_owned(), origin: self.origin.clone() }
@@ -228,6 +284,10 @@ impl<B: AsRef<[u8]>> Message<B> {
 
     fn settle(&self, option: Option<&AckOption>) {
         if let (Some(topic), Some(bookmark)) = (self.raw.topic(), self.raw.bookmark()) {
+            // Who gives a message back knows that others get it.
+            if !matches!(option, Some(AckOption::Cancel | AckOption::Expire)) {
+                self.watch_lease(false);
+            }
             self.origin.settle(topic, bookmark, option);
         }
     }

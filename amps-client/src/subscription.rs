@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use amps_protocol::Message as Raw;
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use crate::command::Command;
 use crate::error::{Error, Result};
 #[cfg(feature = "async")]
 use crate::futures_stream::MessageStream;
+use crate::lease;
 use crate::message::{Message, Origin};
 use crate::placement::unlimited;
 use crate::session::outbound::Outbound;
@@ -70,6 +71,8 @@ struct Unsettled {
     origin: Origin,
     topic: Bytes,
     bookmark: Bytes,
+    /// Where somebody wants to know.
+    lease_end: Option<SystemTime>,
 }
 
 impl Subscription {
@@ -271,6 +274,7 @@ impl Subscription {
     fn advance(&mut self, patience: Option<Duration>) -> Advance {
         // Asking for the next message says that the last one is done.
         if let Some(done) = self.unsettled.take() {
+            done.origin.watch(done.lease_end, &done.topic, &done.bookmark, true);
             done.origin.settle_unasked(done.origin.clock.now(), &done.topic, &done.bookmark, None);
         }
         if self.ended {
@@ -397,7 +401,8 @@ impl Subscription {
         if self.auto_ack && lease.is_some() {
             if let (Some(topic), Some(bookmark)) = (raw.topic(), raw.bookmark()) {
                 let (topic, bookmark) = (part_of(&raw, topic), part_of(&raw, bookmark));
-                self.unsettled = Some(Unsettled { origin: origin.clone(), topic, bookmark });
+                let lease_end = if inner.shared.leases.is_on() { lease::lease_end(&raw) } else { None };
+                self.unsettled = Some(Unsettled { origin: origin.clone(), topic, bookmark, lease_end });
             }
         }
         Message::new(raw, origin)

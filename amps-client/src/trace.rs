@@ -11,6 +11,7 @@
 //! | event: a state of the connection | info | `client`, `state`, `reconnect` |
 //! | event: an error that has no caller | warn | `client`, `kind`, `error` where it is the client's own words |
 //! | event: a stream is full | warn | `client`, `subscription`, `depth` |
+//! | event: a message was acknowledged after its lease had ended | warn | `client`, `subscription`, `topic`, `bookmark`, `late` |
 //! | event: the server refused a write | warn | `client`, `topic`, `sequence`, `reason` |
 
 pub(crate) use imp::{CommandSpan, Trace, publish};
@@ -26,6 +27,7 @@ mod imp {
 
     use crate::command::Command;
     use crate::error::{DisconnectCause, Error, Result};
+    use crate::lease::LeaseOverrun;
     use crate::listener::ConnectionState;
     use crate::server_chooser::ConnectionInfo;
 
@@ -97,6 +99,20 @@ mod imp {
             warn!(target: "amps", parent: &span, client, subscription, depth, "a stream is full");
         }
 
+        /// Whether anybody takes events of the level of warnings.
+        pub(crate) fn tells_warnings(&self) -> bool {
+            tracing::enabled!(target: "amps", tracing::Level::WARN)
+        }
+
+        pub(crate) fn overrun(&self, overrun: &LeaseOverrun) {
+            let (client, span) = (self.client(), self.span());
+            let LeaseOverrun { subscription, topic, bookmark, by: late, .. } = overrun;
+            warn!(
+                target: "amps", parent: &span, client, subscription, topic, bookmark, ?late,
+                "a message was acknowledged after its lease had ended"
+            );
+        }
+
         pub(crate) fn refused_write(&self, ack: &Raw<&[u8]>, original: Option<&Raw<&[u8]>>) {
             let (client, span) = (self.client(), self.span());
             let topic = original.and_then(|original| original.topic()).or_else(|| ack.topic());
@@ -159,6 +175,7 @@ mod imp {
 
     use crate::command::Command;
     use crate::error::{Error, Result};
+    use crate::lease::LeaseOverrun;
     use crate::listener::ConnectionState;
     use crate::server_chooser::ConnectionInfo;
 
@@ -172,6 +189,10 @@ mod imp {
         pub(crate) const fn state(&self, _: ConnectionState) {}
         pub(crate) const fn error(&self, _: &Error) {}
         pub(crate) const fn slow(&self, _: &str, _: usize) {}
+        pub(crate) const fn tells_warnings(&self) -> bool {
+            false
+        }
+        pub(crate) const fn overrun(&self, _: &LeaseOverrun) {}
         pub(crate) const fn refused_write(&self, _: &Raw<&[u8]>, _: Option<&Raw<&[u8]>>) {}
     }
 

@@ -234,6 +234,24 @@ fn refused_logons_and_handlers_that_fail_show_nothing_of_what_they_know() {
 }
 
 #[test]
+fn overrun_leases_are_events_without_any_listener() {
+    recorder();
+    let peer = Peer::new();
+    let (client, mut line) = peer.connect(peer.client("late"));
+    let (mut work, command) =
+        common::placed(&mut line, move || client.subscribe("work").auto_ack(false).start().unwrap());
+    let sid = common::sid(&command);
+    line.send(&format!(
+        r#"{{"c":"p","bm":"7|1|","t":"work","sids":"{sid}","lp":"20200101T000000.000000Z","l":1}}x"#
+    ));
+    work.next().unwrap().unwrap().ack();
+    let late = event("late", "bookmark", "7|1|");
+    assert_eq!(late.name, "WARN");
+    assert!(late.is("subscription", &sid) && late.is("topic", "work") && late.fields.contains_key("late"));
+    holds_no_secret();
+}
+
+#[test]
 fn slow_consumers_and_refused_writes_are_events() {
     recorder();
     let peer = Peer::new();

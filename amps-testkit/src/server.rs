@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use amps_transport::{CloseMode, EventLoop, MachineHandle, Time};
 
@@ -224,6 +224,12 @@ impl FakeServer {
     /// The server's time.
     pub fn now(&self) -> Time {
         self.inspect(|_, now| now).unwrap_or_default()
+    }
+
+    /// The server's time as a time of day: what it says in headers, and what the leases of queue messages end by.
+    /// A client that is to see a virtual clock gets it by `ClientBuilder::system_time`.
+    pub fn system_time(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_nanos(self.now().as_unix_nanos())
     }
 
     /// Publishes a JSON message on behalf of the server. To publish under another message

@@ -126,8 +126,18 @@ fn hostile_nesting_and_length_are_errors() {
         let error = Filter::parse(&opening.repeat(20_000)).unwrap_err();
         assert!(matches!(error, FilterError::TooDeep { .. }), "{opening}: {error}");
     }
-    let nested = format!("{}1{}", "(".repeat(199), ")".repeat(199));
-    assert_eq!(d1(&nested), "1");
+    // As deep as it may be, in a thread of the usual size and without optimisation.
+    for (opening, closing, expected) in [
+        ("(", ")", "1"),
+        ("NOT ", "", "F"),
+        ("- ", "", "-1"),
+        ("IF(TRUE, ", ", 2)", "1"),
+        ("1 IN (", ")", "T"),
+        ("1 + CONCAT(", ")", "64"),
+    ] {
+        let nested = format!("{}1{}", opening.repeat(63), closing.repeat(63));
+        assert_eq!(d1(&nested), expected, "{opening}");
+    }
     assert!(matches!(Filter::parse(&" ".repeat(300_000)), Err(FilterError::TooLong { .. })));
     assert_eq!(d1(&format!("1{}", " + 1".repeat(50_000))), "50001");
     assert_eq!(d1(&format!("1 = 1{}", " AND 1".repeat(40_000))), "T");

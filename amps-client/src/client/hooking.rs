@@ -10,6 +10,7 @@ use crate::command::Command;
 use crate::dispatcher::run_deferred;
 use crate::error::{Error, Result};
 use crate::hooks::{Direction, Hook, ListenerId, SlowConsumer};
+use crate::lease::LeaseOverrun;
 use crate::listener::{AfterRefusal, ConnectionState};
 use crate::session::shared::Urgency;
 use crate::write_failure::FailedWrite;
@@ -102,6 +103,18 @@ impl Client {
         self.inner.hooks.set_slow(Arc::new(listener));
     }
 
+    /// Sets the listener for messages that were acknowledged after their lease had ended, by a handler, by auto-ack
+    /// or by [`Message::ack`](crate::Message::ack): by then the server may have given them to somebody else. Runs on
+    /// the thread that acknowledges, before the acknowledgement is on its way, and must not wait for the server.
+    ///
+    /// The server names the end of a lease by its clock, which is compared with this machine's (see
+    /// [`ClientBuilder::system_time`](crate::ClientBuilder::system_time)): keep them in step. Messages that were
+    /// given back, those whose lease was extended, and those of a connection that is gone are not told.
+    pub fn on_lease_overrun(&self, listener: impl Fn(&LeaseOverrun) + Send + Sync + 'static) {
+        self.inner.hooks.set_overrun(Arc::new(listener));
+        self.inner.shared.leases.turn(true);
+    }
+
     /// Runs on the thread that serves this client when a connection begins, before anything is
     /// received on it: to name the thread, or to bind it to a processor. The thread stays the
     /// same across reconnects, and may serve other clients too.
@@ -134,5 +147,8 @@ impl Client {
     /// Removes what was set for a hook: from the next event on, it is as if it had never been.
     pub fn remove_hook(&self, hook: Hook) {
         self.inner.hooks.remove(hook);
+        if hook == Hook::LeaseOverruns {
+            self.inner.shared.leases.turn(self.inner.hooks.watches_leases());
+        }
     }
 }

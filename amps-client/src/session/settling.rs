@@ -45,6 +45,22 @@ impl Outbound {
         }
     }
 
+    /// Whether to settle this lease would settle it, and it ends when its message says; `unasked` on behalf of
+    /// auto-ack.
+    pub(crate) fn awaits(&self, lease: Lease, unasked: bool) -> bool {
+        let Some(subscription) = self.subscriptions.get(&lease.key) else { return false };
+        let exempt = unasked && subscription.exempt.contains(&lease.number);
+        let known = !subscription.extended.contains(&lease.number);
+        let open = !exempt && !subscription.leases.is_settled(lease.number);
+        open && known && lease.generation == self.generation && self.is_up()
+    }
+
+    /// Whether the client acknowledges by itself what the handler of a subscription has done.
+    pub(crate) fn acknowledges(&self, lease: Lease) -> bool {
+        let subscription = self.subscriptions.get(&lease.key);
+        subscription.is_some_and(|subscription| subscription.spec.auto_ack) && self.awaits(lease, true)
+    }
+
     /// Exempts one delivery from auto-ack.
     pub(crate) fn exempt(&mut self, lease: Lease) {
         if lease.generation == self.generation {
@@ -76,6 +92,7 @@ impl Outbound {
         let Some(subscription) = self.subscriptions.get_mut(&lease.key) else { return };
         if let Some(extension @ AckOption::ExtendLease(_)) = option {
             if !subscription.leases.is_settled(lease.number) {
+                subscription.extended.insert(lease.number);
                 self.line.write_ack(topic, bookmark, Some(extension));
                 self.line.last_sent = now();
             }
@@ -87,6 +104,9 @@ impl Outbound {
         subscription.is_queue = true;
         if !subscription.exempt.is_empty() {
             subscription.exempt.remove(&lease.number);
+        }
+        if !subscription.extended.is_empty() {
+            subscription.extended.remove(&lease.number);
         }
         if let Some(option) = option {
             self.line.settle_at_once(now(), &mut subscription.acks, topic, bookmark, option);

@@ -16,6 +16,7 @@ use super::outbound::{Ended, Outbound};
 use super::publisher::Publisher;
 use super::wire::{COALESCE_BYTES, Chunk};
 use crate::error::Result;
+use crate::lease::LeaseWatch;
 use crate::parked::Parked;
 
 /// Two frames closer together than this are "back to back".
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Sees what is written, before it is.
     tap: OnceLock<Tap>,
+    /// Notices leases that ended too early.
+    pub(crate) leases: LeaseWatch,
     /// So many bytes fit into the socket of a simulator at a time.
     #[cfg(feature = "simulation")]
     socket: OnceLock<usize>,
@@ -86,6 +89,7 @@ impl Shared {
             busy: AtomicBool::new(false),
             wake: OnceLock::new(),
             tap: OnceLock::new(),
+            leases: LeaseWatch::default(),
             #[cfg(feature = "simulation")]
             socket: OnceLock::new(),
         }

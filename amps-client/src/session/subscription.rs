@@ -66,6 +66,8 @@ pub(crate) struct Subscription {
     pub(crate) leases: Leases,
     /// Leases that auto-ack leaves to the application.
     pub(crate) exempt: BTreeSet<u64>,
+    /// Leases that last longer than their messages say.
+    pub(crate) extended: BTreeSet<u64>,
     /// Its tie to the bookmark store, if it is a bookmark subscription.
     pub(crate) replay: Option<Arc<Replay>>,
     /// A server has said up to where everything is on all its replicas.
@@ -97,6 +99,7 @@ impl Subscription {
             acks: Acks::default(),
             leases: Leases::default(),
             exempt: BTreeSet::new(),
+            extended: BTreeSet::new(),
             replay,
             safe: false,
             pausing,
@@ -137,5 +140,6 @@ impl Subscription {
         self.acks.clear();
         self.leases = Leases::default();
         self.exempt.clear();
+        self.extended.clear();
     }
 }

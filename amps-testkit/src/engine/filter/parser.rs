@@ -16,8 +16,9 @@ use super::value::{Field, Value};
 
 /// The longest expression, in bytes.
 pub(super) const LONGEST: usize = 256 * 1024;
-/// How deep parentheses, calls, `NOT` and signs may be nested.
-pub(super) const DEEPEST: usize = 200;
+/// How deep parentheses, calls, `NOT` and signs may be nested. A level takes up to 22 KiB of stack where nothing is
+/// optimised, as in the tests of applications; a thread has 2 MiB.
+pub(super) const DEEPEST: usize = 64;
 
 /// Words that can follow a value; anything else there is an error.
 const AFTER_VALUE: &str = "an operator or the end of the expression";
