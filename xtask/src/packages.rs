@@ -162,7 +162,10 @@ fn test_unpacked() -> Result<(), String> {
         println!("== the tests of {name}, unpacked");
         let mut cargo = Command::new("cargo");
         cargo.current_dir(&place).env("CARGO_TARGET_DIR", target.join("unpacked"));
-        cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "0");
+        for profile in ["DEV", "TEST"] {
+            cargo.env(format!("CARGO_PROFILE_{profile}_OPT_LEVEL"), "1");
+            cargo.env(format!("CARGO_PROFILE_{profile}_DEBUG"), "0");
+        }
         cargo.args(["test", "-q", "--all-features"]).args(&patches);
         if *package == WITHOUT_TESTS {
             cargo.args(["--bins", "--no-run"]);
