@@ -103,6 +103,8 @@ mod listener;
 pub use listener::{AfterRefusal, ConnectionState};
 mod message;
 pub use message::{AckGuard, Message};
+#[cfg(all(test, amps_loom))]
+mod models;
 mod parked;
 pub mod payload;
 mod placement;
@@ -138,6 +140,7 @@ mod subscribe;
 pub use subscribe::{Sow, Subscribe};
 mod subscription;
 pub use subscription::{Closer, HandlerSubscription, Subscription};
+mod sync;
 mod trace;
 pub mod transport;
 mod transports;
