@@ -60,6 +60,8 @@
 //! * Who watches for failed writes wants the topics in the server's transaction log: there
 //!   one acknowledgement stands for many, elsewhere each message has its own.
 
+#![forbid(unsafe_code)]
+
 /// The example of the README runs with those of the documentation.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

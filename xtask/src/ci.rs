@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{instructions, interop, kill, network, tidy, transports};
+use crate::{instructions, interop, kill, loom, network, tidy, transports};
 
 /// Environment and arguments of one step.
 struct Step {
@@ -109,6 +109,7 @@ pub fn run(full: bool) -> Result<(), String> {
         powerset()?;
         transports::run(None, false)?;
         network::run()?;
+        loom::run()?;
         for step in FULL {
             execute(step.name, step.env, step.args)?;
         }

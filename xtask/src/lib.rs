@@ -9,6 +9,7 @@ pub mod dialogues;
 pub mod instructions;
 pub mod interop;
 pub mod kill;
+pub mod loom;
 pub mod network;
 pub mod parts;
 pub mod process;
