@@ -18,13 +18,13 @@ pub(super) const PAGE: &str = include_str!("page.html");
 /// What the page may do. The hashes are those of its style and its script, as browsers take them; a test says what
 /// they have to be.
 pub(super) const POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-DQfTWFELZhrt3VC1RirvRx6XX5FUN8UTngAGS1qSziI='; \
-    style-src 'sha256-SzTSb+WuqeCM8lZ3IQX7hJFhMl7BKTw6gC35DqUBNSk='; \
+    script-src 'sha256-IoMgBabv8DsLMz4VB7GbsTPqgbPYpHtHxsqKZm3S6vI='; \
+    style-src 'sha256-NHwzOZV9ekoMn07W5ahMfhZ/ezSKo1yigQGv5toNPlA='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// The most entries of the journal that are shown.
-const MOST_ENTRIES: usize = 30;
+const MOST_ENTRIES: usize = 20;
 
 pub(super) fn overview(server: &FakeServer, _: &Call<'_>) -> Outcome {
     // Of a server that has failed everybody is told so.

@@ -17,7 +17,9 @@ use super::txlog::Item;
 const MOST_ROWS: usize = 100;
 const MOST_QUEUES: usize = 50;
 const MOST_LEASES: usize = 10;
-const MOST_LOGGED: usize = 30;
+/// The most leases of all queues together.
+const MOST_LEASES_OF_ALL: usize = 100;
+const MOST_LOGGED: usize = 20;
 
 /// So many subscriptions of a queue are asked for their backlogs.
 const MOST_ASKED: usize = 200;
@@ -205,11 +207,16 @@ impl Engine {
 
     /// The first queues of the configuration.
     pub(crate) fn queue_rows(&self) -> Part<QueueRow> {
-        let shown = self.queues.iter().take(MOST_QUEUES).map(|queue| self.queue_row(queue)).collect();
-        Part { shown, total: self.queues.len() }
+        let mut left = MOST_LEASES_OF_ALL;
+        let row = |queue| {
+            let row = self.queue_row(queue, left.min(MOST_LEASES));
+            left -= row.leases.shown.len();
+            row
+        };
+        Part { shown: self.queues.iter().take(MOST_QUEUES).map(row).collect(), total: self.queues.len() }
     }
 
-    fn queue_row(&self, queue: &Queue) -> QueueRow {
+    fn queue_row(&self, queue: &Queue, most_leases: usize) -> QueueRow {
         let tally = queue.tally();
         let members = queue.members.keys().filter_map(|key| self.subscriptions.get(key));
         let backlog = (queue.members.len() <= MOST_ASKED).then(|| {
@@ -218,7 +225,7 @@ impl Engine {
             })
         });
         let shown =
-            queue.leased_messages().take(MOST_LEASES).map(|message| self.lease_row(message)).collect();
+            queue.leased_messages().take(most_leases).map(|message| self.lease_row(message)).collect();
         QueueRow {
             name: cut(&queue.name),
             tally,
