@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tungstenite::{Message, WebSocket};
 
 /// How long a condition may take to hold, and a browser to start. Only a test that fails takes so long.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Longer, so that it is the page which says what did not happen.
 const MORE_PATIENCE: Duration = Duration::from_secs(60);
@@ -57,9 +57,10 @@ struct Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // A negative number is that of the group.
-        let group = format!("-{}", self.leader.id());
-        let _gone_already = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        // A negative number is that of the group. The shell knows `kill` even where there is no such program.
+        let mut kill = Command::new("sh");
+        kill.args(["-c", "kill -s KILL -- \"-$0\"", &self.leader.id().to_string()]);
+        let _gone_already = kill.stderr(Stdio::null()).status();
         let _ = self.leader.kill();
         let _ = self.leader.wait();
     }
