@@ -99,20 +99,20 @@ impl Browser {
         stream.set_read_timeout(Some(MORE_PATIENCE)).unwrap();
         let (socket, _) = tungstenite::client(&*url, stream).unwrap();
         let mut browser = Self { process, socket, session: None, last: 0, complaints: Vec::new() };
-        let page = browser.call("Target.createTarget", json!({"url": "about:blank"}));
+        let page = browser.call("Target.createTarget", &json!({"url": "about:blank"}));
         let attach = json!({"targetId": page["targetId"], "flatten": true});
-        let attached = browser.call("Target.attachToTarget", attach);
+        let attached = browser.call("Target.attachToTarget", &attach);
         browser.session = Some(attached["sessionId"].as_str().unwrap().to_owned());
         for domain in ["Page", "Runtime", "Log"] {
-            browser.call(&format!("{domain}.enable"), json!({}));
+            browser.call(&format!("{domain}.enable"), &json!({}));
         }
         // As if its window were in front.
-        browser.call("Emulation.setFocusEmulationEnabled", json!({"enabled": true}));
+        browser.call("Emulation.setFocusEmulationEnabled", &json!({"enabled": true}));
         Some(browser)
     }
 
     /// Says something, and returns what is answered.
-    fn call(&mut self, method: &str, params: Value) -> Value {
+    fn call(&mut self, method: &str, params: &Value) -> Value {
         self.last += 1;
         let mut call = json!({"id": self.last, "method": method, "params": params});
         if let Some(session) = &self.session {
@@ -146,14 +146,14 @@ impl Browser {
     }
 
     pub(crate) fn open(&mut self, url: &str) {
-        let opened = self.call("Page.navigate", json!({"url": url}));
+        let opened = self.call("Page.navigate", &json!({"url": url}));
         assert_eq!(opened["errorText"], Value::Null, "{url}");
     }
 
     /// What an expression of JavaScript is; a promise is waited for.
     pub(crate) fn value(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
-        let mut answer = self.call("Runtime.evaluate", params);
+        let mut answer = self.call("Runtime.evaluate", &params);
         let thrown = &answer["exceptionDetails"];
         assert_eq!(*thrown, Value::Null, "{expression}: {}", thrown["exception"]["description"]);
         answer["result"]["value"].take()
@@ -202,14 +202,14 @@ impl Browser {
             let key = json!({
                 "type": kind, "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": text,
             });
-            self.call("Input.dispatchKeyEvent", key);
+            self.call("Input.dispatchKeyEvent", &key);
         }
     }
 
     /// From now on the window is so wide.
     pub(crate) fn resize(&mut self, width: u32) {
         let size = json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false});
-        self.call("Emulation.setDeviceMetricsOverride", size);
+        self.call("Emulation.setDeviceMetricsOverride", &size);
     }
 
     /// What went wrong in the page up to now.
