@@ -19,7 +19,7 @@ pub(super) const PAGE: &str = include_str!("page.html");
 /// they have to be.
 pub(super) const POLICY: &str = "default-src 'none'; \
     script-src 'sha256-IoMgBabv8DsLMz4VB7GbsTPqgbPYpHtHxsqKZm3S6vI='; \
-    style-src 'sha256-NHwzOZV9ekoMn07W5ahMfhZ/ezSKo1yigQGv5toNPlA='; \
+    style-src 'sha256-32crk8A5TPYtrwh8+UP8zJnzaA/bIofZ512CPXuRElk='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
 
