@@ -101,6 +101,7 @@ pub fn run(full: bool) -> Result<(), String> {
         let args = ["clippy", "-q", "-p", "amps-testkit", "--all-targets", "--features", feature];
         execute(feature, &[], &[&args[..], &["--", "-D", "warnings"]].concat())?;
     }
+    say_without_browser();
     transports::run(None, true)?;
     interop::run()?;
     instructions::run(false)?;
@@ -174,6 +175,16 @@ fn no_std() -> Result<(), String> {
             );
             Ok(())
         }
+    }
+}
+
+/// The tests of the fake server's page pass without a browser; nobody should take that for more than it is.
+fn say_without_browser() {
+    let is_there = |name: &&str| Command::new(name).arg("--version").output().is_ok();
+    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
+    match names.iter().find(|name| is_there(name)) {
+        Some(name) => println!("== the page in a browser: tested with {name}"),
+        None => println!("== the page in a browser: skipped, because no Chromium is installed"),
     }
 }
 
