@@ -60,6 +60,7 @@
 //! * Who watches for failed writes wants the topics in the server's transaction log: there
 //!   one acknowledgement stands for many, elsewhere each message has its own.
 
+#![forbid(unsafe_code)]
 // On docs.rs: which feature an item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -111,6 +112,8 @@ mod listener;
 pub use listener::{AfterRefusal, ConnectionState};
 mod message;
 pub use message::{AckGuard, Message};
+#[cfg(all(test, amps_loom))]
+mod models;
 mod parked;
 pub mod payload;
 mod placement;
@@ -146,6 +149,7 @@ mod subscribe;
 pub use subscribe::{Sow, Subscribe};
 mod subscription;
 pub use subscription::{Closer, HandlerSubscription, Subscription};
+mod sync;
 mod trace;
 pub mod transport;
 mod transports;

@@ -4,9 +4,10 @@
 //! code, so that none is called with a lock held.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Poll, Waker};
+
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 
 /// See the module's documentation.
 #[derive(Debug, Default)]

@@ -6,8 +6,7 @@
 //! conflating stream takes messages one at a time instead (`conflate.rs`).
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,7 @@ use crate::conflate::Latest;
 use crate::error::Error;
 use crate::session::outbound::Generation;
 use crate::session::settling::Lease;
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 
 /// Unread bytes per stream above which reading stops.
 pub(crate) const DEFAULT_STREAM_LIMIT: usize = 64 << 20;

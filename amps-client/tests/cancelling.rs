@@ -3,9 +3,15 @@
 
 mod common;
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
+use std::time::Duration;
 
-use amps_client::{Client, Command, MemoryPublishStore, SowDelete};
+use amps_client::{
+    Client, Command, FilePublishStore, MemoryPublishStore, PublishOptions, Receipt, SowDelete, SyncPolicy,
+};
 use amps_testkit::{FakeServer, QueueConfig, SowConfig};
 use common::executor::{block_on, cancel_everywhere};
 use common::{PATIENCE, until};
@@ -16,6 +22,7 @@ fn server() -> FakeServer {
         .sow(SowConfig::new("orders").key("/id"))
         .txlog("orders")
         .txlog("work")
+        .ack_conflation(Duration::from_millis(1))
         .start()
         .unwrap()
 }
@@ -186,12 +193,82 @@ fn publishes_and_their_receipts() {
     is_as_before(&server, &client, 0);
 }
 
+/// Publishes that find the store full: dropped while they wait, nothing of them is published.
+#[test]
+fn publishes_that_wait_for_room() {
+    type Publish<'a> = Pin<Box<dyn Future<Output = amps_client::Result<Receipt>> + Send + 'a>>;
+    const BODY: &str = r#"{"id":1}"#;
+    let server = &server();
+    let builder = common::client("c").server(common::uri(server));
+    let builder = builder.publish_store(MemoryPublishStore::new()).on_store_growth(500, |_| false);
+    let client = builder.connect().unwrap();
+    let options = PublishOptions::new().expiration(Duration::from_secs(60));
+    let ways: &[for<'a> fn(&'a Client, &'a PublishOptions) -> Publish<'a>] = &[
+        |client, _| Box::pin(client.publish_future("orders", BODY)),
+        |client, options| Box::pin(client.publish_with_future("orders", BODY, options)),
+        |client, _| Box::pin(client.delta_publish_future("orders", BODY)),
+        #[cfg(feature = "json")]
+        |client, _| Box::pin(client.publish_json_future("orders", BODY)),
+    ];
+    let published = &AtomicUsize::new(0);
+    for publish in ways {
+        let until_full = || {
+            server.hold_durability(true);
+            let look = &mut Context::from_waker(Waker::noop());
+            while Box::pin(client.publish_future("orders", BODY)).as_mut().poll(look).is_ready() {
+                published.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let waits = &|| {
+            until_full();
+            let mut publishing = publish(&client, &options);
+            poll_fn(move |cx| {
+                let polled = publishing.as_mut().poll(cx);
+                // It waits: now there will be room.
+                server.hold_durability(false);
+                polled
+            })
+        };
+        let dropped = cancel_everywhere(
+            || async move {
+                waits().await.unwrap();
+                published.fetch_add(1, Ordering::SeqCst);
+            },
+            |_| {
+                server.hold_durability(false);
+                client.flush(PATIENCE).unwrap();
+                assert_eq!(client.stats().published as usize, published.load(Ordering::SeqCst));
+            },
+        );
+        was_cancelled(dropped);
+    }
+    is_as_before(server, &client, 0);
+}
+
+/// A publish whose message is on its way to the disk: dropped, it is kept and sent all the same.
+#[test]
+fn publishes_that_wait_for_the_disk() {
+    let (server, dir) = (server(), tempfile::tempdir().unwrap());
+    let store =
+        FilePublishStore::builder(dir.path().join("store")).sync(SyncPolicy::EveryWrite).open().unwrap();
+    let client = common::client("c").server(common::uri(&server)).publish_store(store).connect().unwrap();
+    let mut begun = 0;
+    let dropped = cancel_everywhere(
+        || client.publish_future("orders", r#"{"id":1}"#),
+        |cut| {
+            begun += u64::from(cut.polls > 0);
+            client.flush(PATIENCE).unwrap();
+            assert_eq!(client.stats().published, begun, "{cut:?}");
+        },
+    );
+    was_cancelled(dropped);
+    is_as_before(&server, &client, 0);
+}
+
 /// The next message of a stream: dropped, it takes none out.
 #[cfg(feature = "async")]
 #[test]
 fn the_next_message() {
-    use std::pin::Pin;
-
     use amps_client::futures_core::Stream;
     let server = server();
     let client = client(&server);
@@ -205,7 +282,7 @@ fn the_next_message() {
             || {
                 sent += 1;
                 client.publish("work", format!("{sent}")).unwrap();
-                std::future::poll_fn(|cx| {
+                poll_fn(|cx| {
                     let mut stream = stream.lock().unwrap();
                     let next = Pin::new(&mut **stream).poll_next(cx);
                     next.map(|message| {
@@ -226,8 +303,7 @@ fn the_next_message() {
         );
     }
     while seen < sent {
-        let message =
-            block_on(std::future::poll_fn(|cx| Pin::new(&mut work).poll_next(cx))).unwrap().unwrap();
+        let message = block_on(poll_fn(|cx| Pin::new(&mut work).poll_next(cx))).unwrap().unwrap();
         seen += 1;
         assert_eq!(message.data(), seen.to_string().as_bytes());
         message.ack();

@@ -234,6 +234,13 @@ impl Journal {
         self.lock().entries.iter().cloned().collect()
     }
 
+    /// What `write` makes of the last entries, the newest first, and how many entries there are. Nobody can
+    /// append meanwhile: it should not take long.
+    pub(crate) fn last<T>(&self, most: usize, write: impl Fn(&Entry) -> T) -> (Vec<T>, usize) {
+        let records = self.lock();
+        (records.entries.iter().rev().take(most).map(write).collect(), records.entries.len())
+    }
+
     pub(crate) fn dropped(&self) -> u64 {
         self.lock().dropped
     }

@@ -17,7 +17,7 @@ use crate::builder::{FakeServerBuilder, Listen, Plan, Rules};
 use crate::config::ConfigFileError;
 use crate::control::ControlPort;
 use crate::engine::{
-    ConfigError, Counters, Engine, Entitlement, LogCut, LogRecord, LoggedMessage, NotPublished,
+    ConfigError, Counters, Dropped, Engine, Entitlement, LogCut, LogRecord, LoggedMessage, NotPublished,
     PublishOptions, Published, QueueSnapshot,
 };
 use crate::fault::FaultLayer;
@@ -244,12 +244,42 @@ impl FakeServer {
 
     /// Ends every connection of a client; `false` if there was none.
     pub fn drop_connection(&self, client: &str, how: Drop) -> bool {
+        self.drop_which(Dropped::Client(client.to_owned()), how) > 0
+    }
+
+    /// Ends one connection, by its [number](crate::ConnectionSnapshot::index), whether it has logged on or not;
+    /// `false` if it is gone already.
+    ///
+    /// ```
+    /// use amps_testkit::{Drop, FakeServer};
+    ///
+    /// let server = FakeServer::builder().start()?;
+    /// assert!(!server.drop_connection_number(0, Drop::Fin));
+    /// # Ok::<(), amps_testkit::StartError>(())
+    /// ```
+    pub fn drop_connection_number(&self, index: u64, how: Drop) -> bool {
+        self.drop_which(Dropped::Connection(index), how) > 0
+    }
+
+    /// Ends every connection, and goes on to accept others. Returns how many there were.
+    ///
+    /// ```
+    /// use amps_testkit::{Drop, FakeServer};
+    ///
+    /// let server = FakeServer::builder().start()?;
+    /// assert_eq!(server.drop_all_connections(Drop::Reset), 0);
+    /// # Ok::<(), amps_testkit::StartError>(())
+    /// ```
+    pub fn drop_all_connections(&self, how: Drop) -> usize {
+        self.drop_which(Dropped::Everybody, how)
+    }
+
+    fn drop_which(&self, which: Dropped, how: Drop) -> usize {
         let mode = match how {
             Drop::Fin => CloseMode::Flush,
             Drop::Reset => CloseMode::Abort,
         };
-        let client = client.to_owned();
-        let dropped = self.ask(|done| Note::Drop { client, mode, done });
+        let dropped = self.ask(|done| Note::Drop { which, mode, done });
         self.handed_over();
         dropped.unwrap_or_default()
     }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use amps_transport::{CloseMode, Input, ListenerId, Machine, Sink, Time};
 
 use crate::Bell;
-use crate::engine::{ConfigError, Engine, Entitlement, LinkChange, LogCut, LogRecord, TransportConfig};
+use crate::engine::{
+    ConfigError, Dropped, Engine, Entitlement, LinkChange, LogCut, LogRecord, TransportConfig,
+};
 use crate::fault::{FaultLayer, FaultSink};
 use crate::journal::Journal;
 use crate::store::Store;
@@ -32,9 +34,9 @@ pub(crate) enum Note {
     Inspect(Inspection),
     Advance(Duration, SyncSender<()>),
     Drop {
-        client: String,
+        which: Dropped,
         mode: CloseMode,
-        done: SyncSender<bool>,
+        done: SyncSender<usize>,
     },
     ResetEntitlements {
         user: String,
@@ -178,8 +180,8 @@ impl Shell {
                 self.advance(by, sink);
                 let _ = done.try_send(());
             }
-            Note::Drop { client, mode, done } => {
-                let _ = done.try_send(self.engine.drop_client(now, &client, mode, through));
+            Note::Drop { which, mode, done } => {
+                let _ = done.try_send(self.engine.drop_connections(now, &which, mode, through));
             }
             Note::ResetEntitlements { user, entitlements, done } => {
                 let _ = done.try_send(self.engine.reset_entitlements(now, &user, entitlements, through));

@@ -296,6 +296,33 @@ fn clients_are_disconnected_by_name() {
 }
 
 #[test]
+fn connections_are_ended_by_number_and_all_at_once() {
+    let controlled = Controlled::usual();
+    let mut nameless = RawClient::connect(&controlled.server);
+    let (mut first, mut second, mut third) =
+        (controlled.client("app"), controlled.client("other"), controlled.client("third"));
+    let ended = controlled.post("/disconnect", &json!({"connection": 0, "how": "reset"}));
+    assert_eq!(ended, json!({"ended": 1}));
+    nameless.rest();
+    let index = controlled.get("/state/connections")[1]["index"].clone();
+    assert_eq!(controlled.post("/disconnect", &json!({"connection": index})), json!({"ended": 1}));
+    second.ends();
+    first.quiet();
+    let gone = controlled.refused(404, "POST", "/disconnect", &json!({"connection": index}));
+    assert_eq!(
+        gone,
+        format!("there is no connection {index}; GET /state/connections lists those that there are")
+    );
+    let wrong = controlled.refused(400, "POST", "/disconnect", &json!({"conection": 1}));
+    assert!(wrong.contains("the closest is \"connection\""), "{wrong}");
+    assert_eq!(controlled.post("/disconnect", &json!({})), json!({"ended": 2}));
+    first.ends();
+    third.ends();
+    assert_eq!(controlled.post("/disconnect", &json!({})), json!({"ended": 0}));
+    controlled.client("app").quiet();
+}
+
+#[test]
 fn transports_are_disabled_and_enabled() {
     let controlled = Controlled::usual();
     controlled.post("/transport/any-tcp/disable", &json!({}));

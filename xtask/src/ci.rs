@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::{
-    api, dependencies, instructions, interop, kill, network, packages, platforms, tidy, transports, tryout,
+    api, dependencies, instructions, interop, kill, loom, network, packages, platforms, tidy, transports,
+    tryout,
 };
 
 /// Environment and arguments of one step.
@@ -116,6 +117,7 @@ pub fn run(full: bool) -> Result<(), String> {
         execute(feature, &[], &[&args[..], &["--", "-D", "warnings"]].concat())?;
     }
     packages::run(false)?;
+    say_without_browser();
     transports::run(None, true)?;
     interop::run()?;
     instructions::run(false)?;
@@ -125,6 +127,7 @@ pub fn run(full: bool) -> Result<(), String> {
         powerset()?;
         transports::run(None, false)?;
         network::run()?;
+        loom::run()?;
         for step in FULL {
             execute(step.name, step.env, step.args)?;
         }
@@ -219,6 +222,16 @@ fn no_std() -> Result<(), String> {
             );
             Ok(())
         }
+    }
+}
+
+/// The tests of the fake server's page pass without a browser; nobody should take that for more than it is.
+fn say_without_browser() {
+    let is_there = |name: &&str| Command::new(name).arg("--version").output().is_ok();
+    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
+    match names.iter().find(|name| is_there(name)) {
+        Some(name) => println!("== the page in a browser: tested with {name}"),
+        None => println!("== the page in a browser: skipped, because no Chromium is installed"),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod dialogues;
 pub mod instructions;
 pub mod interop;
 pub mod kill;
+pub mod loom;
 pub mod network;
 pub mod packages;
 pub mod parts;

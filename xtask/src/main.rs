@@ -28,6 +28,7 @@ chores:
                 that it needs: --config
   transports    the client's tests over each transport  [WAY] [--short]
   interop       the transports against programs of others
+  loom          the client's hand-offs between threads, in every order
   network       a client and a server with a bad cable between them
   store         what is in a store's file: FILE [--brief]
   sim           run the simulator over many seeds, or replay one";
@@ -64,6 +65,7 @@ fn dispatch() -> Result<(), String> {
         "kill" => xtask::kill::run(number(&mut parser, "rounds", 5)?),
         "dialogues" => dialogues(&mut parser),
         "interop" => xtask::interop::run(),
+        "loom" => xtask::loom::run(),
         "network" => xtask::network::run(),
         "transports" => transports(&mut parser),
         "store" => store(&mut parser),

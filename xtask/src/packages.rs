@@ -20,7 +20,7 @@ const WITHOUT_TESTS: &str = "amps-client";
 const EXPECTED: &[&str] = &["Cargo.toml", "README.md", "LICENSE-MIT", "LICENSE-APACHE", "src/lib.rs"];
 
 /// Files that a package may hold, by how their names end.
-const KINDS: &[&str] = &["rs", "md", "toml", "txt", "xml", "json", "proptest-regressions", "sh"];
+const KINDS: &[&str] = &["rs", "md", "toml", "txt", "xml", "json", "html", "proptest-regressions", "sh"];
 
 /// Files without such an end; the last one is the application that a test of the fake server's README runs.
 const NAMES: &[&str] = &[

@@ -36,6 +36,7 @@ mod receiving;
 pub(crate) mod recovery;
 mod refusals;
 pub(crate) mod replay;
+pub(crate) mod room;
 mod routes;
 mod servers;
 pub(crate) mod settling;

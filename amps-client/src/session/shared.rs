@@ -5,8 +5,7 @@
 //! gather, and the loop is asked to write them soon; the thread itself writes again once
 //! 32 KiB have gathered.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -14,10 +13,11 @@ use amps_transport::{ConnId, Sink, Time};
 
 use super::outbound::{Ended, Outbound};
 use super::publisher::Publisher;
+use super::room::Room;
 use super::wire::{COALESCE_BYTES, Chunk};
 use crate::error::Result;
 use crate::lease::LeaseWatch;
-use crate::parked::Parked;
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 
 /// Two frames closer together than this are "back to back".
 const BURST_GAP: Duration = Duration::from_micros(20);
@@ -31,13 +31,8 @@ type Tap = Box<dyn Fn(&[u8]) + Send + Sync>;
 /// Everything that the threads of one client share.
 pub(crate) struct Shared {
     outbound: Mutex<Guarded>,
-    /// Signalled when bytes left the queue, or the connection changed.
-    room: Condvar,
-    /// Threads that wait for that: to wake nobody costs a system call all the same. Whoever waits counts itself
-    /// before it takes the lock to look whether it has to; so whoever changes something under the lock sees it.
-    waiters: AtomicUsize,
-    /// Futures that wait for the same.
-    parked: Parked,
+    /// Told when bytes left the queue, or the connection changed.
+    room: Room,
     /// There are effects that the session has not applied yet.
     changed: AtomicBool,
     /// Publishes wait for company, or did not long ago.
@@ -81,9 +76,7 @@ impl Shared {
         let guarded = Guarded { outbound, last_write: Time::EPOCH, burst: 0 };
         Self {
             outbound: Mutex::new(guarded),
-            room: Condvar::new(),
-            waiters: AtomicUsize::new(0),
-            parked: Parked::default(),
+            room: Room::default(),
             changed: AtomicBool::new(false),
             holding: AtomicBool::new(false),
             busy: AtomicBool::new(false),
@@ -229,45 +222,35 @@ impl Shared {
 
     /// Waits until bytes have left the queue, the connection changed, or `span` passed.
     pub(crate) fn wait_for_room(&self, span: Duration) {
-        let _waits = self.waits();
+        let _waits = self.room.enter();
         let guard = self.lock();
         let outbound = &guard.outbound;
         if outbound.is_up() && outbound.line.wire.queued() >= outbound.limits().queue {
-            drop(self.room.wait_timeout(guard, span).unwrap_or_else(PoisonError::into_inner));
+            drop(self.room.wait(guard, Some(span)));
         }
     }
 
     /// Waits until the socket has taken everything, the connection is lost, or `span` passed.
     pub(crate) fn wait_until_written(&self, span: Duration) {
-        let _waits = self.waits();
-        let unwritten = |guarded: &mut Guarded| guarded.outbound.line.wire.queued() > 0;
-        let waited = self.room.wait_timeout_while(self.lock(), span, unwritten);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        let _waits = self.room.enter();
+        let began = Instant::now();
+        let mut guard = self.lock();
+        while guard.outbound.line.wire.queued() > 0 {
+            let Some(left) = span.checked_sub(began.elapsed()) else { return };
+            guard = self.room.wait(guard, Some(left));
+        }
     }
 
     /// Tells whoever waits that something changed. Without the lock: a waker is user code.
     pub(crate) fn notify_room(&self) {
-        self.notify_threads();
-        self.parked.wake();
-    }
-
-    /// The part that may be done under the lock.
-    fn notify_threads(&self) {
-        if self.waiters.load(Ordering::SeqCst) > 0 {
-            self.room.notify_all();
-        }
+        self.room.notify_threads();
+        self.room.wake_futures();
     }
 
     /// Waits, as a future, for what [`notify_room`](Self::notify_room) tells: `look` is asked now, and again
     /// after each change. Dropped, it leaves nothing behind.
     pub(crate) fn until<T>(&self, look: impl FnMut() -> Poll<T>) -> impl Future<Output = T> {
-        self.parked.until(look)
-    }
-
-    /// This thread is about to wait for room.
-    fn waits(&self) -> Waits<'_> {
-        self.waiters.fetch_add(1, Ordering::SeqCst);
-        Waits(&self.waiters)
+        self.room.until(look)
     }
 
     pub(crate) fn wake(&self) {
@@ -339,7 +322,7 @@ impl Shared {
     fn write_out<'a>(&'a self, guard: MutexGuard<'a, Guarded>) {
         // Who has found no room would wake itself for ever if nothing had to leave for that.
         if self.write_out_as_far_as_it_goes(guard) {
-            self.parked.wake();
+            self.room.wake_futures();
         }
     }
 
@@ -364,7 +347,7 @@ impl Shared {
             // rest stays where it is, as if the socket were full.
             let failed = written.is_err();
             guard.outbound.line.wire.put_back(chunk);
-            self.notify_threads();
+            self.room.notify_threads();
             if failed {
                 return left;
             }
@@ -380,10 +363,10 @@ impl Shared {
     /// The publish store has come on: sends what may leave now, and wakes who waits for that.
     pub(crate) fn store_progressed(&self) {
         let mut guard = self.lock();
-        self.notify_threads();
+        self.room.notify_threads();
         guard.outbound.line.fill();
         self.write_out(guard);
-        self.parked.wake();
+        self.room.wake_futures();
     }
 
     /// Waits until something that the publish store keeps may leave, or is as safe as it
@@ -397,7 +380,7 @@ impl Shared {
         done: impl Fn(&Publisher) -> bool,
     ) -> Result<bool> {
         let give_up = span.and_then(|span| Instant::now().checked_add(span));
-        let _waits = self.waits();
+        let _waits = self.room.enter();
         let mut guard = self.lock();
         loop {
             let Some(publisher) = &guard.outbound.line.publisher else { return Ok(true) };
@@ -411,26 +394,14 @@ impl Shared {
             if left == Some(Duration::ZERO) {
                 return Ok(false);
             }
-            guard = match left {
-                None => self.room.wait(guard).unwrap_or_else(PoisonError::into_inner),
-                Some(left) => self.room.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0,
-            };
+            guard = self.room.wait(guard, left);
         }
     }
 
     /// Waits until the store has forgotten something, at most `span`.
     pub(crate) fn await_persisted(&self, span: Duration) {
-        let _waits = self.waits();
-        drop(self.room.wait_timeout(self.lock(), span).unwrap_or_else(PoisonError::into_inner));
-    }
-}
-
-/// A thread that waits for room, for as long as this lives.
-struct Waits<'a>(&'a AtomicUsize);
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        let _waits = self.room.enter();
+        drop(self.room.wait(self.lock(), Some(span)));
     }
 }
 

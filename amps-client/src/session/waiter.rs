@@ -2,13 +2,13 @@
 //!
 //! Owns promise P7's second half: a result is put in at most once and taken at most once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::sow_delete::DeleteStats;
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
 
 /// What the end of a command tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Drop for Reply {
 
 /// So long a thread looks again and again before it sleeps: to wake it takes tens of microseconds on a virtual machine,
 /// and a server that is near has answered by then. Others run meanwhile if they want to.
-const LOOK_FIRST: Duration = Duration::from_micros(100);
+const LOOK_FIRST: Duration = Duration::from_micros(if cfg!(amps_loom) { 0 } else { 100 });
 
 /// One command's result, before and after it is there.
 #[derive(Debug, Default)]

@@ -3,6 +3,7 @@
 //! Each module holds the tests of one command, or of one way to run it. The server is embedded.
 #![cfg(unix)]
 
+mod archive;
 mod decode;
 mod delete;
 mod drain;

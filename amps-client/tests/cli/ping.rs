@@ -17,9 +17,12 @@ fn it_says_where_it_connected_to() {
     assert_eq!(amps(&["ping", "--server", &at(&server)]).done().text(), said);
     assert_eq!(amps(&["ping", "-server", &server.uri("json")]).done().text(), said);
     assert_eq!(
-        amps(&["ping", "-server", &at(&server), "-type", "json", "-proto", "amps"]).done().text(),
+        amps(&["ping", "-server", &at(&server), "-type", "json", "-proto", "amps", "-secure", "no"])
+            .done()
+            .text(),
         said
     );
+    assert_eq!(amps(&["ping", "-server", &at(&server), "-prot", "json"]).done().text(), said);
 }
 
 #[test]
@@ -99,7 +102,9 @@ fn what_the_command_line_gets_wrong_is_said_in_one_line_without_passwords() {
         &["ping", "--server", "h:1", "--password-file", "/nowhere/at/all"],
         &["ping", "--server", "h:1", "--ca", "/nowhere/at/all"],
         &["ping", "--server", "quux://h:1/amps/json"],
-        &["sow_delete", "--server", "h:1", "--topic", "t"],
+        &["sow_delete", "--server", "h:1", "--topic", "t", "--file", "/nowhere/at/all"],
+        &["ping", "--server", "h:1", "--prot", "fix"],
+        &["ping", "--server", "h:1", "--secure", "perhaps"],
         &["subscribe", "--server", "h:1", "--topic", "t", "--format", "{bookmrk}"],
         &["subscribe", "--server", "h:1", "--topic", "t", "--delimiter", "300"],
         &["subscribe", "--server", "h:1", "--topic", "t", "--count", "0"],

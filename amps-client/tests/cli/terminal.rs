@@ -138,6 +138,15 @@ fn what_is_typed_is_published_line_by_line() {
 }
 
 #[test]
+fn a_person_is_asked_what_to_delete_and_not_waited_for() {
+    let server = FakeServer::builder().start().unwrap();
+    let line = ["sow_delete", "--server", &at(&server), "--topic", "t"];
+    let (shown, status) = Session::start(program(&line)).end();
+    assert_eq!(status, 2, "{shown}");
+    assert!(shown.contains("say what to delete") && shown.contains("1=1"), "{shown}");
+}
+
+#[test]
 fn a_file_has_a_progress_bar_on_a_terminal_only() {
     let server = FakeServer::builder().start().unwrap();
     let directory = tempfile::tempdir().unwrap();

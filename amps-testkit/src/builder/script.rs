@@ -71,6 +71,7 @@ impl FakeServerBuilder {
 
     /// Opens the control port: HTTP and JSON, for those who do not write Rust (server.md 8.5). An
     /// address of loopback such as `127.0.0.1:0`; [`FakeServer::control_uri`] says which it became.
+    /// In a browser it shows a page.
     ///
     /// ```
     /// use amps_testkit::FakeServer;

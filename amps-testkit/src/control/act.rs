@@ -230,15 +230,31 @@ pub(super) fn settle(server: &FakeServer, call: &Call<'_>) -> Outcome {
 
 // --- Connections -------------------------------------------------------------------------
 
-pub(super) fn disconnect(server: &FakeServer, call: &Call<'_>) -> Outcome {
-    let how = Form::read("", &call.body, &["how"])?.get("how", text)?;
-    let how = match how.as_deref() {
-        None | Some("fin") => Drop::Fin,
-        Some("reset") => Drop::Reset,
-        Some(other) => {
-            return Err(Refused::new(400, format!("how: there is no \"{other}\"; write fin or reset")));
+fn how(form: &Form<'_>) -> Result<Drop, Refused> {
+    match form.get("how", text)?.as_deref() {
+        None | Some("fin") => Ok(Drop::Fin),
+        Some("reset") => Ok(Drop::Reset),
+        Some(other) => Err(Refused::new(400, format!("how: there is no \"{other}\"; write fin or reset"))),
+    }
+}
+
+pub(super) fn disconnect_some(server: &FakeServer, call: &Call<'_>) -> Outcome {
+    let form = Form::read("", &call.body, &["how", "connection"])?;
+    let how = how(&form)?;
+    let ended = match form.get("connection", number)? {
+        None => server.drop_all_connections(how),
+        Some(index) if server.drop_connection_number(index, how) => 1,
+        Some(index) => {
+            let text =
+                format!("there is no connection {index}; GET /state/connections lists those that there are");
+            return Err(Refused::new(404, text));
         }
     };
+    Ok(json!({"ended": ended}).into())
+}
+
+pub(super) fn disconnect(server: &FakeServer, call: &Call<'_>) -> Outcome {
+    let how = how(&Form::read("", &call.body, &["how"])?)?;
     if server.drop_connection(call.name(0), how) {
         return Ok(done());
     }

@@ -3,11 +3,14 @@
 //! Owns the limits: how long a request may be, and how long it may take. A connection carries one
 //! request.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+use super::guard::Provenance;
 
 /// The longest request, header and body together.
 const MAX_REQUEST: usize = 1 << 20;
@@ -30,22 +33,42 @@ pub(super) struct Request {
     /// What follows the question mark, decoded.
     pub(super) query: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
+    /// Whether it is a browser that wants something to show.
+    pub(super) wants_page: bool,
 }
 
 /// What somebody gets.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    pub(super) body: Value,
+    pub(super) body: Body,
+    /// The body was not asked for, only how long it is.
+    pub(super) head_only: bool,
     /// The methods that there are, if that was what was wrong.
     pub(super) allow: Option<String>,
     /// The server is to stop when this was sent.
     pub(super) stops: bool,
 }
 
+#[derive(Debug)]
+pub(super) enum Body {
+    Json(Value),
+    /// HTML, and what it may do.
+    Page {
+        html: &'static str,
+        policy: &'static str,
+    },
+}
+
 impl From<Value> for Answer {
     fn from(body: Value) -> Self {
-        Self { status: 200, body, allow: None, stops: false }
+        Self { status: 200, body: Body::Json(body), head_only: false, allow: None, stops: false }
+    }
+}
+
+impl Answer {
+    pub(super) fn page(html: &'static str, policy: &'static str) -> Self {
+        Self { body: Body::Page { html, policy }, ..json!({}).into() }
     }
 }
 
@@ -65,8 +88,7 @@ impl Refused {
 
 impl From<Refused> for Answer {
     fn from(refused: Refused) -> Self {
-        let body = json!({"error": refused.text});
-        Self { status: refused.status, body, allow: refused.allow, stops: false }
+        Self { status: refused.status, allow: refused.allow, ..json!({"error": refused.text}).into() }
     }
 }
 
@@ -150,9 +172,17 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, Refused> {
         let found = parsed.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
         found.map(|field| String::from_utf8_lossy(field.value).trim().to_owned())
     };
-    if field("origin").is_some() {
-        return Err(Refused::new(403, "web pages may not use the control port; leave out the Origin"));
-    }
+    let fields_named = |name: &str| {
+        let found = parsed.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+        found.map(|field| String::from_utf8_lossy(field.value).trim().to_owned()).collect()
+    };
+    let provenance = Provenance {
+        hosts: fields_named("host"),
+        origin: field("origin"),
+        site: field("sec-fetch-site"),
+        mode: field("sec-fetch-mode"),
+    };
+    provenance.check(parsed.method.unwrap_or_default())?;
     if field("transfer-encoding").is_some() {
         return Err(wrong("the body comes in chunks; send it whole, with a Content-Length".to_owned()));
     }
@@ -173,9 +203,16 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, Refused> {
         path: path.split('/').filter(|part| !part.is_empty()).map(decode).collect::<Result<_, _>>()?,
         query: query.split('&').filter(|part| !part.is_empty()).map(pair).collect::<Result<_, _>>()?,
         body: Vec::new(),
+        wants_page: field("accept").is_some_and(|accepted| accepts_html(&accepted)),
     };
     let waits = field("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
     Ok(Some(Head { request, offset, length, waits }))
+}
+
+/// Whether HTML is named among what is accepted: browsers do so, and programs that take anything do not.
+fn accepts_html(accepted: &str) -> bool {
+    let mut kinds = accepted.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
+    kinds.any(|kind| kind.eq_ignore_ascii_case("text/html"))
 }
 
 /// Undoes the percent encoding.
@@ -200,16 +237,25 @@ fn decode(text: &str) -> Result<String, Refused> {
 /// Writes an answer, and ends the connection. `unread`: some of the request may still come.
 pub(super) fn write(stream: &mut TcpStream, answer: &Answer, unread: bool) -> io::Result<()> {
     stream.set_write_timeout(Some(MAX_TIME))?;
-    let mut body = answer.body.to_string();
-    body.push('\n');
+    let (kind, more, body) = match &answer.body {
+        Body::Json(value) => ("application/json", String::new(), Cow::Owned(format!("{value}\n"))),
+        Body::Page { html, policy } => {
+            let policy = format!("Content-Security-Policy: {policy}\r\nX-Frame-Options: DENY\r\n");
+            ("text/html; charset=utf-8", policy, Cow::Borrowed(*html))
+        }
+    };
     let allow = answer.allow.as_ref().map_or_else(String::new, |methods| format!("Allow: {methods}\r\n"));
+    // Nothing is kept, nothing is taken for something else, and no other page can show it.
     let head = format!(
-        "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{allow}Connection: close\r\n\r\n",
+        "HTTP/1.1 {} {}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n{allow}{more}Cache-Control: no-store\r\n\
+         Vary: Accept\r\nX-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: same-origin\r\n\
+         Referrer-Policy: no-referrer\r\nConnection: close\r\n\r\n",
         answer.status,
         phrase(answer.status),
         body.len(),
     );
-    stream.write_all((head + &body).as_bytes())?;
+    let body = if answer.head_only { "" } else { &*body };
+    stream.write_all((head + body).as_bytes())?;
     stream.shutdown(Shutdown::Write)?;
     if unread {
         drain(stream);

@@ -4,10 +4,11 @@
 //! Owns a thread that lets connections in, and one for each that is in, so that nobody waits for
 //! somebody who is slow; there are so many places and no more. Reading order: `http` reads requests and
 //! writes answers, `routes` is the table of all paths, `look` and `act` are what
-//! they do, by the same handle that a test holds. It knows nothing of the engine.
+//! they do, by the same handle that a test holds, and `page` is what a browser shows instead of the table. It
+//! knows nothing of the engine.
 //!
 //! Whoever can connect to it can do everything. So it listens on loopback only, and refuses what
-//! a browser sends on behalf of a web page.
+//! a browser sends on behalf of another web page (`guard`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,8 +21,10 @@ use std::time::Duration;
 use crate::server::{FakeServer, StartError};
 
 mod act;
+mod guard;
 mod http;
 mod look;
+mod page;
 mod routes;
 
 /// How long it may take to reach the own port at the end.

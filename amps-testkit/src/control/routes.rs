@@ -1,12 +1,12 @@
 //! The table of all paths.
 //!
 //! Owns which methods there are on which path, and what is said where there are none. `GET /`
-//! prints it.
+//! prints it, except for browsers.
 
 use serde_json::{Value, json};
 
 use super::http::{Answer, Refused, Request};
-use super::{act, look};
+use super::{act, look, page};
 use crate::form::FaultError;
 use crate::server::FakeServer;
 use crate::similar;
@@ -19,6 +19,8 @@ pub(super) struct Call<'r> {
     pub(super) query: &'r [(String, String)],
     /// An empty object if nothing was sent.
     pub(super) body: Value,
+    /// Whether it is a browser that wants something to show.
+    pub(super) wants_page: bool,
 }
 
 impl Call<'_> {
@@ -38,6 +40,9 @@ struct Route {
     answer: Handler,
 }
 
+/// As GET, without the body.
+const HEAD: &str = "HEAD";
+
 type Handler = fn(&FakeServer, &Call<'_>) -> Outcome;
 
 const fn get(path: &'static str, answer: Handler, about: &'static str) -> Route {
@@ -49,7 +54,8 @@ const fn post(path: &'static str, body: &'static str, answer: Handler, about: &'
 }
 
 const ROUTES: &[Route] = &[
-    get("/", list, "what there is"),
+    get("/", list, "what there is; in a browser, a page that shows the server while it works"),
+    get("/overview", page::overview, "what the page shows: the first or last few of everything, cut short"),
     get("/state", look::state, "everything that the server holds, at one moment"),
     get("/state/connections", look::connections, "the connections with their subscriptions"),
     get("/state/subscriptions", look::subscriptions, "the subscriptions of all connections"),
@@ -112,6 +118,12 @@ const ROUTES: &[Route] = &[
         act::disconnect,
         "ends the connections of a client; fin or reset",
     ),
+    post(
+        "/disconnect",
+        r#"{"how": "fin"}"#,
+        act::disconnect_some,
+        "ends all connections, or with {\"connection\": 3} the one with this index",
+    ),
     post("/transport/{name}/enable", "", act::enable_transport, "opens a listener again"),
     post("/transport/{name}/disable", "", act::disable_transport, "closes a listener, and its connections"),
     post(
@@ -132,14 +144,16 @@ const ROUTES: &[Route] = &[
 
 /// Answers one request.
 pub(super) fn answer(server: &FakeServer, request: &Request) -> Answer {
-    find(request).and_then(|(route, call)| (route.answer)(server, &call)).unwrap_or_else(Answer::from)
+    let outcome = find(request).and_then(|(route, call)| (route.answer)(server, &call));
+    Answer { head_only: request.method == HEAD, ..outcome.unwrap_or_else(Answer::from) }
 }
 
 fn find(request: &Request) -> Result<(&'static Route, Call<'_>), Refused> {
     let on_path = ROUTES.iter().filter_map(|route| Some((route, names(route.path, &request.path)?)));
     let on_path: Vec<_> = on_path.collect();
     let Some((_, names)) = on_path.first() else { return Err(no_path(&request.path)) };
-    let Some((route, _)) = on_path.iter().find(|(route, _)| route.method == request.method) else {
+    let method = if request.method == HEAD { "GET" } else { &*request.method };
+    let Some((route, _)) = on_path.iter().find(|(route, _)| route.method == method) else {
         let methods: Vec<&str> = on_path.iter().map(|(route, _)| route.method).collect();
         let (path, methods) = (format!("/{}", request.path.join("/")), methods.join(", "));
         let text = format!("{path} does not take {}; use {methods}", request.method);
@@ -154,7 +168,8 @@ fn find(request: &Request) -> Result<(&'static Route, Call<'_>), Refused> {
         body => serde_json::from_slice(body)
             .map_err(|error| Refused::new(400, format!("the body is not JSON: {error}")))?,
     };
-    Ok((route, Call { names: names.clone(), query: &request.query, body }))
+    let wants_page = request.wants_page;
+    Ok((route, Call { names: names.clone(), query: &request.query, body, wants_page }))
 }
 
 /// What stands where the pattern has a name in braces; `None` if it is another path.
@@ -182,7 +197,10 @@ fn no_path(path: &[String]) -> Refused {
     Refused::new(404, format!("there is no {written}; {hint}"))
 }
 
-fn list(_: &FakeServer, _: &Call<'_>) -> Outcome {
+fn list(_: &FakeServer, call: &Call<'_>) -> Outcome {
+    if call.wants_page {
+        return Ok(Answer::page(page::PAGE, page::POLICY));
+    }
     let describe = |route: &Route| {
         let mut entry = json!({"method": route.method, "path": route.path, "about": route.about});
         if let (Some(members), Ok(body)) = (entry.as_object_mut(), serde_json::from_str::<Value>(route.body))

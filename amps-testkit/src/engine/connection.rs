@@ -35,6 +35,11 @@ pub(crate) struct Connection {
     pub(crate) index: u64,
     pub(crate) listener: ListenerId,
     pub(crate) peer: Option<SocketAddr>,
+    /// When it came.
+    pub(crate) since: Time,
+    /// Frames that came from it, and that it was sent.
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
     /// Set by the logon; what follows means nothing before.
     pub(crate) identity: Option<Identity>,
     /// Challenges that it was sent.
@@ -80,6 +85,9 @@ impl Engine {
             index,
             listener,
             peer,
+            since: now,
+            received: 0,
+            sent: 0,
             identity: None,
             challenged: 0,
             rights: None,
@@ -118,6 +126,9 @@ impl Engine {
                 }
             };
             if total > LENGTH_PREFIX {
+                if let Some(connection) = self.connections.get_mut(&conn) {
+                    connection.received += 1;
+                }
                 match Message::decode(&bytes[LENGTH_PREFIX..total]) {
                     Ok(message) => self.take_command(now, conn, &message, sink),
                     Err(_) => self.close(now, conn, Disconnect::UnknownCommand, CloseMode::Flush, sink),

@@ -133,7 +133,7 @@ impl Engine {
     }
 
     /// What can be seen of queues is no topic.
-    fn topic_tables(&self) -> impl Iterator<Item = &super::Table> {
+    pub(super) fn topic_tables(&self) -> impl Iterator<Item = &super::Table> {
         self.sow.iter().filter(|table| table.queue.is_none())
     }
 

@@ -39,6 +39,7 @@ mod log_record;
 mod logon;
 mod next_timer;
 mod outside;
+mod overview;
 mod publish;
 mod queue;
 mod reasons;
@@ -72,6 +73,9 @@ pub use lint::{Lint, Noted};
 pub use log_record::{LogCut, LogRecord, LoggedMessage};
 pub(crate) use outside::SeedKind;
 pub use outside::{NotPublished, PublishOptions, Published, SeedError, SeedMessage};
+pub(crate) use overview::{
+    ConnectionRow, Excerpt, LeaseRow, LogRow, Part, QueueRow, SubscriptionRow, TopicRow, TopicsPart, cut,
+};
 pub use queue::{ExpiryReason, QueueCounters};
 pub use reasons::{Reason, Reasons};
 pub(crate) use record_codec::{RecordTooLong, is_record_kind, put_record, read_record};
@@ -96,6 +100,16 @@ use timers::{Timer, Timers};
 use topic::{MessageTypes, Routes};
 use txlog::TxLog;
 pub use txlog::Via;
+
+/// Whose connections are dropped.
+#[derive(Clone, Debug)]
+pub(crate) enum Dropped {
+    /// Those of a client, by its name.
+    Client(String),
+    /// One, by its number in the order of arrival.
+    Connection(u64),
+    Everybody,
+}
 
 /// A whole server, without sockets, threads or clock.
 ///
@@ -294,12 +308,30 @@ impl Engine {
 
     /// Ends every connection of a client name; returns whether there was one.
     pub fn drop_client<S: Sink>(&mut self, now: Time, client: &str, mode: CloseMode, sink: &mut S) -> bool {
-        let named: Vec<_> = self.clients_named(client).collect();
-        for &conn in &named {
+        self.drop_connections(now, &Dropped::Client(client.to_owned()), mode, sink) > 0
+    }
+
+    /// Ends connections, those of a client name or others; returns how many there were.
+    pub(crate) fn drop_connections<S: Sink>(
+        &mut self,
+        now: Time,
+        which: &Dropped,
+        mode: CloseMode,
+        sink: &mut S,
+    ) -> usize {
+        let doomed: Vec<ConnId> = match which {
+            Dropped::Client(name) => self.clients_named(name).collect(),
+            Dropped::Connection(index) => {
+                let found = self.connections.iter().find(|(_, connection)| connection.index == *index);
+                found.map(|(conn, _)| *conn).into_iter().collect()
+            }
+            Dropped::Everybody => self.connections.keys().copied().collect(),
+        };
+        for &conn in &doomed {
             self.close(now, conn, Disconnect::Dropped, mode, sink);
         }
         self.settle(now, sink);
-        !named.is_empty()
+        doomed.len()
     }
 
     /// Gives a user other rights in place of the own ones, and ends the user's connections

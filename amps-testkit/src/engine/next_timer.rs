@@ -80,13 +80,11 @@ impl Engine {
 
     fn queue_timer_kind(&self, queue: &Queue, at: Time) -> TimerKind {
         let name = queue.name.to_string();
-        let ends = |message: &QueueMessage| message.lease.filter(|lease| lease.until == Some(at));
-        let leased = queue.messages().find(|(_, message)| ends(message).is_some());
-        if let Some((_, message)) = leased {
+        if let Some(message) = queue.lease_ends_at(at) {
             return self.queue_message_timer(queue, message);
         }
-        match queue.messages().find(|(_, message)| message.expires == Some(at)) {
-            Some((_, message)) => {
+        match queue.expires_at(at) {
+            Some(message) => {
                 TimerKind::QueueExpiration { queue: name, bookmark: message.entry.bookmark.to_string() }
             }
             None => TimerKind::DeferredAck { queue: name },

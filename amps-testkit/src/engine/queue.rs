@@ -34,6 +34,8 @@ mod books;
 mod browse;
 mod ends;
 mod owner;
+mod tally;
+pub(crate) use tally::Tally;
 
 /// Why a message expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

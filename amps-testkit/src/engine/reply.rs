@@ -195,6 +195,7 @@ impl Engine {
     fn hand_over<S: Sink>(&mut self, now: Time, conn: ConnId, sink: &mut S) {
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.last_sent = now;
+            connection.sent += 1;
             sink.send(conn, &self.out);
             if self.observe == Observe::All {
                 let frame = self.out.get(LENGTH_PREFIX..).unwrap_or_default();

@@ -22,6 +22,13 @@ pub struct ConnectionSnapshot {
     pub index: u64,
     /// The address of the client.
     pub peer: Option<SocketAddr>,
+    /// When it connected, by the server's time.
+    pub since: Time,
+    /// Frames that came from it, whatever became of them. What a scripted fault has swallowed is not among
+    /// them.
+    pub received: u64,
+    /// Frames that it was sent, those included that are still pending.
+    pub sent: u64,
     /// The client's name; `None` before the logon.
     pub client_name: Option<String>,
     /// The authenticated user; empty if there is none.
@@ -113,6 +120,9 @@ impl Engine {
         let snapshot = |connection: &super::Connection| ConnectionSnapshot {
             index: connection.index,
             peer: connection.peer,
+            since: connection.since,
+            received: connection.received,
+            sent: connection.sent,
             client_name: connection.is_ready().then(|| connection.client_name.to_string()),
             user: connection.identity.as_ref().map_or_else(String::new, |identity| identity.user.to_string()),
             message_type: self.types.name(connection.message_type).to_owned(),

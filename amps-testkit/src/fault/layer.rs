@@ -53,6 +53,16 @@ struct Installed {
     counted: BTreeMap<ConnId, u64>,
 }
 
+/// A fault as a page shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct FaultRow {
+    pub(crate) id: u64,
+    pub(crate) about: String,
+    pub(crate) fired: u64,
+    /// Whether it may fire again.
+    pub(crate) armed: bool,
+}
+
 /// What may set a fault off.
 #[derive(Clone, Copy)]
 pub(super) enum Occasion<'a> {
@@ -178,6 +188,17 @@ impl FaultLayer {
             fired: installed.fired,
         };
         self.faults.iter().map(status).collect()
+    }
+
+    /// The faults that were added last, the newest first, and how many there are.
+    pub(crate) fn last_added(&self, most: usize) -> (Vec<FaultRow>, usize) {
+        let row = |installed: &Installed| FaultRow {
+            id: installed.id.0,
+            about: installed.fault.to_string(),
+            fired: installed.fired,
+            armed: installed.fault.count.allows(installed.fired),
+        };
+        (self.faults.iter().rev().take(most).map(row).collect(), self.faults.len())
     }
 
     /// How many log entries a restart forgets.

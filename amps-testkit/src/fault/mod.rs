@@ -22,7 +22,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use action::{Action, HowClosed, Lasting, Unfinished};
-pub(crate) use layer::FaultLayer;
+pub(crate) use layer::{FaultLayer, FaultRow};
 pub(crate) use sink::FaultSink;
 pub use trigger::Trigger;
 

@@ -7,6 +7,7 @@ use crate::clock::NextTimer;
 use crate::engine::{ConnectionSnapshot, PublisherSequence, SowRecord, SubscriptionSnapshot, TopicSnapshot};
 use crate::shell::{Note, Outside, View};
 use crate::state::ServerState;
+use crate::state::overview::Overview;
 
 impl FakeServer {
     /// Everything that the server holds, at one moment; `to_json` writes it.
@@ -66,6 +67,11 @@ impl FakeServer {
     /// ```
     pub fn timers(&self) -> Vec<NextTimer> {
         self.look(|view: &View<'_>| View::timers(view)).unwrap_or_default()
+    }
+
+    /// A few rows of everything, for a page; one look that is not long, however much the server holds.
+    pub(crate) fn overview(&self) -> Option<Overview> {
+        self.look(Overview::of)
     }
 
     pub(crate) fn is_virtual(&self) -> bool {

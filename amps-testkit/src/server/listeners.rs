@@ -112,6 +112,12 @@ impl FakeServer {
         self.lock_listeners().iter().map(describe).collect()
     }
 
+    /// All listeners, each with whether it accepts now.
+    pub(crate) fn listeners_now(&self) -> Vec<(Listening, bool)> {
+        let open: Vec<bool> = self.lock_listeners().iter().map(|bound| bound.id.is_some()).collect();
+        self.listeners().into_iter().zip(open).collect()
+    }
+
     /// The certificate, as PEM, of the authority that has signed the certificates which the server has
     /// made for itself: whoever trusts it trusts the server. `None` if it has made none, which it
     /// does only for listeners with TLS (Cargo feature `tls`) that were given no other. It is made

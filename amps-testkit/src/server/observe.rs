@@ -81,6 +81,11 @@ impl FakeServer {
         self.journal.expect_nothing_else();
     }
 
+    /// What `write` makes of the last entries of the journal, the newest first, and how many entries there are.
+    pub(crate) fn last_entries<T>(&self, most: usize, write: impl Fn(&Entry) -> T) -> (Vec<T>, usize) {
+        self.journal.last(most, write)
+    }
+
     /// Whether everything that was expected has come, of what clients have sent before this call;
     /// on a [strict](crate::FakeServerBuilder::strict) server, whether they broke no rule, too.
     ///

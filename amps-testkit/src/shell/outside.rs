@@ -7,6 +7,7 @@ use std::sync::mpsc::SyncSender;
 use amps_transport::{ConnId, Sink, Time};
 
 use super::Shell;
+use super::script::next_timer;
 use crate::clock::NextTimer;
 use crate::engine::{
     Config, ConfigError, Engine, NotPublished, Observe, PublishOptions, Published, SeedError, SeedKind,
@@ -43,6 +44,11 @@ pub(crate) struct View<'s> {
 }
 
 impl View<'_> {
+    /// What the clock does next.
+    pub(crate) fn next_timer(&self) -> Option<NextTimer> {
+        next_timer(self.engine, self.faults)
+    }
+
     /// Everything that waits for the clock, the earliest first.
     pub(crate) fn timers(&self) -> Vec<NextTimer> {
         let faults = self.faults.all_due().into_iter().map(|(at, what)| NextTimer::of_fault(at, what));

@@ -8,8 +8,8 @@ use amps_transport::{ListenerId, Sink, Time};
 
 use super::Shell;
 use crate::clock::NextTimer;
-use crate::engine::{LogRecord, Observe};
-use crate::fault::{Fault, FaultId, FaultSink, FaultStatus};
+use crate::engine::{Engine, LogRecord, Observe};
+use crate::fault::{Fault, FaultId, FaultLayer, FaultSink, FaultStatus};
 
 /// Something that the handle wants.
 pub(crate) enum Script {
@@ -55,7 +55,7 @@ impl Shell {
                 let _ = done.try_send(());
             }
             Script::NextTimer(done) => {
-                let _ = done.try_send(self.next_timer());
+                let _ = done.try_send(next_timer(&self.engine, &self.faults));
             }
             Script::HandedOver(done) => self.waiters.push(done),
             Script::Inputs(done) => {
@@ -69,11 +69,6 @@ impl Shell {
         }
     }
 
-    fn next_timer(&self) -> Option<NextTimer> {
-        let fault = self.faults.next_due().map(|(at, what)| NextTimer::of_fault(at, what));
-        fault.into_iter().chain(self.engine.next_timer()).min_by_key(|timer| timer.at)
-    }
-
     /// Tells those who wait for it that everything that may leave has left.
     pub(super) fn tell_waiters(&mut self) {
         if !self.faults.wants_turn() {
@@ -82,6 +77,12 @@ impl Shell {
             }
         }
     }
+}
+
+/// What the clock does next, be it the engine's or that of a fault.
+pub(super) fn next_timer(engine: &Engine, faults: &FaultLayer) -> Option<NextTimer> {
+    let fault = faults.next_due().map(|(at, what)| NextTimer::of_fault(at, what));
+    fault.into_iter().chain(engine.next_timer()).min_by_key(|timer| timer.at)
 }
 
 /// What is left of a log whose last messages and deletes are lost: what came after them is lost,

@@ -42,6 +42,9 @@ pub(crate) fn connection(connection: &ConnectionSnapshot) -> Value {
     json!({
         "index": connection.index,
         "peer": connection.peer.map(|peer| peer.to_string()),
+        "since": time_to_json(connection.since),
+        "received": connection.received,
+        "sent": connection.sent,
         "client": connection.client_name,
         "user": connection.user,
         "message_type": connection.message_type,

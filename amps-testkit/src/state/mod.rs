@@ -12,6 +12,7 @@ use crate::engine::{
 use crate::shell::View;
 
 pub(crate) mod json;
+pub(crate) mod overview;
 
 /// Everything that a server holds, at one moment between two inputs.
 ///

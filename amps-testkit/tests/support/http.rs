@@ -37,11 +37,24 @@ pub(crate) fn raw(addr: SocketAddr, bytes: &[u8]) -> Reply {
     read(&mut stream)
 }
 
-pub(crate) fn read(stream: &mut TcpStream) -> Reply {
+/// Sends these bytes, and reads an answer that need not be JSON: its head and its body.
+pub(crate) fn text(addr: SocketAddr, bytes: &[u8]) -> (String, String) {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(bytes).unwrap();
+    read_text(&mut stream)
+}
+
+fn read_text(stream: &mut TcpStream) -> (String, String) {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    (head.to_owned(), body.to_owned())
+}
+
+pub(crate) fn read(stream: &mut TcpStream) -> Reply {
+    let (head, body) = read_text(stream);
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
-    Reply { status, head: head.to_owned(), body: serde_json::from_str(body).unwrap() }
+    Reply { status, head, body: serde_json::from_str(&body).unwrap() }
 }

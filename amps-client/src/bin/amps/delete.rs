@@ -1,7 +1,6 @@
 //! `amps sow_delete`: deletes records, or messages of a queue.
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{IsTerminal, Write};
 
 use amps_client::{DeleteStats, SowDelete};
 
@@ -13,11 +12,14 @@ use crate::stop::{Cause, Stop};
 
 /// Deletes by filter, by keys, or by the messages in a file.
 pub(crate) fn run(options: &Options) -> Result<Outcome, Failure> {
-    if options.filter.is_none() && options.keys.is_none() && options.file.is_none() {
+    let input = if options.filter.is_some() || options.keys.is_some() {
+        None
+    } else if options.file.is_none() && std::io::stdin().is_terminal() {
         let text = "say what to delete: --filter, --keys or --file; --filter 1=1 deletes every record";
         return Err(Failure::usage(text));
-    }
-    let input = options.file.as_deref().map(|path: &Path| Input::open(Some(path))).transpose()?;
+    } else {
+        Some(Input::open(options.file.as_deref())?)
+    };
     let stop = Stop::watch(options.connection.timeout);
     let outcome = delete(options, input, &stop);
     stop.finished();

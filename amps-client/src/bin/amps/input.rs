@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use memchr::memmem::Finder;
 
+use crate::archive::Archive;
 use crate::escapes::Delimiter;
 use crate::failure::Failure;
 
@@ -38,17 +39,27 @@ pub(crate) enum Event {
 
 /// Something to read from.
 pub(crate) struct Input {
-    from: Box<dyn Read + Send>,
+    from: Source,
     /// Bytes, where that is known.
     pub(crate) size: Option<u64>,
     name: String,
+}
+
+enum Source {
+    /// Messages with delimiters between them.
+    Stream(Box<dyn Read + Send>),
+    Archive(Archive),
 }
 
 impl Input {
     /// A file, or stdin.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path.filter(|path| *path != Path::new("-")) else {
-            return Ok(Self { from: Box::new(io::stdin()), size: None, name: "stdin".into() });
+            return Ok(Self {
+                from: Source::Stream(Box::new(io::stdin())),
+                size: None,
+                name: "stdin".into(),
+            });
         };
         let file = File::open(path).map_err(|error| Failure::unopened(path, &error))?;
         let about = file.metadata().map_err(|error| Failure::unopened(path, &error))?;
@@ -57,7 +68,9 @@ impl Input {
             return Err(Failure::usage(text));
         }
         let size = about.is_file().then_some(about.len());
-        Ok(Self { from: Box::new(file), size, name: path.display().to_string() })
+        let archive = if about.is_file() { Archive::in_file(path, &file)? } else { None };
+        let from = archive.map_or_else(|| Source::Stream(Box::new(file)), Source::Archive);
+        Ok(Self { from, size, name: path.display().to_string() })
     }
 
     /// Begins to read; also gives the end by which others wake who waits.
@@ -65,9 +78,13 @@ impl Input {
         let (sender, events) = sync_channel(AHEAD);
         let (reading, failing) = (sender.clone(), sender.clone());
         let splitter = Splitter::new(delimiter);
+        let Self { from, name, .. } = self;
         // It waits for input, perhaps for ever, and ends with the process.
         let read = move || {
-            let end = read(self, splitter, &reading);
+            let end = match from {
+                Source::Stream(stream) => read(stream, &name, splitter, &reading),
+                Source::Archive(archive) => unpack(archive, &name, &reading),
+            };
             let _ = reading.send(end);
         };
         if let Err(error) = std::thread::Builder::new().name("amps-input".into()).spawn(read) {
@@ -77,10 +94,43 @@ impl Input {
     }
 }
 
-fn read(mut input: Input, mut splitter: Splitter, events: &SyncSender<Event>) -> Event {
+/// The messages of an archive, a few at a time.
+fn unpack(mut archive: Archive, name: &str, events: &SyncSender<Event>) -> Event {
+    let (mut messages, mut unpacked, mut bytes) = (Vec::new(), 0, 0);
+    loop {
+        let next = match archive.next(LONGEST) {
+            Ok(next) => next,
+            Err(text) => return Event::Failed(format!("cannot read {name}: {text}")),
+        };
+        let end = next.is_none();
+        if let Some((message, packed)) = next {
+            unpacked += message.len();
+            bytes += packed;
+            messages.push(message);
+        }
+        if (end || unpacked >= CHUNK)
+            && events.send(Event::Messages(std::mem::take(&mut messages), bytes)).is_err()
+        {
+            return Event::End;
+        }
+        if unpacked >= CHUNK {
+            (unpacked, bytes) = (0, 0);
+        }
+        if end {
+            return Event::End;
+        }
+    }
+}
+
+fn read(
+    mut stream: Box<dyn Read + Send>,
+    name: &str,
+    mut splitter: Splitter,
+    events: &SyncSender<Event>,
+) -> Event {
     let mut chunk = vec![0; CHUNK];
     loop {
-        let count = match input.from.read(&mut chunk) {
+        let count = match stream.read(&mut chunk) {
             Ok(0) => {
                 let rest: Vec<Vec<u8>> = splitter.rest().into_iter().collect();
                 let _ = events.send(Event::Messages(rest, 0));
@@ -93,14 +143,11 @@ fn read(mut input: Input, mut splitter: Splitter, events: &SyncSender<Event>) ->
                 std::thread::sleep(NOT_NOW);
                 continue;
             }
-            Err(error) => return Event::Failed(format!("cannot read {}: {error}", input.name)),
+            Err(error) => return Event::Failed(format!("cannot read {name}: {error}")),
         };
         let messages = splitter.push(chunk.get(..count).unwrap_or_default());
         if splitter.waiting() > LONGEST {
-            return Event::Failed(format!(
-                "{}: no delimiter within {LONGEST} bytes; check --delimiter",
-                input.name
-            ));
+            return Event::Failed(format!("{name}: no delimiter within {LONGEST} bytes; check --delimiter"));
         }
         if events.send(Event::Messages(messages, count as u64)).is_err() {
             return Event::End;

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+mod archive;
 mod connection;
 mod copy;
 mod decode;

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::escapes::Delimiter;
@@ -93,15 +94,18 @@ pub(crate) struct Connection {
     /// The message type, unless a connection string says it [default: json]
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) message_type: Option<String>,
-    /// Encrypt the connection
+    /// Encrypt the connection: yes or no, true or false, 1 or 0
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", default_value = "false",
-        hide_default_value = true, hide_possible_values = true)]
+        hide_default_value = true, hide_possible_values = true, value_parser = BoolishValueParser::new())]
     pub(crate) secure: bool,
+    /// The scheme of the connection, such as tcps or wss, unless a connection string says it; goes before --secure
+    #[arg(long, value_name = "SCHEME")]
+    pub(crate) urischeme: Option<String>,
     /// Parameters of the connection, such as tcp_nodelay=true&tcp_sndbuf=65536
     #[arg(long, value_name = "PARAMETERS")]
     pub(crate) uriopts: Option<String>,
     /// The protocol, of which there is one
-    #[arg(long, value_name = "PROTOCOL", alias = "prot", hide = true, value_parser = ["amps"])]
+    #[arg(long, value_name = "PROTOCOL", alias = "prot", hide = true, value_parser = protocol)]
     pub(crate) proto: Option<String>,
     /// Trust the certificates in this PEM file instead of the platform's
     #[arg(long, value_name = "FILE")]
@@ -126,7 +130,7 @@ pub(crate) struct Ping {
 /// Where messages come from.
 #[derive(Args, Debug)]
 pub(crate) struct Input {
-    /// Read from this file instead of stdin
+    /// Read from this file instead of stdin. In a ZIP archive the messages are the files 1, 2, 3 and so on
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// What stands between messages: a byte as a decimal number, or text with \n, \t, \0, \x1f. Not given, a message
@@ -296,11 +300,12 @@ pub(crate) struct SowDelete {
     /// Delete the records with these keys, separated by commas: those that {sowkey} shows
     #[arg(long, value_name = "KEYS", conflicts_with = "file")]
     pub(crate) keys: Option<String>,
-    /// Delete the records that the messages in this file would update; - is stdin
+    /// Delete the records that the messages in this file would update, a message per line, or a ZIP archive; - is
+    /// stdin, which is also read if nothing says what to delete and it is no terminal
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// What stands between the messages of --file
-    #[arg(long, value_name = "DELIMITER", value_parser = Delimiter::parse, requires = "file",
+    #[arg(long, value_name = "DELIMITER", value_parser = Delimiter::parse, conflicts_with_all = ["filter", "keys"],
         allow_hyphen_values = true)]
     pub(crate) delimiter: Option<Delimiter>,
     /// Print what was counted as JSON
@@ -354,6 +359,14 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds).map_err(|_| "it is no length of time".into())
 }
 
+/// `spark` also writes the protocol `json`, and speaks the older protocols of AMPS.
+fn protocol(text: &str) -> Result<String, String> {
+    match text {
+        "amps" | "json" => Ok(text.to_owned()),
+        _ => Err(format!("the protocol is amps; for messages of a type, write --type {text}")),
+    }
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     text.parse::<f64>()
         .ok()
@@ -390,7 +403,9 @@ mod tests {
         let words = page.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
         let mut named: BTreeSet<String> = words
             .filter_map(|word| word.strip_prefix("--").or_else(|| word.strip_prefix('-')))
-            .filter(|word| !word.is_empty() && !matches!(*word, "features" | "authenticator"))
+            .filter(|word| {
+                !word.is_empty() && !matches!(*word, "features" | "authenticator" | "proto" | "prot" | "z")
+            })
             .map(ToOwned::to_owned)
             .collect();
         // Those of `spark` stand there with one dash, others with two.

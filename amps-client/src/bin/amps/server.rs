@@ -29,7 +29,8 @@ fn short(server: &str, options: &Connection) -> Result<String, Failure> {
     // An IPv6 address without a port ends with its bracket.
     let has_port = address.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
     let port = if has_port { String::new() } else { format!(":{DEFAULT_PORT}") };
-    let scheme = if options.secure { Scheme::Tcps } else { Scheme::Tcp }.name();
+    let secure = if options.secure { Scheme::Tcps } else { Scheme::Tcp }.name();
+    let scheme = options.urischeme.as_deref().unwrap_or(secure);
     let at = if user.is_empty() { "" } else { "@" };
     let message_type = options.message_type.as_deref().unwrap_or(DEFAULT_TYPE);
     let parameters = options.uriopts.as_deref().map(|text| format!("?{}", text.trim_start_matches('?')));
@@ -46,7 +47,10 @@ fn whole(server: &str, options: &Connection) -> Result<String, Failure> {
     let endpoint = server.parse::<Endpoint>().map_err(|error| Failure::usage(error.to_string()))?;
     let (place, parameters) = server.split_once('?').unwrap_or((server, ""));
     let mut uri = place.to_owned();
-    if options.secure {
+    if options.urischeme.as_deref().is_some_and(|scheme| scheme != endpoint.scheme.name()) {
+        return Err(Failure::usage("the connection string says its scheme; leave --urischeme out"));
+    }
+    if options.secure && options.urischeme.is_none() {
         uri = match endpoint.scheme {
             Scheme::Tcps | Scheme::Wss => uri,
             Scheme::Tcp => uri.replacen("tcp://", "tcps://", 1),
@@ -96,6 +100,9 @@ mod tests {
         assert_eq!(made("h", &["--type", "nvfix"]).unwrap(), "tcp://h:9007/amps/nvfix");
         assert_eq!(made("[::1]", &[]).unwrap(), "tcp://[::1]:9007/amps/json");
         assert_eq!(made("[::1]:8", &["--secure"]).unwrap(), "tcps://[::1]:8/amps/json");
+        assert_eq!(made("h:8", &["--secure", "1"]).unwrap(), "tcps://h:8/amps/json");
+        assert_eq!(made("h:8", &["--secure", "no"]).unwrap(), "tcp://h:8/amps/json");
+        assert_eq!(made("h:8", &["--urischeme", "wss", "--secure", "0"]).unwrap(), "wss://h:8/amps/json");
         assert_eq!(made("ann:p/w@h:1", &[]).unwrap(), "tcp://ann:p%2Fw@h:1/amps/json");
         assert_eq!(
             made("h:1", &["--uriopts", "tcp_nodelay=true"]).unwrap(),
@@ -125,6 +132,8 @@ mod tests {
             ("tcp://ann:secret@h:1/amps/json", &["--type", "xml"]),
             ("unix://h/amps/json?path=/s", &["--secure"]),
             ("ann:secret@h:1", &["--uriopts", "colour=red"]),
+            ("ann:secret@h:1", &["--urischeme", "protected"]),
+            ("tcp://ann:secret@h:1/amps/json", &["--urischeme", "ws"]),
         ] {
             let error = made(server, more).unwrap_err();
             assert!(!error.contains("secret"), "{server}: {error}");

@@ -102,7 +102,7 @@ struct Serve {
     #[arg(long)]
     catch_up_first: bool,
     /// HTTP and JSON for tests in any language, such as 127.0.0.1:0; GET / there lists what there
-    /// is. Everything that happens is kept in a journal [default: none]
+    /// is, and shows a page in a browser. Everything that happens is kept in a journal [default: none]
     #[arg(long, value_name = "HOST:PORT")]
     control: Option<String>,
     /// Time stands still at 2026-01-01T00:00:00Z
