@@ -100,7 +100,9 @@ fn assert_plausible(report: &Value) {
     let expected = rate * 128.0 / 1e6;
     assert!((number(report, "body_MBps") - expected).abs() <= expected * 0.001 + 0.001, "{report}");
     assert!(number(report, "maxrss_mb") > 1.0, "{report}");
-    assert!(number(report, "cpu_ns_per_msg") >= 0.0 && number(report, "allocs_per_msg") >= 0.0, "{report}");
+    assert!(number(report, "cpu_ns_per_msg") > 0.0, "{report}");
+    // Those of the whole process, divided: a handler's messages allocate nothing.
+    assert!((0.0..100.0).contains(&number(report, "allocs_per_msg")), "{report}");
 }
 
 #[test]
