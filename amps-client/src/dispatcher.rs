@@ -452,6 +452,8 @@ impl App for Dispatcher {
         // Whoever prepares the thread comes before whoever is told that it serves.
         if state == ConnectionState::Connected {
             self.listeners.connection(true);
+            // Who listens to `tracing` may have come since.
+            self.shared.leases.turn(self.listeners.watches_leases());
         }
         if state == ConnectionState::LoggedOn {
             let info = self.shared.with(|outbound| outbound.info.clone());

@@ -69,11 +69,14 @@ impl<'a> Seat<'a> {
     }
 
     fn sit(&self, waker: &Waker) {
+        let mut waker = waker.clone();
         let mut state = self.parked.lock();
         match state.wakers.iter_mut().find(|(number, _)| *number == self.number) {
-            Some((_, old)) => old.clone_from(waker),
-            None => state.wakers.push((self.number, waker.clone())),
+            // The old one is let go without the lock: it may be the last of its task, whose end is user code.
+            Some((_, old)) => std::mem::swap(old, &mut waker),
+            None => return state.wakers.push((self.number, waker)),
         }
+        drop(state);
     }
 }
 

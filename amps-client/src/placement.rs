@@ -238,6 +238,20 @@ impl Placement {
 
     /// `caller`: the thread that waits, 0 if none does.
     fn begin(self, caller: u64, target: impl FnOnce(String) -> Target) -> Result<Begun> {
+        let span = CommandSpan::of(self.client.name(), &self.spec.command);
+        let begun = self.begin_in(span.clone(), caller, target);
+        if let Err(error) = &begun {
+            span.outcome::<()>(&Err(error.clone()));
+        }
+        begun
+    }
+
+    fn begin_in(
+        self,
+        span: CommandSpan,
+        caller: u64,
+        target: impl FnOnce(String) -> Target,
+    ) -> Result<Begun> {
         let Self { client, spec, .. } = self;
         spec.command.check()?;
         let waits = spec.command.waits(spec.command.asked(spec.streams));
@@ -246,7 +260,6 @@ impl Placement {
             client.may_be_answered()?;
         }
         let timeout = client.timeout_of(&spec.command);
-        let span = CommandSpan::of(client.name(), &spec.command);
         let inner = client.inner();
         let waiter = Arc::new(Waiter::of(caller));
         let key = inner.shared.with(Outbound::reserve);

@@ -12,6 +12,7 @@ use crate::client::{Answer, Client, Inner};
 use crate::error::{DisconnectCause, Error, Result};
 use crate::session::Shared;
 use crate::session::outbound::{PublishState, Published};
+use crate::session::publisher::Publisher;
 
 /// Tells what became of one published message. Ignore it, or ask it later.
 ///
@@ -70,7 +71,7 @@ impl Receipt {
     /// `TimedOut`; `Store` if the store is in trouble; `Usage` without a publish store.
     pub fn wait_stored(&self, timeout: Duration) -> Result<()> {
         let number = self.number()?;
-        if self.shared.await_store(Some(timeout), |publisher| publisher.is_safe(number))? {
+        if self.shared.await_store(Some(timeout), number, Publisher::is_safe)? {
             return Ok(());
         }
         Err(Error::TimedOut { action: format!("store message {number}"), after: timeout })
@@ -105,7 +106,7 @@ impl Receipt {
         let (shared, number) = (Arc::clone(&self.shared), self.number());
         async move {
             let number = number?;
-            shared.until(|| shared.with(|outbound| outbound.store_poll(|store| store.is_safe(number)))).await
+            shared.until(|| shared.with(|outbound| outbound.store_poll(number, Publisher::is_safe))).await
         }
     }
 
@@ -115,7 +116,7 @@ impl Receipt {
             if let Some(reason) = outbound.refusal(number) {
                 return Poll::Ready(Err(refused(number, reason)));
             }
-            if outbound.line.publisher.as_ref().is_none_or(|publisher| publisher.is_dealt_with(number)) {
+            if outbound.is_dealt_with(number) {
                 return Poll::Ready(Ok(()));
             }
             match outbound.gave_up() {

@@ -386,9 +386,10 @@ impl StreamQueue {
         // Whoever polls does not wait, and may do anything else meanwhile.
         state.reader = 0;
         let taken = state.next();
-        if taken.is_none() {
-            state.waker = Some(waker.clone());
-        }
+        let old = if taken.is_none() { state.waker.replace(waker.clone()) } else { None };
+        // It may be the last of its task, whose end is user code.
+        drop(state);
+        drop(old);
         taken
     }
 

@@ -14,7 +14,7 @@
 //! | event: a message was acknowledged after its lease had ended | warn | `client`, `subscription`, `topic`, `bookmark`, `late` |
 //! | event: the server refused a write | warn | `client`, `topic`, `sequence`, `reason` |
 
-pub(crate) use imp::{CommandSpan, Trace, publish};
+pub(crate) use imp::{CommandSpan, PublishSpan, Trace};
 
 #[cfg(feature = "tracing")]
 mod imp {
@@ -30,6 +30,7 @@ mod imp {
     use crate::lease::LeaseOverrun;
     use crate::listener::ConnectionState;
     use crate::server_chooser::ConnectionInfo;
+    use crate::store_error::StoreError;
 
     /// What one client tells of its connection.
     #[derive(Debug, Default)]
@@ -127,7 +128,7 @@ mod imp {
     fn is_our_own(error: &Error) -> bool {
         match error {
             Error::Handler { .. } | Error::Authenticator { .. } | Error::NoServer { .. } => false,
-            Error::InvalidArgument(_) => false,
+            Error::InvalidArgument(_) | Error::Store(StoreError::Other(_)) => false,
             Error::Disconnected { cause: DisconnectCause::GaveUp(error) } => is_our_own(error),
             _ => true,
         }
@@ -163,9 +164,19 @@ mod imp {
         }
     }
 
-    /// Publishes something as part of a span.
-    pub(crate) fn publish<T>(client: &str, topic: &str, bytes: usize, f: impl FnOnce() -> T) -> T {
-        trace_span!(target: "amps", "publish", client, topic, bytes).in_scope(f)
+    /// One publish, however often it is tried.
+    #[derive(Debug)]
+    pub(crate) struct PublishSpan(Span);
+
+    impl PublishSpan {
+        pub(crate) fn new(client: &str, topic: &str, bytes: usize) -> Self {
+            Self(trace_span!(target: "amps", "publish", client, topic, bytes))
+        }
+
+        /// Does something as part of it.
+        pub(crate) fn within<T>(&self, f: impl FnOnce() -> T) -> T {
+            self.0.in_scope(f)
+        }
     }
 }
 
@@ -214,8 +225,18 @@ mod imp {
         pub(crate) const fn outcome<T>(&self, _: &Result<T>) {}
     }
 
-    #[inline]
-    pub(crate) fn publish<T>(_: &str, _: &str, _: usize, f: impl FnOnce() -> T) -> T {
-        f()
+    #[derive(Debug)]
+    pub(crate) struct PublishSpan;
+
+    #[allow(clippy::unused_self, reason = "the same face as with the feature")]
+    impl PublishSpan {
+        #[inline]
+        pub(crate) const fn new(_: &str, _: &str, _: usize) -> Self {
+            Self
+        }
+        #[inline]
+        pub(crate) fn within<T>(&self, f: impl FnOnce() -> T) -> T {
+            f()
+        }
     }
 }

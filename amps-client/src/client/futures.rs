@@ -243,12 +243,17 @@ impl Client {
 
     fn failed(&self, error: Error) -> Answer<()> {
         let (waiter, span) = (Arc::default(), self.span("refused"));
+        span.outcome::<()>(&Err(error.clone()));
         Answer { waiter, span, failed: Some(error), read: drop, _client: self.clone() }
     }
 
     fn noted(&self, call: &str, note: impl FnOnce(Arc<Waiter>) -> Note) -> Answer<()> {
         let waiter = Arc::new(Waiter::default());
         let posted = self.post(note(Arc::clone(&waiter)));
-        Answer { waiter, span: self.span(call), failed: posted.err(), read: drop, _client: self.clone() }
+        let span = self.span(call);
+        if posted.is_err() {
+            span.outcome(&posted);
+        }
+        Answer { waiter, span, failed: posted.err(), read: drop, _client: self.clone() }
     }
 }

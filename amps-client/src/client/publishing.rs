@@ -9,8 +9,9 @@ use super::{Client, check_topic};
 use crate::error::{Error, Result};
 use crate::publish::{PublishOptions, Publishing, Receipt};
 use crate::session::outbound::{Outbound, Published};
+use crate::session::publisher::Publisher;
 use crate::session::shared::Urgency;
-use crate::trace;
+use crate::trace::PublishSpan;
 
 /// How long the application's refusal to let a store grow holds (PS-14).
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -160,12 +161,12 @@ impl Client {
         check_topic("publish", publishing.topic)?;
         let inner = &*self.inner;
         let shared = &inner.shared;
+        let span = PublishSpan::new(self.name(), publishing.topic, publishing.data.len());
         let published = shared.until(|| {
             loop {
                 let now = inner.clock.now();
-                let published = trace::publish(self.name(), publishing.topic, publishing.data.len(), || {
-                    shared.act_publish(now, |outbound| outbound.publish(now, publishing))
-                });
+                let publish = || shared.act_publish(now, |outbound| outbound.publish(now, publishing));
+                let published = span.within(publish);
                 match published {
                     Err(Error::StoreFull { proposed, .. }) if inner.hooks.may_grow(proposed) => {
                         shared.with(|outbound| outbound.grow_store(proposed));
@@ -177,14 +178,15 @@ impl Client {
         });
         let published = published.await?;
         if let Some(number) = published.number.filter(|_| published.held) {
-            let look = || shared.with(|outbound| outbound.store_poll(|store| store.may_leave(number)));
+            let look = || shared.with(|outbound| outbound.store_poll(number, Publisher::may_leave));
             shared.until(look).await?;
         }
         Ok(Receipt::new(&self.inner, published))
     }
 
     fn publish_one(&self, publishing: &Publishing<'_>) -> Result<Receipt> {
-        trace::publish(self.name(), publishing.topic, publishing.data.len(), || self.publish_now(publishing))
+        let span = PublishSpan::new(self.name(), publishing.topic, publishing.data.len());
+        span.within(|| self.publish_now(publishing))
     }
 
     #[inline]
@@ -213,7 +215,7 @@ impl Client {
         if inner.handle.is_loop_thread() {
             return Ok(());
         }
-        inner.shared.await_store(None, |publisher| publisher.may_leave(number)).map(drop)
+        inner.shared.await_store(None, number, Publisher::may_leave).map(drop)
     }
 
     /// Does what may find that too much waits to be sent, and then waits for room.

@@ -136,6 +136,7 @@ impl<A: App> Session<A> {
             self.last_error.take().unwrap_or_else(|| Error::disconnected(DisconnectCause::NeverConnected));
         let cause = DisconnectCause::GaveUp(Box::new(error.clone()));
         self.shared.with(|outbound| outbound.give_up(&cause));
+        self.shared.notify_room();
         match self.connector.take() {
             Some(connector) => connector.waiter.complete(Err(error)),
             None => {

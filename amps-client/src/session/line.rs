@@ -8,7 +8,7 @@ use amps_transport::Time;
 use bytes::BytesMut;
 
 use super::acks::{AckOption, Acks, ack_command};
-use super::publisher::{Kept, Publisher};
+use super::publisher::{Closed, Kept, Publisher};
 use super::wire::{Chunk, Wire};
 use crate::error::{Error, Result};
 
@@ -30,6 +30,8 @@ pub(crate) struct Line {
     pub(super) last_sent: Time,
     /// Where what is published is kept until a server has it.
     pub(crate) publisher: Option<Box<Publisher>>,
+    /// The same, once the client is done with it.
+    pub(super) closed: Option<Closed>,
     /// Application commands may be written: what is kept may go straight to the wire.
     pub(super) up: bool,
     /// What a store said that nobody was there to hear.

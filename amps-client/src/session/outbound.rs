@@ -343,7 +343,18 @@ impl Outbound {
 
     /// Whether the publish store has a message as safely as it promises.
     pub(crate) fn store_has(&self, number: u64) -> bool {
-        self.line.publisher.as_ref().is_some_and(|publisher| publisher.is_safe(number))
+        match (&self.line.publisher, &self.line.closed) {
+            (Some(publisher), _) => publisher.is_safe(number),
+            (None, closed) => closed.as_ref().is_some_and(|closed| closed.was_safe(number)),
+        }
+    }
+
+    /// Whether the server has persisted or refused what was published under a number, as far as is known.
+    pub(crate) fn is_dealt_with(&self, number: u64) -> bool {
+        match (&self.line.publisher, &self.line.closed) {
+            (Some(publisher), _) => publisher.is_dealt_with(number),
+            (None, closed) => closed.as_ref().is_some_and(|closed| closed.is_dealt_with(number)),
+        }
     }
 
     /// Whether something may have been published under this number.
@@ -353,13 +364,25 @@ impl Outbound {
 
     /// Why the server has refused what was published under a number.
     pub(crate) fn refusal(&self, number: u64) -> Option<String> {
-        self.line.publisher.as_ref()?.refusal(number).map(str::to_owned)
+        let reason = match (&self.line.publisher, &self.line.closed) {
+            (Some(publisher), _) => publisher.refusal(number),
+            (None, closed) => closed.as_ref()?.refusal(number),
+        };
+        reason.map(str::to_owned)
     }
 
-    /// Whether the publish store, if there is one, has come as far as `done` says.
-    pub(crate) fn store_poll(&self, done: impl FnOnce(&Publisher) -> bool) -> Poll<Result<()>> {
-        let Some(publisher) = &self.line.publisher else { return Poll::Ready(Ok(())) };
-        if done(publisher) {
+    /// Whether the publish store has come so far with a message as `done` says. Of a store that is closed, whether it
+    /// kept the message.
+    pub(crate) fn store_poll(
+        &self,
+        number: u64,
+        done: impl FnOnce(&Publisher, u64) -> bool,
+    ) -> Poll<Result<()>> {
+        let Some(publisher) = &self.line.publisher else {
+            let gone = || Error::disconnected(DisconnectCause::ClosedByUser);
+            return Poll::Ready(if self.store_has(number) { Ok(()) } else { Err(gone()) });
+        };
+        if done(publisher, number) {
             return Poll::Ready(Ok(()));
         }
         publisher.trouble().map_or(Poll::Pending, |trouble| Poll::Ready(Err(trouble)))
@@ -387,7 +410,9 @@ impl Outbound {
 
     /// The client is done with its publish store.
     pub(crate) fn close_store(&mut self) -> Option<Error> {
-        self.line.publisher.take().and_then(|mut publisher| publisher.close().err())
+        let (closed, outcome) = self.line.publisher.take()?.close();
+        self.line.closed = Some(closed);
+        outcome.err()
     }
 
     /// Takes a publish store, before the first connection.
@@ -395,7 +420,6 @@ impl Outbound {
         self.line.publisher = Some(Box::new(publisher));
     }
 
-    /// Whether commands that a lost connection left unanswered are sent again on the next.
     /// A server has said up to where everything of a replay is on all its replicas.
     pub(crate) fn replay_is_safe(&mut self, key: SubKey) {
         if let Some(subscription) = self.subscriptions.get_mut(&key) {
@@ -412,6 +436,7 @@ impl Outbound {
         self.subscriptions.get(&key).and_then(|subscription| subscription.replay.clone())
     }
 
+    /// Whether commands that a lost connection left unanswered are sent again on the next.
     pub(crate) fn set_retry(&mut self, retry: bool) {
         self.retry = retry;
     }
@@ -420,16 +445,19 @@ impl Outbound {
         self.resubscription_timeout = timeout;
     }
 
-    /// Whether application commands may be written.
     /// Why nothing comes any more unless the application connects again.
     pub(crate) fn gave_up(&self) -> Option<DisconnectCause> {
         use DisconnectCause::{ClosedByUser, GaveUp, LoopEnded};
         match &self.gate {
+            // One attempt has failed, and others follow.
+            Gate::Down(_) if self.recovering => None,
             Gate::Down(cause @ (ClosedByUser | GaveUp(_) | LoopEnded)) => Some(cause.clone()),
+            _ if self.line.closed.is_some() => Some(ClosedByUser),
             _ => None,
         }
     }
 
+    /// Whether application commands may be written.
     pub(crate) fn is_up(&self) -> bool {
         matches!(self.gate, Gate::Up)
     }

@@ -494,10 +494,35 @@ impl Publisher {
         }
     }
 
-    /// The client is done.
-    pub(crate) fn close(&mut self) -> Result<()> {
-        self.open = false;
-        self.store.close().map_err(Error::Store)
+    /// The client is done: what receipts may still ask, and how the store was closed.
+    pub(crate) fn close(mut self) -> (Closed, Result<()>) {
+        let (persisted, lowest, safe) = (self.persisted, self.store.lowest(), self.store.safe());
+        let closed = self.store.close().map_err(Error::Store);
+        (Closed { persisted, lowest, safe, refusals: self.refusals }, closed)
+    }
+}
+
+/// What was known of everything that was published, when the client was done with its store.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    persisted: u64,
+    lowest: Option<u64>,
+    safe: u64,
+    refusals: Refusals,
+}
+
+impl Closed {
+    pub(super) fn is_dealt_with(&self, number: u64) -> bool {
+        number <= self.persisted || self.lowest.is_none_or(|lowest| lowest > number)
+    }
+
+    pub(super) fn refusal(&self, number: u64) -> Option<&str> {
+        self.refusals.reason(number)
+    }
+
+    /// Whether the store kept it as safely as it promised.
+    pub(super) const fn was_safe(&self, number: u64) -> bool {
+        number <= self.safe || number <= self.persisted
     }
 }
 

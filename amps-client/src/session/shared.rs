@@ -373,22 +373,19 @@ impl Shared {
     /// promises to be: whichever `done` asks for. `false` after `span`.
     ///
     /// # Errors
-    /// The store is in trouble.
+    /// The store is in trouble, or closed without the message.
     pub(crate) fn await_store(
         &self,
         span: Option<Duration>,
-        done: impl Fn(&Publisher) -> bool,
+        number: u64,
+        done: impl Fn(&Publisher, u64) -> bool,
     ) -> Result<bool> {
         let give_up = span.and_then(|span| Instant::now().checked_add(span));
         let _waits = self.room.enter();
         let mut guard = self.lock();
         loop {
-            let Some(publisher) = &guard.outbound.line.publisher else { return Ok(true) };
-            if done(publisher) {
-                return Ok(true);
-            }
-            if let Some(trouble) = publisher.trouble() {
-                return Err(trouble);
+            if let Poll::Ready(result) = guard.outbound.store_poll(number, &done) {
+                return result.map(|()| true);
             }
             let left = give_up.map(|give_up| give_up.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {

@@ -100,14 +100,16 @@ impl Waiter {
 
     /// Takes the result, or has the future woken when it is there.
     pub(crate) fn poll(&self, waker: &Waker) -> Poll<Result<Done>> {
+        let waker = waker.clone();
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        match slot.result.take() {
-            Some(result) => Poll::Ready(result),
-            None => {
-                slot.waker = Some(waker.clone());
-                Poll::Pending
-            }
-        }
+        let (polled, old) = match slot.result.take() {
+            Some(result) => (Poll::Ready(result), Some(waker)),
+            None => (Poll::Pending, slot.waker.replace(waker)),
+        };
+        // It may be the last of its task, whose end is user code.
+        drop(slot);
+        drop(old);
+        polled
     }
 
     /// The future that waited is gone: its waker, and the task behind it, go as well.
