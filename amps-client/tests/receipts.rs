@@ -56,15 +56,24 @@ fn a_refusal_is_known_when_the_client_is_gone() {
 fn a_logon_that_fails_on_the_way_to_the_next_connection_ends_no_wait() {
     let server = server();
     let (tell, told) = channel();
+    let asked: Arc<OnceLock<Receipt>> = Arc::default();
+    let looks = Arc::clone(&asked);
     let client = common::client("c")
         .server(common::uri(&server))
         .publish_store(MemoryPublishStore::new())
         .reconnect(Reconnect::new().initial(Duration::from_millis(1)))
-        .on_error(move |error| _ = tell.send(error.kind()))
+        .on_error(move |error| {
+            let look = |receipt: &Receipt| {
+                let waits = pin!(receipt.clone().into_future());
+                waits.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+            };
+            _ = tell.send((error.kind(), looks.get().is_none_or(look)));
+        })
         .connect()
         .unwrap();
     server.hold_durability(true);
     let receipt = client.publish("orders", "1").unwrap();
+    asked.set(receipt.clone()).unwrap();
     let waits = aside(move || block_on(receipt.into_future()));
     let refusing = Fault::when(Trigger::Logon)
         .once()
@@ -72,7 +81,13 @@ fn a_logon_that_fails_on_the_way_to_the_next_connection_ends_no_wait() {
     server.add_fault(refusing).unwrap();
     assert!(server.drop_connection("c", How::Reset));
     // The loss, and the refusal; then a connection.
-    while told.recv_timeout(PATIENCE).unwrap() == ErrorKind::Disconnected {}
+    loop {
+        let (kind, waits) = told.recv_timeout(PATIENCE).unwrap();
+        assert!(waits, "{kind:?} ended the wait");
+        if kind != ErrorKind::Disconnected {
+            break;
+        }
+    }
     until("the next connection", || client.is_connected());
     server.hold_durability(false);
     waits.join().unwrap().unwrap();
