@@ -2,11 +2,13 @@
 
 mod common;
 
+use std::pin::pin;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use amps_client::CommandKind;
-use amps_client::{Client, ErrorKind, MemoryPublishStore, PublishState, Reconnect};
+use amps_client::{Client, CommandKind, ErrorKind, MemoryPublishStore, PublishState, Receipt, Reconnect};
 use amps_testkit::{Action, Drop as How, FakeServer, Fault, Trigger};
 use common::executor::block_on;
 use common::{PATIENCE, Peer, aside, until};
