@@ -134,6 +134,16 @@ mod imp {
         }
     }
 
+    #[cfg(test)]
+    #[test]
+    fn what_only_the_application_says_is_not_told() {
+        let other = Error::Store(StoreError::Other("the account of ann".into()));
+        assert!(!is_our_own(&other));
+        let cause = DisconnectCause::GaveUp(Box::new(other));
+        assert!(!is_our_own(&Error::Disconnected { cause }));
+        assert!(is_our_own(&Error::Usage("write it otherwise")));
+    }
+
     /// A command, from its beginning until its answer is there or nobody waits for it any more.
     #[derive(Clone, Debug)]
     pub(crate) struct CommandSpan(Span);
