@@ -137,7 +137,7 @@ mod imp {
     #[cfg(test)]
     #[test]
     fn what_only_the_application_says_is_not_told() {
-        let other = Error::Store(StoreError::Other("the account of ann".into()));
+        let other = Error::Store(StoreError::other("the account of ann"));
         assert!(!is_our_own(&other));
         let cause = DisconnectCause::GaveUp(Box::new(other));
         assert!(!is_our_own(&Error::Disconnected { cause }));
