@@ -404,7 +404,8 @@ mod tests {
         let mut named: BTreeSet<String> = words
             .filter_map(|word| word.strip_prefix("--").or_else(|| word.strip_prefix('-')))
             .filter(|word| {
-                !word.is_empty() && !matches!(*word, "features" | "authenticator" | "proto" | "prot" | "z")
+                !word.is_empty()
+                    && !matches!(*word, "features" | "path" | "authenticator" | "proto" | "prot" | "z")
             })
             .map(ToOwned::to_owned)
             .collect();
