@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use amps_client::{
-    Change, Client, ErrorKind, MapState, Reconnect, SowDelete, SowMap, SowMapBuilder, TypedError,
+    Change, Client, ErrorKind, MapState, Reconnect, SowDelete, SowMap, SowMapBuilder, Subscribe, TypedError,
 };
 use amps_testkit::{FakeServer, SowConfig};
 use common::{PATIENCE, until};
@@ -346,13 +346,13 @@ fn deltas_and_conflation_by_the_client_are_refused_together() {
     let server = server();
     let client = client(&server);
     let map = || client.sow_map::<String, Price>("prices").key_field("/symbol");
-    let error = map().delta().describe(|s| s.conflate()).start().unwrap_err();
+    let error = map().delta().describe(Subscribe::conflate).start().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    let both = map().describe(|s| s.conflate()).delta();
+    let both = map().describe(Subscribe::conflate).delta();
     let error = common::executor::block_on(both.start_future()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(server.subscriptions().is_empty(), "nothing was asked of the server");
-    map().describe(|s| s.conflate()).start().unwrap().wait_ready(PATIENCE).unwrap();
+    map().describe(Subscribe::conflate).start().unwrap().wait_ready(PATIENCE).unwrap();
     map().delta().conflation(Duration::from_millis(1)).start().unwrap().wait_ready(PATIENCE).unwrap();
 }
 
