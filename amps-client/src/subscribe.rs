@@ -202,6 +202,12 @@ pub struct Subscribe(Placement);
 common!(Subscribe);
 
 impl Subscribe {
+    /// Whether messages that are not read yet may be replaced.
+    #[cfg(feature = "json")]
+    pub(crate) const fn conflates(&self) -> bool {
+        self.0.conflates
+    }
+
     /// How many unacknowledged messages of a queue to accept at a time. Without it the
     /// server gives one at a time. The server may grant less.
     pub fn max_backlog(self, messages: u32) -> Self {

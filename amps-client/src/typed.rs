@@ -97,9 +97,15 @@ impl TypedError {
 
 /// A message that cannot be read as a value, and why.
 ///
-/// A leased message goes back to its queue when this is dropped, as a failed one does; the server's limit on
-/// cancels ends that. To do something else with it, acknowledge it to be rid of it for example, settle it through
-/// [`message`](Self::message), or take it out with [`into_message`](Self::into_message).
+/// A leased message goes back to its queue when this is dropped, as a failed one does, and the server delivers it
+/// again at once: to another consumer, which may know how to read it, or to this one. Only a limit on cancels or
+/// deliveries that is configured for the queue ends that, and by default there is none: where nobody can read the
+/// message it comes for ever. So do not just drop this: settle the message through [`message`](Self::message), or take
+/// it out with [`into_message`](Self::into_message), and [`expire`](Message::expire) it, or report it and
+/// [`ack`](Message::ack) it, to be rid of it.
+///
+/// A message of a replay with a bookmark store has to be [discarded](Message::discard) even so: nothing does that
+/// for a message that cannot be read, and the store goes on at the oldest one that is not discarded.
 ///
 /// ```
 /// use amps_client::{Client, TypedError};

@@ -5,12 +5,16 @@ mod common;
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+#[cfg(feature = "async")]
+use amps_client::futures_core::Stream;
 use amps_client::{
-    Client, Command, FilePublishStore, MemoryPublishStore, PublishOptions, Receipt, SowDelete, SyncPolicy,
+    Client, Command, CommandKind, FilePublishStore, MemoryPublishStore, PublishOptions, Receipt, SowDelete,
+    SyncPolicy,
 };
 use amps_testkit::{FakeServer, QueueConfig, SowConfig};
 use common::executor::{block_on, cancel_everywhere};
@@ -100,6 +104,7 @@ fn answers_to_commands() {
     was_cancelled(cancel_everywhere(|| live.replace_filter_future("/id > 1"), after));
     was_cancelled(cancel_everywhere(|| live.replace_future(&live.command().unwrap()), after));
     was_cancelled(cancel_everywhere(|| handled.replace_filter_future("/id > 1"), after));
+    was_cancelled(cancel_everywhere(|| handled.replace_future(&handled.command().unwrap()), after));
     was_cancelled(cancel_everywhere(|| client.pause_future(["r"]), after));
     was_cancelled(cancel_everywhere(|| client.resume_future(["r"]), after));
     drop(replay);
@@ -207,6 +212,7 @@ fn publishes_that_wait_for_room() {
         |client, _| Box::pin(client.publish_future("orders", BODY)),
         |client, options| Box::pin(client.publish_with_future("orders", BODY, options)),
         |client, _| Box::pin(client.delta_publish_future("orders", BODY)),
+        |client, options| Box::pin(client.delta_publish_with_future("orders", BODY, options)),
         #[cfg(feature = "json")]
         |client, _| Box::pin(client.publish_json_future("orders", BODY)),
     ];
@@ -265,18 +271,69 @@ fn publishes_that_wait_for_the_disk() {
     is_as_before(&server, &client, 0);
 }
 
-/// The next message of a stream: dropped, it takes none out.
-#[cfg(feature = "async")]
+/// Publishes that find too much waiting to be sent, to a server that does not read: woken and not polled, nothing
+/// of them is published, and the next one takes the room.
 #[test]
-fn the_next_message() {
-    use amps_client::futures_core::Stream;
+fn publishes_that_wait_for_the_socket() {
+    let slow = |way: common::Way| way.compressed() || way.pieces;
+    let peer = common::Peer::unless(slow, "sockets have to fill, and what is so plain compresses well");
+    let (client, line) = peer.connect(peer.client("c").send_limit(64 << 10));
+    let filling = "x".repeat(16 << 10);
+    let (sent, line) = (&AtomicUsize::new(0), Mutex::new((line, 0)));
+    let all_is_read = &|| {
+        let (line, read) = &mut *line.lock().unwrap();
+        while *read < sent.load(Ordering::SeqCst) {
+            let message = line.expect(CommandKind::Publish);
+            assert!(message.data().starts_with(format!("{read} ").as_bytes()), "{read} is to come next");
+            *read += 1;
+        }
+    };
+    let publish = &|| {
+        let body = format!("{} {filling}", sent.load(Ordering::SeqCst));
+        Box::pin(client.publish_future("t", body))
+    };
+    let waits = || {
+        let (mut publishing, mut waited) = (None, false);
+        poll_fn(move |cx| {
+            loop {
+                let one = publishing.get_or_insert_with(publish);
+                let Poll::Ready(receipt) = one.as_mut().poll(cx) else {
+                    // It waits: now there will be room.
+                    waited = true;
+                    all_is_read();
+                    return Poll::Pending;
+                };
+                receipt.unwrap();
+                sent.fetch_add(1, Ordering::SeqCst);
+                if waited {
+                    return Poll::Ready(());
+                }
+                publishing = None;
+            }
+        })
+    };
+    let dropped = cancel_everywhere(waits, |cut| {
+        let more = client.publish("t", format!("{} more", sent.load(Ordering::SeqCst)));
+        more.unwrap();
+        sent.fetch_add(1, Ordering::SeqCst);
+        all_is_read();
+        assert_eq!(client.stats().published as usize, sent.load(Ordering::SeqCst), "{cut:?}");
+    });
+    // Unpolled, when it waits, and when it was woken.
+    assert!(dropped >= 4, "it was dropped only {dropped} times");
+}
+
+/// The next item of a stream of numbers on a queue: dropped while it waits, and when it is there and nobody has
+/// looked, it takes none out. `settle` acknowledges one and tells its number.
+#[cfg(feature = "async")]
+fn the_next_of<S: Stream + Unpin>(make: impl FnOnce(&Client) -> S, settle: impl Fn(S::Item) -> usize) {
     let server = server();
     let client = client(&server);
-    let mut work = client.subscribe("work").max_backlog(10).start().unwrap().into_stream();
+    let mut work = make(&client);
     let (mut sent, mut seen) = (0, 0);
     for _ in 0..5 {
         // Nothing is there: it waits, is woken by a message, and is dropped before it looks.
-        let stream = std::sync::Mutex::new(&mut work);
+        let stream = Mutex::new(&mut work);
         let taken = AtomicUsize::new(0);
         cancel_everywhere(
             || {
@@ -285,12 +342,7 @@ fn the_next_message() {
                 poll_fn(|cx| {
                     let mut stream = stream.lock().unwrap();
                     let next = Pin::new(&mut **stream).poll_next(cx);
-                    next.map(|message| {
-                        let message = message.unwrap().unwrap();
-                        let number: usize = message.data_str().unwrap().parse().unwrap();
-                        taken.store(number, Ordering::SeqCst);
-                        message.ack();
-                    })
+                    next.map(|item| taken.store(settle(item.unwrap()), Ordering::SeqCst))
                 })
             },
             |_| {
@@ -303,12 +355,50 @@ fn the_next_message() {
         );
     }
     while seen < sent {
-        let message = block_on(poll_fn(|cx| Pin::new(&mut work).poll_next(cx))).unwrap().unwrap();
+        let item = block_on(poll_fn(|cx| Pin::new(&mut work).poll_next(cx))).unwrap();
         seen += 1;
-        assert_eq!(message.data(), seen.to_string().as_bytes());
-        message.ack();
+        assert_eq!(settle(item), seen);
     }
     client.flush(PATIENCE).unwrap();
     drop(work);
     is_as_before(&server, &client, 0);
+}
+
+#[cfg(feature = "async")]
+#[test]
+fn the_next_message() {
+    the_next_of(
+        |client| client.subscribe("work").max_backlog(10).start().unwrap().into_stream(),
+        |message| {
+            let message = message.unwrap();
+            let number = message.data_str().unwrap().parse().unwrap();
+            message.ack();
+            number
+        },
+    );
+}
+
+/// A value that cannot be read is an item as well, whose message goes back to the queue unless it is settled.
+#[cfg(all(feature = "async", feature = "json"))]
+#[test]
+fn the_next_value() {
+    use amps_client::{Typed, TypedError};
+    let stream = |client: &Client| client.subscribe("work").max_backlog(10).start().unwrap().into_stream();
+    the_next_of(
+        |client| stream(client).typed::<usize>(),
+        |item| {
+            let Typed { value, message } = item.unwrap();
+            message.ack();
+            value
+        },
+    );
+    the_next_of(
+        |client| stream(client).typed::<[u8; 2]>(),
+        |item| {
+            let Err(TypedError::Unreadable(unreadable)) = item else { panic!("{item:?}") };
+            let message = unreadable.into_message();
+            message.ack();
+            message.data_str().unwrap().parse().unwrap()
+        },
+    );
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use amps_client::{
-    Change, Client, ErrorKind, MapState, Reconnect, SowDelete, SowMap, SowMapBuilder, TypedError,
+    Change, Client, ErrorKind, MapState, Reconnect, SowDelete, SowMap, SowMapBuilder, Subscribe, TypedError,
 };
 use amps_testkit::{FakeServer, SowConfig};
 use common::{PATIENCE, until};
@@ -262,6 +262,98 @@ fn a_listener_may_read_the_map_and_call_the_client_and_panic() {
         assert!(error.to_string().contains("it is what it does"), "{error}");
     }
     assert_eq!(map.get("A").unwrap().bid, 2);
+}
+
+/// It is the application's code as well, and a record like any other that cannot be read.
+#[test]
+fn a_key_function_that_panics_makes_a_record_unreadable_and_ends_nothing() {
+    for delta in [false, true] {
+        let server = server();
+        let client = client(&server);
+        client.publish_json("prices", &price("A", -1)).unwrap();
+        client.publish_json("prices", &price("B", 2)).unwrap();
+        client.flush(PATIENCE).unwrap();
+        let (sender, errors) = channel();
+        let map = client
+            .sow_map("prices")
+            .key_with(|price: &Price| {
+                assert!(price.bid >= 0, "a negative price");
+                price.symbol.clone()
+            })
+            .on_error(move |error| _ = sender.send(error.to_string()));
+        let map = if delta { map.delta() } else { map }.start().unwrap();
+        common::executor::block_on(map.ready_future()).unwrap();
+        let error = errors.recv_timeout(PATIENCE).unwrap();
+        assert!(error.contains("a negative price"), "{error}");
+        assert_eq!((map.state(), map.unreadable()), (MapState::Current, 1));
+        assert_eq!(rows(&map), [("B".to_owned(), 2)].into());
+        client.publish_json("prices", &price("A", 1)).unwrap();
+        until("that it is read again", || map.contains_key("A"));
+        assert_eq!((map.len(), map.unreadable()), (2, 0));
+    }
+}
+
+/// Nobody knows what is in a table whose keys panic; whoever waits is told.
+#[test]
+fn a_key_that_panics_ends_the_map_and_it_says_why() {
+    #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+    struct Moody(String);
+    impl std::hash::Hash for Moody {
+        fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+            assert_ne!(self.0, "C", "it does not want to be hashed");
+            self.0.hash(state);
+        }
+    }
+    let server = server();
+    let client = client(&server);
+    for symbol in ["A", "B"] {
+        client.publish_json("prices", &price(symbol, 1)).unwrap();
+    }
+    client.flush(PATIENCE).unwrap();
+    let (sender, errors) = channel();
+    let make = |sender: std::sync::mpsc::Sender<String>| {
+        client
+            .sow_map::<Moody, Price>("prices")
+            .key_field("/symbol")
+            .on_error(move |error| _ = sender.send(error.to_string()))
+            .start()
+            .unwrap()
+    };
+    let told = |map: &SowMap<Moody, Price>| {
+        let error: String = errors.recv_timeout(PATIENCE).unwrap();
+        assert!(error.contains("it does not want to be hashed"), "{error}");
+        assert_eq!(map.state(), MapState::Ended);
+        assert_eq!(map.error().unwrap().to_string(), error);
+        assert_eq!(map.wait_ready(PATIENCE).unwrap_err().kind(), ErrorKind::MessageHandler);
+    };
+    let current = make(sender.clone());
+    current.wait_ready(PATIENCE).unwrap();
+    client.publish_json("prices", &price("C", 1)).unwrap();
+    until("its end", || current.state() == MapState::Ended);
+    told(&current);
+    assert_eq!(current.len(), 2, "the last rows stay");
+    until("that the subscription has ended", || server.subscriptions().is_empty());
+    // One that never gets as far as to be current.
+    let loading = make(sender);
+    let error = common::executor::block_on(loading.ready_future()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::MessageHandler);
+    told(&loading);
+}
+
+/// Deltas that are dropped unread would be missing in the record.
+#[test]
+fn deltas_and_conflation_by_the_client_are_refused_together() {
+    let server = server();
+    let client = client(&server);
+    let map = || client.sow_map::<String, Price>("prices").key_field("/symbol");
+    let error = map().delta().describe(Subscribe::conflate).start().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    let both = map().describe(Subscribe::conflate).delta();
+    let error = common::executor::block_on(both.start_future()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(server.subscriptions().is_empty(), "nothing was asked of the server");
+    map().describe(Subscribe::conflate).start().unwrap().wait_ready(PATIENCE).unwrap();
+    map().delta().conflation(Duration::from_millis(1)).start().unwrap().wait_ready(PATIENCE).unwrap();
 }
 
 #[test]

@@ -39,7 +39,8 @@ impl Client {
     }
 
     /// As [`publish`](Self::publish), for a message that expires; AMPS counts whole seconds,
-    /// a fraction is rounded up.
+    /// a fraction is rounded up. For async code there is [`publish_with_future`](Self::publish_with_future), with
+    /// [`PublishOptions::expiration`].
     ///
     /// # Errors
     /// As for `publish`.
@@ -155,6 +156,22 @@ impl Client {
     /// As for `publish_future`.
     pub async fn delta_publish_future(&self, topic: &str, data: impl AsRef<[u8]>) -> Result<Receipt> {
         self.publish_soon(&Publishing { delta: true, ..Publishing::new(topic, data.as_ref()) }).await
+    }
+
+    /// As [`delta_publish_with`](Self::delta_publish_with), for async code; see
+    /// [`publish_future`](Self::publish_future).
+    ///
+    /// # Errors
+    /// As for `publish_future`.
+    pub async fn delta_publish_with_future(
+        &self,
+        topic: &str,
+        data: impl AsRef<[u8]>,
+        options: &PublishOptions,
+    ) -> Result<Receipt> {
+        options.check()?;
+        let bare = Publishing::new(topic, data.as_ref());
+        self.publish_soon(&Publishing { delta: true, options: Some(options), ..bare }).await
     }
 
     async fn publish_soon(&self, publishing: &Publishing<'_>) -> Result<Receipt> {

@@ -77,15 +77,16 @@ impl Client {
 
 impl<K, V> SowMapBuilder<K, V> {
     /// Takes a field of the value as the key, named by a path such as `/id` or `/customer/name`. It should tell the
-    /// records apart: of two under one key only the newest is seen. Default: the key that the server gives the
-    /// record, as a text, or as what the text says if `K` is no text (servers make them of digits that fit into an
-    /// `u64`).
+    /// records apart: of two under one key only the newest is seen. Not an integer beyond 64 bits. Default: the key
+    /// that the server gives the record, as a text, or as what the text says if `K` is no text (servers make them of
+    /// digits that fit into an `u64`).
     pub fn key_field(mut self, path: impl Into<String>) -> Self {
         self.key_of = KeyOf::Field(path.into());
         self
     }
 
-    /// Computes the key from the value; see [`key_field`](Self::key_field).
+    /// Computes the key from the value; see [`key_field`](Self::key_field). A record for which this panics cannot be
+    /// read.
     pub fn key_with(mut self, key: impl Fn(&V) -> K + Send + 'static) -> Self {
         self.key_of = KeyOf::Function(Box::new(key));
         self
@@ -100,6 +101,16 @@ impl<K, V> SowMapBuilder<K, V> {
     /// Has the server send only the fields of an update that changed, and merges them into the record: names are
     /// replaced leaf by leaf, lists as a whole. Saves bandwidth, and keeps each record a second time, as JSON. A
     /// field that a publisher leaves out of a whole record stays: deltas cannot say that it is gone.
+    ///
+    /// An update that is no JSON may have said anything: the record is out of the map, and each further update of it
+    /// told to [`on_error`](Self::on_error), until it comes as a whole, in the result that follows a reconnect or
+    /// after it was deleted or out of the filter.
+    ///
+    /// Values are made of the merged [`serde_json::Value`], which has no integer beyond 64 bits, rounds longer
+    /// decimals, and makes no `RawValue`. Where that matters leave this off: then they are read from the bytes.
+    ///
+    /// Not together with [`conflate`](Subscribe::conflate), by which the client drops messages that are not read
+    /// yet: updates would be lost. [`conflation`](Self::conflation) by the server is possible.
     pub fn delta(mut self) -> Self {
         self.merges = true;
         self
@@ -122,7 +133,8 @@ impl<K, V> SowMapBuilder<K, V> {
     }
 
     /// Says anything else about the query and subscription, such as `|s| s.max_depth(1000)`. The map needs
-    /// out-of-focus messages and record keys: leave them on.
+    /// out-of-focus messages and record keys: leave them on. `|s| s.conflate()` is not possible with
+    /// [`delta`](Self::delta).
     pub fn describe(mut self, change: impl FnOnce(Subscribe) -> Subscribe + Send + 'static) -> Self {
         self.change.push(Box::new(change));
         self
@@ -155,9 +167,10 @@ where
     /// [`SowMap::wait_ready`] waits for that.
     ///
     /// # Errors
-    /// As for [`Subscribe::start`], and if the system has no thread left.
+    /// As for [`Subscribe::start`], and if the system has no thread left; `InvalidArgument` for
+    /// [`delta`](Self::delta) with [`conflate`](Subscribe::conflate).
     pub fn start(self) -> Result<SowMap<K, V>> {
-        let (subscribe, making) = self.prepare();
+        let (subscribe, making) = self.prepare()?;
         making.finish(subscribe.start()?)
     }
 
@@ -167,12 +180,17 @@ where
     /// # Errors
     /// As for `start`.
     pub fn start_future(self) -> impl Future<Output = Result<SowMap<K, V>>> + Send {
-        let (subscribe, making) = self.prepare();
-        let starting: Starting = subscribe.start_future();
-        async move { making.finish(starting.await?) }
+        let begun = self.prepare().map(|(subscribe, making)| {
+            let starting: Starting = subscribe.start_future();
+            (starting, making)
+        });
+        async move {
+            let (starting, making) = begun?;
+            making.finish(starting.await?)
+        }
     }
 
-    fn prepare(self) -> (Subscribe, Making<K, V>) {
+    fn prepare(self) -> Result<(Subscribe, Making<K, V>)> {
         let Self { client, topic, key_of, merges, change, on_change, on_error } = self;
         let described = if merges {
             client.sow_and_delta_subscribe(topic.clone())
@@ -180,7 +198,12 @@ where
             client.sow_and_subscribe(topic.clone())
         };
         let described = change.into_iter().fold(described.batch_size(BATCH), |s, change| change(s)).oof();
-        (described, Making { client, topic, table: Table::new(key_of, merges), on_change, on_error })
+        if merges && described.conflates() {
+            return Err(Error::InvalidArgument(format!(
+                "the map of \"{topic}\" merges deltas, and client-side conflation would drop some of them; leave out `delta` or `conflate`"
+            )));
+        }
+        Ok((described, Making { client, topic, table: Table::new(key_of, merges), on_change, on_error }))
     }
 }
 

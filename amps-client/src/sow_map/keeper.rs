@@ -35,7 +35,22 @@ where
     K: Eq + Hash + Clone + DeserializeOwned,
     V: DeserializeOwned,
 {
+    /// Until the subscription ends, or a key does what a key must not do: hashing, comparing and cloning it is the
+    /// application's code, and what a panic in it leaves of the rows nobody knows.
     pub(super) fn run(mut self, subscription: Subscription) {
+        let mut end = End { kept: Arc::clone(&self.kept), error: Some(self.failed("it ended in a panic")) };
+        match catch_unwind(AssertUnwindSafe(|| self.follow(subscription))) {
+            Ok(error) => end.error = error,
+            Err(panic) => {
+                let error =
+                    self.failed(&format!("a key or a value of the map panicked: {}", panic_text(panic)));
+                end.error = Some(error.clone());
+                self.tell(&TypedError::Subscription(error));
+            }
+        }
+    }
+
+    fn follow(&mut self, subscription: Subscription) -> Option<Error> {
         let mut end = None;
         for message in subscription {
             match message {
@@ -48,7 +63,11 @@ where
                 }
             }
         }
-        self.kept.set_state(MapState::Ended, end);
+        end
+    }
+
+    fn failed(&self, text: &str) -> Error {
+        Error::Handler { subscription: self.name.clone(), text: text.to_owned() }
     }
 
     fn apply(&mut self, message: Message) {
@@ -81,7 +100,7 @@ where
                     Some(key) => {
                         let part = kind != CommandKind::Sow;
                         // Reading is the application's code: without the lock.
-                        let (read, error) = match self.table.read(&key, message.data(), part) {
+                        let (read, error) = match self.read(&key, message.data(), part) {
                             Ok(read) => (Some(read), Ok(())),
                             Err(error) => (None, Err(error)),
                         };
@@ -98,6 +117,15 @@ where
         if let Some(trouble) = trouble {
             self.tell(&trouble);
         }
+    }
+
+    /// Reads a record. What panics while it does cannot read it.
+    fn read(&mut self, key: &[u8], body: &[u8], part: bool) -> Result<(K, V), serde_json::Error> {
+        let table = &mut self.table;
+        catch_unwind(AssertUnwindSafe(|| table.read(key, body, part))).unwrap_or_else(|panic| {
+            let text = panic_text(panic);
+            Err(serde_json::Error::custom(format!("what reads its value or its key panicked: {text}")))
+        })
     }
 
     /// Changes the rows that the application sees.
@@ -131,7 +159,7 @@ where
                     let text = format!(
                         "a record cannot be read as a value of the map (line {line}, column {column}); set on_error to see it"
                     );
-                    self.hooks.report(&Error::Handler { subscription: self.name.clone(), text });
+                    self.hooks.report(&self.failed(&text));
                 }
             };
         };
@@ -142,7 +170,19 @@ where
     fn guarded(&self, told: std::thread::Result<()>) {
         if let Err(panic) = told {
             let text = format!("a listener of the map panicked: {}", panic_text(panic));
-            self.hooks.report(&Error::Handler { subscription: self.name.clone(), text });
+            self.hooks.report(&self.failed(&text));
         }
+    }
+}
+
+/// Says that the map has ended, however its thread ends: whoever waits for the map hears of it.
+struct End<K, V> {
+    kept: Arc<Kept<K, V>>,
+    error: Option<Error>,
+}
+
+impl<K, V> Drop for End<K, V> {
+    fn drop(&mut self) {
+        self.kept.set_state(MapState::Ended, self.error.take());
     }
 }

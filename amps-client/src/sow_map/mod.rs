@@ -269,7 +269,9 @@ impl<K, V> SowMap<K, V> {
         self.handle.kept.lock().state
     }
 
-    /// Why it has ended; `None` before that, and if the application ended it.
+    /// Why it has ended; `None` before that, and if the application ended it. A key that panics where it is hashed,
+    /// compared or cloned ends it as well, with an error of the kind
+    /// [`MessageHandler`](crate::ErrorKind::MessageHandler).
     pub fn error(&self) -> Option<Error> {
         self.handle.kept.lock().error.clone()
     }

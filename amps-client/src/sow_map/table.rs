@@ -27,7 +27,7 @@ pub(super) enum KeyOf<K, V> {
 
 impl<K> Default for Record<K> {
     fn default() -> Self {
-        Self { key: None, counted: false, whole: None }
+        Self { key: None, counted: false, whole: None, lacks_whole: false }
     }
 }
 
@@ -52,6 +52,8 @@ struct Record<K> {
     counted: bool,
     /// Only where updates are merged.
     whole: Option<Value>,
+    /// Nobody knows what it is: a part of it was no JSON. Nothing can be merged until it comes as a whole.
+    lacks_whole: bool,
 }
 
 impl<K: Eq + Hash + Clone + DeserializeOwned, V: DeserializeOwned> Table<K, V> {
@@ -134,29 +136,54 @@ impl<K: Eq + Hash + Clone + DeserializeOwned, V: DeserializeOwned> Table<K, V> {
     /// [put](Self::put).
     ///
     /// # Errors
-    /// It cannot be read.
+    /// It cannot be read, or it is an update of a record of which an earlier part could not be.
     pub(super) fn read(
         &mut self,
         record: &[u8],
         body: &[u8],
         part: bool,
     ) -> Result<(K, V), serde_json::Error> {
-        if !self.merges && !matches!(self.key_of, KeyOf::Field(_)) {
+        if !self.merges {
+            // From the bytes: `Value` has no number beyond 64 bits, and no raw text.
             let value = serde_json::from_slice(body)?;
-            return Ok((self.key(record, &Value::Null, &value)?, value));
+            let fields = match self.key_of {
+                KeyOf::Field(_) => serde_json::from_slice(body)?,
+                KeyOf::Record | KeyOf::Function(_) => Value::Null,
+            };
+            return Ok((self.key(record, &fields, &value)?, value));
         }
-        let mut whole: Value = serde_json::from_slice(body)?;
-        if self.merges {
-            let kept = self.records.entry(record.into()).or_default();
-            if let Some(old) = kept.whole.as_mut().filter(|_| part) {
-                merge(old, whole);
-                whole = old.clone();
-            } else {
-                kept.whole = Some(whole.clone());
-            }
-        }
+        let whole = self.whole(record, body, part)?;
         let value = V::deserialize(&whole)?;
         Ok((self.key(record, &whole, &value)?, value))
+    }
+
+    /// What a record is as a whole, now that this came. The first of a record is whole whatever it is (server.md
+    /// DS-01), and so is that of a query (DS-09); a publish that is whole looks like one that is not.
+    fn whole(&mut self, record: &[u8], body: &[u8], part: bool) -> Result<Value, serde_json::Error> {
+        let kept = self.records.entry(record.into()).or_default();
+        let came = match serde_json::from_slice::<Value>(body) {
+            Ok(came) => came,
+            Err(error) => {
+                kept.whole = None;
+                kept.lacks_whole = true;
+                return Err(error);
+            }
+        };
+        let whole = match kept.whole.take() {
+            Some(mut old) if part => {
+                merge(&mut old, came);
+                old
+            }
+            _ if part && kept.lacks_whole => {
+                return Err(serde_json::Error::custom(
+                    "it is an update of a record of which an earlier part was no JSON; it is read again once it comes as a whole",
+                ));
+            }
+            _ => came,
+        };
+        kept.lacks_whole = false;
+        kept.whole = Some(whole.clone());
+        Ok(whole)
     }
 
     fn key(&self, record: &[u8], whole: &Value, value: &V) -> Result<K, serde_json::Error> {
@@ -237,6 +264,57 @@ mod tests {
         assert_eq!(*rows["1"], json!({"id":1}), "a whole record replaces");
         let kinds: Vec<_> = changes.iter().map(|change| matches!(change, Change::Updated { .. })).collect();
         assert_eq!(kinds, [false, true, true]);
+    }
+
+    /// What came in a part that is no JSON nobody knows: what is merged behind it would look good, and be wrong.
+    #[test]
+    fn a_record_of_which_a_part_is_lost_is_not_seen_until_it_comes_as_a_whole() {
+        for first in [&br#"{"id":1,"a":1,"b":1}"#[..], b"broken"] {
+            let (mut table, mut rows) = table(KeyOf::Record, true);
+            let mut changes = Changes::new();
+            _ = table.take(b"1", first, true, &mut rows, &mut changes);
+            table.take(b"1", b"broken", true, &mut rows, &mut changes).unwrap_err();
+            let error = table.take(b"1", br#"{"id":1,"b":3}"#, true, &mut rows, &mut changes).unwrap_err();
+            assert!(error.to_string().contains("an earlier part"), "{error}");
+            assert!(rows.is_empty());
+            assert_eq!(table.unreadable(), 1);
+            // A query brings it as a whole, and then updates count again.
+            table.take(b"1", br#"{"id":1,"a":2,"b":3}"#, false, &mut rows, &mut changes).unwrap();
+            table.take(b"1", br#"{"id":1,"b":4}"#, true, &mut rows, &mut changes).unwrap();
+            assert_eq!(*rows["1"], json!({"id":1,"a":2,"b":4}));
+            // So it does once the record was gone.
+            table.take(b"1", b"broken", false, &mut rows, &mut changes).unwrap_err();
+            table.remove(b"1", &mut rows, &mut changes);
+            table.take(b"1", br#"{"id":1}"#, true, &mut rows, &mut changes).unwrap();
+            assert_eq!((&*rows["1"], table.unreadable()), (&json!({"id":1}), 0));
+        }
+    }
+
+    /// Of a value that JSON has and `V` has not, everything is known.
+    #[test]
+    fn a_record_that_is_no_value_for_a_while_is_merged_on() {
+        let mut table = Table::<String, HashMap<String, u32>>::new(KeyOf::Record, true);
+        let (mut rows, mut changes) = (Rows::new(), Vec::new());
+        table.take(b"1", br#"{"a":1,"b":1}"#, true, &mut rows, &mut changes).unwrap();
+        table.take(b"1", br#"{"a":"one","b":2}"#, true, &mut rows, &mut changes).unwrap_err();
+        assert!(rows.is_empty());
+        table.take(b"1", br#"{"a":3}"#, true, &mut rows, &mut changes).unwrap();
+        assert_eq!(*rows["1"], HashMap::from([("a".into(), 3), ("b".into(), 2)]));
+    }
+
+    #[test]
+    fn a_value_is_read_from_the_bytes_and_loses_no_digit() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Large {
+            n: u128,
+        }
+        let body = br#"{"id":"a","n":340282366920938463463374607431768211455}"#;
+        for key_of in [KeyOf::Record, KeyOf::Field("/id".into()), KeyOf::Function(Box::new(|_| "a".into()))] {
+            let mut table = Table::<String, Large>::new(key_of, false);
+            let (mut rows, mut changes) = (Rows::new(), Vec::new());
+            table.take(b"a", body, true, &mut rows, &mut changes).unwrap();
+            assert_eq!(*rows["a"], Large { n: u128::MAX });
+        }
     }
 
     #[test]
