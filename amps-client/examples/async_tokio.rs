@@ -1,8 +1,8 @@
 //! A typed queue worker as a task of tokio: `cargo run -p amps-client --features async,json --example async_tokio`.
 //!
 //! A queue is a stream of values. A guard acknowledges a message when the work on it is done, and gives it back when the
-//! task fails or is cancelled half-way. The server is embedded; `-- tcp://HOST:PORT/amps/json` names another, with a
-//! queue `orders`.
+//! task fails or is cancelled half-way. The server is embedded: the orders are made up, and on a real queue this would
+//! take those of others.
 
 use std::error::Error;
 use std::time::Duration;
@@ -21,9 +21,8 @@ struct Order {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let server = FakeServer::builder().queue(QueueConfig::new("orders").max_backlog(10)).start()?;
-    let uri = std::env::args().nth(1).unwrap_or_else(|| server.uri("json"));
     let client = Client::builder("order-worker-1")
-        .server(uri)
+        .server(server.uri("json"))
         .reconnect(Reconnect::new())
         .ack_batch_size(5)
         .connect_future()

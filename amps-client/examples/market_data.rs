@@ -3,8 +3,7 @@
 //!
 //! A query with a subscription gives the table as it is, then every change. With conflation, a change that arrives while
 //! an older one of the same symbol is still unread takes its place: a screen that draws ten times a second never
-//! falls behind a feed that says more. The server is embedded; `-- tcp://HOST:PORT/amps/json` names another, whose
-//! topic `prices` has the key `/symbol`.
+//! falls behind a feed that says more. The server is embedded: the quotes are invented, and belong on no other.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -25,7 +24,7 @@ struct Quote {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let server = FakeServer::builder().sow(SowConfig::new("prices").key("/symbol")).start()?;
-    let uri = std::env::args().nth(1).unwrap_or_else(|| server.uri("json"));
+    let uri = server.uri("json");
 
     let feed = Client::builder("feed").server(&uri).connect()?;
     let publish = |cents| {

@@ -1,9 +1,10 @@
 //! Logging on with a token that a command prints: `cargo run -p amps-client --example token_from_command`.
 //!
-//! Kerberos tickets, OAuth access tokens and the like come from a program: `klist`-like helpers, `gcloud auth
-//! print-access-token`, a script of the site. `TokenCommand` runs it when a logon needs a token, keeps the token
-//! until shortly before it expires, and asks for another one when the server wants that. The command here is this
-//! program itself with the argument `issue`; it prints a token, and for how many seconds that is valid.
+//! Kerberos tickets, OAuth access tokens and the like come from a program, often a script of the site. `TokenCommand`
+//! runs it when a logon needs a token, keeps the token until shortly before it expires, and asks for another one when the
+//! server wants that. What the program prints is a token and the seconds for which it is valid, in one line:
+//! `TOKEN 3600`; a tool that prints more, or less, needs a script around it that does. The command here is this
+//! program itself with the argument `issue`.
 
 use std::error::Error;
 use std::fmt;

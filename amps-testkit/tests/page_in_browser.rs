@@ -337,27 +337,9 @@ fn the_page_says_that_a_server_is_gone_and_goes_on_when_it_is_back() {
     assert_eq!(browser.complaints(), &[] as &[String]);
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn no_process_of_a_browser_outlives_it() {
     let Some((browser, _alone)) = browser() else { return };
-    let group = browser.process().to_string();
-    let lives = |stat: String| {
-        // What comes before is a name in parentheses, with anything in it.
-        let (_, fields) = stat.rsplit_once(')').unwrap();
-        let fields: Vec<&str> = fields.split_whitespace().collect();
-        // Its state, its parent, its group.
-        fields[0] != "Z" && fields[2] == group
-    };
-    let alive = || {
-        let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path().join("stat"));
-        processes.filter_map(|stat| std::fs::read_to_string(stat).ok()).any(lives)
-    };
-    assert!(alive());
-    drop(browser);
-    // What was killed may take a moment to go.
-    let started = std::time::Instant::now();
-    while alive() {
-        assert!(started.elapsed() < browser::PATIENCE, "processes of the browser are left");
-    }
+    assert!(browser.lives());
+    assert!(browser.ends(), "a process of the browser is left");
 }

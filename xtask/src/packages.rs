@@ -36,7 +36,7 @@ const NAMES: &[&str] = &[
 const LARGEST: u64 = 256 * 1024;
 
 /// Packages all of them and looks at what is in them. With `whole`, each is also compiled from its package, as if the others
-/// were published, and its tests run outside of this workspace.
+/// were published, and its tests run outside of this workspace; of the client's package only the program is compiled there.
 ///
 /// # Errors
 /// What cargo said, or the findings, a line each.
@@ -63,7 +63,11 @@ pub fn run(whole: bool) -> Result<(), String> {
     if whole {
         test_unpacked()?;
     }
-    let how = if whole { "compiled and tested from its package" } else { "packaged, not compiled" };
+    let how = if whole {
+        format!("compiled from its package, and tested there but for {WITHOUT_TESTS}")
+    } else {
+        "packaged, not compiled".to_owned()
+    };
     let seconds = began.elapsed().as_secs_f64();
     println!("== packages: {} in this order, each {how}: {seconds:.1} s", PUBLISHED.join(", "));
     Ok(())

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use crate::process::{amps, at, logged};
+use crate::process::{amps, amps_reading, at, logged};
 
 /// An archive with these files, packed and not by turns.
 fn archive(directory: &Path, files: &[(&str, &[u8])]) -> PathBuf {
@@ -93,4 +93,20 @@ fn a_message_that_is_damaged_ends_it_and_an_archive_without_any_is_nothing() {
     let path = archive(directory.path(), &[]);
     let line = ["publish", "--server", &address, "--topic", "none", "--file", path.to_str().unwrap()];
     assert!(amps(&line).done().text().starts_with("total messages published: 0 ("));
+}
+
+#[test]
+fn an_archive_on_stdin_is_refused_unless_a_delimiter_says_that_it_is_messages() {
+    let (server, directory) = place();
+    let address = at(&server);
+    let bytes = fs::read(archive(directory.path(), &[("1", b"{\"id\":1}"), ("2", b"{\"id\":2}")])).unwrap();
+    for command in ["publish", "sow_delete"] {
+        let line = [command, "--server", &address, "--topic", "vans"];
+        assert!(amps_reading(bytes.clone(), &line).failed(2).contains("name the file by --file"));
+    }
+    assert!(logged(&server, "vans").is_empty());
+    let line =
+        ["publish", "--server", &address, "--topic", "bytes", "--type", "binary", "--delimiter", "|||"];
+    amps_reading(bytes.clone(), &line).done();
+    assert_eq!(logged(&server, "bytes"), [bytes]);
 }

@@ -2,13 +2,14 @@
 //!
 //! Waits for conditions inside of a page, never for time; when it is dropped nothing of the browser is left.
 
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ const FLAGS: [&str; 11] = [
 /// A browser with one page.
 pub(crate) struct Browser {
     process: Group,
+    /// Says nothing; it is disconnected when the stderr of the browser has ended.
+    stderr: Receiver<Infallible>,
     socket: WebSocket<TcpStream>,
     session: Option<String>,
     last: u64,
@@ -85,6 +88,7 @@ impl Browser {
         let mut process = Group { leader: command.spawn().unwrap(), _profile: profile };
         let stderr = process.leader.stderr.take().unwrap();
         let (found, url) = channel();
+        let (reads, ended) = channel();
         // Reads on to the end, so that the browser can always write.
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -92,13 +96,15 @@ impl Browser {
                     let _nobody_waits = found.send(url.to_owned());
                 }
             }
+            drop(reads);
         });
         let url = url.recv_timeout(PATIENCE).expect("the browser has not said where it listens");
         let address = url.strip_prefix("ws://").and_then(|rest| rest.split('/').next()).unwrap();
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(MORE_PATIENCE)).unwrap();
         let (socket, _) = tungstenite::client(&*url, stream).unwrap();
-        let mut browser = Self { process, socket, session: None, last: 0, complaints: Vec::new() };
+        let mut browser =
+            Self { process, stderr: ended, socket, session: None, last: 0, complaints: Vec::new() };
         let page = browser.call("Target.createTarget", &json!({"url": "about:blank"}));
         let attach = json!({"targetId": page["targetId"], "flatten": true});
         let attached = browser.call("Target.attachToTarget", &attach);
@@ -219,8 +225,15 @@ impl Browser {
         &self.complaints
     }
 
-    /// Its process, which leads the group of all the others.
-    pub(crate) fn process(&self) -> u32 {
-        self.process.leader.id()
+    /// Whether a process of it lives. All of them have one stderr, and the last to go ends it.
+    pub(crate) fn lives(&self) -> bool {
+        self.stderr.try_recv() == Err(TryRecvError::Empty)
+    }
+
+    /// Drops it, and waits until no process of it lives; `false` if one never goes.
+    pub(crate) fn ends(self) -> bool {
+        let Self { process, stderr, .. } = self;
+        drop(process);
+        stderr.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Disconnected)
     }
 }

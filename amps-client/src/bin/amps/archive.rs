@@ -11,8 +11,16 @@ use zip::result::ZipError;
 
 use crate::failure::Failure;
 
+/// By so many bytes an archive is known.
+pub(crate) const BEGINNING: usize = 4;
+
 /// How archives begin; the second is one without members.
-const BEGINNINGS: [&[u8; 4]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
+const BEGINNINGS: [&[u8; BEGINNING]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
+
+/// Whether this is how an archive begins.
+pub(crate) fn begins(bytes: &[u8]) -> bool {
+    BEGINNINGS.iter().any(|beginning| bytes.starts_with(*beginning))
+}
 
 /// An archive that is read from its first message on.
 pub(crate) struct Archive {
@@ -26,10 +34,10 @@ impl Archive {
     pub(crate) fn in_file(path: &Path, file: &File) -> Result<Option<Self>, Failure> {
         let unread = |error: io::Error| Failure::unopened(path, &error);
         let mut beginning = Vec::new();
-        file.take(4).read_to_end(&mut beginning).map_err(unread)?;
+        file.take(BEGINNING as u64).read_to_end(&mut beginning).map_err(unread)?;
         let mut file = file;
         file.seek(SeekFrom::Start(0)).map_err(unread)?;
-        if !BEGINNINGS.iter().any(|begin| beginning == begin.as_slice()) {
+        if !begins(&beginning) {
             return Ok(None);
         }
         let file = file.try_clone().map_err(unread)?;

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use amps_client::{DeleteStats, SowDelete};
 
 use crate::connection::Link;
-use crate::failure::{Failure, OTHER, Outcome, TIMED_OUT};
+use crate::failure::{CONNECTION, Failure, Outcome, TIMED_OUT};
 use crate::input::{Event, Input};
 use crate::options::SowDelete as Options;
 use crate::stop::{Cause, Stop};
@@ -31,10 +31,44 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, Failure> {
 
 fn delete(options: &Options, input: Option<Input>, stop: &Stop) -> Result<Outcome, Failure> {
     let link = Link::open(&options.connection, stop)?;
-    let aborting = link.client.clone();
     let mut total = DeleteStats::default();
+    let deleted = all(options, input, &link, stop, &mut total);
+    stop.wake_nobody();
+    // However it ended: what is deleted is deleted.
+    report(options, total, stop);
+    match (&deleted, stop.cause()) {
+        (Ok(_), _) => _ = link.close(stop),
+        // The signal is the status, and this the reason why the sum may be too small.
+        (Err(failure), Some(Cause::Signal(_))) => _ = failure.report(),
+        (Err(_), _) => {}
+    }
+    match (deleted?, stop.cause()) {
+        (Read::All, _) | (Read::Some, None) => Ok(Outcome::Done),
+        (Read::Some, Some(Cause::Signal(signal))) => Ok(Outcome::Signalled(signal)),
+        (Read::Some, Some(Cause::TimedOut | Cause::OutputGone)) => {
+            Err(Failure::new(TIMED_OUT, "stopped before everything was deleted; allow more time"))
+        }
+    }
+}
+
+/// How much of the input was dealt with.
+enum Read {
+    All,
+    /// There was a reason to stop.
+    Some,
+}
+
+/// Deletes until there is nothing more, or has to stop; what the server said is in the total.
+fn all(
+    options: &Options,
+    input: Option<Input>,
+    link: &Link,
+    stop: &Stop,
+    total: &mut DeleteStats,
+) -> Result<Read, Failure> {
+    let aborting = link.client.clone();
     let mut add = |delete: &SowDelete| -> Result<(), Failure> {
-        let stats = link.client.sow_delete(delete)?;
+        let stats = link.client.sow_delete(delete).map_err(|error| unanswered(error.into()))?;
         total.records_deleted += stats.records_deleted;
         total.matches += stats.matches;
         total.topic_matches += stats.topic_matches;
@@ -47,11 +81,10 @@ fn delete(options: &Options, input: Option<Input>, stop: &Stop) -> Result<Outcom
         stop.wake_by(move || aborting.abort());
         add(&SowDelete::by_keys(&options.topic, keys.split(',').map(str::trim)))?;
     } else if let Some(input) = input {
-        let (events, waking) = input.start(&options.delimiter.clone().unwrap_or_default());
+        let (events, waking) = input.start(options.delimiter.as_ref());
         stop.wake_by(move || _ = waking.try_send(Event::Stop));
-        loop {
-            // A full channel has no room for the event that tells of it.
-            stopped(stop)?;
+        // A full channel has no room for the event that tells of it.
+        while stop.cause().is_none() {
             let event = match stop.remaining() {
                 Some(left) => events.recv_timeout(left).unwrap_or(Event::Stop),
                 None => events.recv().unwrap_or(Event::End),
@@ -59,28 +92,28 @@ fn delete(options: &Options, input: Option<Input>, stop: &Stop) -> Result<Outcom
             match event {
                 Event::Messages(messages, _) => {
                     for message in messages.iter().filter(|message| !message.is_empty()) {
-                        stopped(stop)?;
+                        if stop.cause().is_some() {
+                            return Ok(Read::Some);
+                        }
                         add(&SowDelete::by_data(&options.topic, message))?;
                     }
                 }
-                Event::Failed(text) => return Err(Failure::new(OTHER, text)),
-                Event::End => break,
+                Event::Failed(failure) => return Err(failure),
+                Event::End => return Ok(Read::All),
                 // The next turn looks why.
                 Event::Stop => {}
             }
         }
+        return Ok(Read::Some);
     }
-    stop.wake_nobody();
-    report(options, total, stop);
-    let _ = link.close(stop);
-    Ok(Outcome::Done)
+    Ok(Read::All)
 }
 
-/// The reason to stop, as an error: the records behind it were not deleted.
-fn stopped(stop: &Stop) -> Result<(), Failure> {
-    match stop.cause() {
-        None => Ok(()),
-        Some(_) => Err(Failure::new(TIMED_OUT, "stopped before everything was deleted; allow more time")),
+/// Nobody knows what a delete did that has no answer.
+fn unanswered(failure: Failure) -> Failure {
+    match failure.status() {
+        CONNECTION | TIMED_OUT => failure.within("the last delete has no answer and is not counted"),
+        _ => failure,
     }
 }
 

@@ -11,14 +11,18 @@ use std::time::Duration;
 
 use memchr::memmem::Finder;
 
-use crate::archive::Archive;
+use crate::archive::{Archive, BEGINNING, begins};
 use crate::escapes::Delimiter;
-use crate::failure::Failure;
+use crate::failure::{Failure, OTHER};
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 64 << 10;
-/// Reads that may wait to be published.
+/// Reads that may wait to be published. So many may hold one message that is as long as can be, not more: that takes
+/// thousands of reads.
 const AHEAD: usize = 8;
+/// Nothing of an archive waits: each of its messages may be as long as can be, so the next is unpacked while one is
+/// published, and is kept back until somebody asks for it.
+const ARCHIVE_AHEAD: usize = 0;
 /// How long to leave an input alone that has nothing and does not wait.
 const NOT_NOW: Duration = Duration::from_millis(5);
 /// About what a server accepts; without a delimiter in so many bytes there is none.
@@ -32,7 +36,7 @@ pub(crate) enum Event {
     /// There is nothing more.
     End,
     /// Reading failed.
-    Failed(String),
+    Failed(Failure),
     /// There is a reason to stop.
     Stop,
 }
@@ -73,25 +77,39 @@ impl Input {
         Ok(Self { from, size, name: path.display().to_string() })
     }
 
-    /// Begins to read; also gives the end by which others wake who waits.
-    pub(crate) fn start(self, delimiter: &Delimiter) -> (Receiver<Event>, SyncSender<Event>) {
-        let (sender, events) = sync_channel(AHEAD);
-        let (reading, failing) = (sender.clone(), sender.clone());
-        let splitter = Splitter::new(delimiter);
+    /// Begins to read, lines if no delimiter is given; also gives the end by which others wake who waits.
+    pub(crate) fn start(self, delimiter: Option<&Delimiter>) -> (Receiver<Event>, SyncSender<Event>) {
         let Self { from, name, .. } = self;
+        let ahead = match from {
+            Source::Stream(_) => AHEAD,
+            Source::Archive(_) => ARCHIVE_AHEAD,
+        };
+        let (sender, events) = sync_channel(ahead);
+        let reading = sender.clone();
+        let splitter = Splitter::new(&delimiter.cloned().unwrap_or_default());
+        let text = delimiter.is_none();
         // It waits for input, perhaps for ever, and ends with the process.
         let read = move || {
             let end = match from {
-                Source::Stream(stream) => read(stream, &name, splitter, &reading),
+                Source::Stream(stream) => read(stream, &name, splitter, text, &reading),
                 Source::Archive(archive) => unpack(archive, &name, &reading),
             };
             let _ = reading.send(end);
         };
-        if let Err(error) = std::thread::Builder::new().name("amps-input".into()).spawn(read) {
-            let _ = failing.send(Event::Failed(format!("cannot start a thread: {error}")));
+        match std::thread::Builder::new().name("amps-input".into()).spawn(read) {
+            Ok(_) => (events, sender),
+            Err(error) => {
+                // With room for it: nobody listens yet.
+                let (sender, events) = sync_channel(AHEAD);
+                let _ = sender.send(failed(format!("cannot start a thread: {error}")));
+                (events, sender)
+            }
         }
-        (events, sender)
     }
+}
+
+fn failed(text: String) -> Event {
+    Event::Failed(Failure::new(OTHER, text))
 }
 
 /// The messages of an archive, a few at a time.
@@ -100,7 +118,7 @@ fn unpack(mut archive: Archive, name: &str, events: &SyncSender<Event>) -> Event
     loop {
         let next = match archive.next(LONGEST) {
             Ok(next) => next,
-            Err(text) => return Event::Failed(format!("cannot read {name}: {text}")),
+            Err(text) => return failed(format!("cannot read {name}: {text}")),
         };
         let end = next.is_none();
         if let Some((message, packed)) = next {
@@ -122,13 +140,16 @@ fn unpack(mut archive: Archive, name: &str, events: &SyncSender<Event>) -> Event
     }
 }
 
+/// The messages of a stream, and with `text` not of one that only a program can read.
 fn read(
     mut stream: Box<dyn Read + Send>,
     name: &str,
     mut splitter: Splitter,
+    text: bool,
     events: &SyncSender<Event>,
 ) -> Event {
     let mut chunk = vec![0; CHUNK];
+    let mut beginning = Vec::new();
     loop {
         let count = match stream.read(&mut chunk) {
             Ok(0) => {
@@ -143,11 +164,22 @@ fn read(
                 std::thread::sleep(NOT_NOW);
                 continue;
             }
-            Err(error) => return Event::Failed(format!("cannot read {name}: {error}")),
+            Err(error) => return failed(format!("cannot read {name}: {error}")),
         };
-        let messages = splitter.push(chunk.get(..count).unwrap_or_default());
+        let bytes = chunk.get(..count).unwrap_or_default();
+        // There is no line break in how an archive begins: if it is one, nothing of it has left.
+        if text && beginning.len() < BEGINNING {
+            beginning.extend(bytes.iter().take(BEGINNING - beginning.len()));
+            if begins(&beginning) {
+                return Event::Failed(Failure::usage(format!(
+                    "{name} is a ZIP archive, which is not read from a pipe: name the file by --file, or say with \
+                     --delimiter that these bytes are messages"
+                )));
+            }
+        }
+        let messages = splitter.push(bytes);
         if splitter.waiting() > LONGEST {
-            return Event::Failed(format!("{name}: no delimiter within {LONGEST} bytes; check --delimiter"));
+            return failed(format!("{name}: no delimiter within {LONGEST} bytes; check --delimiter"));
         }
         if events.send(Event::Messages(messages, count as u64)).is_err() {
             return Event::End;
@@ -235,6 +267,61 @@ mod tests {
     fn a_delimiter_that_is_given_is_taken_literally() {
         assert_eq!(cut(&Delimiter::parse("10").unwrap(), &[b"1\r\n2"]), [&b"1\r"[..], b"2"]);
         assert_eq!(cut(&Delimiter::parse("--").unwrap(), &[b"a-b-", b"-c"]), [&b"a-b"[..], b"c"]);
+    }
+
+    /// What a reader who asks for everything gets, if each read gives one byte.
+    fn read_by_bytes(bytes: &'static [u8], delimiter: Option<&Delimiter>) -> Result<Vec<Vec<u8>>, Failure> {
+        struct Bytes(&'static [u8]);
+        impl Read for Bytes {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0.read(&mut buffer[..1])
+            }
+        }
+        let from = Source::Stream(Box::new(Bytes(bytes)));
+        let (events, _waking) = Input { from, size: None, name: "stdin".into() }.start(delimiter);
+        let mut all = Vec::new();
+        loop {
+            match events.recv().unwrap() {
+                Event::Messages(messages, _) => all.extend(messages),
+                Event::End => return Ok(all),
+                Event::Failed(failure) => return Err(failure),
+                Event::Stop => panic!("nobody stops it"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_archive_in_a_stream_is_told_however_it_is_chopped() {
+        for archive in [&b"PK\x03\x04\x14\n1\n"[..], b"PK\x05\x06\0\0"] {
+            let failure = read_by_bytes(archive, None).unwrap_err();
+            assert_eq!(failure.status(), crate::failure::USAGE);
+            assert!(failure.text().starts_with("stdin is a ZIP archive"), "{failure:?}");
+            let lines = Delimiter::parse("\\n").unwrap();
+            assert_eq!(read_by_bytes(archive, Some(&lines)).unwrap().concat()[..4], archive[..4]);
+        }
+        // Text that begins so, and an archive's beginning behind other text.
+        assert_eq!(read_by_bytes(b"PK", None).unwrap(), [b"PK"]);
+        let behind = b"1\nPK\x03\x04";
+        assert_eq!(read_by_bytes(behind, None).unwrap(), [&behind[..1], &behind[2..]]);
+    }
+
+    #[test]
+    fn nothing_of_an_archive_waits_but_what_the_reader_holds() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records.zip");
+        let mut zip = zip::ZipWriter::new(File::create(&path).unwrap());
+        for name in ["1", "2", "3"] {
+            zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+            io::Write::write_all(&mut zip, &vec![b'x'; CHUNK]).unwrap();
+        }
+        zip.finish().unwrap();
+        let (events, waking) = Input::open(Some(&path)).unwrap().start(None);
+        for _ in 1..=3 {
+            let Ok(Event::Messages(messages, _)) = events.recv() else { panic!("there are three") };
+            assert_eq!(messages, [vec![b'x'; CHUNK]]);
+            // There is no place where anything could wait, this event included.
+            assert!(waking.try_send(Event::Stop).is_err());
+        }
     }
 
     proptest! {

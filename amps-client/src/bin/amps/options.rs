@@ -130,7 +130,8 @@ pub(crate) struct Ping {
 /// Where messages come from.
 #[derive(Args, Debug)]
 pub(crate) struct Input {
-    /// Read from this file instead of stdin. In a ZIP archive the messages are the files 1, 2, 3 and so on
+    /// Read from this file instead of stdin. In a ZIP archive, which cannot come from a pipe, the messages are the
+    /// files 1, 2, 3 and so on
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// What stands between messages: a byte as a decimal number, or text with \n, \t, \0, \x1f. Not given, a message
@@ -404,8 +405,8 @@ mod tests {
         let mut named: BTreeSet<String> = words
             .filter_map(|word| word.strip_prefix("--").or_else(|| word.strip_prefix('-')))
             .filter(|word| {
-                !word.is_empty()
-                    && !matches!(*word, "features" | "path" | "authenticator" | "proto" | "prot" | "z")
+                let of_others = ["features", "path", "authenticator", "proto", "prot", "z"];
+                !word.is_empty() && !of_others.contains(word)
             })
             .map(ToOwned::to_owned)
             .collect();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::copy::Target;
-use crate::failure::{CONNECTION, Failure, OTHER, Outcome, TIMED_OUT};
+use crate::failure::{CONNECTION, Failure, Outcome, TIMED_OUT};
 use crate::input::{Event, Input};
 use crate::options::Publish;
 use crate::stop::{Cause, Stop};
@@ -53,7 +53,7 @@ fn publish(options: &Publish, input: Input, stop: &Stop) -> Result<Outcome, Fail
 impl Work<'_> {
     /// Publishes until the input ends, or has to.
     fn all(&mut self, input: Input) -> Result<(), Failure> {
-        let (events, waking) = input.start(&self.options.input.delimiter.clone().unwrap_or_default());
+        let (events, waking) = input.start(self.options.input.delimiter.as_ref());
         self.stop.wake_by(move || _ = waking.try_send(Event::Stop));
         let mut read = 0;
         // A full channel has no room for the event that tells to stop, and its batches may be empty: the middle of
@@ -79,7 +79,7 @@ impl Work<'_> {
                     self.progress.set_position(read);
                     self.progress.set_message(self.rate());
                 }
-                Event::Failed(text) => return Err(Failure::new(OTHER, text)),
+                Event::Failed(failure) => return Err(failure),
                 Event::End | Event::Stop => return Ok(()),
             }
         }
