@@ -5,7 +5,7 @@ mod common;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use amps_client::{ClientBuilder, CommandKind, ConnectionState, ErrorKind, Reconnect};
+use amps_client::{ClientBuilder, CommandKind, ConnectionState, ErrorKind, RawMessage, Reconnect};
 use common::{PATIENCE, Peer, aside, bookmarks, errors, placed, plain, states};
 
 fn quick() -> Reconnect {
@@ -34,6 +34,29 @@ fn without_a_policy_the_client_stays_disconnected_and_may_connect_again() {
     connecting.join().unwrap().unwrap();
     client.publish("t", b"x").unwrap();
     line.expect(CommandKind::Publish);
+}
+
+/// Whoever has no room for it could not stop it: what holds a client back is in force once it is logged on.
+#[test]
+fn what_comes_before_the_logon_is_answered_belongs_to_nobody() {
+    let peer = Peer::new();
+    let (tell, told) = channel();
+    let listens = move |message: &RawMessage<&[u8]>| _ = tell.send(message.data().to_vec());
+    let (client, mut line) = peer.connect(resilient(&peer).on_unexpected(listens));
+    let (mut stream, placing) =
+        placed(&mut line, move || client.subscribe("t").resume_silently().start().unwrap());
+    let id = placing.sub_id().unwrap().to_string();
+    drop(line);
+    let mut line = peer.accept();
+    let logon = line.expect(CommandKind::Logon);
+    line.send(&plain(&id, "t", "too early"));
+    line.send(&plain(&format!("{id},{id}"), "t", "also"));
+    line.ack_with(&logon, r#","client_name":"c","version":"5.3.5.0""#);
+    let again = line.expect(CommandKind::Subscribe);
+    line.ack(&again);
+    line.send(&plain(&id, "t", "in time"));
+    assert_eq!(stream.next().unwrap().unwrap().data(), b"in time");
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [&b"too early"[..], b"also"]);
 }
 
 /// C-7-1-2

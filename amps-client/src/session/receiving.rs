@@ -129,6 +129,11 @@ impl<A: App> Session<A> {
                 });
                 self.observe(message);
             }
+            // Nothing was placed on this connection: it belongs to nobody, and nobody may have room for it.
+            _ if logging_on => {
+                self.observe(message);
+                self.app.unexpected(message);
+            }
             CommandKind::Sow => {
                 if self.record.is_none() {
                     self.observe(message);
