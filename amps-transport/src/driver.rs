@@ -27,6 +27,7 @@ use crate::machine::{CloseMode, ConnId, Input, ListenerId, Machine};
 use crate::mailbox::{MachineId, Mailbox, Presence, Signal};
 use crate::sink::LoopSink;
 use crate::time::Time;
+use crate::timetable::Timetable;
 
 /// The token of the loop's waker.
 pub(crate) const WAKER: Token = Token(usize::MAX);
@@ -53,6 +54,9 @@ pub(crate) struct Driver<M: Machine> {
     listeners: Listeners,
     machines: Slab<Resident<M>>,
     by_id: HashMap<MachineId, usize>,
+    timetable: Timetable,
+    /// Who is due in this turn; empty in between.
+    due: Vec<usize>,
     /// The machines with notes that have not been delivered.
     mail: VecDeque<usize>,
     /// Every read goes here first and is then appended to a `BytesMut`. Without unsafe code a
@@ -78,6 +82,10 @@ struct Resident<M: Machine> {
     presence: Arc<Presence>,
 }
 
+fn deadline_of<M: Machine>(machines: &Slab<Resident<M>>, slot: usize) -> Option<Time> {
+    machines.get(slot)?.deadline
+}
+
 impl<M: Machine> Driver<M> {
     pub(crate) fn new(poll: Poll, shared: Arc<LoopShared<M>>, idle: Idle) -> io::Result<Self> {
         let registry = poll.registry().try_clone()?;
@@ -89,6 +97,8 @@ impl<M: Machine> Driver<M> {
             listeners: Listeners::default(),
             machines: Slab::new(),
             by_id: HashMap::new(),
+            timetable: Timetable::default(),
+            due: Vec::new(),
             mail: VecDeque::new(),
             scratch: vec![0; READ_SIZE],
             inbox: BytesMut::with_capacity(READ_SIZE),
@@ -130,7 +140,8 @@ impl<M: Machine> Driver<M> {
         if busy || self.idle == Idle::Spin || !self.shared.signals.is_empty() {
             return Some(Duration::ZERO);
         }
-        let machines = self.machines.iter().filter_map(|(_, resident)| resident.deadline).min();
+        let machines = &self.machines;
+        let machines = self.timetable.earliest(|slot| deadline_of(machines, slot));
         let connections = self.connections.earliest_deadline();
         let deadlines = [machines, connections, self.listeners.earliest_retry()];
         let earliest = deadlines.into_iter().flatten().filter(|at| *at != Time::NEVER).min()?;
@@ -263,14 +274,18 @@ impl<M: Machine> Driver<M> {
         for id in self.listeners.due(now) {
             self.accept(id);
         }
-        let due = |resident: &Resident<M>| resident.deadline.is_some_and(|deadline| deadline <= now);
-        // The slots are stable while machines come and go; a new one may wait a turn.
-        let last = self.machines.iter().map(|(slot, _)| slot).next_back();
-        for slot in 0..last.map_or(0, |last| last + 1) {
-            if self.machines.get(slot).is_some_and(due) {
-                self.deliver(slot, Input::Timer);
+        // Each at most once in a turn, even if it wants to be called again at once.
+        let mut due = std::mem::take(&mut self.due);
+        let machines = &self.machines;
+        due.extend(std::iter::from_fn(|| self.timetable.pop_due(now, |slot| deadline_of(machines, slot))));
+        for slot in due.drain(..) {
+            // An earlier one may have done something to it.
+            match deadline_of(&self.machines, slot) {
+                Some(deadline) if deadline <= now => self.deliver(slot, Input::Timer),
+                moved => self.timetable.set(slot, moved),
             }
         }
+        self.due = due;
     }
 
     fn ask_deadline(&mut self, id: MachineId) {
@@ -278,7 +293,10 @@ impl<M: Machine> Driver<M> {
         let Some(resident) = self.machines.get_mut(slot) else { return };
         resident.mailbox.deadline_is_asked();
         match catch_unwind(AssertUnwindSafe(|| resident.machine.deadline())) {
-            Ok(deadline) => resident.deadline = deadline,
+            Ok(deadline) => {
+                resident.deadline = deadline;
+                self.timetable.set(slot, deadline);
+            }
             Err(_) => self.evict(slot, CloseMode::Abort),
         }
     }
@@ -499,6 +517,7 @@ impl<M: Machine> Driver<M> {
         match called {
             Ok(next) => {
                 *deadline = next;
+                self.timetable.set(slot, next);
                 self.connections.carry_out_commands();
             }
             Err(_) => {
@@ -523,6 +542,7 @@ impl<M: Machine> Driver<M> {
     fn evict(&mut self, slot: usize, mode: CloseMode) {
         let Some(resident) = self.machines.try_remove(slot) else { return };
         resident.mailbox.close();
+        self.timetable.remove(slot);
         self.by_id.remove(&resident.id);
         self.mail.retain(|waiting| *waiting != slot);
         self.listeners.close_all_of(slot);

@@ -103,3 +103,4 @@ mod mailbox;
 mod sink;
 mod stack;
 mod stream;
+mod timetable;
