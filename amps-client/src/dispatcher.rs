@@ -21,7 +21,7 @@ use crate::listener::{AfterRefusal, ConnectionState};
 use crate::message::{Message, Origin};
 use crate::session::by_key::ByKey;
 use crate::session::outbound::Generation;
-use crate::session::replay;
+use crate::session::replay::{self, Replay};
 use crate::session::settling::Lease;
 use crate::session::shared::Urgency;
 use crate::session::subscription::SubKey;
@@ -178,6 +178,7 @@ impl Dispatcher {
         }
     }
 
+    #[cold]
     fn take_fresh(&mut self) {
         for (key, target) in self.fresh.take() {
             self.targets
@@ -185,6 +186,7 @@ impl Dispatcher {
         }
     }
 
+    #[inline]
     fn entry(&mut self, key: SubKey) -> Option<&mut Entry> {
         if self.targets.get_mut(key).is_none() {
             self.take_fresh();
@@ -243,8 +245,14 @@ impl Dispatcher {
     }
 
     /// Runs a handler with a message that borrows from the read buffer.
-    fn handle(&mut self, delivery: Delivery<'_, '_>) -> Disposition {
-        let Delivery { key, message, lease, replay, .. } = delivery;
+    #[inline]
+    fn handle(
+        &mut self,
+        key: SubKey,
+        message: &Raw<&[u8]>,
+        lease: Option<Lease>,
+        replay: Option<Arc<Replay>>,
+    ) -> Disposition {
         let Some(Entry { target: Target::Handler { sub, handler }, .. }) = self.targets.get_mut(key) else {
             return Disposition::Kept;
         };
@@ -259,7 +267,7 @@ impl Dispatcher {
         if watched.is_some_and(|lease| self.shared.with(|outbound| outbound.acknowledges(lease))) {
             view.watch_lease(true);
         }
-        self.lent = Some(view.into_shared());
+        self.lent = Some(view.origin.shared);
         let text = match outcome {
             Ok(Ok(())) => return Disposition::Done,
             Ok(Err(text)) => text,
@@ -268,19 +276,13 @@ impl Dispatcher {
         self.failure = Some(Error::Handler { subscription: sub.clone(), text });
         Disposition::Failed
     }
-}
 
-impl App for Dispatcher {
-    fn deliver(&mut self, delivery: Delivery<'_, '_>) -> Disposition {
-        self.generation = delivery.generation;
-        let key = delivery.key;
-        // A subscription that just ended: its leases go back to the server with it.
-        let Some(entry) = self.entry(key) else { return Disposition::Kept };
-        if matches!(entry.target, Target::Handler { .. }) {
-            return self.handle(delivery);
-        }
+    /// Keeps a message for the stream that it belongs to, until the end of the read.
+    #[inline(never)]
+    fn gather(&mut self, delivery: Delivery<'_, '_>) -> Disposition {
+        let Delivery { key, message, offset, lease, replay, last, .. } = delivery;
+        let Some(entry) = self.targets.get_mut(key) else { return Disposition::Kept };
         let Target::Stream { queue, .. } = &entry.target else { return Disposition::Kept };
-        let Delivery { message, offset, lease, replay, last, .. } = delivery;
         if entry.gathered.is_empty() {
             // A bounded stream stops within a large batch again and again: what it takes of it is copied, record by
             // record, and not the whole each time.
@@ -320,6 +322,23 @@ impl App for Dispatcher {
             self.touched.push(key);
         }
         Disposition::Kept
+    }
+}
+
+impl App for Dispatcher {
+    #[inline]
+    fn deliver(&mut self, delivery: Delivery<'_, '_>) -> Disposition {
+        // Taken apart and put together again, so that a handler's way needs no `Delivery` in memory.
+        let Delivery { key, generation, message, offset, lease, replay, last } = delivery;
+        self.generation = generation;
+        // A subscription that just ended: its leases go back to the server with it.
+        let Some(entry) = self.entry(key) else { return Disposition::Kept };
+        match entry.target {
+            Target::Handler { .. } => self.handle(key, message, lease, replay),
+            Target::Stream { .. } => {
+                self.gather(Delivery { key, generation, message, offset, lease, replay, last })
+            }
+        }
     }
 
     fn report_failure(&mut self) {

@@ -35,7 +35,8 @@ use crate::session::subscription::SubKey;
 /// ended the lease and delivers the message again.
 pub struct Message<B = Bytes> {
     raw: Raw<B>,
-    origin: Origin,
+    /// Seen by the dispatcher, which takes parts of it back without moving the whole.
+    pub(crate) origin: Origin,
 }
 
 /// Where a message came from, and whether it has to be acknowledged.
@@ -93,11 +94,6 @@ impl Origin {
 impl<B: AsRef<[u8]>> Message<B> {
     pub(crate) const fn new(raw: Raw<B>, origin: Origin) -> Self {
         Self { raw, origin }
-    }
-
-    #[inline]
-    pub(crate) fn into_shared(self) -> Arc<Shared> {
-        self.origin.shared
     }
 
     /// Acknowledges the message: it was processed and leaves its queue. It joins the batch of

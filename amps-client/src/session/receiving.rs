@@ -37,7 +37,8 @@ enum Walk {
         /// Its length, prefix included.
         frame: usize,
     },
-    Fault(DisconnectCause),
+    /// Boxed, so that every other answer fits into registers.
+    Fault(Box<DisconnectCause>),
 }
 
 impl<A: App> Session<A> {
@@ -59,7 +60,7 @@ impl<A: App> Session<A> {
                 Ok(Some(total)) => total,
                 Ok(None) => break,
                 Err(error) => {
-                    walk = Walk::Fault(DisconnectCause::BadFrame(error));
+                    walk = Walk::Fault(Box::new(DisconnectCause::BadFrame(error)));
                     break;
                 }
             };
@@ -73,7 +74,7 @@ impl<A: App> Session<A> {
                 let mut message = Message::from_parts(frame, Header::default());
                 walk = match self.decoder.decode_in_place(&mut message) {
                     Ok(()) => self.dispatch(now, &mut message, start, sink),
-                    Err(error) => Walk::Fault(DisconnectCause::BadHeader(error)),
+                    Err(error) => Walk::Fault(Box::new(DisconnectCause::BadHeader(error))),
                 };
             }
             match &mut walk {
@@ -103,7 +104,7 @@ impl<A: App> Session<A> {
         self.tell_finished();
         if let Walk::Fault(cause) = walk {
             sink.close(conn, CloseMode::Abort);
-            self.lost(now, cause, sink);
+            self.lost(now, *cause, sink);
         }
     }
 
@@ -250,7 +251,7 @@ impl<A: App> Session<A> {
         let (mut walk, mut record) = (Walk::On, Message::from_parts(&[][..], Header::default()));
         while let Some(found) = records.next_in_place(&mut record) {
             if let Err(error) = found {
-                walk = Walk::Fault(DisconnectCause::BadRecords(error));
+                walk = Walk::Fault(Box::new(DisconnectCause::BadRecords(error)));
                 break;
             }
             if self.shared.has_changed() {
