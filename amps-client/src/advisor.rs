@@ -84,7 +84,7 @@ fn run(
             }
         };
         let Some(inner) = client.get().and_then(Weak::upgrade) else { return };
-        inner.handle.post(Note::Advised { number: number.unwrap_or_default(), advice });
+        inner.handle.post(Note::Advised { number: number.unwrap_or_default(), advice: Box::new(advice) });
     }
 }
 

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use amps_protocol::{DEFAULT_MAX_INBOUND, DEFAULT_MAX_OUTBOUND, Endpoint};
-use amps_transport::{Connector, HttpHeaders, Idle, MakeLayer};
+use amps_transport::{Connector, HttpHeaders, Idle, MakeLayer, Prepared};
 
 use crate::advisor::PolicyDelay;
 use crate::authenticator::Authenticator;
 use crate::bookmark_store::BookmarkStore;
-use crate::client::{Client, Connecting, EventLoop, Parts};
+use crate::client::{Client, ClientMachine, Connecting, EventLoop, Parts};
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::hooks::Hooks;
@@ -478,6 +478,15 @@ impl ClientBuilder {
     /// The name or a connection string cannot be used, or not with what else was set, there is no server, a reconnect
     /// policy and a disconnect handler were both given, or a store cannot be used. No socket is opened.
     pub fn build(self) -> Result<Client> {
+        let (client, prepared) = self.prepare()?;
+        if let Some(prepared) = prepared {
+            prepared.start().map_err(|error| Error::EventLoop(Arc::new(error)))?;
+        }
+        Ok(client)
+    }
+
+    /// The client, and its loop, if that is its own: it does not run yet.
+    fn prepare(self) -> Result<(Client, Option<Prepared<ClientMachine>>)> {
         let invalid = |text: &str| Err(Error::InvalidArgument(text.into()));
         if self.name.is_empty() {
             return invalid("the client name is empty; give each client a name of its own");
@@ -519,11 +528,19 @@ impl ClientBuilder {
                 delay.unwrap_or_else(|| Box::new(PolicyDelay::new(policy.clone(), seed))),
             )),
         };
-        let servers: Vec<Endpoint> =
+        let mut servers: Vec<Endpoint> =
             self.servers.iter().map(|uri| parse_server(uri)).collect::<Result<_>>()?;
+        servers.shrink_to_fit();
         let mut transports = self.transports;
         transports.limit = self.max_inbound.max(self.max_outbound);
         servers.iter().try_for_each(|server| transports.check(server))?;
+        let (event_loop, prepared) = match self.event_loop {
+            Some(event_loop) => (event_loop, None),
+            None => {
+                let (event_loop, prepared) = EventLoop::prepare(&format!("amps-{}", self.name), self.idle)?;
+                (event_loop, Some(prepared))
+            }
+        };
         let heartbeat = self.heartbeat.or(self.reconnect.is_some().then_some(DEFAULT_HEARTBEAT));
         let config = SessionConfig {
             name: self.name,
@@ -538,7 +555,7 @@ impl ClientBuilder {
             transports,
             seed,
         };
-        Client::from_parts(Parts {
+        let client = Client::from_parts(Parts {
             publish_store: self.publish_store,
             bookmark_store: self.bookmark_store,
             policies,
@@ -553,21 +570,25 @@ impl ClientBuilder {
             hooks: self.hooks,
             authenticator: self.authenticator,
             max_depth: self.max_depth,
-            event_loop: self.event_loop,
-            idle: self.idle,
+            event_loop,
             command_timeout: self.command_timeout,
             publish_timeout: self.publish_timeout,
             stream_limit: self.stream_limit,
-        })
+        })?;
+        Ok((client, prepared))
     }
 
-    /// Builds the client, connects it and logs it on.
+    /// Builds the client, connects it and logs it on. Until the outcome is there the calling thread does the work of
+    /// the event loop, and runs what listens to the state of the connection; unless the loop is a shared one.
     ///
     /// # Errors
     /// As for [`build`](Self::build) and [`Client::connect`].
     pub fn connect(self) -> Result<Client> {
-        let client = self.build()?;
-        client.connect()?;
+        let (client, prepared) = self.prepare()?;
+        match prepared {
+            Some(prepared) => client.connect_on(prepared)?,
+            None => client.connect()?,
+        }
         Ok(client)
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use amps_protocol::Endpoint;
-use amps_transport::{Clock, EventLoop as Loop, Idle, MachineHandle, Time};
+use amps_transport::{Clock, EventLoop as Loop, Idle, MachineHandle, Prepared, Time};
 
 use crate::advisor::Advisor;
 use crate::authenticator::Authenticator;
@@ -150,8 +150,7 @@ pub(crate) struct Parts {
     pub(crate) hooks: Hooks,
     pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
     pub(crate) max_depth: usize,
-    pub(crate) event_loop: Option<EventLoop>,
-    pub(crate) idle: Idle,
+    pub(crate) event_loop: EventLoop,
     pub(crate) command_timeout: Option<Duration>,
     pub(crate) publish_timeout: Duration,
     pub(crate) stream_limit: usize,
@@ -171,10 +170,7 @@ impl Client {
     }
 
     pub(crate) fn from_parts(parts: Parts) -> Result<Self> {
-        let event_loop = match parts.event_loop {
-            Some(event_loop) => event_loop,
-            None => EventLoop::named(&format!("amps-{}", parts.config.name), parts.idle)?,
-        };
+        let event_loop = parts.event_loop;
         let clock = event_loop.inner.clock();
         let reconnects = parts.config.reconnect.is_some();
         let name = parts.config.name.clone();
@@ -293,6 +289,17 @@ impl Client {
         let span = self.span("connect");
         self.post(Note::Connect { servers, waiter: Arc::clone(&waiter).into() })?;
         self.await_loop(&span, &waiter).map(drop)
+    }
+
+    /// Connects on the calling thread, which runs the loop until the outcome is there: to wait for a new thread, and
+    /// then to be woken by it, takes longer than connecting.
+    pub(crate) fn connect_on(&self, mut prepared: Prepared<ClientMachine>) -> Result<()> {
+        let waiter = Arc::<Waiter>::default();
+        let span = self.span("connect");
+        self.post(Note::Connect { servers: None, waiter: Arc::clone(&waiter).into() })?;
+        span.within(|| prepared.run_until(|| waiter.is_completed()));
+        let started = prepared.start().map_err(|error| Error::EventLoop(Arc::new(error)));
+        self.await_loop(&span, &waiter).and(started)
     }
 
     /// Waits until everything that this client published before has reached the server: with a
@@ -554,6 +561,13 @@ impl EventLoop {
         let started = Loop::start_idling(name, Clock::new(), idle);
         let inner = started.map_err(|error| Error::EventLoop(Arc::new(error)))?;
         Ok(Self { inner })
+    }
+
+    /// One that does not run yet.
+    pub(crate) fn prepare(name: &str, idle: Idle) -> Result<(Self, Prepared<ClientMachine>)> {
+        let prepared = Loop::prepare(name, Clock::new(), idle);
+        let (inner, prepared) = prepared.map_err(|error| Error::EventLoop(Arc::new(error)))?;
+        Ok((Self { inner }, prepared))
     }
 }
 

@@ -549,7 +549,7 @@ impl App for Dispatcher {
                 });
             let inner = back.get().and_then(Weak::upgrade).filter(|_| step != Step::Completed);
             if let Some(inner) = inner {
-                inner.handle.post(Note::Authenticated { conn, answer });
+                inner.handle.post(Note::Authenticated { conn, answer: Box::new(answer) });
             }
         });
         if let Err(error) = spawned {
@@ -558,7 +558,7 @@ impl App for Dispatcher {
             if let Some(inner) = self.client.get().and_then(Weak::upgrade).filter(|_| step != Step::Completed)
             {
                 let answer = Answer { user: String::new(), password: Err(error) };
-                inner.handle.post(Note::Authenticated { conn, answer });
+                inner.handle.post(Note::Authenticated { conn, answer: Box::new(answer) });
             }
         }
         true

@@ -203,8 +203,7 @@ pub(crate) fn begin_unix(_path: &Path) -> io::Result<Socket> {
 /// Begins a handshake. The socket becomes writable when it is over, one way or the other.
 pub(crate) fn begin(address: SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
     check_options(options)?;
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
+    let socket = new_socket(Domain::for_address(address))?;
     apply_options(&SockRef::from(&socket), options)?;
     if let Some(ip) = options.bind {
         socket.bind(&SocketAddr::new(ip, 0).into()).map_err(|source| {
@@ -217,6 +216,18 @@ pub(crate) fn begin(address: SocketAddr, options: &SocketOptions) -> io::Result<
         Err(error) => return Err(error),
     }
     Ok(Socket::Tcp(TcpStream::from_std(socket.into())))
+}
+
+/// A socket that does not block; where the system can, by one call.
+fn new_socket(domain: Domain) -> io::Result<socket2::Socket> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return socket2::Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP));
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
 }
 
 /// Whether the handshake is over: `None` if not yet.
@@ -241,10 +252,13 @@ pub(crate) fn outcome(socket: &Socket) -> Option<io::Result<()>> {
 /// Sets up a socket, new or accepted.
 pub(crate) fn apply_options(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> {
     socket.set_tcp_nodelay(options.nodelay)?;
-    socket.set_keepalive(options.keepalive)?;
+    if !cfg!(target_os = "linux") || !options.keepalive {
+        socket.set_keepalive(options.keepalive)?;
+    }
     #[cfg(target_os = "linux")]
     {
         if options.keepalive {
+            // This switches it on as well.
             let probes = socket2::TcpKeepalive::new().with_time(KEEPALIVE_AFTER);
             socket
                 .set_tcp_keepalive(&probes.with_interval(KEEPALIVE_EVERY).with_retries(KEEPALIVE_RETRIES))?;

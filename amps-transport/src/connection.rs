@@ -56,7 +56,7 @@ pub(crate) struct Connections {
     deadlines: Deadlines<ConnId>,
     commands: Vec<Command>,
     dirty: Vec<ConnId>,
-    registry: Registry,
+    registry: Arc<Registry>,
     pub(crate) signals: Arc<Signals>,
     pub(crate) clock: Clock,
 }
@@ -122,7 +122,7 @@ pub(crate) enum Progress {
 }
 
 impl Connections {
-    pub(crate) fn new(registry: Registry, signals: Arc<Signals>, clock: Clock) -> Self {
+    pub(crate) fn new(registry: Arc<Registry>, signals: Arc<Signals>, clock: Clock) -> Self {
         Self {
             slots: Slab::new(),
             next_serial: 0,

@@ -10,6 +10,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,10 +71,23 @@ pub(crate) struct Driver<M: Machine> {
     idle: Idle,
 }
 
+/// What one turn leaves to the next: events, and memory.
+pub(crate) struct Turns {
+    events: Events,
+    signals: Vec<Signal>,
+}
+
+impl Turns {
+    pub(crate) fn new() -> Self {
+        Self { events: Events::with_capacity(EVENTS_PER_TURN), signals: Vec::new() }
+    }
+}
+
 /// A machine that lives on the loop. The machine comes first, so that it is dropped before
 /// the presence says that it is gone.
 struct Resident<M: Machine> {
-    machine: M,
+    /// Boxed: it is large, and what is around it moves.
+    machine: Box<M>,
     id: MachineId,
     deadline: Option<Time>,
     mailbox: Arc<Mailbox<M::Note>>,
@@ -87,10 +101,10 @@ fn deadline_of<M: Machine>(machines: &Slab<Resident<M>>, slot: usize) -> Option<
 }
 
 impl<M: Machine> Driver<M> {
-    pub(crate) fn new(poll: Poll, shared: Arc<LoopShared<M>>, idle: Idle) -> io::Result<Self> {
-        let registry = poll.registry().try_clone()?;
-        let connections = Connections::new(registry, Arc::clone(&shared.signals), shared.clock);
-        Ok(Self {
+    pub(crate) fn new(poll: Poll, shared: Arc<LoopShared<M>>, idle: Idle) -> Self {
+        let (registry, signals) = (Arc::clone(&shared.registry), Arc::clone(&shared.signals));
+        let connections = Connections::new(registry, signals, shared.clock);
+        Self {
             poll,
             shared,
             connections,
@@ -104,32 +118,48 @@ impl<M: Machine> Driver<M> {
             inbox: BytesMut::with_capacity(READ_SIZE),
             stopping: false,
             idle,
-        })
+        }
     }
 
     /// Runs until the last handle is gone and every connection is closed.
-    pub(crate) fn run(mut self) {
-        let mut events = Events::with_capacity(EVENTS_PER_TURN);
-        let mut signals = Vec::new();
+    pub(crate) fn run(mut self, mut turns: Turns) {
+        self.run_until(&mut turns, || false);
+    }
+
+    /// Runs on the calling thread until `done`, or until the loop has ended.
+    pub(crate) fn run_until(&mut self, turns: &mut Turns, mut done: impl FnMut() -> bool) {
+        self.shared.signals.runs_here(true);
         loop {
-            self.take_signals(&mut signals);
-            self.serve_mail();
-            self.serve_deadlines();
-            self.serve_ready();
-            if self.stopping && self.connections.is_empty() {
-                return;
+            self.serve(turns);
+            let ended = self.stopping && self.connections.is_empty();
+            if ended || done() || self.wait(turns).is_break() {
+                break;
             }
-            let timeout = self.sleep_time();
-            match self.poll.poll(&mut events, timeout) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // The poller itself is broken. To end is the best that can be done: every
-                // outlet and every handle says so.
-                Err(_) => return,
-            }
-            for event in &events {
-                self.on_event(event);
-            }
+        }
+        self.shared.signals.runs_here(false);
+    }
+
+    /// Does what there is to do.
+    fn serve(&mut self, turns: &mut Turns) {
+        for event in &turns.events {
+            self.on_event(event);
+        }
+        turns.events.clear();
+        self.take_signals(&mut turns.signals);
+        self.serve_mail();
+        self.serve_deadlines();
+        self.serve_ready();
+    }
+
+    /// Sleeps until there is more.
+    fn wait(&mut self, turns: &mut Turns) -> ControlFlow<()> {
+        let timeout = self.sleep_time();
+        match self.poll.poll(&mut turns.events, timeout) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => ControlFlow::Continue(()),
+            // The poller itself is broken. To end is the best that can be done: every
+            // outlet and every handle says so.
+            Err(_) => ControlFlow::Break(()),
         }
     }
 
@@ -194,7 +224,7 @@ impl<M: Machine> Driver<M> {
         }
     }
 
-    fn add(&mut self, machine: M, mailbox: Arc<Mailbox<M::Note>>, presence: Arc<Presence>) {
+    fn add(&mut self, machine: Box<M>, mailbox: Arc<Mailbox<M::Note>>, presence: Arc<Presence>) {
         let id = mailbox.id;
         let resident = Resident {
             machine,

@@ -14,7 +14,7 @@ use std::thread;
 
 use mio::{Poll, Registry, Waker};
 
-use crate::driver::{Driver, WAKER};
+use crate::driver::{Driver, Turns, WAKER};
 use crate::layer::Layers;
 use crate::listener::{self, Listening};
 use crate::machine::{ListenerId, Machine, SocketOptions};
@@ -24,8 +24,7 @@ use crate::time::Clock;
 /// What an event loop does while nothing happens.
 ///
 /// ```
-/// use std::sync::mpsc::{Sender, channel};
-///
+/// ///
 /// use amps_transport::{Clock, EventLoop, Idle, Input, Machine, Sink, Time};
 ///
 /// /// Passes on what it is told.
@@ -99,19 +98,66 @@ impl<M: Machine + Send + 'static> EventLoop<M> {
     ///
     /// As for [`EventLoop::start`].
     pub fn start_idling(thread_name: &str, clock: Clock, idle: Idle) -> io::Result<Self> {
+        let (event_loop, prepared) = Self::prepare(thread_name, clock, idle)?;
+        prepared.start()?;
+        Ok(event_loop)
+    }
+
+    /// Makes a loop that does not run yet: it gets its thread by [`Prepared::start`], and before that the calling
+    /// thread can run it, in [`Prepared::run_until`]. Who connects that way waits neither until a new thread runs, nor
+    /// until it is woken by it.
+    ///
+    /// ```
+    ///     /// use std::thread::{self, ThreadId};
+    ///
+    /// use amps_transport::{Clock, EventLoop, Idle, Input, Machine, Sink, Time};
+    ///
+    /// /// Tells on which thread it is called.
+    /// struct Teller(Sender<ThreadId>);
+    ///
+    /// impl Machine for Teller {
+    ///     type Note = ();
+    ///     fn handle<S: Sink>(&mut self, _now: Time, _input: Input<'_, ()>, _sink: &mut S) {
+    ///         let _ = self.0.send(thread::current().id());
+    ///     }
+    ///     fn deadline(&self) -> Option<Time> {
+    ///         None
+    ///     }
+    /// }
+    ///
+    /// let (event_loop, mut prepared) = EventLoop::prepare("later", Clock::new(), Idle::Sleep)?;
+    /// let (sender, told) = channel();
+    /// let teller = event_loop.add(Teller(sender));
+    /// teller.post(());
+    /// let mut seen = None;
+    /// prepared.run_until(|| {
+    ///     seen = told.try_recv().ok();
+    ///     seen.is_some()
+    /// });
+    /// assert_eq!(seen, Some(thread::current().id()));
+    ///
+    /// prepared.start()?;
+    /// teller.post(());
+    /// assert_ne!(told.recv(), Ok(thread::current().id()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no poller (usually: too many open files).
+    pub fn prepare(thread_name: &str, clock: Clock, idle: Idle) -> io::Result<(Self, Prepared<M>)> {
         let poll = Poll::new()?;
         let signals = Arc::new(Signals::new(Waker::new(poll.registry(), WAKER)?));
         let shared = Arc::new(LoopShared {
-            signals: Arc::clone(&signals),
+            signals,
             controls: Mutex::new(Controls { ended: false, waiting: VecDeque::new() }),
             clock,
-            registry: poll.registry().try_clone()?,
+            registry: Arc::new(poll.registry().try_clone()?),
             next_id: AtomicU64::new(0),
         });
-        let driver = Driver::new(poll, Arc::clone(&shared), idle)?;
-        let thread = thread::Builder::new().name(thread_name.to_owned()).spawn(move || driver.run())?;
-        signals.set_thread(thread.thread().id());
-        Ok(Self { guard: Arc::new(Guard(shared)) })
+        let driver = Driver::new(poll, Arc::clone(&shared), idle);
+        let prepared = Prepared { driver, turns: Turns::new(), thread_name: thread_name.to_owned() };
+        Ok((Self { guard: Arc::new(Guard(shared)) }, prepared))
     }
 
     /// Puts a machine on the loop, where it lives until it is removed or the loop ends. Its
@@ -123,7 +169,11 @@ impl<M: Machine + Send + 'static> EventLoop<M> {
         let shared = &self.guard.0;
         let (mailbox, presence) = Mailbox::new(shared.next_id(), Arc::clone(&shared.signals));
         let mailbox = Arc::new(mailbox);
-        if !shared.submit(Control::Add { machine, mailbox: Arc::clone(&mailbox), presence }) {
+        if !shared.submit(Control::Add {
+            machine: Box::new(machine),
+            mailbox: Arc::clone(&mailbox),
+            presence,
+        }) {
             mailbox.close();
         }
         MachineHandle { guard: Arc::clone(&self.guard), mailbox }
@@ -149,6 +199,41 @@ impl<M: Machine> Clone for EventLoop<M> {
 impl<M: Machine> fmt::Debug for EventLoop<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventLoop").finish_non_exhaustive()
+    }
+}
+
+/// An event loop that does not run yet; from [`EventLoop::prepare`]. Dropped without [`start`](Self::start) it ends
+/// as a loop does whose poller failed: its machines are dropped, and their handles say so.
+pub struct Prepared<M: Machine> {
+    driver: Driver<M>,
+    turns: Turns,
+    thread_name: String,
+}
+
+impl<M: Machine> Prepared<M> {
+    /// Runs the loop on the calling thread until `done` says so, which is asked whenever there is nothing left to do;
+    /// or until the loop has ended. Meanwhile the calling thread is the loop's.
+    pub fn run_until(&mut self, done: impl FnMut() -> bool) {
+        self.driver.run_until(&mut self.turns, done);
+    }
+}
+
+impl<M: Machine + Send + 'static> Prepared<M> {
+    /// Gives the loop a thread of its own, which runs it from now on. Not earlier: a thread that starts while the calling
+    /// one connects makes that slower.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no thread; the loop has ended then.
+    pub fn start(self) -> io::Result<()> {
+        let Self { driver, turns, thread_name } = self;
+        thread::Builder::new().name(thread_name).spawn(move || driver.run(turns)).map(drop)
+    }
+}
+
+impl<M: Machine> fmt::Debug for Prepared<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").finish_non_exhaustive()
     }
 }
 
@@ -304,13 +389,13 @@ pub(crate) struct LoopShared<M: Machine> {
     pub(crate) signals: Arc<Signals>,
     controls: Mutex<Controls<M>>,
     pub(crate) clock: Clock,
-    registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     next_id: AtomicU64,
 }
 
 /// What the handles want done.
 pub(crate) enum Control<M: Machine> {
-    Add { machine: M, mailbox: Arc<Mailbox<M::Note>>, presence: Arc<Presence> },
+    Add { machine: Box<M>, mailbox: Arc<Mailbox<M::Note>>, presence: Arc<Presence> },
     Remove(MachineId),
     Listen { machine: MachineId, id: ListenerId, socket: Listening, options: SocketOptions, layers: Layers },
     StopListening { machine: MachineId, id: ListenerId },

@@ -60,7 +60,7 @@ mod error;
 pub use error::{CloseReason, ConnectError};
 
 mod event_loop;
-pub use event_loop::{EventLoop, Idle, MachineHandle};
+pub use event_loop::{EventLoop, Idle, MachineHandle, Prepared};
 
 mod layer;
 pub use layer::{Layer, LayerError, LayerState, LayerTrouble, Layers, MakeLayer};

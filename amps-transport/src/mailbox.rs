@@ -6,16 +6,15 @@
 //!
 //! Invariants:
 //! - The waker is used only when the list of signals goes from empty to non-empty, and never
-//!   by the loop's own thread: the loop looks at the list before it goes to sleep.
+//!   by the loop's own thread, nor while no thread runs the loop: it looks at the list before it goes to sleep.
 //! - A mailbox raises its signal only when it goes from empty to non-empty.
 //! - After `end` or `close` nothing is stored any more, so nothing can be stored in vain.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use mio::Waker;
 
@@ -48,7 +47,8 @@ pub(crate) enum Signal {
 pub(crate) struct Signals {
     raised: Mutex<Raised>,
     waker: Waker,
-    thread: OnceLock<ThreadId>,
+    /// The number of the thread that runs the loop now; 0 while none does.
+    thread: AtomicU64,
 }
 
 #[derive(Default)]
@@ -59,16 +59,17 @@ struct Raised {
 
 impl Signals {
     pub(crate) fn new(waker: Waker) -> Self {
-        Self { raised: Mutex::default(), waker, thread: OnceLock::new() }
+        Self { raised: Mutex::default(), waker, thread: AtomicU64::new(0) }
     }
 
-    /// Tells which thread runs the loop. Only the first call counts.
-    pub(crate) fn set_thread(&self, thread: ThreadId) {
-        let _already_known = self.thread.set(thread);
+    /// The calling thread runs the loop from now on, or does not any more.
+    pub(crate) fn runs_here(&self, runs: bool) {
+        self.thread.store(if runs { thread_number() } else { 0 }, Ordering::Relaxed);
     }
 
+    /// Exact for the thread that asks: what another one stores meanwhile is not its number.
     pub(crate) fn is_loop_thread(&self) -> bool {
-        self.thread.get().is_some_and(|thread| *thread == thread::current().id())
+        self.thread.load(Ordering::Relaxed) == thread_number()
     }
 
     /// Adds a signal, and wakes the loop if it may be asleep.
@@ -80,7 +81,9 @@ impl Signals {
         let edge = raised.signals.is_empty();
         raised.signals.push(signal);
         drop(raised);
-        if edge && !self.is_loop_thread() {
+        // Whoever begins to run the loop looks at the list first.
+        let thread = self.thread.load(Ordering::Relaxed);
+        if edge && thread != 0 && thread != thread_number() {
             // It fails only if the loop's poller is broken, and then the loop has ended.
             let _nobody_to_wake = self.waker.wake();
         }
@@ -199,6 +202,16 @@ impl Drop for Presence {
         *lock(&self.0.flag) = true;
         self.0.changed.notify_all();
     }
+}
+
+/// A number of the calling thread, that no other has, and that is not 0.
+fn thread_number() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        static OWN: u64 = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+    }
+    // A thread that is about to end, and has lost its number, is no loop's.
+    OWN.try_with(|own| *own).unwrap_or(u64::MAX)
 }
 
 /// No code that can panic runs under these locks, so a poisoned one is still sound.

@@ -40,7 +40,13 @@ impl<V> ByKey<V> {
     pub(crate) fn insert(&mut self, key: SubKey, value: V) {
         match self.get_mut(key) {
             Some(place) => *place = value,
-            None => _ = self.places.insert(key, self.values.insert((key, value))),
+            None => {
+                if self.values.capacity() == 0 {
+                    // Most clients have one subscription, and there may be thousands of those.
+                    self.values.reserve_exact(1);
+                }
+                self.places.insert(key, self.values.insert((key, value)));
+            }
         }
     }
 

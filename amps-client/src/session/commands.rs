@@ -327,7 +327,7 @@ impl Outbound {
     /// A caller that would have taken the messages of a subscription over is gone. `false` if the server has
     /// answered already.
     pub(crate) fn no_takeover(&mut self, serial: SubKey) -> bool {
-        let pending = self.commands.get_mut(&serial.0);
+        let pending = self.commands.get_mut(&serial.0).map(|pending| &mut **pending);
         let Some(Pending { purpose: Purpose::Replace { takes_over, .. }, .. }) = pending else {
             return false;
         };
@@ -384,8 +384,8 @@ impl Outbound {
         }
         let waiter = waiter.cloned();
         let (unsent, kept) = (None, None);
-        self.commands
-            .insert(serial, Pending { purpose, unsent, kept, action, until, deadline, timeout, waiter });
+        let pending = Pending { purpose, unsent, kept, action, until, deadline, timeout, waiter };
+        self.commands.insert(serial, Box::new(pending));
     }
 
     /// One answer of a recovery less to wait for, if one is under way.

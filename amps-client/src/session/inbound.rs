@@ -87,15 +87,15 @@ pub(crate) enum Note {
     Authenticated {
         /// For this connection.
         conn: ConnId,
-        /// What it said.
-        answer: Answer,
+        /// What it said. Boxed, as notes are small otherwise.
+        answer: Box<Answer>,
     },
     /// A server chooser has chosen, or has ended the attempts.
     Advised {
         /// Of the question.
         number: u64,
         /// What it said.
-        advice: Result<Advice>,
+        advice: Box<Result<Advice>>,
     },
     /// Connect and log on; to other servers than configured, if given.
     Connect {
@@ -297,8 +297,8 @@ impl<A: App> Session<A> {
             }
             Note::Wake => {}
             Note::Heartbeats(settings) => self.change_heartbeats(now, settings),
-            Note::Advised { number, advice } => self.advised(now, number, advice, sink),
-            Note::Authenticated { conn, answer } => self.authenticated(now, conn, answer, sink),
+            Note::Advised { number, advice } => self.advised(now, number, *advice, sink),
+            Note::Authenticated { conn, answer } => self.authenticated(now, conn, *answer, sink),
             Note::Shutdown => {
                 self.shared.with(|outbound| outbound.flush_acks(now));
                 self.shut(CloseMode::Flush, sink);

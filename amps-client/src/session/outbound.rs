@@ -118,7 +118,8 @@ pub(crate) struct Outbound {
     pub(super) limits: SendLimits,
     pub(super) settings: AckSettings,
     pub(super) next_id: u64,
-    pub(super) commands: BTreeMap<u64, Pending>,
+    /// Boxed: a map that is empty most of the time keeps room for eleven.
+    pub(super) commands: BTreeMap<u64, Box<Pending>>,
     /// Commands of a recovery that the server has not answered yet.
     pub(super) resubscribing: usize,
     /// The socket is read.
@@ -490,7 +491,7 @@ impl Outbound {
 
     /// When [`timer`](Self::timer) is next due.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        let counts = |pending: &&Pending| self.reading || !pending.purpose.is_recovery();
+        let counts = |pending: &&Box<Pending>| self.reading || !pending.purpose.is_recovery();
         let commands = self.commands.values().filter(counts).filter_map(|pending| pending.deadline).min();
         let acks = if self.is_up() { self.ack_timer } else { None };
         let publishes = if self.is_up() { self.publishes_due } else { None };

@@ -113,7 +113,7 @@ impl Outbound {
     /// heartbeats (ST-2).
     fn tell_replayed(&mut self) {
         let beats = |pending: &Pending| matches!(pending.purpose, Purpose::StartHeartbeats);
-        if self.commands.values().any(beats) {
+        if self.commands.values().any(|pending| beats(pending)) {
             self.replayed_with_heartbeats = true;
         } else {
             self.effects.push(Effect::PublishReplayed);

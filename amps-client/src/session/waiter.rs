@@ -98,6 +98,11 @@ impl Waiter {
         }
     }
 
+    /// Whether the result has been put in.
+    pub(crate) fn is_completed(&self) -> bool {
+        self.completed.load(Ordering::Acquire)
+    }
+
     /// Takes the result, or has the future woken when it is there.
     pub(crate) fn poll(&self, waker: &Waker) -> Poll<Result<Done>> {
         let waker = waker.clone();
@@ -143,7 +148,7 @@ impl Waiter {
         let give_up = give_up.and_then(|span| Instant::now().checked_add(span));
         let began = Instant::now();
         let look = give_up.is_none_or(|give_up| give_up > began + LOOK_FIRST);
-        while look && !self.completed.load(Ordering::Acquire) && began.elapsed() < LOOK_FIRST {
+        while look && !self.is_completed() && began.elapsed() < LOOK_FIRST {
             std::thread::yield_now();
         }
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
