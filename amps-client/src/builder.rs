@@ -579,11 +579,17 @@ impl ClientBuilder {
     }
 
     /// Builds the client, connects it and logs it on. Until the outcome is there the calling thread does the work of
-    /// the event loop, and runs what listens to the state of the connection; unless the loop is a shared one.
+    /// the event loop, and runs what listens to the state of the connection; unless the loop is a shared one, or its
+    /// thread matters to somebody ([`on_connection_start`](Self::on_connection_start)).
     ///
     /// # Errors
     /// As for [`build`](Self::build) and [`Client::connect`].
     pub fn connect(self) -> Result<Client> {
+        if self.hooks.minds_the_thread() {
+            let client = self.build()?;
+            client.connect()?;
+            return Ok(client);
+        }
         let (client, prepared) = self.prepare()?;
         match prepared {
             Some(prepared) => client.connect_on(prepared)?,

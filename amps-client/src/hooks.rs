@@ -304,6 +304,12 @@ impl Hooks {
         self.lock().disconnect.clone()
     }
 
+    /// Whether somebody wants to do something to the thread that serves the client.
+    pub(crate) fn minds_the_thread(&self) -> bool {
+        let hooks = self.lock();
+        hooks.start.is_some() || hooks.end.is_some()
+    }
+
     pub(crate) fn last_state(&self) -> Option<ConnectionState> {
         self.lock().last_state
     }

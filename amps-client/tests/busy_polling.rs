@@ -67,7 +67,7 @@ fn a_client_is_closed_and_its_thread_ends() {
     let peer = Peer::new();
     let (client, mut line) = peer.connect(peer.client("spin-solo").busy_poll(true));
     #[cfg(target_os = "linux")]
-    assert!(has_thread("amps-spin-solo"));
+    common::until("the thread begins", || has_thread("amps-spin-solo"));
     let closing = client.clone();
     let closed = aside(move || closing.close());
     // Whatever it says at the end.

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use amps_client::{
-    AckOption, AckType, Client, Command, CommandKind, Direction, ErrorKind, Hook, Message, PublishOptions,
-    Result, SowDelete, Subscription,
+    AckOption, AckType, Client, Command, CommandKind, ConnectionState, Direction, ErrorKind, Hook, Message,
+    PublishOptions, Result, SowDelete, Subscription,
 };
 use amps_testkit::{QueueConfig, SowConfig};
 use common::{PATIENCE, Peer, aside, placed, plain, sid};
@@ -399,4 +399,31 @@ fn listeners_on_the_loop_are_refused_as_handlers_are() {
     let (name, flushed, published) = outcomes.recv_timeout(PATIENCE).unwrap();
     assert_eq!((name, flushed, published), ("error", Err(ErrorKind::Usage), Err(ErrorKind::Disconnected)));
     *itself.lock().unwrap() = None;
+}
+
+/// Until the logon is answered the thread that connects does the work; from then on the loop has its own.
+#[test]
+fn states_come_from_the_thread_that_connects_and_then_from_the_loops() {
+    let peer = Peer::new();
+    let (sender, states) = channel();
+    let heard = move |state| sender.send((state, std::thread::current().id())).unwrap();
+    let (client, line) = peer.connect(peer.client("c").on_state(heard));
+    let next = || states.recv_timeout(PATIENCE).unwrap();
+    let (_, connecting) = next();
+    loop {
+        let (state, thread) = next();
+        assert_eq!(thread, connecting, "{state:?}");
+        if state == ConnectionState::LoggedOn {
+            break;
+        }
+    }
+    drop(line);
+    loop {
+        let (state, thread) = next();
+        if state == ConnectionState::Disconnected {
+            assert!(thread != connecting && thread != std::thread::current().id());
+            break;
+        }
+    }
+    assert!(!client.is_connected());
 }

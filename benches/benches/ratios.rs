@@ -1,48 +1,20 @@
-//! What we reach of what is possible: each measurement in turn with its floor, in one run, as
-//! a ratio with its spread. `cargo bench -p benches --bench ratios`.
+//! What `results` leaves out: decoding and encoding in memory beside a scanner, and publishing with stores beside
+//! publishing without, as ratios with their spread. `cargo bench -p benches --bench ratios`.
 
 use std::time::{Duration, Instant};
 
 use amps_client::{FilePublishStore, MemoryPublishStore, SyncPolicy};
 use benches::codec::{CASES, Case};
+use benches::publish;
 use benches::ratio::{compare, spread};
-use benches::{publish, receive};
 
 const ROUNDS: usize = 15;
-const RECEIVED: usize = 200_000;
 const PUBLISHED: usize = 64_000;
 const CODED: usize = 100_000;
 
 fn main() {
     println!("median of {ROUNDS} rounds, minimum and maximum in brackets");
     codec();
-    let mut floor = receive::Floor::new();
-    let mut handler = receive::Handler::new();
-    let mut stream = receive::Stream::new();
-    compare(
-        "receive",
-        RECEIVED,
-        ROUNDS,
-        &mut [
-            ("cut, decode, call (floor b)", &mut || Floorless::time(&mut floor)),
-            ("handler", &mut || handler.run(RECEIVED)),
-            ("iterator on another thread", &mut || stream.run(RECEIVED)),
-        ],
-    );
-    let mut floor = receive::Floor::new();
-    compare("receive, bare", RECEIVED, ROUNDS, &mut [("cut frames (floor a)", &mut || floor.cut(RECEIVED))]);
-    let (mut sixteen, mut many) = (publish::Floor::new(), publish::Floor::new());
-    let mut publisher = publish::Publisher::new();
-    compare(
-        "publish in bursts",
-        PUBLISHED,
-        ROUNDS,
-        &mut [
-            ("one write per 16 frames", &mut || sixteen.run(PUBLISHED, 16)),
-            ("one write per 400 frames", &mut || many.run(PUBLISHED, 400)),
-            ("our publish", &mut || publisher.burst(PUBLISHED)),
-        ],
-    );
     stores();
 }
 
@@ -94,14 +66,5 @@ fn codec() {
             print!("   {median:.2} x the scanner [{least:.2}, {most:.2}]");
         }
         println!();
-    }
-}
-
-/// The floor that a handler is held against.
-struct Floorless;
-
-impl Floorless {
-    fn time(floor: &mut receive::Floor) -> Duration {
-        floor.decode(RECEIVED)
     }
 }

@@ -10,7 +10,7 @@ use amps_client::{Client, EventLoop};
 
 use crate::content;
 use crate::peer::answer;
-use crate::system::{open_many, processor_time, resident};
+use crate::system::{cpu, open_many, rss_kb};
 
 /// Accepts so many clients, one after the other, and sends each a message when told to.
 ///
@@ -52,7 +52,7 @@ pub fn measure(uri: &str, clients: usize, order: impl FnOnce(usize)) -> (u64, f6
     const SECONDS: usize = 5;
     open_many();
     let event_loop = EventLoop::new().expect("a thread");
-    let bare = resident();
+    let bare = rss_kb();
     let seen = Arc::new(AtomicUsize::new(0));
     let place = |number| {
         let client = Client::builder(format!("crowd-{number}")).server(uri).event_loop(&event_loop).connect();
@@ -66,11 +66,11 @@ pub fn measure(uri: &str, clients: usize, order: impl FnOnce(usize)) -> (u64, f6
         client
     };
     let crowd: Vec<Client> = (0..clients).map(place).collect();
-    let (began, used) = (Instant::now(), processor_time());
+    let (began, used) = (Instant::now(), cpu());
     order(SECONDS);
-    let share = (processor_time() - used).as_secs_f64() / began.elapsed().as_secs_f64();
+    let share = (cpu() - used).as_secs_f64() / began.elapsed().as_secs_f64();
     assert!(seen.load(Ordering::Relaxed) > clients * (SECONDS - 1), "the messages came");
-    let memory = resident();
+    let memory = rss_kb();
     drop(crowd);
     (memory, memory.saturating_sub(bare) as f64 / clients as f64, share * 100.0)
 }

@@ -1,9 +1,10 @@
-//! What is asked of the system: to run on one processor, to open many sockets, what it has used.
+//! What is asked of the system: to run on one processor, to open many sockets, and what it knows of this process.
 
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
+use nix::sys::resource::{Resource, Usage, UsageWho, getrlimit, getrusage, setrlimit};
+use nix::sys::time::TimeVal;
 use nix::unistd::Pid;
 
 /// Runs `f` on one processor, and so every thread that it starts, for as long as that lives.
@@ -39,22 +40,39 @@ pub fn open_many() -> u64 {
     hard
 }
 
-/// Processor time of this process.
-///
-/// # Panics
-/// When the system does not say.
-pub fn processor_time() -> Duration {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("usage");
-    let micros = |time: nix::sys::time::TimeVal| time.tv_sec() as u64 * 1_000_000 + time.tv_usec() as u64;
-    Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time()))
+/// Processor time of all threads, as user and as system; nothing where the system does not say.
+pub fn cpu() -> Duration {
+    usage().map_or(Duration::ZERO, |usage| time(usage.user_time()) + time(usage.system_time()))
 }
 
-/// Resident memory, in KiB.
-///
-/// # Panics
-/// Where there is no `/proc`.
-pub fn resident() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").expect("/proc");
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+/// The most resident memory that this process has ever had, in KiB.
+pub fn max_rss_kb() -> u64 {
+    let reported = usage().map_or(0, |usage| u64::try_from(usage.max_rss()).unwrap_or(0));
+    // Apple counts bytes, everybody else KiB.
+    if cfg!(target_vendor = "apple") { reported / 1024 } else { reported }
+}
+
+/// Resident memory in KiB: what it is now on Linux, elsewhere the most that it was.
+pub fn rss_kb() -> u64 {
+    status("VmRSS:").unwrap_or_else(max_rss_kb)
+}
+
+/// Threads of this process; `None` where the system does not say.
+pub fn threads() -> Option<u64> {
+    status("Threads:")
+}
+
+fn usage() -> Option<Usage> {
+    getrusage(UsageWho::RUSAGE_SELF).ok()
+}
+
+fn time(time: TimeVal) -> Duration {
+    let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+    let micros = u64::try_from(time.tv_usec()).unwrap_or(0);
+    Duration::from_secs(seconds) + Duration::from_micros(micros)
+}
+
+fn status(field: &str) -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    text.lines().find_map(|line| line.strip_prefix(field)?.split_whitespace().next()?.parse().ok())
 }

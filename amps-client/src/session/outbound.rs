@@ -491,8 +491,9 @@ impl Outbound {
 
     /// When [`timer`](Self::timer) is next due.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        let counts = |pending: &&Box<Pending>| self.reading || !pending.purpose.is_recovery();
-        let commands = self.commands.values().filter(counts).filter_map(|pending| pending.deadline).min();
+        let counts = |pending: &Pending| self.reading || !pending.purpose.is_recovery();
+        let due = |pending: &Pending| pending.deadline.filter(|_| counts(pending));
+        let commands = self.commands.values().filter_map(|pending| due(pending)).min();
         let acks = if self.is_up() { self.ack_timer } else { None };
         let publishes = if self.is_up() { self.publishes_due } else { None };
         [commands, acks, publishes].into_iter().flatten().min()

@@ -31,7 +31,7 @@ pub(crate) fn run(options: &Conns) -> Result<Value, Failure> {
     // One more for who publishes.
     system::allow_clients(count + 1)?;
     let shared = EventLoop::new()?;
-    let bare = system::rss_kb();
+    let bare = benches::system::rss_kb();
     let began = Instant::now();
     let clients: Vec<Client> = (0..options.n)
         .map(|number| options.server.client(&format!("conns-{number}")).event_loop(&shared).connect())
@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Conns) -> Result<Value, Failure> {
     if options.traffic > 0 {
         crowd.wait(&shared)?;
     }
-    let (rss, threads) = (system::rss_kb(), system::threads());
+    let (rss, threads) = (benches::system::rss_kb(), benches::system::threads());
     drop(clients);
     let clients = f64::from(options.n);
     Ok(json!({

@@ -19,13 +19,13 @@ pub(crate) struct Reading {
 impl Reading {
     /// Begins: the clock is read last.
     pub(crate) fn first() -> Self {
-        let (cpu, allocations) = (system::cpu(), system::allocations());
+        let (cpu, allocations) = (benches::system::cpu(), system::allocations());
         Self { at: Instant::now(), cpu, allocations }
     }
 
     /// Ends: the clock is read first.
     pub(crate) fn last() -> Self {
-        Self { at: Instant::now(), allocations: system::allocations(), cpu: system::cpu() }
+        Self { at: Instant::now(), allocations: system::allocations(), cpu: benches::system::cpu() }
     }
 }
 
@@ -98,7 +98,7 @@ impl Measured {
             "msgs_per_s": rounded(self.messages as f64 / seconds, 1),
             "body_MBps": rounded(self.bytes as f64 / seconds / 1e6, 3),
             "cpu_ns_per_msg": rounded(each(self.cpu.as_nanos() as f64), 1),
-            "maxrss_mb": rounded(system::max_rss_kb() as f64 / 1024.0, 2),
+            "maxrss_mb": rounded(benches::system::max_rss_kb() as f64 / 1024.0, 2),
             "allocs_per_msg": rounded(each(self.allocations as f64), 6),
         })
     }

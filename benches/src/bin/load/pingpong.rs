@@ -12,7 +12,6 @@ use crate::body::Body;
 use crate::cli::{Pingpong, Turn};
 use crate::failure::Failure;
 use crate::meter::rounded;
-use crate::system;
 
 /// Rounds before those that count.
 const WARM_UP: usize = 1000;
@@ -169,14 +168,14 @@ impl Rounds {
         if self.cold > 0 {
             self.cold -= 1;
             if self.cold == 0 {
-                self.cpu = system::cpu();
+                self.cpu = benches::system::cpu();
             }
             return false;
         }
         self.took.push(took);
         let last = self.took.len() == self.wanted;
         if last {
-            self.cpu = system::cpu().saturating_sub(self.cpu);
+            self.cpu = benches::system::cpu().saturating_sub(self.cpu);
         }
         last
     }

@@ -1,39 +1,12 @@
-//! What the system knows of this process: time, memory, threads, descriptors.
-//!
-//! Never measures anything by itself; `meter` and the commands say when.
+//! What this program alone asks of the system: how often memory was asked for, and room for many sockets.
 
-use std::time::Duration;
-
-use nix::sys::resource::{Resource, Usage, UsageWho, getrlimit, getrusage, setrlimit};
-use nix::sys::time::TimeVal;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use stats_alloc::INSTRUMENTED_SYSTEM;
 
 use crate::failure::Failure;
 
 /// What a process has open besides the sockets of its clients: files, the loop, and room to spare.
 const OTHER_DESCRIPTORS: u64 = 64;
-
-/// Processor time of all threads, as user and as system; nothing where the system does not say.
-pub(crate) fn cpu() -> Duration {
-    usage().map_or(Duration::ZERO, |usage| time(usage.user_time()) + time(usage.system_time()))
-}
-
-/// The most resident memory that this process has ever had, in KiB.
-pub(crate) fn max_rss_kb() -> u64 {
-    let reported = usage().map_or(0, |usage| u64::try_from(usage.max_rss()).unwrap_or(0));
-    // Apple counts bytes, everybody else KiB.
-    if cfg!(target_vendor = "apple") { reported / 1024 } else { reported }
-}
-
-/// Resident memory in KiB: what it is now on Linux, elsewhere the most that it was.
-pub(crate) fn rss_kb() -> u64 {
-    status("VmRSS:").unwrap_or_else(max_rss_kb)
-}
-
-/// Threads of this process; `None` where the system does not say.
-pub(crate) fn threads() -> Option<u64> {
-    status("Threads:")
-}
 
 /// How often memory was asked for since the start, by any thread, what grew included.
 pub(crate) fn allocations() -> u64 {
@@ -58,23 +31,10 @@ pub(crate) fn allow_clients(clients: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-fn usage() -> Option<Usage> {
-    getrusage(UsageWho::RUSAGE_SELF).ok()
-}
-
-fn time(time: TimeVal) -> Duration {
-    let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
-    let micros = u64::try_from(time.tv_usec()).unwrap_or(0);
-    Duration::from_secs(seconds) + Duration::from_micros(micros)
-}
-
-fn status(field: &str) -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    text.lines().find_map(|line| line.strip_prefix(field)?.split_whitespace().next()?.parse().ok())
-}
-
 #[cfg(test)]
 mod tests {
+    use benches::system::{max_rss_kb, rss_kb};
+
     use super::*;
 
     #[test]
