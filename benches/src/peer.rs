@@ -139,11 +139,17 @@ pub(crate) fn answer(stream: &mut (impl Read + Write), commands: usize) {
             let command = Message::decode(frame).expect("a header");
             let cid = command.command_id().expect("a command id");
             let ack = format!(r#"{{"c":"ack","cid":"{cid}","a":"processed","status":"success"}}"#);
-            stream.write_all(&(ack.len() as u32).to_be_bytes()).expect("a socket");
-            stream.write_all(ack.as_bytes()).expect("a socket");
+            stream.write_all(&framed(&ack)).expect("a socket");
             answered += 1;
         }
     }
+}
+
+/// A header behind its length, in one piece, as servers write it: two would wake whoever reads twice.
+pub(crate) fn framed(header: &str) -> Vec<u8> {
+    let mut frame = (header.len() as u32).to_be_bytes().to_vec();
+    frame.extend_from_slice(header.as_bytes());
+    frame
 }
 
 /// Accepts one connection and reads it as fast as it can; tells when so many publishes came.
@@ -204,9 +210,7 @@ impl Sponge {
                     if count >= told + CHUNK || count == goal {
                         told = count;
                         let ack = format!(r#"{{"c":"ack","a":"persisted","s":{count},"status":"success"}}"#);
-                        let mut frame = (ack.len() as u32).to_be_bytes().to_vec();
-                        frame.extend_from_slice(ack.as_bytes());
-                        if stream.write_all(&frame).is_err() {
+                        if stream.write_all(&framed(&ack)).is_err() {
                             return;
                         }
                     }
