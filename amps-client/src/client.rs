@@ -292,14 +292,18 @@ impl Client {
     }
 
     /// Connects on the calling thread, which runs the loop until the outcome is there: to wait for a new thread, and
-    /// then to be woken by it, takes longer than connecting.
+    /// then to be woken by it, takes longer than connecting. The thread gets going while the server looks at the logon.
     pub(crate) fn connect_on(&self, mut prepared: Prepared<ClientMachine>) -> Result<()> {
         let waiter = Arc::<Waiter>::default();
         let span = self.span("connect");
         self.post(Note::Connect { servers: None, waiter: Arc::clone(&waiter).into() })?;
+        let no_thread = |error| Error::EventLoop(Arc::new(error));
+        let is_open = || self.inner.shared.with(|outbound| outbound.is_open());
+        span.within(|| prepared.run_until(|| waiter.is_completed() || is_open()));
+        prepared.spawn().map_err(no_thread)?;
         span.within(|| prepared.run_until(|| waiter.is_completed()));
-        let started = prepared.start().map_err(|error| Error::EventLoop(Arc::new(error)));
-        self.await_loop(&span, &waiter).and(started)
+        prepared.start().map_err(no_thread)?;
+        self.await_loop(&span, &waiter).map(drop)
     }
 
     /// Waits until everything that this client published before has reached the server: with a

@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -156,7 +157,8 @@ impl<M: Machine + Send + 'static> EventLoop<M> {
             next_id: AtomicU64::new(0),
         });
         let driver = Driver::new(poll, Arc::clone(&shared), idle);
-        let prepared = Prepared { driver, turns: Turns::new(), thread_name: thread_name.to_owned() };
+        let prepared =
+            Prepared { driver, turns: Turns::new(), thread_name: thread_name.to_owned(), thread: None };
         Ok((Self { guard: Arc::new(Guard(shared)) }, prepared))
     }
 
@@ -208,26 +210,48 @@ pub struct Prepared<M: Machine> {
     driver: Driver<M>,
     turns: Turns,
     thread_name: String,
+    /// Where its thread waits for it, once there is one.
+    thread: Option<Sender<(Driver<M>, Turns)>>,
 }
 
-impl<M: Machine> Prepared<M> {
+impl<M: Machine + Send + 'static> Prepared<M> {
     /// Runs the loop on the calling thread until `done` says so, which is asked whenever there is nothing left to do;
     /// or until the loop has ended. Meanwhile the calling thread is the loop's.
     pub fn run_until(&mut self, done: impl FnMut() -> bool) {
         self.driver.run_until(&mut self.turns, done);
     }
-}
 
-impl<M: Machine + Send + 'static> Prepared<M> {
-    /// Gives the loop a thread of its own, which runs it from now on. Not earlier: a thread that starts while the calling
-    /// one connects makes that slower.
+    /// Has the system make the loop's thread, which waits for [`start`](Self::start). It needs some time until it
+    /// runs, and a processor: best is a moment at which the calling thread would wait for a peer. If there is a thread
+    /// already, nothing happens.
     ///
     /// # Errors
     ///
-    /// If the system gives no thread; the loop has ended then.
-    pub fn start(self) -> io::Result<()> {
-        let Self { driver, turns, thread_name } = self;
-        thread::Builder::new().name(thread_name).spawn(move || driver.run(turns)).map(drop)
+    /// If the system gives no thread.
+    pub fn spawn(&mut self) -> io::Result<()> {
+        if self.thread.is_none() {
+            let (thread, handed_over) = channel::<(Driver<M>, Turns)>();
+            let wait = move || {
+                if let Ok((driver, turns)) = handed_over.recv() {
+                    driver.run(turns);
+                }
+            };
+            thread::Builder::new().name(self.thread_name.clone()).spawn(wait)?;
+            self.thread = Some(thread);
+        }
+        Ok(())
+    }
+
+    /// Lets the loop's own thread run it from now on.
+    ///
+    /// # Errors
+    ///
+    /// As for [`spawn`](Self::spawn); the loop has ended then.
+    pub fn start(mut self) -> io::Result<()> {
+        self.spawn()?;
+        let Self { driver, turns, thread, .. } = self;
+        // A thread that waits ends by nothing else, and a loop that nobody takes ends here.
+        thread.map_or(Ok(()), |thread| thread.send((driver, turns)).map_err(|_| gone()))
     }
 }
 

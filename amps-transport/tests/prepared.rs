@@ -83,8 +83,28 @@ fn others_reach_it_and_its_timers_go_while_a_caller_runs_it() {
 }
 
 #[test]
+fn its_thread_waits_until_it_is_wanted() {
+    let (event_loop, mut prepared) = prepare();
+    let bench = Bench::on(&event_loop, |_, bytes, _| bytes.clear());
+    for _ in 0..2 {
+        prepared.spawn().unwrap();
+    }
+    let (sender, asked) = std::sync::mpsc::channel();
+    bench.order(move |_, _| sender.send(thread::current().id()).unwrap());
+    let mut by = None;
+    prepared.run_until(|| {
+        by = asked.try_recv().ok();
+        by.is_some()
+    });
+    assert_eq!(by, Some(thread::current().id()));
+    prepared.start().unwrap();
+    assert_ne!(bench.ask(|_, _| thread::current().id()), thread::current().id());
+}
+
+#[test]
 fn one_that_never_starts_ends_as_a_loop_does() {
-    let (event_loop, prepared) = prepare();
+    let (event_loop, mut prepared) = prepare();
+    prepared.spawn().unwrap();
     let bench = Bench::on(&event_loop, |_, bytes, _| bytes.clear());
     let address = bench.listen();
     let peer = connect(address);

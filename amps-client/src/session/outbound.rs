@@ -458,6 +458,11 @@ impl Outbound {
         }
     }
 
+    /// Whether there is a connection, logged on or not.
+    pub(crate) const fn is_open(&self) -> bool {
+        !matches!(self.gate, Gate::Down(_))
+    }
+
     /// Whether application commands may be written.
     pub(crate) fn is_up(&self) -> bool {
         matches!(self.gate, Gate::Up)
