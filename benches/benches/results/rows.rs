@@ -13,7 +13,7 @@ use benches::{publish as publishing, queue as queues, receive as receiving};
 const RATE: (&str, Better) = ("M/s", Better::Higher);
 const TIME: (&str, Better) = ("us", Better::Lower);
 
-const RECEIVED: usize = 400_000;
+const RECEIVED: usize = 1_000_000;
 const PUBLISHED: usize = 256_000;
 const ROUND_TRIPS: usize = 4000;
 
@@ -58,7 +58,7 @@ pub(crate) fn receive(report: &mut Report) {
     report.row("stream on a plain executor", RATE, &futures, Some(("floor (c)", &hand)), ratio(0.75));
 
     report.group("Receiving, other messages");
-    let large = RECEIVED / 4;
+    let large = RECEIVED / 2;
     let mut floor = receiving::Floor::of(Flood::of_size(0, 1024, 1000), 0);
     let mut handler = receiving::Handler::of(Flood::of_size(2, 1024, 1000));
     let [floor, handler] = rounds(&mut [&mut || floor.decode(large), &mut || handler.run(large)]);
