@@ -578,9 +578,14 @@ impl ClientBuilder {
         Ok((client, prepared))
     }
 
-    /// Builds the client, connects it and logs it on. Until the outcome is there the calling thread does the work of
-    /// the event loop, and runs what listens to the state of the connection; unless the loop is a shared one, or its
-    /// thread matters to somebody ([`on_connection_start`](Self::on_connection_start)).
+    /// Builds the client, connects it and logs it on.
+    ///
+    /// Until the outcome is there the calling thread does the work of the event loop, which spares the time until a new
+    /// thread runs. It then runs listeners as well, for states, errors, traffic and whatever else comes: they must not
+    /// wait for something that this thread does after `connect`, nor for a lock that it holds meanwhile. With a
+    /// [shared loop](Self::event_loop), and where its thread matters to somebody
+    /// ([`on_connection_start`](Self::on_connection_start), [`on_connection_end`](Self::on_connection_end)), they run
+    /// on the loop's thread from the beginning; as they do with [`build`](Self::build) and [`Client::connect`].
     ///
     /// # Errors
     /// As for [`build`](Self::build) and [`Client::connect`].

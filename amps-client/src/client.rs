@@ -72,7 +72,8 @@ const PAST_DEADLINE: Duration = Duration::from_millis(2);
 /// # Threads
 ///
 /// Every method may be called from every thread, and many at once: frames never interleave.
-/// Handlers and listeners run on the client's event loop. There, a call that would wait for
+/// Handlers and listeners run on the client's event loop: on its thread, and until the outcome of
+/// [`ClientBuilder::connect`] is there on the thread that connects. There, a call that would wait for
 /// the server returns [`ErrorKind::Usage`](crate::ErrorKind::Usage) at once instead of
 /// waiting for ever; `publish`, `ack` and everything else that does not wait is allowed.
 ///

@@ -128,15 +128,14 @@ impl<M: Machine> Driver<M> {
 
     /// Runs on the calling thread until `done`, or until the loop has ended.
     pub(crate) fn run_until(&mut self, turns: &mut Turns, mut done: impl FnMut() -> bool) {
-        self.shared.signals.runs_here(true);
+        let _runs_here = self.shared.signals.run_here();
         loop {
             self.serve(turns);
             let ended = self.stopping && self.connections.is_empty();
             if ended || done() || self.wait(turns).is_break() {
-                break;
+                return;
             }
         }
-        self.shared.signals.runs_here(false);
     }
 
     /// Does what there is to do.
@@ -594,6 +593,8 @@ impl<M: Machine> Driver<M> {
 /// However the loop ends, nobody is left waiting for it.
 impl<M: Machine> Drop for Driver<M> {
     fn drop(&mut self) {
+        // Destructors of machines ask.
+        let _runs_here = self.shared.signals.run_here();
         self.shared.end();
         self.connections.end();
         let slots: Vec<_> = self.machines.iter().map(|(slot, _)| slot).collect();

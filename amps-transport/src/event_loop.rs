@@ -25,7 +25,8 @@ use crate::time::Clock;
 /// What an event loop does while nothing happens.
 ///
 /// ```
-/// ///
+/// use std::sync::mpsc::{Sender, channel};
+///
 /// use amps_transport::{Clock, EventLoop, Idle, Input, Machine, Sink, Time};
 ///
 /// /// Passes on what it is told.
@@ -64,7 +65,7 @@ pub enum Idle {
 }
 
 /// A handle to an event loop: one thread that drives any number of [`Machine`]s and all of
-/// their sockets.
+/// their sockets. Before it starts, another thread may run the loop: [`EventLoop::prepare`].
 ///
 /// A clone is another handle to the same loop. The thread ends when all handles to the loop
 /// and all [`MachineHandle`]s of its machines are gone. The machines are then dropped, on the
@@ -109,7 +110,8 @@ impl<M: Machine + Send + 'static> EventLoop<M> {
     /// until it is woken by it.
     ///
     /// ```
-    ///     /// use std::thread::{self, ThreadId};
+    /// use std::sync::mpsc::{Sender, channel};
+    /// use std::thread::{self, ThreadId};
     ///
     /// use amps_transport::{Clock, EventLoop, Idle, Input, Machine, Sink, Time};
     ///
@@ -181,7 +183,7 @@ impl<M: Machine + Send + 'static> EventLoop<M> {
         MachineHandle { guard: Arc::clone(&self.guard), mailbox }
     }
 
-    /// Whether the calling thread is the loop's own.
+    /// Whether the calling thread runs the loop at this moment.
     pub fn is_current_thread(&self) -> bool {
         self.guard.0.signals.is_loop_thread()
     }
@@ -206,6 +208,10 @@ impl<M: Machine> fmt::Debug for EventLoop<M> {
 
 /// An event loop that does not run yet; from [`EventLoop::prepare`]. Dropped without [`start`](Self::start) it ends
 /// as a loop does whose poller failed: its machines are dropped, and their handles say so.
+///
+/// Nobody but its owner makes the loop go on: whoever holds this, and waits for something on the loop in another way
+/// ([`MachineHandle::remove_and_wait`]), waits for ever.
+#[must_use = "a loop that is not started ends here"]
 pub struct Prepared<M: Machine> {
     driver: Driver<M>,
     turns: Turns,
@@ -215,8 +221,9 @@ pub struct Prepared<M: Machine> {
 }
 
 impl<M: Machine + Send + 'static> Prepared<M> {
-    /// Runs the loop on the calling thread until `done` says so, which is asked whenever there is nothing left to do;
-    /// or until the loop has ended. Meanwhile the calling thread is the loop's.
+    /// Runs the loop on the calling thread until `done` says so, or until the loop has ended. `done` is asked at the
+    /// end of each turn, before the loop sleeps, and only then: what another thread changes has to reach the loop, by a
+    /// note for instance, to be noticed. Meanwhile the calling thread is the loop's.
     pub fn run_until(&mut self, done: impl FnMut() -> bool) {
         self.driver.run_until(&mut self.turns, done);
     }
@@ -371,7 +378,7 @@ impl<M: Machine> MachineHandle<M> {
         }
     }
 
-    /// Whether the calling thread is the loop's own.
+    /// Whether the calling thread runs the loop at this moment.
     pub fn is_loop_thread(&self) -> bool {
         self.guard.0.signals.is_loop_thread()
     }

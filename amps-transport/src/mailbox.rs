@@ -62,9 +62,10 @@ impl Signals {
         Self { raised: Mutex::default(), waker, thread: AtomicU64::new(0) }
     }
 
-    /// The calling thread runs the loop from now on, or does not any more.
-    pub(crate) fn runs_here(&self, runs: bool) {
-        self.thread.store(if runs { thread_number() } else { 0 }, Ordering::Relaxed);
+    /// The calling thread runs the loop from now on, until what is returned is dropped.
+    pub(crate) fn run_here(self: &Arc<Self>) -> RunsHere {
+        self.thread.store(thread_number(), Ordering::Relaxed);
+        RunsHere(Arc::clone(self))
     }
 
     /// Exact for the thread that asks: what another one stores meanwhile is not its number.
@@ -103,6 +104,15 @@ impl Signals {
         let mut raised = lock(&self.raised);
         raised.ended = true;
         raised.signals.clear();
+    }
+}
+
+/// A thread runs the loop, until this is dropped.
+pub(crate) struct RunsHere(Arc<Signals>);
+
+impl Drop for RunsHere {
+    fn drop(&mut self) {
+        self.0.thread.store(0, Ordering::Relaxed);
     }
 }
 

@@ -2,12 +2,12 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use amps_transport::{Clock, EventLoop, Idle};
+use amps_transport::{Clock, EventLoop, Idle, MachineHandle};
 use common::{Bench, Event, LIMIT, Probe, connect};
 
 fn prepare() -> (EventLoop<Probe>, amps_transport::Prepared<Probe>) {
@@ -113,4 +113,31 @@ fn one_that_never_starts_ends_as_a_loop_does() {
     // Nobody waits for it in vain.
     bench.handle.remove_and_wait();
     drop(peer);
+}
+
+/// Waits for another machine when it goes.
+struct Last(MachineHandle<Probe>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        assert!(self.0.is_loop_thread());
+        self.0.remove_and_wait();
+    }
+}
+
+#[test]
+fn a_destructor_that_waits_for_another_machine_of_the_loop_does_not_hang_it() {
+    let (event_loop, mut prepared) = prepare();
+    let kept = Arc::new(Mutex::new(None));
+    let with = Arc::clone(&kept);
+    let first = Bench::on(&event_loop, move |_, bytes, _| {
+        let _kept = &with;
+        bytes.clear();
+    });
+    let second = Bench::on(&event_loop, |_, bytes, _| bytes.clear());
+    *kept.lock().unwrap() = Some(Last(second.handle.clone()));
+    drop(kept);
+    prepared.run_until(|| true);
+    drop(prepared);
+    assert!(!first.handle.post(Box::new(|_, _| {})) && !second.handle.post(Box::new(|_, _| {})));
 }

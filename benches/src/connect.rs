@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::spawn;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,10 @@ use crate::system::threads;
 #[derive(Debug)]
 pub struct Door {
     address: String,
+    /// Told whenever it is about to accept.
+    open: Receiver<()>,
+    /// Threads of this process without any client's.
+    threads: Option<u64>,
 }
 
 impl Door {
@@ -25,15 +30,17 @@ impl Door {
     pub fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let address = listener.local_addr().expect("an address").to_string();
+        let (opens, open) = channel();
         spawn(move || {
-            for mut stream in listener.incoming().flatten() {
+            while opens.send(()).is_ok() {
+                let Ok((mut stream, _)) = listener.accept() else { return };
                 stream.set_nodelay(true).expect("TCP_NODELAY");
                 answer(&mut stream, 2);
                 // Until the other end is gone.
                 let _ = stream.read(&mut [0]);
             }
         });
-        Self { address }
+        Self { address, open, threads: threads() }
     }
 
     /// The connection string.
@@ -46,7 +53,7 @@ impl Door {
     /// # Panics
     /// When loopback does not work.
     pub fn ours(&self, connections: usize) -> Duration {
-        self.with(connections, || Client::builder("bench"))
+        self.with(connections, self.threads, || Client::builder("bench"))
     }
 
     /// The same on a loop that runs already: without the start of a thread.
@@ -55,17 +62,18 @@ impl Door {
     /// When loopback does not work.
     pub fn on_a_loop(&self, connections: usize) -> Duration {
         let event_loop = EventLoop::new().expect("a thread");
-        self.with(connections, || Client::builder("bench").event_loop(&event_loop))
+        let and_this = self.threads.map(|threads| threads + 1);
+        self.with(connections, and_this, || Client::builder("bench").event_loop(&event_loop))
     }
 
-    fn with(&self, connections: usize, builder: impl Fn() -> ClientBuilder) -> Duration {
+    fn with(
+        &self,
+        connections: usize,
+        threads_at_rest: Option<u64>,
+        builder: impl Fn() -> ClientBuilder,
+    ) -> Duration {
         let uri = self.uri();
-        let others = threads();
-        middle(connections, || {
-            // The end of a thread takes a processor from whatever comes next.
-            while threads() > others {
-                std::hint::spin_loop();
-            }
+        self.middle(connections, threads_at_rest, || {
             let began = Instant::now();
             let client = builder().server(&uri).connect().expect("a connection");
             let subscription = client.subscribe("orders").on_message(|_| Ok(())).expect("a subscription");
@@ -81,7 +89,7 @@ impl Door {
     /// # Panics
     /// When loopback does not work.
     pub fn bare(&self, connections: usize) -> Duration {
-        middle(connections, || {
+        self.middle(connections, self.threads, || {
             let began = Instant::now();
             let mut socket = TcpStream::connect(&self.address).expect("loopback");
             socket.set_nodelay(true).expect("TCP_NODELAY");
@@ -89,6 +97,26 @@ impl Door {
             ask(&mut socket, r#"{"c":"subscribe","cid":"2","sub_id":"2","t":"orders","a":"processed"}"#);
             began.elapsed()
         })
+    }
+
+    /// The middle of so many. Each begins when the one before has left nothing: its thread has ended, and the peer
+    /// waits for the next. None of that is counted.
+    fn middle(
+        &self,
+        count: usize,
+        threads_at_rest: Option<u64>,
+        mut once: impl FnMut() -> Duration,
+    ) -> Duration {
+        let mut taken: Vec<Duration> = Vec::with_capacity(count);
+        while taken.len() < count {
+            self.open.recv().expect("a peer");
+            while threads() > threads_at_rest {
+                std::hint::spin_loop();
+            }
+            taken.push(once());
+        }
+        taken.sort_unstable();
+        taken[count / 2]
     }
 }
 
@@ -105,10 +133,4 @@ fn ask(socket: &mut TcpStream, header: &str) {
     while !matches!(next_frame(&buffer[..filled], 1024), Ok(Some(LENGTH_PREFIX..))) {
         filled += socket.read(&mut buffer[filled..]).expect("an answer");
     }
-}
-
-fn middle(count: usize, once: impl FnMut() -> Duration) -> Duration {
-    let mut taken: Vec<Duration> = std::iter::repeat_with(once).take(count).collect();
-    taken.sort_unstable();
-    taken[count / 2]
 }

@@ -78,7 +78,10 @@ const TESTKIT_FEATURES: &[&str] =
 
 /// What takes longer than a gate may: run it before a release.
 const FULL: &[Step] = &[
-    cargo("tests without features", &["test", "--workspace"]),
+    // One by one, so that none turns features of another on.
+    cargo("tests of the transport alone", &["test", "-p", "amps-transport"]),
+    cargo("tests of the fake server alone", &["test", "-p", "amps-testkit"]),
+    cargo("tests of the client alone", &["test", "-p", "amps-client"]),
     cargo("the fuzz targets compile", &["check", "--manifest-path", "amps-protocol/fuzz/Cargo.toml"]),
     cargo("more seeds", &["run", "--release", "-p", "xtask", "--", "sim", "--seeds", "80000"]),
     cargo("more kills", &["run", "--release", "-p", "xtask", "--", "chaos", "--kills", "300"]),

@@ -71,7 +71,10 @@ pub fn run(record: bool) -> Result<(), String> {
                 count = count.min(case.count()?);
             }
         }
-        println!("{name:<28} {count:>9.1} {:>+6.1}%", change(count));
+        // What was gained could be lost again, and nobody would notice.
+        let hint =
+            if change(count) < -tolerance { "  record it: cargo xtask instructions --record" } else { "" };
+        println!("{name:<28} {count:>9.1} {:>+6.1}%{hint}", change(count));
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{name}\t{count:.1}");
         if change(count) > tolerance {

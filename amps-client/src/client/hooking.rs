@@ -16,8 +16,8 @@ use crate::session::shared::Urgency;
 use crate::write_failure::FailedWrite;
 
 impl Client {
-    /// Adds a listener for the states of the connection. It runs on the loop: it must not
-    /// wait, and a call of this client that waits returns `Usage` there. Its panic is reported.
+    /// Adds a listener for the states of the connection. It runs on the loop, the first time perhaps on the thread
+    /// that connects ([`ClientBuilder::connect`](crate::ClientBuilder::connect)): it must not wait, and a call of this client that waits returns `Usage` there. Its panic is reported.
     /// Listeners are called in the order in which they were added.
     pub fn on_state(&self, listener: impl Fn(ConnectionState) + Send + Sync + 'static) -> ListenerId {
         self.inner.hooks.add_state(Arc::new(listener))

@@ -30,7 +30,8 @@ fn write(out: &mut String, measured: &Measured) -> Result {
          # Results\n\n\
          Measured, and written with its plots, by one command: `cargo xtask bench`. A ratio is that of a value to the\n\
          value of its floor in the same run. All numbers are medians of the runs, with the smallest and the largest in\n\
-         brackets. A row for which nothing is wanted is for information.\n",
+         brackets; the points of plots, and what is said of how they grow, are of the medians alone. A row for which\n\
+         nothing is wanted is for information.\n",
     );
     machine(out, measured)?;
     for (group, rows) in measured.groups() {
@@ -283,7 +284,8 @@ mod tests {
 
 Measured, and written with its plots, by one command: `cargo xtask bench`. A ratio is that of a value to the
 value of its floor in the same run. All numbers are medians of the runs, with the smallest and the largest in
-brackets. A row for which nothing is wanted is for information.
+brackets; the points of plots, and what is said of how they grow, are of the medians alone. A row for which
+nothing is wanted is for information.
 
 ## Machine
 

@@ -122,6 +122,8 @@ impl<'a> Crowd<'a> {
             body.advance();
         }
         client.flush(FLUSH_WITHIN)?;
+        // It waits until the loop has let go of it: its memory is nobody's share.
+        client.close()?;
         Ok(())
     }
 
