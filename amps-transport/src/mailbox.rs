@@ -10,6 +10,7 @@
 //! - A mailbox raises its signal only when it goes from empty to non-empty.
 //! - After `end` or `close` nothing is stored any more, so nothing can be stored in vain.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -215,13 +216,22 @@ impl Drop for Presence {
 }
 
 /// A number of the calling thread, that no other has, and that is not 0.
+#[inline]
 fn thread_number() -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(0);
     thread_local! {
-        static OWN: u64 = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        static OWN: Cell<u64> = const { Cell::new(0) };
     }
-    // A thread that is about to end, and has lost its number, is no loop's.
-    OWN.try_with(|own| *own).unwrap_or(u64::MAX)
+    OWN.with(|own| match own.get() {
+        0 => first_number(own),
+        number => number,
+    })
+}
+
+#[cold]
+fn first_number(own: &Cell<u64>) -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    own.set(LAST.fetch_add(1, Ordering::Relaxed) + 1);
+    own.get()
 }
 
 /// No code that can panic runs under these locks, so a poisoned one is still sound.
