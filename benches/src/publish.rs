@@ -48,35 +48,48 @@ impl Floor {
     }
 }
 
-impl Floor {
-    /// How long one write takes that is alone, in the middle of so many.
-    pub fn call(&mut self, writes: usize) -> Duration {
-        let Self { sponge, stream, frame } = self;
-        alone(sponge, frame.len(), writes, || stream.write_all(frame).expect("a socket"))
-    }
-}
-
 /// So far apart are calls that are alone.
 const APART: Duration = Duration::from_micros(100);
 
-/// How long a call takes that writes one frame, after the other end has taken the one before, in the middle of so many.
-fn alone(sponge: &Sponge, frame: usize, calls: usize, mut call: impl FnMut()) -> Duration {
-    let once = |_| {
-        sponge.expect(frame);
-        let began = Instant::now();
-        call();
-        let took = began.elapsed();
-        // A thread that has slept finds its caches used by others: that is not what a call costs. And what follows at
-        // once may be gathered with others, which is no call that writes.
-        sponge.spin();
-        while began.elapsed() < APART {
-            std::hint::spin_loop();
+const IN_TURN: usize = 500;
+
+/// How long a bare write of one frame takes, and a publish, each in the middle of so many: in turn, some hundreds of each, so
+/// that a machine that becomes slower does so for both.
+///
+/// # Panics
+/// When the other end has gone.
+pub fn calls(floor: &mut Floor, publisher: &Publisher, calls: usize) -> [Duration; 2] {
+    let Floor { sponge, stream, frame } = floor;
+    let mut taken = [Vec::with_capacity(calls), Vec::with_capacity(calls)];
+    while taken[1].len() < calls {
+        for _ in 0..IN_TURN {
+            taken[0].push(alone(sponge, frame.len(), || stream.write_all(frame).expect("a socket")));
         }
-        took
-    };
-    let mut taken: Vec<Duration> = (0..calls).map(once).collect();
-    taken.sort_unstable();
-    taken[calls / 2]
+        for _ in 0..IN_TURN {
+            taken[1].push(alone(&publisher.sponge, publisher.frame, || {
+                publisher.client.publish("orders", BODY).expect("taken");
+            }));
+        }
+    }
+    taken.map(|mut taken| {
+        taken.sort_unstable();
+        taken[taken.len() / 2]
+    })
+}
+
+/// How long a call takes that writes one frame, after the other end has taken the one before.
+fn alone(sponge: &Sponge, frame: usize, call: impl FnOnce()) -> Duration {
+    sponge.expect(frame);
+    let began = Instant::now();
+    call();
+    let took = began.elapsed();
+    // A thread that has slept finds its caches used by others: that is not what a call costs. And what follows at
+    // once may be gathered with others, which is no call that writes.
+    sponge.spin();
+    while began.elapsed() < APART {
+        std::hint::spin_loop();
+    }
+    took
 }
 
 impl Default for Floor {
@@ -156,14 +169,6 @@ impl Publisher {
         let mut taken: Vec<Duration> = (0..bursts).map(burst).collect();
         taken.sort_unstable();
         taken
-    }
-
-    /// How long one publish takes that is alone, in the middle of so many.
-    pub fn call(&mut self, publishes: usize) -> Duration {
-        let call = || {
-            self.client.publish("orders", BODY).expect("taken");
-        };
-        alone(&self.sponge, self.frame, publishes, call)
     }
 
     /// Publishes `messages` messages, each after the other end has taken the one before.
