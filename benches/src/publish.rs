@@ -53,8 +53,8 @@ const APART: Duration = Duration::from_micros(100);
 
 const IN_TURN: usize = 500;
 
-/// How long a bare write of one frame takes, and a publish, each in the middle of so many: in turn, some hundreds of each, so
-/// that a machine that becomes slower does so for both.
+/// How long a bare write of one frame takes, and a publish, each in the middle of so many: in turn, some hundreds of
+/// each, so that a machine that becomes slower does so for both.
 ///
 /// # Panics
 /// When the other end has gone.
